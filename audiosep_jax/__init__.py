@@ -1,0 +1,1 @@
+"""AudioSep in JAX/Flax: a recording and a sentence in, the described sound out."""

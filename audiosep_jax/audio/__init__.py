@@ -1,0 +1,1 @@
+"""Pure functions on arrays and sound files: STFT, resampling, mixing, windows with overlap-add."""

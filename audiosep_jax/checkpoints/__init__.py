@@ -1,0 +1,1 @@
+"""Checkpoint folders (safetensors and JSON), and the names of the PyTorch reference."""

@@ -1,0 +1,271 @@
+"""Frozen dataclasses that hold the whole of an experiment, to and from JSON."""
+
+import dataclasses
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from audiosep_jax.errors import AudioSepError
+
+T = TypeVar("T")
+
+FilmKind = Literal["shift", "scale_shift"]
+OptimizerKind = Literal["adam", "adamw", "adamw_amsgrad"]
+LossKind = Literal["l1", "snr"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """A ResUNet30 separator. The defaults are the released AudioSep checkpoint.
+
+    Attributes:
+      sample_rate_hz: rate of the waveforms that the model reads and returns.
+      window_length: STFT window and FFT length in samples; the model sees `window_length // 2` bins.
+      hop_length: STFT hop in samples.
+      encoder_widths: channels of the encoder blocks; every block but the last halves time, each
+        halves frequency.
+      bottleneck_blocks: residual blocks between encoder and decoder.
+      film: "shift" adds a projection of the condition after each BatchNorm (the released model);
+        "scale_shift" also multiplies by one plus a second projection.
+      condition_size: length of the condition vector.
+      magnitude_power: exponent on the magnitude before `bn0`. 1 is the reference; a power below 1
+        compresses the dynamic range, which small models learn faster from.
+    """
+
+    sample_rate_hz: int = 32_000
+    window_length: int = 2048
+    hop_length: int = 320
+    encoder_widths: tuple[int, ...] = (32, 64, 128, 256, 384, 384)
+    bottleneck_blocks: int = 1
+    film: FilmKind = "shift"
+    condition_size: int = 512
+    magnitude_power: float = 1.0
+
+    def __post_init__(self) -> None:
+        if len(self.encoder_widths) < 2 or min(self.encoder_widths) < 1:
+            raise AudioSepError(
+                f"model.encoder_widths is {self.encoder_widths}: give two or more positive widths."
+            )
+        bins, factor = self.window_length // 2, 2 ** len(self.encoder_widths)
+        if self.window_length % 2 or bins % factor:
+            raise AudioSepError(
+                f"model.window_length is {self.window_length}: half of it must be a multiple of {factor}, "
+                f"because {len(self.encoder_widths)} encoder blocks halve the frequency axis."
+            )
+        if not 0 < self.hop_length <= self.window_length // 2:
+            raise AudioSepError(
+                f"model.hop_length is {self.hop_length}: it must lie between 1 and half the window "
+                f"({self.window_length // 2}), so that the windows overlap enough to be inverted."
+            )
+        if self.bottleneck_blocks < 1:
+            raise AudioSepError(f"model.bottleneck_blocks is {self.bottleneck_blocks}: at least 1 is needed.")
+        if not 0 < self.magnitude_power <= 1:
+            raise AudioSepError(f"model.magnitude_power is {self.magnitude_power}: give a number in (0, 1].")
+
+    @property
+    def time_multiple(self) -> int:
+        """STFT frames are padded to a multiple of this: 32 with six encoder blocks."""
+        return 2 ** (len(self.encoder_widths) - 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QueryConfig:
+    """Which frozen tower turns a sentence into a condition.
+
+    Attributes:
+      encoder: registered name of the tower: "sentence" is all-MiniLM-L6-v2, "none" means that
+        conditions are given as vectors.
+      source: a folder, a Hugging Face id, or "" for the tower's default weights.
+    """
+
+    encoder: str = "none"
+    source: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MixtureConfig:
+    """How clips become mixtures. The defaults are the reference's recipe.
+
+    Attributes:
+      sources: clips per mixture, target included.
+      gain_range_db: lowest and highest integer gain of an interferer, and of the sum of interferers, relative
+        to the target's energy. The draw includes both ends.
+      segment_seconds: length of a crop.
+      absent_probability: share of mixtures whose caption names none of their sources; their
+        target is silence.
+      level_range_db: lowest and highest gain of the finished mixture and target, drawn uniformly; (0, 0)
+        leaves the level alone.
+    """
+
+    sources: int = 2
+    gain_range_db: tuple[int, int] = (-10, 10)
+    segment_seconds: float = 5.0
+    absent_probability: float = 0.0
+    level_range_db: tuple[float, float] = (0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        if self.sources < 2:
+            raise AudioSepError(f"mixture.sources is {self.sources}: a mixture needs at least 2.")
+        for name in ("gain_range_db", "level_range_db"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise AudioSepError(f"mixture.{name} is ({low}, {high}): the first must not exceed the second.")
+        if not 0 <= self.absent_probability < 1:
+            raise AudioSepError(
+                f"mixture.absent_probability is {self.absent_probability}: give a share in [0, 1)."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Prepared datasets and how they are read.
+
+    Attributes:
+      datasets: folders that `audiosep prepare` wrote, each "PATH" or "PATH:SPLIT+SPLIT".
+      validation: the same, for the clips held out for validation; empty switches validation off.
+      weights: relative share of examples per dataset; empty means by number of clips.
+      seed: with step and position it decides every draw.
+      read_threads: threads that decode crops.
+      prefetch: batches prepared ahead.
+    """
+
+    datasets: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
+    seed: int = 0
+    read_threads: int = 4
+    prefetch: int = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Optax optimizer and schedule.
+
+    Attributes:
+      kind: "adamw_amsgrad" follows PyTorch's AMSGrad exactly (maximum of the raw second moment).
+      learning_rate: the rate that the schedule's factors multiply.
+      warmup_steps, warmup_factors: the rate is `factors[i] · learning_rate` for `warmup_steps` steps
+        each, then `learning_rate` (the reference's constant-warm-up schedule).
+      decay_steps: steps of a final cosine decay to zero that ends at the last step; 0 for none.
+    """
+
+    kind: OptimizerKind = "adamw_amsgrad"
+    learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    warmup_steps: int = 10_000
+    warmup_factors: tuple[float, ...] = (0.001, 0.01, 0.1)
+    decay_steps: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The loop.
+
+    Attributes:
+      steps: total optimizer steps.
+      batch_size: global batch, over all devices and hosts.
+      loss: "l1" is the mean absolute error of the waveform (the reference); "snr" is the mean negative
+        signal-to-noise ratio in dB, softly limited.
+      seed: of the parameters' initial values.
+      log_every, save_every, evaluate_every: in steps; 0 switches evaluation off.
+      keep_checkpoints: how many recent checkpoints stay.
+      audio_examples: validation mixtures written to TensorBoard as sound and spectrogram.
+      init_from: a checkpoint folder to start from, or "".
+    """
+
+    steps: int = 1_000_000
+    batch_size: int = 96
+    loss: LossKind = "l1"
+    seed: int = 0
+    log_every: int = 50
+    save_every: int = 1_000
+    evaluate_every: int = 5_000
+    keep_checkpoints: int = 2
+    audio_examples: int = 2
+    init_from: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "log_every", "save_every", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise AudioSepError(f"train.{name} is {getattr(self, name)}: it must be at least 1.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """The whole of an experiment."""
+
+    name: str = "experiment"
+    model: ModelConfig = ModelConfig()
+    query: QueryConfig = QueryConfig()
+    mixture: MixtureConfig = MixtureConfig()
+    data: DataConfig = DataConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    train: TrainConfig = TrainConfig()
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Returns a config as plain JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(cls: type[T], values: dict[str, Any], *, where: str = "config") -> T:
+    """Builds a config from plain JSON values.
+
+    Args:
+      cls: a dataclass of this module.
+      values: as `to_dict` returned them; missing fields take their defaults.
+      where: how errors name the place.
+
+    Raises:
+      AudioSepError: an unknown field or a value of the wrong type; the text names the field.
+    """
+    if not isinstance(values, dict):
+        raise AudioSepError(f"{where} must be a JSON object, but is {values!r}.")
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise AudioSepError(f"{where} has unknown field(s) {', '.join(unknown)}; known: {', '.join(hints)}.")
+    return cls(**{key: _convert(hints[key], value, f"{where}.{key}") for key, value in values.items()})
+
+
+def load_json(cls: type[T], path: str | Path) -> T:
+    """Reads a config from a JSON file; errors name the file."""
+    path = Path(path)
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise AudioSepError(f"{path} does not exist: give a JSON config file.") from None
+    except (OSError, ValueError) as error:
+        raise AudioSepError(f"{path} is not a readable JSON file: {error}.") from error
+    return from_dict(cls, values, where=str(path))
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return from_dict(typing.cast(type, hint), value, where=where)
+    if origin is Literal:
+        if value not in typing.get_args(hint):
+            raise AudioSepError(f"{where} is {value!r}: choose one of {', '.join(typing.get_args(hint))}.")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise AudioSepError(f"{where} is {value!r}: a list is needed.")
+        kinds = typing.get_args(hint)
+        if Ellipsis in kinds:
+            kinds = (kinds[0],) * len(value)
+        if len(kinds) != len(value):
+            raise AudioSepError(f"{where} has {len(value)} entries: {len(kinds)} are needed.")
+        return tuple(_convert(kind, item, where) for kind, item in zip(kinds, value, strict=True))
+    if origin in (typing.Union, types.UnionType):
+        raise TypeError(f"{where}: unions have no JSON form here")
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise AudioSepError(f"{where} is {value!r}: a value of type {hint.__name__} is needed.")
+    return value

@@ -1,0 +1,1 @@
+"""Measuring separation: metrics, fixed evaluation sets, tables, figures."""

@@ -1,0 +1,1 @@
+"""Flax Linen modules: FiLM, the ResUNet, and the separator from waveform to waveform."""

@@ -1,0 +1,1 @@
+"""Frozen query towers: a sentence in, a condition vector out, computed once per caption."""

@@ -1,0 +1,1 @@
+"""Dataset builders (tfds, ArrayRecord) and the grain pipeline that turns clips into mixtures."""
