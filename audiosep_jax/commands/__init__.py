@@ -1,0 +1,1 @@
+"""The commands of `audiosep`, one module each; the command line imports them when they are called."""

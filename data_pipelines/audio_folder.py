@@ -1,0 +1,125 @@
+"""Any folder of sound files with a table of captions."""
+
+import csv
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from audiosep_jax.errors import AudioSepError
+from data_pipelines.builder import ClipBuilder
+from data_pipelines.clips import ClipRow
+
+DEFAULT_NAMES = ("clips.csv", "metadata.csv", "clips.json", "metadata.json")
+
+
+class AudioFolder(ClipBuilder):
+    """A folder of sound files and a CSV or JSON file that says what they hold.
+
+    The CSV has the columns `file` and `captions` (several separated by `|`; `caption` is accepted too) and
+    optionally `label`, `split` and `source`. The JSON is the one of the PyTorch AudioSep:
+    `{"data": [{"wav": "a.wav", "caption": "a dog barking"}]}`. A file that several lines name gets the captions of
+    them all. Paths are relative to the folder.
+
+    Args:
+      metadata: the CSV or JSON file; by default the first of clips.csv, metadata.csv, clips.json, metadata.json.
+      source_column: the field that identifies the original recording; clips of one recording share a split.
+      validation_share: share of recordings that go to the split "validation" when the table has no `split`. The
+        choice is a hash of the recording's identity: the same for every build, whatever else the table holds.
+      **kwargs: see `ClipBuilder`.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str | Path,
+        metadata: str | Path | None = None,
+        source_column: str = "source",
+        validation_share: float = 0.0,
+        **kwargs,
+    ):
+        if not 0 <= validation_share < 1:
+            raise AudioSepError(f"The validation share is {validation_share}: give a number in [0, 1).")
+        self._metadata = metadata
+        self._source_column = source_column
+        self._validation_share = validation_share
+        super().__init__(source=source, **kwargs)
+
+    def read_rows(self) -> Sequence[ClipRow]:
+        """Reads the table; see the class."""
+        path = _find_metadata(self.source, self._metadata)
+        rows: dict[str, ClipRow] = {}
+        for where, line in _read_table(path):
+            row = self._parse(line, where)
+            known = rows.get(row.file)
+            if known is not None:
+                row = _merge(known, row, where)
+            rows[row.file] = row
+        return list(rows.values())
+
+    def _parse(self, line: dict[str, str], where: str) -> ClipRow:
+        file = line.get("file") or line.get("wav") or ""
+        text = line.get("captions") or line.get("caption") or ""
+        captions = tuple(dict.fromkeys(part.strip() for part in text.split("|") if part.strip()))
+        if not file or not captions:
+            missing = "file" if not file else "caption"
+            raise AudioSepError(f"{where} names no {missing}: fill it in or remove the line.")
+        if self._source_column != "source" and self._source_column not in line:
+            raise AudioSepError(
+                f"{where} has no field {self._source_column!r} (the chosen source column); it has "
+                f"{', '.join(line)}."
+            )
+        source = line.get(self._source_column) or file
+        split = line.get("split") or self._split_of(source)
+        return ClipRow(file=file, captions=captions, label=line.get("label", ""), source=source, split=split)
+
+    def _split_of(self, source: str) -> str:
+        digest = hashlib.sha256(source.encode()).digest()
+        share = int.from_bytes(digest[:8], "big") / 2**64
+        return "validation" if share < self._validation_share else "train"
+
+
+def _find_metadata(source: Path, metadata: str | Path | None) -> Path:
+    if metadata is not None:
+        return Path(metadata)
+    for name in DEFAULT_NAMES:
+        if (source / name).is_file():
+            return source / name
+    raise AudioSepError(f"{source} holds none of {', '.join(DEFAULT_NAMES)}: name its table with --metadata.")
+
+
+def _read_table(path: Path) -> list[tuple[str, dict[str, str]]]:
+    """Returns (place, fields) of every line of a CSV or JSON table."""
+    try:
+        if path.suffix.lower() == ".json":
+            lines = json.loads(path.read_text("utf-8"))["data"]
+            places = [f"{path}, entry {number}" for number in range(len(lines))]
+            lines = [{key: str(value) for key, value in line.items()} for line in lines]
+        else:
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                reader = csv.DictReader(file)
+                lines, places = [], []
+                for line in reader:
+                    lines.append({key: value for key, value in line.items() if key and value})
+                    places.append(f"{path}, line {reader.line_num}")
+            header = reader.fieldnames or []
+            if "file" not in header or not {"caption", "captions"} & set(header):
+                raise AudioSepError(
+                    f"{path} needs the columns file and captions, but has {', '.join(header) or 'none'}."
+                )
+    except FileNotFoundError:
+        raise AudioSepError(f"{path} does not exist: give the CSV or JSON table of the clips.") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+        raise AudioSepError(
+            f'{path} is not a readable table: a CSV with a header or {{"data": [...]}} is needed ({error!r}).'
+        ) from error
+    return list(zip(places, lines, strict=True))
+
+
+def _merge(known: ClipRow, row: ClipRow, where: str) -> ClipRow:
+    if (known.label, known.source, known.split) != (row.label, row.source, row.split):
+        raise AudioSepError(
+            f"{where} names {row.file} again with another label, source or split: make the lines agree."
+        )
+    captions = tuple(dict.fromkeys(known.captions + row.captions))
+    return ClipRow(file=row.file, captions=captions, label=row.label, source=row.source, split=row.split)

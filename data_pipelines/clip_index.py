@@ -1,0 +1,127 @@
+"""Reading a prepared dataset: the metadata of every clip at once, the compressed sound of one at a time."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
+
+from audiosep_jax.errors import AudioSepError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Clip:
+    """What is known of a stored clip without decoding it.
+
+    Attributes:
+      id: path of the file in its source.
+      label: class name or "".
+      captions: sentences that describe it.
+      source: identity of the original recording.
+      samples: length.
+      active: first active sample and the one after the last.
+    """
+
+    id: str
+    label: str
+    captions: tuple[str, ...]
+    source: str
+    samples: int
+    active: tuple[int, int]
+
+
+class ClipStore:
+    """The clips of some splits of one prepared dataset, in record order.
+
+    Args:
+      entry: "PATH" or "PATH:SPLIT+SPLIT"; without splits, all of them.
+
+    Attributes:
+      clips: metadata per clip.
+      sample_rate_hz: rate of the stored sound.
+
+    Raises:
+      AudioSepError: the folder is no prepared dataset, lacks a split, or is damaged.
+    """
+
+    def __init__(self, entry: str):
+        path, _, wanted = entry.partition(":")
+        self.folder = Path(path)
+        info = _load_info(self.folder)
+        names = sorted(info.splits)
+        splits = wanted.split("+") if wanted else names
+        missing = [name for name in splits if name not in names]
+        if missing:
+            raise AudioSepError(
+                f"{self.folder} has no split {', '.join(map(repr, missing))}; it has {', '.join(names)}."
+            )
+        self.sample_rate_hz = int(info.metadata["sample_rate_hz"])
+        files = [file for name in splits for file in info.splits[name].file_instructions]
+        self._records = ArrayRecordDataSource(files)
+        self.clips = [clip for name in splits for clip in _load_clips(self.folder, name, info)]
+        if len(self.clips) != len(self._records):
+            raise AudioSepError(
+                f"{self.folder} is damaged: its index names {len(self.clips)} clips, its records hold "
+                f"{len(self._records)}; prepare it again."
+            )
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def flac(self, index: int) -> bytes:
+        """Returns the FLAC file of one clip."""
+        return _audio(self._records[index])
+
+
+def write(folder: Path, split: str) -> None:
+    """Writes `clips-<split>.jsonl`, the metadata of one split in record order."""
+    info = _load_info(folder)
+    lines = [json.dumps(dataclasses.asdict(clip), ensure_ascii=False) for clip in _scan(info, split)]
+    _index_path(folder, split).write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _index_path(folder: Path, split: str) -> Path:
+    return folder / f"clips-{split}.jsonl"
+
+
+def _load_info(folder: Path) -> tfds.core.DatasetInfo:
+    if not (folder / "dataset_info.json").is_file():
+        raise AudioSepError(
+            f"{folder} is not a prepared dataset (it has no dataset_info.json): run `audiosep prepare` first."
+        )
+    return tfds.builder_from_directory(folder).info
+
+
+def _load_clips(folder: Path, split: str, info: tfds.core.DatasetInfo) -> list[Clip]:
+    path = _index_path(folder, split)
+    if not path.is_file():  # prepared by tfds itself: the records hold the same, more slowly
+        return list(_scan(info, split))
+    with path.open(encoding="utf-8") as lines:
+        return [
+            Clip(**{**values, "captions": tuple(values["captions"]), "active": tuple(values["active"])})
+            for values in map(json.loads, lines)
+        ]
+
+
+def _scan(info: tfds.core.DatasetInfo, split: str) -> Iterator[Clip]:
+    for record in ArrayRecordDataSource(info.splits[split].file_instructions):
+        values = tf_example_pb2.Example.FromString(record).features.feature
+        yield Clip(
+            id=_text(values["id"]),
+            label=_text(values["label"]),
+            captions=tuple(caption.decode() for caption in values["captions"].bytes_list.value),
+            source=_text(values["source"]),
+            samples=values["samples"].int64_list.value[0],
+            active=tuple(values["active"].int64_list.value),
+        )
+
+
+def _text(feature: tf_feature_pb2.Feature) -> str:
+    return feature.bytes_list.value[0].decode()
+
+
+def _audio(record: bytes) -> bytes:
+    return tf_example_pb2.Example.FromString(record).features.feature["audio"].bytes_list.value[0]

@@ -1,0 +1,231 @@
+"""Which clips meet, where they are cut and how loud they are: pure functions of (seed, step, position)."""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Sequence
+
+import grain
+import numpy as np
+
+from audiosep_jax.config import MixtureConfig
+from audiosep_jax.errors import AudioSepError
+from data_pipelines.clip_index import Clip
+
+ACTIVE_SECONDS = 0.5
+"""A crop holds at least this much of the active part of its clip, or all of it where there is less."""
+
+_REJECTIONS = 64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Crop:
+    """A piece of a clip and its place in the segment.
+
+    Attributes:
+      clip: index of the clip.
+      start, stop: samples of the clip that are decoded.
+      offset: where they begin in the segment; the rest is zero.
+    """
+
+    clip: int
+    start: int
+    stop: int
+    offset: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Draw:
+    """All that is random in one mixture.
+
+    Attributes:
+      step, position: which example of which batch it is.
+      crops: one per source, the target first.
+      caption: index of the caption in `ClipTable.captions`.
+      absent: the caption belongs to none of the sources.
+      gains_db: integer gain of each interferer, then of their sum.
+      level_db: gain of the finished mixture.
+    """
+
+    step: int
+    position: int
+    crops: tuple[Crop, ...]
+    caption: int
+    absent: bool
+    gains_db: tuple[int, ...]
+    level_db: float
+
+
+class ClipTable:
+    """The clips of all datasets, numbered through, and the rule which of them may meet.
+
+    Two clips never meet if they have the same label (whatever the case; `_` counts as a space) or one caption in
+    common.
+
+    Attributes:
+      clips: metadata, dataset after dataset.
+      sizes: clips per dataset.
+      captions: every distinct caption, sorted.
+    """
+
+    def __init__(self, datasets: Sequence[Sequence[Clip]]):
+        self.sizes = tuple(len(clips) for clips in datasets)
+        self.clips = [clip for clips in datasets for clip in clips]
+        self.captions = sorted({caption for clip in self.clips for caption in clip.captions})
+        number = {caption: index for index, caption in enumerate(self.captions)}
+        self.captions_of = [tuple(number[caption] for caption in clip.captions) for clip in self.clips]
+        self._kinds = [
+            frozenset((*(_plain(caption) for caption in clip.captions), *_label(clip))) for clip in self.clips
+        ]
+
+    def may_meet(self, clip: int, others: Sequence[int]) -> bool:
+        """Returns whether a clip shares neither label nor caption with any of the others."""
+        return all(self._kinds[clip].isdisjoint(self._kinds[other]) for other in others)
+
+    def check(self, together: int) -> None:
+        """Makes sure that every clip finds `together - 1` others that may all meet.
+
+        Raises:
+          AudioSepError: a clip does not; the text names it.
+        """
+        holders: dict[tuple[str, str], int] = defaultdict(int)
+        for kind in self._kinds:
+            for name in kind:
+                holders[name] += 1
+        most_excluded = max(sum(holders[name] for name in kind) for kind in set(self._kinds))
+        if len(self.clips) > (together - 1) * most_excluded:
+            return
+        firsts = {kind: index for index, kind in reversed(list(enumerate(self._kinds)))}
+        for first in firsts.values():
+            if self._complete([first], together, list(firsts.values())) is None:
+                raise AudioSepError(
+                    f"The clip {self.clips[first].id} finds no {together - 1} others of other labels and captions "
+                    f"among the {len(self.clips)} clips, so it cannot be mixed: add data of other classes or lower "
+                    "mixture.sources."
+                )
+
+    def companions(self, target: int, count: int, rng: np.random.Generator, pick) -> list[int]:
+        """Draws `count` clips that may meet the target and one another."""
+        chosen = [target]
+        for _ in range(_REJECTIONS):
+            clip = pick(rng)
+            if self.may_meet(clip, chosen):
+                chosen.append(clip)
+                if len(chosen) > count:
+                    return chosen[1:]
+        for start in ([target],) if len(chosen) == 1 else (chosen, [target]):
+            found = self._complete(start, count + 1, rng.permutation(len(self.clips)).tolist())
+            if found is not None:
+                return found[1:]
+        raise AssertionError("ClipTable.check lets no such table pass")
+
+    def _complete(self, chosen: list[int], size: int, candidates: list[int]) -> list[int] | None:
+        if len(chosen) == size:
+            return chosen
+        for place, clip in enumerate(candidates):
+            if self.may_meet(clip, chosen):
+                found = self._complete([*chosen, clip], size, candidates[place + 1 :])
+                if found is not None:
+                    return found
+        return None
+
+
+class DrawSource:
+    """Random access to draws: element `k` is position `k % local` of this process's part of step `k // local`.
+
+    Args:
+      table: the clips.
+      mixture: the recipe.
+      sample_rate_hz: rate of the clips.
+      batch_size: examples of a global batch.
+      seed: with step and position it decides every draw.
+      weights: share of targets and of interferers per dataset; empty means by number of clips.
+      process_index, process_count: which slice of the global batch this process reads.
+    """
+
+    def __init__(
+        self,
+        table: ClipTable,
+        mixture: MixtureConfig,
+        *,
+        sample_rate_hz: int,
+        batch_size: int,
+        seed: int,
+        weights: Sequence[float] = (),
+        process_index: int = 0,
+        process_count: int = 1,
+    ):
+        self._table = table
+        self._mixture = mixture
+        self._segment = round(mixture.segment_seconds * sample_rate_hz)
+        self._active = round(ACTIVE_SECONDS * sample_rate_hz)
+        self._batch_size = batch_size
+        self._seed = seed
+        self._local = batch_size // process_count
+        self._first = process_index * self._local
+        table.check(mixture.sources + (mixture.absent_probability > 0))
+        shares = np.asarray(weights or table.sizes, float)
+        self._dataset_edges = np.cumsum(shares / shares.sum())
+        self._clip_edges = np.concatenate([[0], np.cumsum(table.sizes)])
+        self._targets = _target_order(table.sizes, weights, seed)
+
+    def __len__(self) -> int:
+        return 2**48 // self._batch_size * self._local
+
+    def __getitem__(self, index: int) -> Draw:
+        step, place = divmod(int(index), self._local)
+        return self.draw(step, self._first + place)
+
+    def draw(self, step: int, position: int) -> Draw:
+        """Draws one mixture."""
+        mixture, table = self._mixture, self._table
+        rng = np.random.default_rng([self._seed, step, position])
+        target = self._targets[step * self._batch_size + position]
+        absent = bool(rng.random() < mixture.absent_probability)
+        others = table.companions(target, mixture.sources - 1 + absent, rng, self._pick)
+        described = others.pop() if absent else target
+        low, high = mixture.gain_range_db
+        return Draw(
+            step=step,
+            position=position,
+            crops=tuple(self._crop(clip, rng) for clip in (target, *others)),
+            caption=int(rng.choice(table.captions_of[described])),
+            absent=absent,
+            gains_db=tuple(rng.integers(low, high, size=mixture.sources, endpoint=True).tolist()),
+            level_db=float(rng.uniform(*mixture.level_range_db)),
+        )
+
+    def _pick(self, rng: np.random.Generator) -> int:
+        dataset = min(np.searchsorted(self._dataset_edges, rng.random(), "right"), len(self._table.sizes) - 1)
+        return int(rng.integers(self._clip_edges[dataset], self._clip_edges[dataset + 1]))
+
+    def _crop(self, index: int, rng: np.random.Generator) -> Crop:
+        clip, segment = self._table.clips[index], self._segment
+        if clip.samples <= segment:
+            offset = int(rng.integers(segment - clip.samples, endpoint=True))
+            return Crop(clip=index, start=0, stop=clip.samples, offset=offset)
+        first, end = clip.active
+        needed = min(self._active, end - first, segment)
+        low = max(0, first + needed - segment)
+        high = min(clip.samples - segment, end - needed)
+        start = int(rng.integers(low, high, endpoint=True))
+        return Crop(clip=index, start=start, stop=start + segment, offset=0)
+
+
+def _target_order(sizes: Sequence[int], weights: Sequence[float], seed: int) -> grain.MapDataset[int]:
+    """Orders targets so that each clip comes once per epoch; with weights, once per epoch of its dataset."""
+    sizes_of_orders = list(sizes) if weights else [sum(sizes)]
+    orders, first = [], 0
+    for number, size in enumerate(sizes_of_orders):
+        order_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        orders.append(grain.MapDataset.range(first, first + size).shuffle(seed=order_seed).repeat())
+        first += size
+    return grain.MapDataset.mix(orders, weights) if weights else orders[0]
+
+
+def _plain(text: str) -> tuple[str, str]:
+    return ("caption", " ".join(text.lower().split()))
+
+
+def _label(clip: Clip) -> list[tuple[str, str]]:
+    plain = " ".join(clip.label.lower().replace("_", " ").split())
+    return [("label", plain)] if plain else []
