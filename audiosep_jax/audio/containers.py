@@ -1,0 +1,160 @@
+"""What libsndfile does not tell: formats by suffix, bits of an encoding, and files that were cut off."""
+
+import io
+import os
+import re
+import struct
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from jaxtyping import Num
+
+from audiosep_jax.errors import AudioSepError
+
+FORMATS = {
+    ".wav": "WAV",
+    ".flac": "FLAC",
+    ".ogg": "OGG",
+    ".mp3": "MP3",
+    ".aiff": "AIFF",
+    ".aif": "AIFF",
+    ".w64": "W64",
+    ".rf64": "RF64",
+}
+
+
+def format_for(path: str | Path, subtype: str | None = None) -> tuple[str, str]:
+    """Chooses libsndfile's format and subtype for a destination.
+
+    Raises:
+      AudioSepError: the suffix is unknown, or its format cannot hold the subtype.
+    """
+    path = Path(path)
+    container = FORMATS.get(path.suffix.lower())
+    if container is None:
+        raise AudioSepError(
+            f"{printable(path)} has no suffix of a known sound format: use one of {', '.join(FORMATS)}."
+        )
+    subtype = subtype or soundfile.default_subtype(container)
+    if subtype is None or not soundfile.check_format(container, subtype):
+        raise AudioSepError(f"{printable(path)} cannot hold {subtype}: use a .wav file.")
+    return container, subtype
+
+
+def pcm_bits(subtype: str) -> int | None:
+    """Bits per sample of a linear encoding such as "PCM_24", None for floating point and lossy ones."""
+    match = re.fullmatch(r"(?:PCM_[SU]?|ALAC_|DWVW_)(\d+)", subtype)
+    return int(match[1]) if match else None
+
+
+def quantise(waveform: Num[np.ndarray, "*shape"], bits: int) -> Num[np.ndarray, "*shape"]:
+    """Returns the nearest PCM steps of a waveform in ±1, clipped to what `bits` can hold, as int32."""
+    scale = 2 ** (bits - 1)
+    return np.clip(np.rint(waveform.astype(np.float64) * scale), -scale, scale - 1).astype(np.int32)
+
+
+def printable(path: str | Path) -> str:
+    """Returns a path for an error's one line: as it is, or quoted where it holds a line break or the like."""
+    text = str(path)
+    return text if text.isprintable() else repr(text)
+
+
+class SequentialFile(soundfile.SoundFile):
+    """A sound file that python-soundfile treats like a pipe, although `seek` works."""
+
+    def seekable(self) -> bool:
+        """Always False."""
+        # python-soundfile seeks after every read and write of a seekable file, which fails at the end of a
+        # FLAC that is shorter than promised and hides the samples before it.
+        return False
+
+
+def open_sound(source: str | io.BytesIO, name: str) -> SequentialFile:
+    """Opens a file, or bytes, for reading.
+
+    Raises:
+      AudioSepError: it is not sound.
+    """
+    try:
+        return SequentialFile(source)
+    except (
+        soundfile.LibsndfileError,
+        TypeError,
+    ) as error:  # TypeError: a .raw file tells nothing of its sound
+        raise AudioSepError(
+            f"{name} is not a sound file that can be decoded: give WAV, FLAC, OGG or MP3."
+        ) from error
+
+
+def truncated(name: str, why: object = "") -> AudioSepError:
+    """The error for sound that ends too early or cannot be decoded."""
+    why = f" ({str(why).rstrip('. ')})" if why else ""
+    return AudioSepError(f"{name} is truncated or damaged{why}: get a complete copy of the file.")
+
+
+def log_promises_more(log: str) -> bool:
+    """Whether libsndfile's log says that a file is shorter than its header.
+
+    libsndfile shortens `frames` to what the file can hold, and only a line in its log remains. Programs that
+    stream a WAV into a pipe write 4,294,967,295.
+    """
+    for promised, actual in re.findall(
+        r"^\s*(?:data|SSND|riff|Data Size)\s*: (\d+) \(should be (\d+)\)", log, re.M
+    ):
+        if int(actual) < int(promised) != 0xFFFFFFFF:
+            return True
+    short = re.search(r"frame count (\d+) does not match value from 'ds64' chunk of (\d+)", log)
+    return short is not None and int(short[1]) < int(short[2])
+
+
+def ogg_cut_off(file: io.BufferedReader) -> bool:
+    """Whether a file is an Ogg stream whose last page is missing or incomplete.
+
+    Ogg has no length in its header, but marks its last page (RFC 3533). Its longest page has 65,307 bytes.
+    """
+    if file.read(4) != b"OggS":
+        return False
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 2 * 65_307))
+    tail = file.read()
+    page = tail.rfind(b"OggS")
+    if page < 0 or len(tail) < page + 27:
+        return True
+    flags, segments = struct.unpack_from("<B20xB", tail, page + 5)
+    table = tail[page + 27 : page + 27 + segments]
+    return not flags & 4 or len(table) < segments or len(tail) < page + 27 + segments + sum(table)
+
+
+def ends_well(path: Path, samples: int) -> bool:
+    """Whether a file that was just written holds its last sample."""
+    try:
+        with path.open("rb") as file:
+            cut_off = ogg_cut_off(file)
+        with open_sound(str(path), printable(path)) as file:
+            if cut_off or log_promises_more(file.extra_info) or file.frames < samples:
+                return False
+            file.seek(samples - 1)
+            return len(file.read(1, always_2d=True)) == 1
+    except (AudioSepError, soundfile.LibsndfileError):
+        return False
+
+
+def missing_samples_allowed(format_name: str, path: Path) -> float:
+    """How many samples fewer than the header says a complete file may decode to.
+
+    Zero but for MP3: without an Info tag its length is only estimated from the bit rate, and a tag may
+    count the decoder's delay.
+    """
+    if format_name != "MP3":
+        return 0
+    with path.open("rb") as file:
+        head = file.read(10)
+        file.seek(_id3_bytes(head) if head[:3] == b"ID3" else 0)
+        tagged = re.search(rb"Xing|Info|VBRI", file.read(4096))
+    return 2 * 1152 if tagged else np.inf
+
+
+def _id3_bytes(head: bytes) -> int:
+    # ID3v2: the size is four bytes of seven bits each.
+    return 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))

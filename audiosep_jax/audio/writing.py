@@ -1,0 +1,164 @@
+"""A sound file that grows block by block and appears when it is complete."""
+
+import errno
+import os
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import soundfile
+from jaxtyping import Num
+
+from audiosep_jax.audio.containers import (
+    SequentialFile,
+    ends_well,
+    format_for,
+    pcm_bits,
+    printable,
+    quantise,
+)
+from audiosep_jax.errors import AudioSepError
+
+_BLOCK = 1 << 16
+_WAV_LIMIT_BYTES = 2**32 - 4096  # a WAV header counts bytes in 32 bits
+
+
+class AudioWriter:
+    """A sound file that is written block by block and appears under its name only when it is complete.
+
+    The blocks go to a temporary file beside the destination, which replaces the destination when the `with`
+    statement ends well and vanishes when it does not.
+
+    Args:
+      path: destination; its suffix chooses the format (.wav, .flac, .ogg, .mp3, .aiff, .w64, .rf64).
+      sample_rate_hz: samples per second.
+      channels: how many.
+      subtype: libsndfile's name of the encoding, for example "PCM_24"; None takes the format's default
+        (16 bit for WAV and FLAC).
+      samples: per channel, if known: a WAV beyond 4 GB is then written as RF64.
+
+    Raises:
+      AudioSepError: the folder or the file cannot be written, the format is unknown or cannot hold the
+        sound, or the disk is full.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        sample_rate_hz: int,
+        channels: int,
+        subtype: str | None = None,
+        samples: int | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self._name = printable(self.path)
+        container, self.subtype = format_for(self.path, subtype)
+        self._bytes_per_sample = channels * {"FLOAT": 4, "DOUBLE": 8}.get(
+            self.subtype, (pcm_bits(self.subtype) or 32) // 8
+        )
+        self._limit = _WAV_LIMIT_BYTES if container == "WAV" else 1 << 62
+        if samples is not None and container == "WAV" and samples * self._bytes_per_sample > self._limit:
+            container, self._limit = "RF64", 1 << 62
+        if self.path.is_dir():
+            raise AudioSepError(f"{self._name} is a folder: give the name of a file to write.")
+        if not self.path.parent.is_dir():
+            raise AudioSepError(f"{printable(self.path.parent)} is not a folder: create it first.")
+        self._temporary = self.path.with_name(f".{uuid.uuid4().hex}.tmp")
+        self._written = 0
+        try:
+            self._temporary.touch(exist_ok=False)  # libsndfile would not say why it failed
+        except OSError as error:
+            raise self._failure(error) from error
+        try:
+            self._file = SequentialFile(
+                self._temporary,
+                "w",
+                samplerate=sample_rate_hz,
+                channels=channels,
+                format=container,
+                subtype=self.subtype,
+            )
+        except (soundfile.LibsndfileError, ValueError, OverflowError) as error:
+            self._temporary.unlink(missing_ok=True)
+            raise AudioSepError(
+                f"{self._name} cannot be written as {container} with {channels} channel(s) at "
+                f"{sample_rate_hz} Hz in {self.subtype}: choose another format or rate."
+            ) from error
+
+    def write(self, block: Num[np.ndarray, "channels samples"]) -> None:
+        """Appends samples.
+
+        Args:
+          block: floating point in ±1 (rounded to the nearest step, clipped, never wrapped), or int32
+            whose highest bit is the sign (written as it is).
+
+        Raises:
+          AudioSepError: a sample is NaN or infinite, or the disk is full.
+        """
+        if block.ndim != 2 or block.shape[0] != self._file.channels:
+            raise AudioSepError(
+                f"{self._name}: a block of shape {block.shape} was given, but "
+                f"[{self._file.channels}, samples] is needed."
+            )
+        if block.dtype != np.int32 and not np.issubdtype(block.dtype, np.floating):
+            raise AudioSepError(
+                f"{self._name}: samples of type {block.dtype} were given: give floating point or int32."
+            )
+        if not np.isfinite(block).all():
+            raise AudioSepError(f"{self._name} is not written: the samples contain NaN or infinity.")
+        for start in range(0, block.shape[1], _BLOCK):
+            part = block[:, start : start + _BLOCK]
+            self._written += part.shape[1]
+            if self._written * self._bytes_per_sample > self._limit:
+                raise AudioSepError(
+                    f"{self._name} would exceed the 4 GB that WAV can hold: write .flac or .w64."
+                )
+            try:
+                self._file.write(np.ascontiguousarray(self._encode(part).T))
+            except (soundfile.LibsndfileError, AssertionError, OSError) as error:
+                raise self._failure(error) from error
+
+    def _encode(self, part: Num[np.ndarray, "channels samples"]) -> Num[np.ndarray, "channels samples"]:
+        if part.dtype == np.int32:
+            return part
+        bits = pcm_bits(self.subtype)
+        if bits is not None:
+            return quantise(part, bits) << (32 - bits)
+        part = part.astype(np.float64 if part.dtype == np.float64 else np.float32, copy=False)
+        return part if self.subtype in ("FLOAT", "DOUBLE") else np.clip(part, -1.0, 1.0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._file.close()
+            if kind is None:
+                self._publish()
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+    def _publish(self) -> None:
+        if self._written == 0:
+            raise AudioSepError(f"{self._name} is not written: there are no samples.")
+        try:
+            # libsndfile buffers, and says nothing when the last bytes find no room.
+            if not ends_well(self._temporary, self._written):
+                raise self._failure(OSError(errno.ENOSPC, ""))
+            with self._temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            self._temporary.replace(self.path)
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: BaseException) -> AudioSepError:
+        number = error.errno if isinstance(error, OSError) else None
+        reason = os.strerror(number) if number else "the disk may be full"
+        return AudioSepError(
+            f"{self._name} cannot be written ({reason}): free space or choose another folder."
+        )
