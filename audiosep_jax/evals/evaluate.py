@@ -1,0 +1,229 @@
+"""Evaluates a separator on a fixed set: one row per mixture, a table per class, confidence intervals."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from audiosep_jax.audio.resample import resample
+from audiosep_jax.evals.bootstrap import Interval, bootstrap_interval
+from audiosep_jax.evals.evaluation_set import Entry, EvaluationSet, check_files, render_entries
+from audiosep_jax.evals.measure import Apply, Measurements, Progress, measure_arrays, merge
+
+Encode = Callable[[Sequence[str]], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExampleResult:
+    """A mixture whose query names its target; all metrics in dB.
+
+    Attributes:
+      index: position of the mixture in the evaluation set.
+    """
+
+    index: int
+    target_file: str
+    target_label: str
+    interferer_file: str
+    interferer_label: str
+    query: str
+    sdr_db: float
+    sdri_db: float
+    si_sdr_db: float
+    si_sdri_db: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AbsentResult:
+    """A mixture whose query names none of its sounds.
+
+    Attributes:
+      index: position of the mixture in the evaluation set.
+      attenuation_db: how far the estimate's energy lies below the mixture's.
+    """
+
+    index: int
+    labels: tuple[str, str]
+    query: str
+    attenuation_db: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassResult:
+    """Means over the mixtures of one target class."""
+
+    label: str
+    count: int
+    sdri_db: Interval
+    sdr_db: Interval
+    si_sdr_db: Interval
+    si_sdri_db: Interval
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationResult:
+    """What a model reached on a set. Intervals are 95 % bootstrap intervals of the mean.
+
+    Attributes:
+      set_name: of the evaluation set.
+      model: how the evaluated model is named.
+      sample_rate_hz: rate at which estimates were measured.
+      model_sample_rate_hz: rate at which the model worked.
+      seconds: length of each mixture.
+      examples: one row per mixture whose query names its target.
+      absent: one row per mixture whose query names none of its sounds.
+      overall: means over `examples`, labelled "all"; None where there are none.
+      classes: the same per target class, in the order of labels.
+      absent_attenuation_db: mean over `absent`; None where there are none.
+    """
+
+    set_name: str
+    model: str
+    sample_rate_hz: int
+    model_sample_rate_hz: int
+    seconds: float
+    examples: tuple[ExampleResult, ...]
+    absent: tuple[AbsentResult, ...]
+    overall: ClassResult | None
+    classes: tuple[ClassResult, ...]
+    absent_attenuation_db: Interval | None
+
+
+def evaluate(
+    evaluation_set: EvaluationSet,
+    *,
+    root: str | Path,
+    apply: Apply,
+    encode: Encode,
+    model_sample_rate_hz: int,
+    model: str = "",
+    batch_size: int = 8,
+    progress: Progress | None = None,
+) -> EvaluationResult:
+    """Renders, separates and measures every mixture of a set.
+
+    A model of another rate than the set's is given the resampled mixture; its estimate is resampled back
+    and measured at the set's rate. Only one batch of audio is held in memory at a time.
+
+    Args:
+      evaluation_set: the mixtures.
+      root: folder of their files.
+      apply: `(mixture [batch, samples], condition [batch, size]) -> estimate [batch, samples]`.
+      encode: `queries -> condition [queries, size]`.
+      model_sample_rate_hz: rate that `apply` works at.
+      model: a name for the tables.
+      batch_size: mixtures per call of `apply`.
+      progress: called with (mixtures done, mixtures in all) after each batch.
+
+    Raises:
+      AudioSepError: files are missing or unusable, or an estimate is not finite.
+    """
+    check_files(evaluation_set, root)
+    entries = evaluation_set.entries
+    at_set_rate = resampled_apply(
+        apply, set_rate_hz=evaluation_set.sample_rate_hz, model_rate_hz=model_sample_rate_hz
+    )
+    queries = sorted({entry.query for entry in entries})
+    condition_of = dict(zip(queries, encode(queries), strict=True))
+    parts = []
+    for start in range(0, len(entries), batch_size):
+        some = entries[start : start + batch_size]
+        mixture, target = render_entries(evaluation_set, some, root=root)
+        parts.append(
+            measure_arrays(
+                at_set_rate,
+                mixture=mixture,
+                target=target,
+                condition=np.stack([condition_of[entry.query] for entry in some]),
+                absent=np.array([entry.is_absent for entry in some]),
+                batch_size=batch_size,
+            )
+        )
+        if progress:
+            progress(start + len(some), len(entries))
+    return summarise(evaluation_set, merge(parts), model=model, model_sample_rate_hz=model_sample_rate_hz)
+
+
+def resampled_apply(apply: Apply, *, set_rate_hz: int, model_rate_hz: int) -> Apply:
+    """Wraps `apply` so that it takes and returns waveforms at the set's rate."""
+    if set_rate_hz == model_rate_hz:
+        return apply
+
+    def at_set_rate(mixture: np.ndarray, condition: np.ndarray) -> np.ndarray:
+        inside = resample(mixture, from_hz=set_rate_hz, to_hz=model_rate_hz)
+        estimate = np.asarray(apply(inside, condition))
+        back = resample(estimate, from_hz=model_rate_hz, to_hz=set_rate_hz)[:, : mixture.shape[-1]]
+        return np.pad(back, ((0, 0), (0, mixture.shape[-1] - back.shape[-1])))
+
+    return at_set_rate
+
+
+def summarise(
+    evaluation_set: EvaluationSet, measurements: Measurements, *, model: str, model_sample_rate_hz: int
+) -> EvaluationResult:
+    """Turns the measurements of a whole set, in its order, into rows, class means and intervals."""
+    examples, absent = [], []
+    for index, entry in enumerate(evaluation_set.entries):
+        if entry.is_absent:
+            absent.append(
+                AbsentResult(
+                    index=index,
+                    labels=(entry.target.label, entry.interferer.label),
+                    query=entry.query,
+                    attenuation_db=float(-measurements.energy_ratio_db[index]),
+                )
+            )
+        else:
+            examples.append(_example_result(index, entry, measurements))
+    labels = sorted({row.target_label for row in examples})
+    attenuation = None
+    if absent:
+        files = [evaluation_set.entries[row.index].target.file for row in absent]
+        attenuation = bootstrap_interval(np.array([row.attenuation_db for row in absent]), groups=files)
+    return EvaluationResult(
+        set_name=evaluation_set.name,
+        model=model,
+        sample_rate_hz=evaluation_set.sample_rate_hz,
+        model_sample_rate_hz=model_sample_rate_hz,
+        seconds=evaluation_set.seconds,
+        examples=tuple(examples),
+        absent=tuple(absent),
+        overall=_class_result("all", examples) if examples else None,
+        classes=tuple(
+            _class_result(label, [row for row in examples if row.target_label == label]) for label in labels
+        ),
+        absent_attenuation_db=attenuation,
+    )
+
+
+def _example_result(index: int, entry: Entry, measurements: Measurements) -> ExampleResult:
+    return ExampleResult(
+        index=index,
+        target_file=entry.target.file,
+        target_label=entry.target.label,
+        interferer_file=entry.interferer.file,
+        interferer_label=entry.interferer.label,
+        query=entry.query,
+        sdr_db=float(measurements.sdr_db[index]),
+        sdri_db=float(measurements.sdri_db[index]),
+        si_sdr_db=float(measurements.si_sdr_db[index]),
+        si_sdri_db=float(measurements.si_sdri_db[index]),
+    )
+
+
+def _class_result(label: str, rows: Sequence[ExampleResult]) -> ClassResult:
+    # Mixtures of one target recording succeed or fail together: they are drawn together.
+    files = [row.target_file for row in rows]
+
+    def interval(name: str) -> Interval:
+        return bootstrap_interval(np.array([getattr(row, name) for row in rows]), groups=files)
+
+    return ClassResult(
+        label=label,
+        count=len(rows),
+        sdri_db=interval("sdri_db"),
+        sdr_db=interval("sdr_db"),
+        si_sdr_db=interval("si_sdr_db"),
+        si_sdri_db=interval("si_sdri_db"),
+    )

@@ -1,0 +1,226 @@
+"""A fixed evaluation set as data: which clips meet, where they are cut, how loud, and what is asked for."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from audiosep_jax import config
+from audiosep_jax.audio.files import read_audio
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.evals.atomic import replacing
+
+VERSION = 1
+PEAK = 0.9
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """One side of a mixture.
+
+    Attributes:
+      file: path below the set's root, with forward slashes.
+      label: the class of the sound.
+      offset_seconds: where the segment starts in the file.
+    """
+
+    file: str
+    label: str
+    offset_seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One mixture and its query.
+
+    Attributes:
+      caption: names the target.
+      snr_db: energy of the target over that of the interferer, both over the whole segment.
+      absent_caption: names neither sound; where given, it is the query and the answer is silence.
+    """
+
+    target: Source
+    interferer: Source
+    caption: str
+    snr_db: float = 0.0
+    absent_caption: str = ""
+
+    @property
+    def query(self) -> str:
+        """The sentence that the separator is given."""
+        return self.absent_caption or self.caption
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether the query names no sound of the mixture."""
+        return bool(self.absent_caption)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationSet:
+    """Mixtures of named files, the same on every machine.
+
+    Attributes:
+      version: of this format.
+      name: how tables name the set.
+      description: where the files come from.
+      sample_rate_hz: rate at which mixtures are rendered and estimates are measured.
+      seconds: length of every segment.
+      seed: that the set was drawn with.
+      entries: the mixtures.
+    """
+
+    version: int = VERSION
+    name: str
+    description: str = ""
+    sample_rate_hz: int
+    seconds: float
+    seed: int
+    entries: tuple[Entry, ...]
+
+    def __post_init__(self) -> None:
+        if self.version != VERSION:
+            raise AudioSepError(
+                f"evaluation set {self.name!r} has format version {self.version}, but this release reads "
+                f"version {VERSION}: use the release that wrote it, or make the set again."
+            )
+        if self.sample_rate_hz < 1 or self.seconds * self.sample_rate_hz < 1:
+            raise AudioSepError(
+                f"evaluation set {self.name!r} has {self.seconds} s at {self.sample_rate_hz} Hz: "
+                "both must be positive."
+            )
+        if not self.entries:
+            raise AudioSepError(f"evaluation set {self.name!r} has no entries.")
+
+    @property
+    def samples(self) -> int:
+        """Samples of every segment."""
+        return round(self.seconds * self.sample_rate_hz)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Example:
+    """A rendered mixture.
+
+    Attributes:
+      mixture: `[samples]` float32.
+      target: `[samples]` float32; silence where the query names no sound of the mixture.
+      query: the sentence that the separator is given.
+      entry: what the example was rendered from.
+    """
+
+    mixture: Float[np.ndarray, " samples"]
+    target: Float[np.ndarray, " samples"]
+    query: str
+    entry: Entry
+
+
+def load_evaluation_set(path: str | Path) -> EvaluationSet:
+    """Reads a set from its JSON file.
+
+    Raises:
+      AudioSepError: the file is missing, is no JSON, or its fields are not a set's; the text names the file.
+    """
+    return config.load_json(EvaluationSet, path)
+
+
+def save_evaluation_set(evaluation_set: EvaluationSet, path: str | Path) -> None:
+    """Writes a set as JSON, one entry per line so that changes are readable."""
+    values = dataclasses.asdict(evaluation_set)
+    entries = [json.dumps(entry, ensure_ascii=False) for entry in values.pop("entries")]
+    head = json.dumps(values, indent=1, ensure_ascii=False).removesuffix("\n}")
+    text = head + ',\n "entries": [\n  ' + ",\n  ".join(entries) + "\n ]\n}\n"
+    with replacing(path) as temporary:
+        temporary.write_text(text, "utf-8")
+
+
+def check_files(evaluation_set: EvaluationSet, root: str | Path) -> None:
+    """Finds every file before the work starts.
+
+    Raises:
+      AudioSepError: names the root and all files that are missing below it.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise AudioSepError(f"{root} is not a folder: give the folder that holds the set's files.")
+    files = {source.file for entry in evaluation_set.entries for source in (entry.target, entry.interferer)}
+    missing = sorted(file for file in files if not (root / file).is_file())
+    if missing:
+        raise AudioSepError(
+            f"{len(missing)} of {len(files)} files of evaluation set {evaluation_set.name!r} are missing "
+            f"below {root}: {', '.join(missing)}; give the folder that holds them."
+        )
+
+
+def read_segment(
+    source: Source, *, root: str | Path, sample_rate_hz: int, samples: int
+) -> Float[np.ndarray, " samples"]:
+    """Reads one side of a mixture: mono, resampled, cut at its offset, padded with zeros at its end.
+
+    Raises:
+      AudioSepError: the file cannot be read, or ends before the offset.
+    """
+    waveform = read_audio(Path(root) / source.file, sample_rate_hz=sample_rate_hz, mono=True).waveform[0]
+    start = round(source.offset_seconds * sample_rate_hz)
+    if not 0 <= start < len(waveform):
+        raise AudioSepError(
+            f"{Path(root) / source.file} lasts {len(waveform) / sample_rate_hz:.2f} s, but the evaluation "
+            f"set cuts it at {source.offset_seconds} s: give the file that the set was made with."
+        )
+    segment = np.zeros(samples, np.float32)
+    crop = waveform[start : start + samples]
+    segment[: len(crop)] = crop
+    return segment
+
+
+def render(entry: Entry, *, root: str | Path, sample_rate_hz: int, seconds: float) -> Example:
+    """Builds the mixture of an entry from its files.
+
+    The interferer is scaled to `snr_db` below the target's energy over the whole segment. If the mixture's
+    peak exceeds 1, mixture and target are both scaled by 0.9/peak.
+
+    Args:
+      entry: the mixture.
+      root: folder of the files.
+      sample_rate_hz: rate of the rendered waveforms.
+      seconds: their length.
+
+    Raises:
+      AudioSepError: a file cannot be read, or one side is silent.
+    """
+    samples = round(seconds * sample_rate_hz)
+    target, interferer = (
+        read_segment(source, root=root, sample_rate_hz=sample_rate_hz, samples=samples).astype(np.float64)
+        for source in (entry.target, entry.interferer)
+    )
+    energies = [float(np.mean(waveform * waveform)) for waveform in (target, interferer)]
+    for source, energy in zip((entry.target, entry.interferer), energies, strict=True):
+        if energy == 0:
+            raise AudioSepError(
+                f"{Path(root) / source.file} is silent from {source.offset_seconds} s on: no mixture has an "
+                f"SNR of {entry.snr_db} dB with it; give the file that the set was made with."
+            )
+    mixture = target + interferer * np.sqrt(energies[0] / energies[1] * 10 ** (-entry.snr_db / 10))
+    peak = float(np.abs(mixture).max())
+    scale = PEAK / peak if peak > 1 else 1.0
+    answer = np.zeros_like(target) if entry.is_absent else target * scale
+    return Example(
+        mixture=(mixture * scale).astype(np.float32),
+        target=answer.astype(np.float32),
+        query=entry.query,
+        entry=entry,
+    )
+
+
+def render_entries(
+    evaluation_set: EvaluationSet, entries: Sequence[Entry], *, root: str | Path
+) -> tuple[Float[np.ndarray, "examples samples"], Float[np.ndarray, "examples samples"]]:
+    """Renders some entries of a set as mixtures and targets, `[examples, samples]` float32 each."""
+    examples = [
+        render(entry, root=root, sample_rate_hz=evaluation_set.sample_rate_hz, seconds=evaluation_set.seconds)
+        for entry in entries
+    ]
+    return np.stack([one.mixture for one in examples]), np.stack([one.target for one in examples])

@@ -1,0 +1,130 @@
+"""Runs a separator over rendered mixtures and measures every estimate."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float
+
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.evals import metrics
+
+Apply = Callable[[np.ndarray, np.ndarray], np.ndarray | jax.Array]
+Progress = Callable[[int, int], None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measurements:
+    """One value per example and metric, in dB.
+
+    Attributes:
+      absent: `[examples]`, where the query names no sound of the mixture. There only `energy_ratio_db`
+        says something; everywhere else the four others do.
+      sdr_db, sdri_db, si_sdr_db, si_sdri_db: `[examples]`, against the target; "i" is the gain over
+        the mixture.
+      energy_ratio_db: `[examples]`, estimate over mixture.
+    """
+
+    absent: Bool[np.ndarray, " examples"]
+    sdr_db: Float[np.ndarray, " examples"]
+    sdri_db: Float[np.ndarray, " examples"]
+    si_sdr_db: Float[np.ndarray, " examples"]
+    si_sdri_db: Float[np.ndarray, " examples"]
+    energy_ratio_db: Float[np.ndarray, " examples"]
+
+    def means(self) -> dict[str, float]:
+        """Scalars for a log: means over the examples that each metric is about.
+
+        `absent_attenuation_db` is how far estimates for absent sounds lie below their mixtures. Metrics
+        without an example are left out.
+        """
+        present, scalars = ~self.absent, {}
+        if present.any():
+            for name in ("sdr_db", "sdri_db", "si_sdr_db", "si_sdri_db"):
+                scalars[name] = float(getattr(self, name)[present].mean())
+        if self.absent.any():
+            scalars["absent_attenuation_db"] = float(-self.energy_ratio_db[self.absent].mean())
+        return scalars
+
+
+def measure_arrays(
+    apply: Apply,
+    *,
+    mixture: Float[np.ndarray, "examples samples"],
+    target: Float[np.ndarray, "examples samples"],
+    condition: Float[np.ndarray, "examples size"],
+    absent: Bool[np.ndarray, " examples"] | None = None,
+    batch_size: int = 8,
+    progress: Progress | None = None,
+) -> Measurements:
+    """Separates mixtures batch by batch and measures the estimates in float64 on the host.
+
+    The last batch is filled up with silence, so that `apply` meets one shape only; the filling is never
+    measured.
+
+    Args:
+      apply: `(mixture [batch, samples], condition [batch, size]) -> estimate [batch, samples]`.
+      mixture: `[examples, samples]`.
+      target: `[examples, samples]`.
+      condition: `[examples, size]`.
+      absent: `[examples]`, where the query names no sound of the mixture; None for nowhere.
+      batch_size: rows per call.
+      progress: called with (examples done, examples in all) after each batch.
+
+    Raises:
+      ValueError: the arrays do not agree in shape, or there is no example.
+      AudioSepError: an estimate holds a NaN or an infinity.
+    """
+    if absent is None:
+        absent = np.zeros(len(mixture), bool)
+    if mixture.shape != target.shape or not len(mixture) == len(condition) == len(absent) > 0:
+        raise ValueError(
+            f"mixture {mixture.shape}, target {target.shape}, condition {condition.shape} and absent "
+            f"{absent.shape} must agree, and hold at least one example."
+        )
+    parts = []
+    for start in range(0, len(mixture), batch_size):
+        rows = slice(start, start + batch_size)
+        batch = _filled(mixture[rows], batch_size), _filled(condition[rows], batch_size)
+        valid = len(mixture[rows])
+        estimate = np.asarray(apply(*batch))[:valid]
+        parts.append(_measure(estimate, mixture[rows], target[rows], absent[rows], first=start))
+        if progress:
+            progress(start + valid, len(mixture))
+    return merge(parts)
+
+
+def merge(parts: Sequence[Measurements]) -> Measurements:
+    """Joins measurements in order; means are taken over all examples afterwards, never over batches."""
+    fields = [field.name for field in dataclasses.fields(Measurements)]
+    return Measurements(**{name: np.concatenate([getattr(one, name) for one in parts]) for name in fields})
+
+
+def _filled(rows: np.ndarray, batch_size: int) -> np.ndarray:
+    missing = batch_size - len(rows)
+    if not missing:
+        return rows
+    return np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
+
+
+def _measure(
+    estimate: np.ndarray, mixture: np.ndarray, target: np.ndarray, absent: np.ndarray, *, first: int
+) -> Measurements:
+    if estimate.shape != mixture.shape:
+        raise ValueError(f"the separator returned {estimate.shape} for mixtures of {mixture.shape}.")
+    finite = np.isfinite(estimate).all(-1)
+    if not finite.all():
+        raise AudioSepError(
+            f"the estimate of mixture {first + int(finite.argmin())} is not finite: the model's parameters "
+            "are damaged or its training diverged; take an earlier checkpoint."
+        )
+    si_sdr = metrics.si_sdr_db(target, estimate)
+    return Measurements(
+        absent=np.asarray(absent, bool),
+        sdr_db=np.asarray(metrics.sdr_db(target, estimate)),
+        sdri_db=np.asarray(metrics.sdri_db(target, estimate, mixture)),
+        si_sdr_db=np.asarray(si_sdr),
+        si_sdri_db=np.asarray(si_sdr - metrics.si_sdr_db(target, mixture)),
+        energy_ratio_db=np.asarray(metrics.energy_ratio_db(estimate, mixture)),
+    )

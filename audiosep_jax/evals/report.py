@@ -1,0 +1,87 @@
+"""An evaluation result as JSON, as Markdown, and on the console."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from rich.table import Table
+
+from audiosep_jax.evals.atomic import replacing
+from audiosep_jax.evals.bootstrap import Interval
+from audiosep_jax.evals.evaluate import ClassResult, EvaluationResult
+
+_HEADER = ("class", "mixtures", "SDRi", "95 % interval", "SI-SDRi", "SDR", "SI-SDR")
+
+
+def write_json(result: EvaluationResult, path: str | Path) -> None:
+    """Writes the whole result, rows included."""
+    text = json.dumps(dataclasses.asdict(result), indent=1, ensure_ascii=False, allow_nan=False)
+    with replacing(path) as temporary:
+        temporary.write_text(text + "\n", "utf-8")
+
+
+def write_markdown(result: EvaluationResult, path: str | Path) -> None:
+    """Writes `markdown(result)`."""
+    with replacing(path) as temporary:
+        temporary.write_text(markdown(result), "utf-8")
+
+
+def markdown(result: EvaluationResult) -> str:
+    """Returns the table per class, with the overall means last, as Markdown."""
+    lines = [f"## {_title(result)}", ""]
+    rows = _class_rows(result)
+    if rows:
+        lines += ["| " + " | ".join(_HEADER) + " |", "| --- |" + " ---: |" * (len(_HEADER) - 1)]
+        lines += ["| " + " | ".join(row) + " |" for row in rows[:-1]]
+        lines += ["| " + " | ".join(f"**{cell}**" for cell in rows[-1]) + " |", ""]
+    return "\n".join([*lines, *_notes(result)]) + "\n"
+
+
+def console_table(result: EvaluationResult) -> Table:
+    """Returns the same table for a rich console."""
+    table = Table(title=_title(result), caption="\n".join(_notes(result)), caption_justify="left")
+    for index, name in enumerate(_HEADER):
+        table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
+    rows = _class_rows(result)
+    for index, row in enumerate(rows):
+        last = index == len(rows) - 1
+        table.add_row(*row, style="bold" if last else None, end_section=index == len(rows) - 2)
+    return table
+
+
+def _title(result: EvaluationResult) -> str:
+    return f"{result.model or 'model'} on {result.set_name}"
+
+
+def _class_rows(result: EvaluationResult) -> list[tuple[str, ...]]:
+    means = [*result.classes, *([result.overall] if result.overall else [])]
+    return [_row(one) for one in means]
+
+
+def _row(one: ClassResult) -> tuple[str, ...]:
+    values = (f"{value.mean:.2f}" for value in (one.si_sdri_db, one.sdr_db, one.si_sdr_db))
+    return (
+        one.label.replace("_", " "),
+        str(one.count),
+        f"{one.sdri_db.mean:.2f}",
+        _ends(one.sdri_db),
+        *values,
+    )
+
+
+def _ends(interval: Interval) -> str:
+    return f"{interval.low:.2f} … {interval.high:.2f}"
+
+
+def _notes(result: EvaluationResult) -> list[str]:
+    rate = f"{result.sample_rate_hz / 1000:g} kHz"
+    if result.model_sample_rate_hz != result.sample_rate_hz:
+        rate += f" (the model works at {result.model_sample_rate_hz / 1000:g} kHz)"
+    notes = [f"Means in dB; {result.seconds:g} s mixtures, measured at {rate}."]
+    if result.absent_attenuation_db:
+        absent = result.absent_attenuation_db
+        notes.append(
+            f"Queries that name neither sound: the estimate lies {absent.mean:.2f} dB ({_ends(absent)}) "
+            f"below the mixture, mean of {len(result.absent)}."
+        )
+    return notes
