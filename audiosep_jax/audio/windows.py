@@ -1,0 +1,140 @@
+"""Long waveforms in windows of one length, cross-faded where they meet, in constant memory."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from jaxtyping import Float32
+
+from audiosep_jax.errors import AudioSepError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WindowPlan:
+    """How a waveform of any length is cut.
+
+    Window i begins at `i · stride`; the last one ends with the waveform. From `i · stride + context` on the
+    result fades over `fade` samples from the window before to window i. What a window says about its outer
+    `context` samples is discarded, except at the two ends of the waveform.
+
+    Attributes:
+      window: length of every window in samples.
+      context: samples at each border of a window that only inform the others.
+      fade: length of a cross-fade in samples.
+    """
+
+    window: int
+    context: int
+    fade: int
+
+    def __post_init__(self) -> None:
+        if min(self.context, self.fade) < 0 or self.stride < max(1, self.fade):
+            raise AudioSepError(
+                f"Windows of {self.window} samples cannot have {self.context} samples of context and fades "
+                f"of {self.fade}: window - 2·context must be at least twice the fade."
+            )
+
+    @property
+    def stride(self) -> int:
+        """Samples from the beginning of a window to that of the next."""
+        return self.window - 2 * self.context - self.fade
+
+
+class OverlapAdd:
+    """Applies a function to a waveform that arrives in blocks, window by window.
+
+    What `push` and `flush` return, joined, has the length of the input; where the function returns its
+    argument it is the input. Memory is bounded by a few windows.
+
+    Args:
+      process: `[batch_size, window] -> [batch_size, window]`, rows independent; called with no other shape.
+      plan: how the waveform is cut.
+      channels: of the waveform; each channel is a row of its own.
+      batch_size: rows in a call.
+    """
+
+    def __init__(
+        self,
+        process: Callable[[Float32[np.ndarray, "batch window"]], Float32[np.ndarray, "batch window"]],
+        *,
+        plan: WindowPlan,
+        channels: int,
+        batch_size: int,
+    ) -> None:
+        self._process, self._plan = process, plan
+        self._channels, self._batch_size = channels, batch_size
+        self._buffer = np.zeros((channels, 0), np.float32)
+        self._pushed = self._returned = 0
+        self._cut_windows = self._joined_windows = 0
+        self._starts: list[int] = []  # of the windows that are cut and not joined
+        self._waiting: list[np.ndarray] = []  # rows that are not processed
+        self._processed: list[np.ndarray] = []
+        self._tail = np.zeros((channels, 0), np.float32)  # what the last joined window says about the next
+        phase = np.pi / 2 * (np.arange(plan.fade) + 0.5) / max(1, plan.fade)
+        self._fade_in = (np.sin(phase) ** 2).astype(np.float32)
+
+    def push(self, block: Float32[np.ndarray, "channels samples"]) -> Float32[np.ndarray, "channels out"]:
+        """Takes the next samples and returns those that are finished, possibly none."""
+        finished = [self._tail[:, :0]]
+        # A long block is taken in parts, so that the buffer stays short.
+        for start in range(0, block.shape[1], self._plan.window):
+            part = block[:, start : start + self._plan.window]
+            self._pushed += part.shape[1]
+            # The last window will end with the waveform, so it may reach back one window from here.
+            self._buffer = np.concatenate([self._buffer[:, -2 * self._plan.window :], part], axis=1)
+            while self._pushed >= (begin := self._cut_windows * self._plan.stride) + self._plan.window:
+                self._cut(begin)
+            self._process_batches()
+            finished += self._join()
+        return self._count(np.concatenate(finished, axis=1))
+
+    def flush(self) -> Float32[np.ndarray, "channels out"]:
+        """Returns the rest. Nothing can be pushed afterwards."""
+        reached = (self._cut_windows - 1) * self._plan.stride + self._plan.window if self._cut_windows else 0
+        if self._pushed > reached:
+            self._cut(max(0, self._pushed - self._plan.window))
+        missing = -len(self._waiting) % self._batch_size
+        self._waiting += [np.zeros(self._plan.window, np.float32)] * missing
+        self._process_batches()
+        rest = np.concatenate([*self._join(), self._tail], axis=1)
+        return self._count(rest[:, : self._pushed - self._returned])
+
+    def _cut(self, start: int) -> None:
+        offset = start - (self._pushed - self._buffer.shape[1])
+        rows = self._buffer[:, offset : offset + self._plan.window]
+        self._waiting += list(_extended(rows, self._plan))
+        self._starts.append(start)
+        self._cut_windows += 1
+
+    def _process_batches(self) -> None:
+        while len(self._waiting) >= self._batch_size:
+            batch = np.stack(self._waiting[: self._batch_size])
+            del self._waiting[: self._batch_size]
+            self._processed += list(np.asarray(self._process(batch), np.float32))
+
+    def _join(self) -> Iterator[np.ndarray]:
+        while self._starts and len(self._processed) >= self._channels:
+            rows = np.stack(self._processed[: self._channels])
+            del self._processed[: self._channels]
+            index, start = self._joined_windows, self._starts.pop(0)
+            fade_at = index * self._plan.stride + self._plan.context if index else 0
+            rows = rows[:, fade_at - start :]
+            if index:
+                # The weights of old and new sum to one; where both agree nothing changes.
+                old, new = self._tail[:, : self._plan.fade], rows[:, : self._plan.fade]
+                rows = np.concatenate([old + self._fade_in * (new - old), rows[:, self._plan.fade :]], axis=1)
+            keep = (index + 1) * self._plan.stride + self._plan.context - fade_at
+            self._tail = rows[:, keep:]
+            self._joined_windows += 1
+            yield rows[:, :keep]
+
+    def _count(self, finished: np.ndarray) -> np.ndarray:
+        self._returned += finished.shape[1]
+        return finished
+
+
+def _extended(rows: np.ndarray, plan: WindowPlan) -> np.ndarray:
+    # Shorter than one window: the sound is mirrored at its end, as the STFT does, and silence follows.
+    mirrored = max(0, min(plan.context, rows.shape[1] - 1, plan.window - rows.shape[1]))
+    rows = np.pad(rows, ((0, 0), (0, mirrored)), mode="reflect")
+    return np.pad(rows, ((0, 0), (0, plan.window - rows.shape[1])))
