@@ -16,16 +16,17 @@ DEFAULT_NAMES = ("clips.csv", "metadata.csv", "clips.json", "metadata.json")
 class AudioFolder(ClipBuilder):
     """A folder of sound files and a CSV or JSON file that says what they hold.
 
-    The CSV has the columns `file` and `captions` (several separated by `|`; `caption` is accepted too) and
-    optionally `label`, `split` and `source`. The JSON is the one of the PyTorch AudioSep:
-    `{"data": [{"wav": "a.wav", "caption": "a dog barking"}]}`. A file that several lines name gets the captions of
-    them all. Paths are relative to the folder.
+    The CSV has the columns `file` and `captions` (several separated by `|`; `caption` is accepted too)
+    and optionally `label`, `split` and `source`. The JSON is the one of the PyTorch AudioSep:
+    `{"data": [{"wav": "a.wav", "caption": "a dog barking"}]}`. A file that several lines name gets the
+    captions of them all. Paths are relative to the folder.
 
     Args:
-      metadata: the CSV or JSON file; by default the first of clips.csv, metadata.csv, clips.json, metadata.json.
-      source_column: the field that identifies the original recording; clips of one recording share a split.
-      validation_share: share of recordings that go to the split "validation" when the table has no `split`. The
-        choice is a hash of the recording's identity: the same for every build, whatever else the table holds.
+      metadata: the CSV or JSON file; by default the first of clips.csv, metadata.csv, clips.json and
+        metadata.json that the folder holds.
+      source_column: the field that identifies the original recording; its clips share a split.
+      validation_share: share of recordings that go to the split "validation" when the table has no
+        `split`. The choice is a hash of the recording's identity, so it is the same for every build.
       **kwargs: see `ClipBuilder`.
     """
 

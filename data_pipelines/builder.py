@@ -1,20 +1,22 @@
-"""The tfds builder that all datasets share, and `prepare`, which runs one and leaves a whole dataset or nothing."""
+"""The tfds builder that all datasets share."""
 
 import abc
 import collections
-import contextlib
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from pathlib import Path
+from typing import TypeVar
 
 import tensorflow_datasets as tfds
 
 from audiosep_jax.errors import AudioSepError
-from data_pipelines import clip_index, clips, report
+from data_pipelines import clips, records, report
 
 SAMPLE_RATE_HZ = 32_000
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
@@ -24,6 +26,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
       source: folder of the sound files.
       sample_rate_hz: rate of the stored sound.
       max_failed_share: largest share of unusable clips that a build accepts.
+      workers: threads that read and encode clips; the result does not depend on them.
       on_clip: called after each clip.
       data_dir: where tfds writes; the rest are `tfds.core.DatasetBuilder`'s arguments.
     """
@@ -36,6 +39,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
         source: str | Path,
         sample_rate_hz: int = SAMPLE_RATE_HZ,
         max_failed_share: float = 0.05,
+        workers: int | None = None,
         on_clip: Callable[[], None] | None = None,
         **kwargs,
     ):
@@ -45,6 +49,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
         self.skipped: list[report.SkippedClip] = []
         self.prepared: collections.Counter[str] = collections.Counter()
         self._samples = 0
+        self._workers = workers or os.cpu_count() or 1
         self._on_clip = on_clip or (lambda: None)
         if not self.source.is_dir():
             raise AudioSepError(f"{self.source} is not a folder: give the folder that holds the sound files.")
@@ -65,34 +70,47 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
             metadata=tfds.core.MetadataDict(sample_rate_hz=self.sample_rate_hz),
         )
 
+    def _example_writer(self) -> records.RecordWriter:
+        return records.RecordWriter()
+
+    def _log_download_bytes(self) -> None:
+        """Says nothing: the caller shows progress, and nothing is downloaded."""
+
+    def _log_download_done(self) -> None:
+        """Says nothing: the folder that tfds would announce is moved to its place afterwards."""
+
     def _split_generators(self, dl_manager):
         del dl_manager  # nothing is downloaded
         return {split: self._generate_examples(split) for split in sorted({row.split for row in self.rows})}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, object]]]:
-        for row in self.rows:
-            if row.split != split:
-                continue
-            try:
-                example = clips.encode_clip(self.source, row, sample_rate_hz=self.sample_rate_hz)
-            except AudioSepError as error:
-                self.skipped.append(report.SkippedClip(row.file, str(error)))
-                report.check_failures(
-                    self.skipped,
-                    total=len(self.rows),
-                    max_failed_share=self.max_failed_share,
-                    source=self.source,
-                )
-            else:
-                self.prepared[split] += 1
-                self._samples += int(example["samples"])  # type: ignore[call-overload]
-                yield row.file, example
-            self._on_clip()
+        rows = [row for row in self.rows if row.split == split]
+        with futures.ThreadPoolExecutor(self._workers) as pool:
+            for row, example in zip(rows, _ahead(pool, self._encode, rows, 2 * self._workers), strict=True):
+                self._on_clip()
+                if isinstance(example, AudioSepError):
+                    self._skip(row, example)
+                else:
+                    self.prepared[split] += 1
+                    self._samples += example.samples
+                    yield row.file, dict(vars(example))
         if not self.prepared[split]:
             raise AudioSepError(
                 f"{self.source}: no clip of the split {split!r} can be used, so there is nothing to write. "
-                f"The first failure: {self.skipped[0].reason}"
+                f"The first failure: {self.skipped[-len(rows)].reason}"
             )
+
+    def _encode(self, row: clips.ClipRow) -> clips.Example | AudioSepError:
+        try:
+            return clips.encode_clip(self.source, row, sample_rate_hz=self.sample_rate_hz)
+        except AudioSepError as error:
+            return error
+
+    def _skip(self, row: clips.ClipRow, error: AudioSepError) -> None:
+        self.skipped.append(report.SkippedClip(row.file, str(error)))
+        report.check_failures(
+            self.skipped, total=len(self.rows), max_failed_share=self.max_failed_share, source=self.source
+        )
 
     def report(self) -> report.BuildReport:
         """Returns what came of the build."""
@@ -106,53 +124,18 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
         )
 
 
-def prepare(
-    make_builder: Callable[[Path], ClipBuilder], out: str | Path, *, overwrite: bool = False
-) -> report.BuildReport:
-    """Builds a dataset into a folder that tfds and the mixture pipeline read.
-
-    The folder holds `dataset_info.json`, `features.json`, the ArrayRecord files, one `clips-<split>.jsonl` index
-    per split and `report.json`. It appears when it is complete and not before.
-
-    Args:
-      make_builder: gets the working folder (tfds's `data_dir`) and returns the builder to run.
-      out: the dataset's folder.
-      overwrite: replace what is at `out`.
-
-    Raises:
-      AudioSepError: `out` exists, the source is unusable, or too many clips failed.
-    """
-    out = Path(out)
-    if out.exists() and not overwrite:
-        raise AudioSepError(f"{out} exists already: remove it, choose another --out, or pass --overwrite.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+def _ahead(
+    pool: futures.Executor, function: Callable[[T], R], items: Sequence[T], window: int
+) -> Iterator[R]:
+    """Maps in order with at most `window` results waiting, where `Executor.map` would hold them all."""
+    waiting: collections.deque[futures.Future[R]] = collections.deque()
     try:
-        builder = make_builder(work)
-        with _quiet_tfds():
-            builder.download_and_prepare(
-                download_dir=work / "downloads",
-                download_config=tfds.download.DownloadConfig(try_download_gcs=False),
-            )
-        result = builder.report()
-        folder = Path(builder.data_dir)
-        result.write(folder)
-        for split in builder.info.splits:
-            clip_index.write(folder, split)
-        if out.exists():
-            os.replace(out, work / "replaced")
-        os.replace(folder, out)
+        for item in items:
+            if len(waiting) == window:
+                yield waiting.popleft().result()
+            waiting.append(pool.submit(function, item))
+        while waiting:
+            yield waiting.popleft().result()
     finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return result
-
-
-@contextlib.contextmanager
-def _quiet_tfds() -> Iterator[None]:
-    """Hides tfds's own bars and its announcements: the caller shows progress."""
-    tfds.disable_progress_bar()
-    try:
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            yield
-    finally:
-        tfds.enable_progress_bar()
+        for future in waiting:
+            future.cancel()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
-from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
 
 from audiosep_jax.errors import AudioSepError
+from data_pipelines import records
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +48,9 @@ class ClipStore:
     """
 
     def __init__(self, entry: str):
-        path, _, wanted = entry.partition(":")
+        path, colon, wanted = entry.rpartition(":")
+        if not colon or "/" in wanted:
+            path, wanted = entry, ""
         self.folder = Path(path)
         info = _load_info(self.folder)
         names = sorted(info.splits)
@@ -58,9 +60,8 @@ class ClipStore:
             raise AudioSepError(
                 f"{self.folder} has no split {', '.join(map(repr, missing))}; it has {', '.join(names)}."
             )
-        self.sample_rate_hz = int(info.metadata["sample_rate_hz"])
-        files = [file for name in splits for file in info.splits[name].file_instructions]
-        self._records = ArrayRecordDataSource(files)
+        self.sample_rate_hz = _sample_rate_hz(info, self.folder)
+        self._records = ArrayRecordDataSource([file for name in splits for file in _files(info, name)])
         self.clips = [clip for name in splits for clip in _load_clips(self.folder, name, info)]
         if len(self.clips) != len(self._records):
             raise AudioSepError(
@@ -73,7 +74,7 @@ class ClipStore:
 
     def flac(self, index: int) -> bytes:
         """Returns the FLAC file of one clip."""
-        return _audio(self._records[index])
+        return records.parse(self._records[index])["audio"].bytes_list.value[0]
 
 
 def write(folder: Path, split: str) -> None:
@@ -92,7 +93,10 @@ def _load_info(folder: Path) -> tfds.core.DatasetInfo:
         raise AudioSepError(
             f"{folder} is not a prepared dataset (it has no dataset_info.json): run `audiosep prepare` first."
         )
-    return tfds.builder_from_directory(folder).info
+    try:
+        return tfds.builder_from_directory(folder).info
+    except Exception as error:  # tfds raises whatever its JSON and protobuf readers raise
+        raise AudioSepError(f"{folder} is damaged ({error}): prepare it again.") from error
 
 
 def _load_clips(folder: Path, split: str, info: tfds.core.DatasetInfo) -> list[Clip]:
@@ -106,22 +110,26 @@ def _load_clips(folder: Path, split: str, info: tfds.core.DatasetInfo) -> list[C
         ]
 
 
+def _sample_rate_hz(info: tfds.core.DatasetInfo, folder: Path) -> int:
+    metadata = info.metadata
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("sample_rate_hz"), int):
+        raise AudioSepError(f"{folder} was not written by `audiosep prepare`: prepare it with that command.")
+    return metadata["sample_rate_hz"]
+
+
+def _files(info: tfds.core.DatasetInfo, split: str) -> list[str]:
+    return [str(path) for path in info.splits[split].filepaths]
+
+
 def _scan(info: tfds.core.DatasetInfo, split: str) -> Iterator[Clip]:
-    for record in ArrayRecordDataSource(info.splits[split].file_instructions):
-        values = tf_example_pb2.Example.FromString(record).features.feature
+    for record in ArrayRecordDataSource(_files(info, split)):
+        values = records.parse(record)
+        first, end = values["active"].int64_list.value
         yield Clip(
-            id=_text(values["id"]),
-            label=_text(values["label"]),
+            id=values["id"].bytes_list.value[0].decode(),
+            label=values["label"].bytes_list.value[0].decode(),
             captions=tuple(caption.decode() for caption in values["captions"].bytes_list.value),
-            source=_text(values["source"]),
+            source=values["source"].bytes_list.value[0].decode(),
             samples=values["samples"].int64_list.value[0],
-            active=tuple(values["active"].int64_list.value),
+            active=(first, end),
         )
-
-
-def _text(feature: tf_feature_pb2.Feature) -> str:
-    return feature.bytes_list.value[0].decode()
-
-
-def _audio(record: bytes) -> bytes:
-    return tf_example_pb2.Example.FromString(record).features.feature["audio"].bytes_list.value[0]

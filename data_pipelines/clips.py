@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 import tensorflow_datasets as tfds
 
+from audiosep_jax.audio.files import read_audio
 from audiosep_jax.errors import AudioSepError
 
 SILENCE_PEAK = 1e-4
-"""Clips whose peak is lower (−80 dB re full scale, three steps of 16 bit) count as silent."""
+"""Clips whose peak is lower (80 dB below full scale, three steps of 16 bit) count as silent."""
 
 ACTIVE_DB = -60.0
 """Samples louder than this, relative to the clip's peak, are active."""
@@ -37,12 +37,31 @@ class ClipRow:
     split: str = "train"
 
 
-def features() -> tfds.features.FeaturesDict:
-    """Returns what a record holds; no feature here needs TensorFlow.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Example:
+    """What a record stores; `features` describes the same to tfds.
 
-    `audio` is a whole FLAC file as bytes, `samples` its length, `active` the first active sample and the one after
-    the last.
+    Attributes:
+      active: int64 `[2]`, first active sample and the one after the last.
+      audio: uint8 `[bytes]`, a whole FLAC file.
+      captions: sentences that describe the clip.
+      id: path of the file in its source.
+      label: class name or "".
+      samples: length of the sound.
+      source: identity of the original recording.
     """
+
+    active: np.ndarray
+    audio: np.ndarray
+    captions: tuple[str, ...]
+    id: str
+    label: str
+    samples: int
+    source: str
+
+
+def features() -> tfds.features.FeaturesDict:
+    """Returns the features of an `Example`; none of them needs TensorFlow."""
     return tfds.features.FeaturesDict(
         {
             "active": tfds.features.Tensor(shape=(2,), dtype=np.int64),
@@ -56,30 +75,30 @@ def features() -> tfds.features.FeaturesDict:
     )
 
 
-def encode_clip(root: Path, row: ClipRow, *, sample_rate_hz: int) -> dict[str, object]:
-    """Reads one sound file and returns the example that `features` describes.
+def encode_clip(root: Path, row: ClipRow, *, sample_rate_hz: int) -> Example:
+    """Reads one sound file and returns what a record stores of it.
 
-    The sound becomes mono at `sample_rate_hz` in 16 bit. A clip whose peak exceeds full scale after resampling is
-    scaled down to it, so nothing is clipped.
+    The sound becomes mono at `sample_rate_hz` in 16 bit. A clip whose peak exceeds full scale after
+    resampling is scaled down to it, so nothing is clipped.
 
     Raises:
       AudioSepError: the file is missing, not audio, damaged, not finite or silent.
     """
-    waveform = _read(root / row.file, sample_rate_hz)
-    peak = float(np.max(np.abs(waveform)))
+    waveform = read_audio(root / row.file, sample_rate_hz=sample_rate_hz, mono=True).waveform[0]
+    peak = float(np.max(np.abs(waveform), initial=0.0))
     if peak < SILENCE_PEAK:
         raise AudioSepError(f"{root / row.file} is silent: its peak is {peak:.1e} of full scale.")
     pcm = np.rint(waveform * (32_767 / max(1.0, peak))).astype(np.int16)
     loud = np.flatnonzero(np.abs(waveform) > peak * 10 ** (ACTIVE_DB / 20))
-    return {
-        "active": np.array([loud[0], loud[-1] + 1], np.int64),
-        "audio": np.frombuffer(encode_flac(pcm, sample_rate_hz=sample_rate_hz), np.uint8),
-        "captions": list(row.captions),
-        "id": row.file,
-        "label": row.label,
-        "samples": len(pcm),
-        "source": row.source or row.file,
-    }
+    return Example(
+        active=np.array([loud[0], loud[-1] + 1], np.int64),
+        audio=np.frombuffer(encode_flac(pcm, sample_rate_hz=sample_rate_hz), np.uint8),
+        captions=row.captions,
+        id=row.file,
+        label=row.label,
+        samples=len(pcm),
+        source=row.source or row.file,
+    )
 
 
 def encode_flac(pcm: np.ndarray, *, sample_rate_hz: int) -> bytes:
@@ -89,17 +108,26 @@ def encode_flac(pcm: np.ndarray, *, sample_rate_hz: int) -> bytes:
     return buffer.getvalue()
 
 
-def decode_flac(flac: bytes, *, start: int, stop: int) -> np.ndarray:
-    """Decodes samples `start` to `stop` of a FLAC file and nothing else; float32 `[stop - start]` in [-1, 1)."""
-    with soundfile.SoundFile(io.BytesIO(flac)) as file:
-        if start:
-            file.seek(start)
-        return file.read(stop - start, dtype="float32")
+def decode_flac(flac: bytes, out: np.ndarray, *, start: int) -> None:
+    """Decodes `len(out)` samples of a mono FLAC file from `start` on, and nothing else, into `out`.
 
+    Args:
+      flac: the file's bytes.
+      out: float32 `[samples]`, filled with values in [-1, 1).
+      start: first sample that is wanted.
 
-def _read(path: Path, sample_rate_hz: int) -> np.ndarray:
+    Raises:
+      AudioSepError: the bytes are damaged or hold fewer samples.
+    """
     try:
-        waveform, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, soundfile.SoundFileError) as error:
-        raise AudioSepError(f"{path} cannot be read: {error}") from error
-    return soxr.resample(waveform.mean(axis=1), rate, sample_rate_hz)
+        with soundfile.SoundFile(io.BytesIO(flac)) as file:
+            if start:
+                file.seek(start)
+            found = len(file.read(out=out))
+    except soundfile.LibsndfileError as error:
+        raise AudioSepError(f"The stored sound is damaged ({error}): prepare the dataset again.") from error
+    if found < len(out):
+        raise AudioSepError(
+            f"The stored sound ends after {start + found} samples where {start + len(out)} are needed: "
+            "prepare the dataset again."
+        )

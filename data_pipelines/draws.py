@@ -1,20 +1,17 @@
 """Which clips meet, where they are cut and how loud they are: pure functions of (seed, step, position)."""
 
 import dataclasses
-from collections import defaultdict
 from collections.abc import Sequence
+from typing import cast
 
 import grain
 import numpy as np
 
 from audiosep_jax.config import MixtureConfig
-from audiosep_jax.errors import AudioSepError
-from data_pipelines.clip_index import Clip
+from data_pipelines.clip_table import ClipTable
 
 ACTIVE_SECONDS = 0.5
 """A crop holds at least this much of the active part of its clip, or all of it where there is less."""
-
-_REJECTIONS = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,82 +52,8 @@ class Draw:
     level_db: float
 
 
-class ClipTable:
-    """The clips of all datasets, numbered through, and the rule which of them may meet.
-
-    Two clips never meet if they have the same label (whatever the case; `_` counts as a space) or one caption in
-    common.
-
-    Attributes:
-      clips: metadata, dataset after dataset.
-      sizes: clips per dataset.
-      captions: every distinct caption, sorted.
-    """
-
-    def __init__(self, datasets: Sequence[Sequence[Clip]]):
-        self.sizes = tuple(len(clips) for clips in datasets)
-        self.clips = [clip for clips in datasets for clip in clips]
-        self.captions = sorted({caption for clip in self.clips for caption in clip.captions})
-        number = {caption: index for index, caption in enumerate(self.captions)}
-        self.captions_of = [tuple(number[caption] for caption in clip.captions) for clip in self.clips]
-        self._kinds = [
-            frozenset((*(_plain(caption) for caption in clip.captions), *_label(clip))) for clip in self.clips
-        ]
-
-    def may_meet(self, clip: int, others: Sequence[int]) -> bool:
-        """Returns whether a clip shares neither label nor caption with any of the others."""
-        return all(self._kinds[clip].isdisjoint(self._kinds[other]) for other in others)
-
-    def check(self, together: int) -> None:
-        """Makes sure that every clip finds `together - 1` others that may all meet.
-
-        Raises:
-          AudioSepError: a clip does not; the text names it.
-        """
-        holders: dict[tuple[str, str], int] = defaultdict(int)
-        for kind in self._kinds:
-            for name in kind:
-                holders[name] += 1
-        most_excluded = max(sum(holders[name] for name in kind) for kind in set(self._kinds))
-        if len(self.clips) > (together - 1) * most_excluded:
-            return
-        firsts = {kind: index for index, kind in reversed(list(enumerate(self._kinds)))}
-        for first in firsts.values():
-            if self._complete([first], together, list(firsts.values())) is None:
-                raise AudioSepError(
-                    f"The clip {self.clips[first].id} finds no {together - 1} others of other labels and captions "
-                    f"among the {len(self.clips)} clips, so it cannot be mixed: add data of other classes or lower "
-                    "mixture.sources."
-                )
-
-    def companions(self, target: int, count: int, rng: np.random.Generator, pick) -> list[int]:
-        """Draws `count` clips that may meet the target and one another."""
-        chosen = [target]
-        for _ in range(_REJECTIONS):
-            clip = pick(rng)
-            if self.may_meet(clip, chosen):
-                chosen.append(clip)
-                if len(chosen) > count:
-                    return chosen[1:]
-        for start in ([target],) if len(chosen) == 1 else (chosen, [target]):
-            found = self._complete(start, count + 1, rng.permutation(len(self.clips)).tolist())
-            if found is not None:
-                return found[1:]
-        raise AssertionError("ClipTable.check lets no such table pass")
-
-    def _complete(self, chosen: list[int], size: int, candidates: list[int]) -> list[int] | None:
-        if len(chosen) == size:
-            return chosen
-        for place, clip in enumerate(candidates):
-            if self.may_meet(clip, chosen):
-                found = self._complete([*chosen, clip], size, candidates[place + 1 :])
-                if found is not None:
-                    return found
-        return None
-
-
 class DrawSource:
-    """Random access to draws: element `k` is position `k % local` of this process's part of step `k // local`.
+    """Random access to draws: element `k` is position `k % local` of this process in step `k // local`.
 
     Args:
       table: the clips.
@@ -179,16 +102,16 @@ class DrawSource:
         """Draws one mixture."""
         mixture, table = self._mixture, self._table
         rng = np.random.default_rng([self._seed, step, position])
-        target = self._targets[step * self._batch_size + position]
+        target = cast(int, self._targets[step * self._batch_size + position])
         absent = bool(rng.random() < mixture.absent_probability)
-        others = table.companions(target, mixture.sources - 1 + absent, rng, self._pick)
-        described = others.pop() if absent else target
+        others = table.companions(target, count=mixture.sources - 1 + absent, rng=rng, pick=self._pick)
+        captions = table.captions_of[others.pop() if absent else target]
         low, high = mixture.gain_range_db
         return Draw(
             step=step,
             position=position,
             crops=tuple(self._crop(clip, rng) for clip in (target, *others)),
-            caption=int(rng.choice(table.captions_of[described])),
+            caption=captions[rng.integers(len(captions))],
             absent=absent,
             gains_db=tuple(rng.integers(low, high, size=mixture.sources, endpoint=True).tolist()),
             level_db=float(rng.uniform(*mixture.level_range_db)),
@@ -220,12 +143,3 @@ def _target_order(sizes: Sequence[int], weights: Sequence[float], seed: int) -> 
         orders.append(grain.MapDataset.range(first, first + size).shuffle(seed=order_seed).repeat())
         first += size
     return grain.MapDataset.mix(orders, weights) if weights else orders[0]
-
-
-def _plain(text: str) -> tuple[str, str]:
-    return ("caption", " ".join(text.lower().split()))
-
-
-def _label(clip: Clip) -> list[tuple[str, str]]:
-    plain = " ".join(clip.label.lower().replace("_", " ").split())
-    return [("label", plain)] if plain else []

@@ -10,7 +10,7 @@ from audiosep_jax.config import DataConfig, MixtureConfig
 from audiosep_jax.errors import AudioSepError
 from data_pipelines.clip_index import ClipStore
 from data_pipelines.clips import decode_flac
-from data_pipelines.draws import ClipTable, Draw, DrawSource
+from data_pipelines.draws import ClipTable, Crop, Draw, DrawSource
 
 Conditions = Mapping[str, np.ndarray] | Callable[[Sequence[str]], np.ndarray]
 """Condition vectors by caption, or what computes them: `QueryEncoder.encode` is one."""
@@ -57,16 +57,16 @@ class MixturePipeline:
       sample_rate_hz: the model's rate; the datasets must be stored at it.
       batch_size: examples of a global batch.
       conditions: vectors per caption; a callable is asked once for all captions.
-      process_index, process_count: this process's place; it gets the positions from `process_index · local` of
-        each global batch, where `local = batch_size / process_count`.
+      process_index, process_count: this process's place; with `local = batch_size / process_count` it gets
+        the positions from `process_index · local` on of each global batch.
 
     Attributes:
       table: the clips.
       captions: every distinct caption, sorted.
 
     Raises:
-      AudioSepError: a dataset is unusable or of another rate, a caption has no condition, or some clip could meet
-        no other.
+      AudioSepError: a dataset is unusable or of another rate, a caption has no condition, or some clip
+        could meet no other.
     """
 
     def __init__(
@@ -119,27 +119,21 @@ class MixturePipeline:
         """
         last = None if stop_step is None else stop_step * self._local
         draws = grain.MapDataset.source(self._draws)[start_step * self._local : last]
-        examples = draws.map(self._load)
-        batches = examples.batch(self._local, drop_remainder=True, batch_fn=self._collate)
+        batches = draws.batch(self._local, drop_remainder=True, batch_fn=list).map(self._load)
         threads = self._data.read_threads
         options = grain.ReadOptions(
             num_threads=threads, prefetch_buffer_size=max(threads, self._data.prefetch)
         )
         return batches.to_iter_dataset(options)
 
-    def _load(self, draw: Draw) -> tuple[Draw, np.ndarray]:
-        segments = np.zeros((len(draw.crops), self._segment), np.float32)
-        for row, crop in zip(segments, draw.crops, strict=True):
-            store, first = self._places[crop.clip]
-            samples = decode_flac(store.flac(crop.clip - first), start=crop.start, stop=crop.stop)
-            row[crop.offset : crop.offset + len(samples)] = samples
-        return draw, segments
-
-    def _collate(self, examples: Sequence[tuple[Draw, np.ndarray]]) -> MixtureBatch:
-        draws = [draw for draw, _ in examples]
+    def _load(self, draws: list[Draw]) -> MixtureBatch:
+        segments = np.zeros((len(draws), len(draws[0].crops), self._segment), np.float32)
+        for example, draw in zip(segments, draws, strict=True):
+            for segment, crop in zip(example, draw.crops, strict=True):
+                self._decode(crop, segment)
         return MixtureBatch(
             step=draws[0].step,
-            segments=np.stack([segments for _, segments in examples]),
+            segments=segments,
             gains_db=np.array([draw.gains_db for draw in draws], np.int32),
             level_db=np.array([draw.level_db for draw in draws], np.float32),
             absent=np.array([draw.absent for draw in draws]),
@@ -147,6 +141,14 @@ class MixturePipeline:
             captions=tuple(self.captions[draw.caption] for draw in draws),
             ids=tuple(tuple(self.table.clips[crop.clip].id for crop in draw.crops) for draw in draws),
         )
+
+    def _decode(self, crop: Crop, segment: np.ndarray) -> None:
+        store, first = self._places[crop.clip]
+        out = segment[crop.offset : crop.offset + crop.stop - crop.start]
+        try:
+            decode_flac(store.flac(crop.clip - first), out, start=crop.start)
+        except AudioSepError as error:
+            raise AudioSepError(f"{store.folder}, clip {self.table.clips[crop.clip].id}: {error}") from error
 
 
 def _open(data: DataConfig, sample_rate_hz: int) -> list[ClipStore]:
@@ -161,18 +163,26 @@ def _open(data: DataConfig, sample_rate_hz: int) -> list[ClipStore]:
     for store in stores:
         if store.sample_rate_hz != sample_rate_hz:
             raise AudioSepError(
-                f"{store.folder} is stored at {store.sample_rate_hz} Hz, the model works at {sample_rate_hz} Hz: "
-                f"prepare it with --sample-rate-hz {sample_rate_hz}."
+                f"{store.folder} is stored at {store.sample_rate_hz} Hz, the model works at {sample_rate_hz} "
+                f"Hz: prepare it with --sample-rate-hz {sample_rate_hz}."
             )
     return stores
 
 
 def _stack(conditions: Conditions, captions: Sequence[str]) -> np.ndarray:
-    if not isinstance(conditions, Mapping):
-        return np.asarray(conditions(captions), np.float32)
-    missing = [caption for caption in captions if caption not in conditions]
-    if missing:
+    if isinstance(conditions, Mapping):
+        missing = [caption for caption in captions if caption not in conditions]
+        if missing:
+            raise AudioSepError(
+                f"{len(missing)} of {len(captions)} captions have no condition, the first is {missing[0]!r}: "
+                "compute them anew."
+            )
+        table = np.stack([conditions[caption] for caption in captions])
+    else:
+        table = np.asarray(conditions(captions))
+    if table.ndim != 2 or len(table) != len(captions) or not np.isfinite(table).all():
         raise AudioSepError(
-            f"{len(missing)} captions have no condition, the first is {missing[0]!r}: compute them anew."
+            f"The conditions have shape {table.shape}: finite numbers of shape [{len(captions)}, size] are "
+            "needed, one row per caption."
         )
-    return np.stack([conditions[caption] for caption in captions]).astype(np.float32)
+    return table.astype(np.float32)

@@ -64,5 +64,6 @@ def check_failures(skipped: list[SkippedClip], *, total: int, max_failed_share: 
     examples = " ".join(f"[{clip.file}: {clip.reason}]" for clip in skipped[:3])
     raise AudioSepError(
         f"{source}: {len(skipped)} of {total} clips cannot be used, more than the allowed share of "
-        f"{max_failed_share:g}; nothing was written. Repair them or raise --max-failed-share. The first: {examples}"
+        f"{max_failed_share:g}; nothing was written. Repair them or raise --max-failed-share. "
+        f"The first: {examples}"
     )

@@ -19,8 +19,8 @@ class PrepareArgs:
     """
 
     dataset: tyro.conf.Positional[Literal["audio_folder", "esc50"]]
-    """audio_folder: a folder with a CSV (columns file, captions, optionally label, split, source) or JSON table.
-    esc50: ESC-50, or ESC-10 in its folders; one split per fold."""
+    """audio_folder: a folder with a CSV table (columns file, captions, optionally label, split, source) or
+    the JSON table of the PyTorch AudioSep. esc50: ESC-50, or ESC-10 in its folders; one split per fold."""
     source: Path
     """Folder of the sound files."""
     out: Path
@@ -41,7 +41,8 @@ class PrepareArgs:
 
 def run(args: PrepareArgs) -> int:
     """Prepares the dataset and prints what came of it; returns the exit status."""
-    from data_pipelines.builder import ClipBuilder, prepare
+    from data_pipelines.builder import ClipBuilder
+    from data_pipelines.preparing import prepare
 
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
