@@ -73,22 +73,23 @@ def make_evaluation_set(
         )
 
     rng = np.random.default_rng(seed)
-    crops = _Crops(clips, root=Path(root), seconds=seconds, rng=rng)
+    targets = _Crops(clips, root=Path(root), seconds=seconds, rng=rng)
+    interferers = _Crops(clips, root=Path(root), seconds=seconds, rng=rng)
     entries = []
     for absent, count in ((False, per_class), (True, absent_per_class)):
         for label in labels:
             others = [other for other in labels if other != label]
-            interferers, sentences = _turns(others, rng), _turns(captions[label], rng)
+            opponents, sentences = _turns(others, rng), _turns(captions[label], rng)
             for _ in range(count):
-                other = next(interferers)
+                other = next(opponents)
                 absent_caption = ""
                 if absent:
                     unheard = rng.choice(np.asarray([one for one in others if one != other]))
                     absent_caption = str(rng.choice(np.asarray(captions[str(unheard)])))
                 entries.append(
                     Entry(
-                        target=crops.draw(label),
-                        interferer=crops.draw(other),
+                        target=targets.draw(label),
+                        interferer=interferers.draw(other),
                         caption=next(sentences),
                         snr_db=snr_db,
                         absent_caption=absent_caption,

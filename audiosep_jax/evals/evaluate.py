@@ -9,7 +9,7 @@ import numpy as np
 from audiosep_jax.audio.resample import resample
 from audiosep_jax.evals.bootstrap import Interval, bootstrap_interval
 from audiosep_jax.evals.evaluation_set import Entry, EvaluationSet, check_files, render_entries
-from audiosep_jax.evals.measure import Apply, Measurements, Progress, measure_arrays, merge
+from audiosep_jax.evals.measure import Apply, Measurements, Progress, measure_batch, merge
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 
@@ -131,13 +131,14 @@ def evaluate(
         some = entries[start : start + batch_size]
         mixture, target = render_entries(evaluation_set, some, root=root)
         parts.append(
-            measure_arrays(
+            measure_batch(
                 at_set_rate,
                 mixture=mixture,
                 target=target,
                 condition=np.stack([condition_of[entry.query] for entry in some]),
                 absent=np.array([entry.is_absent for entry in some]),
                 batch_size=batch_size,
+                first=start,
             )
         )
         if progress:

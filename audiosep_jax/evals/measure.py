@@ -86,33 +86,52 @@ def measure_arrays(
     parts = []
     for start in range(0, len(mixture), batch_size):
         rows = slice(start, start + batch_size)
-        batch = _filled(mixture[rows], batch_size), _filled(condition[rows], batch_size)
-        valid = len(mixture[rows])
-        estimate = np.asarray(apply(*batch))[:valid]
-        parts.append(_measure(estimate, mixture[rows], target[rows], absent[rows], first=start))
+        parts.append(
+            measure_batch(
+                apply,
+                mixture=mixture[rows],
+                target=target[rows],
+                condition=condition[rows],
+                absent=absent[rows],
+                batch_size=batch_size,
+                first=start,
+            )
+        )
         if progress:
-            progress(start + valid, len(mixture))
+            progress(min(start + batch_size, len(mixture)), len(mixture))
     return merge(parts)
 
 
-def merge(parts: Sequence[Measurements]) -> Measurements:
-    """Joins measurements in order; means are taken over all examples afterwards, never over batches."""
-    fields = [field.name for field in dataclasses.fields(Measurements)]
-    return Measurements(**{name: np.concatenate([getattr(one, name) for one in parts]) for name in fields})
-
-
-def _filled(rows: np.ndarray, batch_size: int) -> np.ndarray:
-    missing = batch_size - len(rows)
-    if not missing:
-        return rows
-    return np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
-
-
-def _measure(
-    estimate: np.ndarray, mixture: np.ndarray, target: np.ndarray, absent: np.ndarray, *, first: int
+def measure_batch(
+    apply: Apply,
+    *,
+    mixture: Float[np.ndarray, "rows samples"],
+    target: Float[np.ndarray, "rows samples"],
+    condition: Float[np.ndarray, "rows size"],
+    absent: Bool[np.ndarray, " rows"],
+    batch_size: int,
+    first: int = 0,
 ) -> Measurements:
-    if estimate.shape != mixture.shape:
-        raise ValueError(f"the separator returned {estimate.shape} for mixtures of {mixture.shape}.")
+    """Separates and measures one batch, as `measure_arrays` does.
+
+    Args:
+      apply: `(mixture [batch, samples], condition [batch, size]) -> estimate [batch, samples]`.
+      mixture: `[rows, samples]`, at most `batch_size` rows.
+      target: `[rows, samples]`.
+      condition: `[rows, size]`.
+      absent: `[rows]`.
+      batch_size: rows that `apply` is given.
+      first: position of the first row among all examples, for errors.
+
+    Raises:
+      ValueError: the estimate has another shape than the mixture.
+      AudioSepError: an estimate holds a NaN or an infinity.
+    """
+    given = filled(mixture, batch_size)
+    estimate = np.asarray(apply(given, filled(condition, batch_size)))
+    if estimate.shape != given.shape:
+        raise ValueError(f"the separator returned {estimate.shape} for mixtures of {given.shape}.")
+    estimate = estimate[: len(mixture)]
     finite = np.isfinite(estimate).all(-1)
     if not finite.all():
         raise AudioSepError(
@@ -121,10 +140,24 @@ def _measure(
         )
     si_sdr = metrics.si_sdr_db(target, estimate)
     return Measurements(
-        absent=np.asarray(absent, bool),
+        absent=absent,
         sdr_db=np.asarray(metrics.sdr_db(target, estimate)),
         sdri_db=np.asarray(metrics.sdri_db(target, estimate, mixture)),
         si_sdr_db=np.asarray(si_sdr),
         si_sdri_db=np.asarray(si_sdr - metrics.si_sdr_db(target, mixture)),
         energy_ratio_db=np.asarray(metrics.energy_ratio_db(estimate, mixture)),
     )
+
+
+def merge(parts: Sequence[Measurements]) -> Measurements:
+    """Joins measurements in order; means are taken over all examples afterwards, never over batches."""
+    fields = [field.name for field in dataclasses.fields(Measurements)]
+    return Measurements(**{name: np.concatenate([getattr(one, name) for one in parts]) for name in fields})
+
+
+def filled(rows: Float[np.ndarray, "rows ..."], batch_size: int) -> Float[np.ndarray, "batch ..."]:
+    """Appends zero rows up to the batch size, so that a compiled model meets one shape only."""
+    missing = batch_size - len(rows)
+    if not missing:
+        return rows
+    return np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])

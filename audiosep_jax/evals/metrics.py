@@ -50,7 +50,8 @@ def sdri_db(
     target: Waveforms, estimate: Waveforms, mixture: Waveforms, *, lengths: Lengths | None = None
 ) -> Values:
     """SDR improvement: `sdr(estimate) - sdr(mixture)`, in dB; shapes as in `sdr_db`."""
-    return sdr_db(target, estimate, lengths=lengths) - sdr_db(target, mixture, lengths=lengths)
+    improvement = sdr_db(target, estimate, lengths=lengths) - sdr_db(target, mixture, lengths=lengths)
+    return improvement if isinstance(improvement, jax.Array) else np.asarray(improvement)
 
 
 def si_sdr_db(target: Waveforms, estimate: Waveforms, *, lengths: Lengths | None = None) -> Values:
@@ -77,7 +78,7 @@ def si_sdr_db(target: Waveforms, estimate: Waveforms, *, lengths: Lengths | None
     distortion = estimate - projection
     signal = _sum(xp, projection * projection) + SI_SDR_EPSILON
     noise = _sum(xp, distortion * distortion) + SI_SDR_EPSILON
-    return 10 * xp.log10(signal / noise)
+    return xp.asarray(10 * xp.log10(signal / noise))
 
 
 def energy_ratio_db(estimate: Waveforms, mixture: Waveforms, *, lengths: Lengths | None = None) -> Values:
@@ -140,4 +141,4 @@ def _mean_square(xp: ModuleType, values, count):
 
 
 def _decibel_ratio(xp: ModuleType, numerator, denominator, floor: float):
-    return 10 * xp.log10(xp.maximum(numerator, floor) / xp.maximum(denominator, floor))
+    return xp.asarray(10 * xp.log10(xp.maximum(numerator, floor) / xp.maximum(denominator, floor)))
