@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from array_record.python import array_record_module
+from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
+from etils import epath
 from tensorflow_datasets.core import file_adapters
 from tensorflow_datasets.core import writer as tfds_writer
 from tensorflow_datasets.proto import tf_example_pb2
@@ -20,7 +21,7 @@ class RecordWriter(tfds_writer.ExampleWriter):
     def __init__(self):
         super().__init__(file_format=file_adapters.FileFormat.ARRAY_RECORD)
 
-    def write(self, path: os.PathLike[str], examples: Iterable[tuple[object, bytes]]) -> None:
+    def write(self, path: epath.PathLike, examples: Iterable[tuple[Any, Any]]) -> None:
         """Writes the examples of one shard, each (key, serialised)."""
         writer = array_record_module.ArrayRecordWriter(os.fspath(path), "group_size:1,uncompressed")
         for _, serialised in examples:

@@ -1,0 +1,123 @@
+"""How fast the data pipeline delivers segments: read, decode, crop, batch.
+
+Run `python -m benchmarks.data_pipeline`. Without datasets it prepares one of noise, which FLAC compresses
+least and which is therefore the slowest to decode.
+"""
+
+import dataclasses
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from audiosep_jax.audio.files import write_audio
+from audiosep_jax.config import DataConfig, MixtureConfig
+from data_pipelines.audio_folder import AudioFolder
+from data_pipelines.mixtures import MixturePipeline
+from data_pipelines.preparing import prepare
+
+_CLIP_SECONDS = 10.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BenchmarkArgs:
+    """Measure the data pipeline."""
+
+    datasets: tuple[str, ...] = ()
+    """Prepared datasets, each PATH or PATH:SPLIT+SPLIT; none prepares noise."""
+    sample_rate_hz: Annotated[int, tyro.conf.arg(name="rate")] = 32_000
+    """Rate of the datasets in Hz."""
+    segment_seconds: float = 5.0
+    """Length of a segment."""
+    batch_size: int = 16
+    """Mixtures per batch, two segments each."""
+    batches: int = 12
+    """Batches per repeat."""
+    repeats: int = 5
+    """How often to measure."""
+    threads: int = 0
+    """Threads that decode; 0 decodes in the main thread, which shows one core."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Segments per second in one repeat.
+
+    Attributes:
+      wall: by the clock on the wall.
+      per_core: by the process's CPU time, so other programs matter less.
+    """
+
+    wall: float
+    per_core: float
+
+
+def measure(args: BenchmarkArgs) -> list[Speed]:
+    """Times `args.repeats` runs over successive batches, after one batch to warm up."""
+    data = DataConfig(datasets=args.datasets, read_threads=args.threads)
+    mixture = MixtureConfig(segment_seconds=args.segment_seconds)
+    pipeline = MixturePipeline(
+        data,
+        mixture,
+        sample_rate_hz=args.sample_rate_hz,
+        batch_size=args.batch_size,
+        conditions=lambda captions: np.zeros((len(captions), 512), np.float32),
+    )
+    iterator = iter(pipeline.batches())
+    next(iterator)
+    speeds = []
+    for _ in range(args.repeats):
+        wall, cpu = time.perf_counter(), time.process_time()
+        segments = sum(next(iterator).segments.shape[0] * mixture.sources for _ in range(args.batches))
+        speeds.append(
+            Speed(
+                wall=segments / (time.perf_counter() - wall), per_core=segments / (time.process_time() - cpu)
+            )
+        )
+    return speeds
+
+
+def prepare_noise(folder: Path, *, sample_rate_hz: int, clips: int = 32) -> Path:
+    """Prepares `clips` clips of noise, ten seconds each, of two labels, and returns the dataset's folder."""
+    rng = np.random.default_rng(0)
+    sounds = folder / "sounds"
+    sounds.mkdir()
+    lines = ["file,captions,label"]
+    for number in range(clips):
+        noise = 0.1 * rng.standard_normal(round(_CLIP_SECONDS * sample_rate_hz))
+        write_audio(sounds / f"{number}.wav", noise, sample_rate_hz=sample_rate_hz)
+        lines.append(f"{number}.wav,noise {number % 2},{number % 2}")
+    (sounds / "clips.csv").write_text("\n".join(lines), "utf-8")
+    prepare(
+        lambda work: AudioFolder(source=sounds, sample_rate_hz=sample_rate_hz, data_dir=work), folder / "noise"
+    )
+    return folder / "noise"
+
+
+def main(args: BenchmarkArgs) -> None:
+    """Measures and prints a table."""
+    with tempfile.TemporaryDirectory() as folder:
+        if not args.datasets:
+            noise = prepare_noise(Path(folder), sample_rate_hz=args.sample_rate_hz)
+            args = dataclasses.replace(args, datasets=(str(noise),))
+        speeds = measure(args)
+    table = Table(title=f"{args.segment_seconds:g} s segments per second")
+    for name in ("", "min", "median", "max"):
+        table.add_column(name, justify="right" if name else "left")
+    for title, values in (
+        ("wall", [speed.wall for speed in speeds]),
+        ("per core", [speed.per_core for speed in speeds]),
+    ):
+        summary = (min(values), statistics.median(values), max(values))
+        table.add_row(title, *(f"{value:.0f}" for value in summary))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(BenchmarkArgs))
