@@ -32,6 +32,8 @@ class ModelConfig:
       condition_size: length of the condition vector.
       magnitude_power: exponent on the magnitude before `bn0`. 1 is the reference; a power below 1
         compresses the dynamic range, which small models learn faster from.
+      unused_tensors: declare the 24 tensors that the released model holds and never uses (`bn2` and
+        `beta2` of the decoders), so that a checkpoint survives the way in and out; they get no gradient.
     """
 
     sample_rate_hz: int = 32_000
@@ -42,6 +44,7 @@ class ModelConfig:
     film: FilmKind = "shift"
     condition_size: int = 512
     magnitude_power: float = 1.0
+    unused_tensors: bool = True
 
     def __post_init__(self) -> None:
         if len(self.encoder_widths) < 2 or min(self.encoder_widths) < 1:
@@ -111,7 +114,9 @@ class MixtureConfig:
         for name in ("gain_range_db", "level_range_db"):
             low, high = getattr(self, name)
             if low > high:
-                raise AudioSepError(f"mixture.{name} is ({low}, {high}): the first must not exceed the second.")
+                raise AudioSepError(
+                    f"mixture.{name} is ({low}, {high}): the first must not exceed the second."
+                )
         if not 0 <= self.absent_probability < 1:
             raise AudioSepError(
                 f"mixture.absent_probability is {self.absent_probability}: give a share in [0, 1)."
@@ -169,12 +174,13 @@ class TrainConfig:
     Attributes:
       steps: total optimizer steps.
       batch_size: global batch, over all devices and hosts.
-      loss: "l1" is the mean absolute error of the waveform (the reference); "snr" is the mean negative
-        signal-to-noise ratio in dB, softly limited.
+      loss: "l1" is the mean absolute error of the waveform (the reference); "snr" is the mean energy of
+        the error relative to the mixture, in dB, softly limited at -30 dB.
       seed: of the parameters' initial values.
       log_every, save_every, evaluate_every: in steps; 0 switches evaluation off.
       keep_checkpoints: how many recent checkpoints stay.
-      audio_examples: validation mixtures written to TensorBoard as sound and spectrogram.
+      validation_mixtures: fixed mixtures at 0 dB from the validation clips that measure SDRi.
+      audio_examples: how many of them are written to TensorBoard as sound and spectrogram.
       init_from: a checkpoint folder to start from, or "".
     """
 
@@ -186,6 +192,7 @@ class TrainConfig:
     save_every: int = 1_000
     evaluate_every: int = 5_000
     keep_checkpoints: int = 2
+    validation_mixtures: int = 64
     audio_examples: int = 2
     init_from: str = ""
 

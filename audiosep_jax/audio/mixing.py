@@ -1,0 +1,67 @@
+"""From clips to mixtures on the device, with the reference's loudness augmentation."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+_LOWEST_ENERGY = 1e-10
+_RATIO_RANGE = (0.02, 50.0)
+_PEAK_AFTER_DECLIPPING = 0.9
+
+
+def mix(
+    segments: Float[Array, "batch sources samples"],
+    gains_db: Int[Array, "batch sources"],
+    *,
+    counts: Int[Array, " batch"] | None = None,
+    level_db: Float[Array, " batch"] | None = None,
+    absent: Bool[Array, " batch"] | None = None,
+) -> tuple[Float[Array, "batch samples"], Float[Array, "batch samples"]]:
+    """Mixes each target with its interferers (AudioSep's `SegmentMixer`).
+
+    Each interferer is brought to the target's energy and raised by its gain; their sum goes through
+    the same once more; a mixture whose peak exceeds 1 is scaled to a peak of 0.9, its target with it.
+
+    Args:
+      segments: `[batch, sources, samples]`, the target first.
+      gains_db: `[batch, sources]`; gains of the interferers in order, last the gain of their sum.
+      counts: `[batch]`, how many of the sources a mixture takes, target included; all of them without it.
+      level_db: `[batch]`, gain of the finished mixture and target, before the peak is limited.
+      absent: `[batch]`, true where the query names nothing that sounds: the target becomes silence, the
+        mixture stays.
+
+    Returns:
+      Mixture and target, `[batch, samples]` each.
+
+    Raises:
+      ValueError: there are no interferers, or the gains do not match the segments.
+    """
+    batch, sources, _ = segments.shape
+    if sources < 2 or gains_db.shape != (batch, sources):
+        raise ValueError(
+            f"segments {segments.shape} need two sources or more and gains of shape {(batch, sources)}, "
+            f"got {gains_db.shape}"
+        )
+    target = segments[:, 0]
+    gains = jnp.power(jnp.asarray(10.0, segments.dtype), gains_db.astype(segments.dtype) / 20)
+    interferers = _match_energy(segments[:, 1:], target[:, None]) * gains[:, :-1, None]
+    if counts is not None:
+        interferers = jnp.where(jnp.arange(1, sources)[:, None] < counts[:, None, None], interferers, 0)
+    background = _match_energy(jnp.sum(interferers, axis=1), target) * gains[:, -1:]
+    mixture = target + background
+    if absent is not None:
+        target = jnp.where(absent[:, None], 0, target)
+    if level_db is not None:
+        level = jnp.power(jnp.asarray(10.0, segments.dtype), level_db[:, None] / 20)
+        mixture, target = mixture * level, target * level
+    peak = jnp.max(jnp.abs(mixture), axis=-1, keepdims=True)
+    scale = jnp.where(peak > 1, _PEAK_AFTER_DECLIPPING / jnp.maximum(peak, 1), 1)
+    return mixture * scale, target * scale
+
+
+def _match_energy(audio: Array, reference: Array) -> Array:
+    """Scales `audio` to the mean energy of `reference`, by a factor between 0.02 and 50."""
+    ratio = jnp.sqrt(
+        jnp.mean(audio**2, -1, keepdims=True)
+        / jnp.maximum(jnp.mean(reference**2, -1, keepdims=True), _LOWEST_ENERGY)
+    )
+    return audio / jnp.clip(ratio, *_RATIO_RANGE)

@@ -1,0 +1,104 @@
+"""A checkpoint folder: `config.json`, `model.safetensors` and a model card."""
+
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from audiosep_jax.config import ExperimentConfig, load_json, to_dict
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.models import separator
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A trained model.
+
+    Attributes:
+      config: the experiment that it came from.
+      variables: "params" and "batch_stats", trees of float32 NumPy arrays.
+    """
+
+    config: ExperimentConfig
+    variables: separator.Variables
+
+
+def save(
+    folder: str | Path, config: ExperimentConfig, variables: separator.Variables, *, dtype: str = "float32"
+) -> None:
+    """Writes a checkpoint folder; an older checkpoint there is replaced, other files in it stay.
+
+    Args:
+      folder: created where it does not exist.
+      config: is stored whole.
+      variables: "params" and "batch_stats".
+      dtype: "float32", or "float16" to halve the file.
+
+    Raises:
+      AudioSepError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    tensors = {
+        ".".join(path): np.ascontiguousarray(np.asarray(value), dtype)
+        for path, value in flatten_dict(dict(variables)).items()
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+        try:
+            save_file(tensors, staging / WEIGHTS_FILE, metadata={"format": "audiosep_jax"})
+            text = json.dumps(to_dict(config), indent=2) + "\n"
+            (staging / CONFIG_FILE).write_text(text, "utf-8")
+            for name in (WEIGHTS_FILE, CONFIG_FILE):
+                os.chmod(staging / name, 0o644)
+                os.replace(staging / name, folder / name)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except OSError as error:
+        raise AudioSepError(f"checkpoint folder {folder} cannot be written: {error}.") from error
+
+
+def load(folder: str | Path) -> Checkpoint:
+    """Reads a checkpoint folder.
+
+    Raises:
+      AudioSepError: a file is missing or damaged, or tensors are missing, unknown or mis-shaped; all such
+        tensors are named at once.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise AudioSepError(f"{folder} is not a checkpoint folder: it does not exist or is a file.")
+    config = load_json(ExperimentConfig, folder / CONFIG_FILE)
+    weights = folder / WEIGHTS_FILE
+    if not weights.is_file():
+        raise AudioSepError(f"{folder} holds no {WEIGHTS_FILE}: it is not a whole checkpoint folder.")
+    flat, problems = {}, []
+    expected = {".".join(path): path for path in flatten_dict(separator.shapes(config.model))}
+    shapes = flatten_dict(separator.shapes(config.model))
+    try:
+        with safe_open(weights, framework="numpy") as tensors:
+            names = set(tensors.keys())
+            problems += [f"{name} is not part of this model" for name in sorted(names - set(expected))]
+            for name, path in expected.items():
+                if name not in names:
+                    problems.append(f"{name} is missing")
+                    continue
+                value = tensors.get_tensor(name).astype(np.float32)
+                if value.shape != shapes[path].shape:
+                    problems.append(f"{name} has shape {value.shape}, needed is {shapes[path].shape}")
+                flat[path] = value
+    except (SafetensorError, OSError, ValueError) as error:
+        raise AudioSepError(f"{weights} is damaged or not a safetensors file: {error}.") from error
+    if problems:
+        raise AudioSepError(f"{weights} does not fit its {CONFIG_FILE}: {'; '.join(problems)}.")
+    return Checkpoint(config=config, variables=unflatten_dict(flat))

@@ -1,0 +1,79 @@
+"""`audiosep train`: trains an experiment, or goes on training it."""
+
+import dataclasses
+import json
+import runpy
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from audiosep_jax.config import ExperimentConfig, from_dict, to_dict
+from audiosep_jax.errors import AudioSepError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainArgs:
+    """Train an experiment, or go on training it."""
+
+    experiment: Annotated[Path, tyro.conf.Positional]
+    """Python file that defines CONFIG, such as experiments/tiny.py."""
+    workdir: Path
+    """Folder of the run: checkpoints, metrics.jsonl, TensorBoard, models. A run found there goes on."""
+    resume: bool = True
+    """Go on with the run in --workdir; --no-resume refuses a folder that already holds one."""
+    set: tuple[str, ...] = ()
+    """Changes of the config, as FIELD=VALUE with a JSON value: train.steps=100 mixture.sources=3."""
+
+
+def run(args: TrainArgs) -> int:
+    """Trains and prints where the model lies."""
+    config = changed(load_experiment(args.experiment), args.set)
+    from audiosep_jax.train.loop import train
+
+    result = train(config, args.workdir, resume=args.resume)
+    print(f"trained {config.train.steps} steps; the model is in {result.checkpoint}")
+    return 0
+
+
+def load_experiment(path: Path) -> ExperimentConfig:
+    """Returns the CONFIG of an experiment file.
+
+    Raises:
+      AudioSepError: the file is missing, does not run, or has no CONFIG.
+    """
+    if not path.is_file():
+        raise AudioSepError(f"{path} does not exist: give an experiment file, such as experiments/tiny.py.")
+    try:
+        config = runpy.run_path(str(path)).get("CONFIG")
+    except AudioSepError as error:
+        raise AudioSepError(f"{path}: {error}") from error
+    except Exception as error:
+        raise AudioSepError(f"{path} does not run: {type(error).__name__}: {error}.") from error
+    if not isinstance(config, ExperimentConfig):
+        raise AudioSepError(f"{path} defines no CONFIG of type ExperimentConfig.")
+    return config
+
+
+def changed(config: ExperimentConfig, changes: tuple[str, ...]) -> ExperimentConfig:
+    """Returns the config with `FIELD=VALUE` changes, each checked like a config file.
+
+    Raises:
+      AudioSepError: a change has no `=`, names an unknown field or has a value of the wrong type.
+    """
+    values = to_dict(config)
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals:
+            raise AudioSepError(f"--set {change!r} has no '=': write FIELD=VALUE, such as train.steps=100.")
+        place: Any = values
+        *parents, leaf = name.split(".")
+        for parent in parents:
+            place = place.get(parent) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or leaf not in place:
+            raise AudioSepError(f"--set {change!r}: the config has no field {name}.")
+        try:
+            place[leaf] = json.loads(text)
+        except ValueError:
+            place[leaf] = text
+    return from_dict(ExperimentConfig, values, where="--set")

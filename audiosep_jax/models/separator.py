@@ -1,0 +1,101 @@
+"""Waveform in, waveform out: STFT, ResUNet, mask, inverse STFT, as pure functions."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from audiosep_jax.audio.stft import istft, stft
+from audiosep_jax.config import ModelConfig
+from audiosep_jax.models.resunet import ResUNet
+
+Variables = dict[str, Any]
+
+_SMALLEST_POWER = 1e-10
+
+
+class Separator(nn.Module):
+    """Extracts the sound that the condition describes from a mixture."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(
+        self, mixture: Float[Array, "batch samples"], condition: Float[Array, "batch size"], train: bool
+    ) -> Float[Array, "batch samples"]:
+        """Returns the estimate, of the mixture's shape."""
+        config = self.config
+        samples = mixture.shape[-1]
+        window = {"window_length": config.window_length, "hop_length": config.hop_length}
+        # Reflect padding needs more than half a window.
+        shortest = config.window_length // 2 + 1
+        padded = jnp.pad(mixture, ((0, 0), (0, max(0, shortest - samples))))
+        real, imag = stft(padded, **window)
+        magnitude = jnp.sqrt(jnp.maximum(real**2 + imag**2, _SMALLEST_POWER))
+        logits = ResUNet(config, name="resunet")(magnitude, condition, train)
+        real, imag = _apply_mask(real, imag, magnitude, logits)
+        return istft(real, imag, samples=padded.shape[-1], **window)[:, :samples]
+
+
+def _apply_mask(real: Array, imag: Array, magnitude: Array, logits: Array) -> tuple[Array, Array]:
+    """Scales the magnitude and rotates the phase (Kong et al. 2021, decoupled magnitude and phase)."""
+    mask = jax.nn.sigmoid(logits[..., 0])
+    mask_real, mask_imag = jnp.tanh(logits[..., 1]), jnp.tanh(logits[..., 2])
+    mask_magnitude = jnp.sqrt(jnp.maximum(mask_real**2 + mask_imag**2, _SMALLEST_POWER))
+    cos_mask, sin_mask = mask_real / mask_magnitude, mask_imag / mask_magnitude
+    cos, sin = real / magnitude, imag / magnitude
+    estimate = jax.nn.relu(magnitude * mask)
+    return estimate * (cos * cos_mask - sin * sin_mask), estimate * (sin * cos_mask + cos * sin_mask)
+
+
+def init(config: ModelConfig, key: Array) -> Variables:
+    """Returns fresh variables: "params" and "batch_stats", trees of float32 arrays."""
+    mixture = jnp.zeros((1, config.window_length), jnp.float32)
+    condition = jnp.zeros((1, config.condition_size), jnp.float32)
+    variables = Separator(config).init(key, mixture, condition, train=False)
+    return {name: variables[name] for name in ("params", "batch_stats")}
+
+
+def shapes(config: ModelConfig) -> Variables:
+    """Returns the variables as `jax.ShapeDtypeStruct`s, at no cost."""
+    return jax.eval_shape(lambda key: init(config, key), jax.random.key(0))
+
+
+def apply(
+    config: ModelConfig,
+    variables: Variables,
+    mixture: Float[Array, "batch samples"],
+    condition: Float[Array, "batch size"],
+) -> Float[Array, "batch samples"]:
+    """Separates with the running statistics; pure and jit-able for any batch and length.
+
+    Args:
+      config: the model's shape.
+      variables: as `init` returned them.
+      mixture: `[batch, samples]` at `config.sample_rate_hz`.
+      condition: `[batch, condition_size]`.
+
+    Returns:
+      The estimate, `[batch, samples]`.
+    """
+    return Separator(config).apply(variables, mixture, condition, train=False)  # pyright: ignore[reportReturnType]
+
+
+def apply_train(
+    config: ModelConfig,
+    variables: Variables,
+    mixture: Float[Array, "batch samples"],
+    condition: Float[Array, "batch size"],
+) -> tuple[Float[Array, "batch samples"], Variables]:
+    """Separates with the statistics of the batch.
+
+    Returns:
+      The estimate and the updated running statistics. Under `jit` with a batch that is sharded over
+      devices the statistics are those of the global batch.
+    """
+    estimate, updates = Separator(config).apply(
+        variables, mixture, condition, train=True, mutable=["batch_stats"]
+    )
+    return estimate, updates["batch_stats"]

@@ -1,0 +1,82 @@
+"""Optax optimizers and the reference's schedule, with PyTorch's AMSGrad."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from audiosep_jax.config import OptimizerConfig
+
+
+class AmsgradState(NamedTuple):
+    """Moments, and the running maximum of the raw second moment."""
+
+    count: jax.Array
+    mu: optax.Updates
+    nu: optax.Updates
+    nu_max: optax.Updates
+
+
+def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
+    """Returns the learning rate by step: constant warm-up pieces, the full rate, a cosine at the end.
+
+    The reference multiplies the rate by 0.001, 0.01, 0.1 for 10,000 steps each, then by 1.
+    """
+    factors = [*config.warmup_factors, 1.0] if config.warmup_steps else [1.0]
+    boundaries = [config.warmup_steps * (i + 1) for i in range(len(factors) - 1)]
+    rates = jnp.asarray(factors) * config.learning_rate
+
+    def schedule(step: jax.typing.ArrayLike) -> jax.Array:
+        step = jnp.asarray(step)
+        rate = (
+            rates[jnp.searchsorted(jnp.asarray(boundaries), step, side="right")] if boundaries else rates[0]
+        )
+        if config.decay_steps:
+            passed = jnp.clip((step - (steps - config.decay_steps)) / config.decay_steps, 0, 1)
+            rate = rate * 0.5 * (1 + jnp.cos(jnp.pi * passed))
+        return rate
+
+    return schedule
+
+
+def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
+    """Returns the optimizer that a config names."""
+    moments = {"b1": config.beta1, "b2": config.beta2, "eps": config.epsilon}
+    parts = [
+        scale_by_pytorch_amsgrad(**moments)
+        if config.kind == "adamw_amsgrad"
+        else optax.scale_by_adam(**moments)
+    ]
+    if config.kind != "adam" and config.weight_decay:
+        parts.append(optax.add_decayed_weights(config.weight_decay))
+    return optax.chain(*parts, optax.scale_by_learning_rate(make_schedule(config, steps)))
+
+
+def scale_by_pytorch_amsgrad(*, b1: float, b2: float, eps: float) -> optax.GradientTransformation:
+    """AMSGrad (Reddi et al. 2018) as `torch.optim.AdamW(amsgrad=True)` computes it.
+
+    PyTorch keeps the running maximum of the raw second moment and corrects its bias afterwards;
+    `optax.scale_by_amsgrad` keeps the maximum of the corrected moment.
+    """
+
+    def init(params: optax.Params) -> AmsgradState:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return AmsgradState(jnp.zeros([], jnp.int32), zeros, zeros, zeros)
+
+    def update(
+        updates: optax.Updates, state: AmsgradState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, AmsgradState]:
+        del params
+        count = state.count + 1
+        mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, updates)
+        nu = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.nu, updates)
+        nu_max = jax.tree.map(jnp.maximum, state.nu_max, nu)
+        correction1 = 1 - jnp.power(b1, count.astype(jnp.float32))
+        correction2 = 1 - jnp.power(b2, count.astype(jnp.float32))
+        scaled = jax.tree.map(
+            lambda m, v: (m / correction1) / (jnp.sqrt(v) / jnp.sqrt(correction2) + eps), mu, nu_max
+        )
+        return scaled, AmsgradState(count, mu, nu, nu_max)
+
+    return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
