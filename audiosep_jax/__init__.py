@@ -1,1 +1,42 @@
 """AudioSep in JAX/Flax: a recording and a sentence in, the described sound out."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from audiosep_jax.errors import AudioSepError
+
+if TYPE_CHECKING:
+    from audiosep_jax.audio.files import Recording, read_audio, write_audio
+    from audiosep_jax.separation import AudioSep, Separation, load
+
+__version__ = "0.1.0"
+__all__ = [
+    "AudioSep",
+    "AudioSepError",
+    "Recording",
+    "Separation",
+    "__version__",
+    "load",
+    "read_audio",
+    "write_audio",
+]
+
+_HOMES = {
+    "AudioSep": "audiosep_jax.separation",
+    "Recording": "audiosep_jax.audio.files",
+    "Separation": "audiosep_jax.separation",
+    "load": "audiosep_jax.separation",
+    "read_audio": "audiosep_jax.audio.files",
+    "write_audio": "audiosep_jax.audio.files",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # JAX takes a second to import: a program that only asks for the version does not wait for it.
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,86 @@
+"""The command `audiosep`: finds the command's module, parses its arguments, and words its errors."""
+
+import difflib
+import importlib
+import io
+import sys
+import traceback
+from collections.abc import Sequence
+
+import audiosep_jax
+from audiosep_jax.errors import AudioSepError
+
+# A command's module and its libraries are imported only when it is called, so that --help answers at once.
+COMMANDS = {
+    "separate": "extract the described sounds from recordings",
+    "prepare": "turn recordings and captions into a dataset for training",
+    "train": "train a model, or go on training it",
+    "evaluate": "measure a model on a fixed evaluation set",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `audiosep` and returns its exit status: 0, 2 for a user's mistake, 130 for Ctrl-C.
+
+    Args:
+      argv: the arguments; None takes those of the process.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be printable
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        return _dispatch(arguments)
+    except AudioSepError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"audiosep: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        if debug:
+            traceback.print_exc()
+        print("audiosep: interrupted", file=sys.stderr)
+        return 130
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments:
+        print(_help(), file=sys.stderr)
+        return 2
+    name, *rest = arguments
+    if name in ("-h", "--help"):
+        print(_help())
+        return 0
+    if name == "--version":
+        print(f"audiosep {audiosep_jax.__version__}")
+        return 0
+    if name not in COMMANDS:
+        kind = "option" if name.startswith("-") else "command"
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(COMMANDS)}."
+        raise AudioSepError(f"there is no {kind} {name!r}: {hint}")
+    import tyro
+
+    command = importlib.import_module(f"audiosep_jax.commands.{name}")
+    arguments_class = getattr(command, f"{name.capitalize()}Args")
+    return command.run(tyro.cli(arguments_class, args=rest, prog=f"audiosep {name}"))
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {purpose}" for name, purpose in COMMANDS.items())
+    return (
+        "usage: audiosep COMMAND [OPTIONS]\n\n"
+        "A recording and a sentence in, the described sound out.\n\n"
+        f"commands:\n{commands}\n\n"
+        "options:\n"
+        "  -h, --help  show this help; audiosep COMMAND --help shows that of a command\n"
+        "  --version   show the version\n"
+        "  --debug     show where an error came from"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
