@@ -33,6 +33,7 @@ class ConditionCache:
         self._encoder = encoder
         self._rows: dict[str, np.ndarray] = {}
         self.path: Path | None = None
+        self._version: tuple[int, ...] | None = None
         if folder is not None:
             self.path = Path(folder) / f"conditions-{encoder.fingerprint[:16]}.safetensors"
             self._rows = self._read()
@@ -63,6 +64,7 @@ class ConditionCache:
         if self.path is None or not self.path.exists():
             return {}
         try:
+            self._version = _version(self.path)
             with safe_open(self.path, framework="numpy") as file:
                 if (file.metadata() or {}).get("fingerprint") != self._encoder.fingerprint:
                     return {}
@@ -86,8 +88,13 @@ class ConditionCache:
 
         if self.path is None:
             return
-        # Another process may have written since: what it has computed stays.
-        self._rows = {**self._read(), **self._rows}
+        try:
+            known = _version(self.path)
+        except OSError:
+            known = None
+        if known not in (None, self._version):
+            # Another process has written since: what it has computed stays.
+            self._rows = {**self._read(), **self._rows}
         captions = [caption.encode() for caption in self._rows]
         # Captions travel as bytes, because the header of a safetensors file has a size limit.
         tensors = {
@@ -99,6 +106,7 @@ class ConditionCache:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             save_file(tensors, temporary, metadata={"fingerprint": self._encoder.fingerprint})
+            self._version = _version(temporary)
             os.replace(temporary, self.path)
         except (OSError, SafetensorError) as error:
             raise AudioSepError(
@@ -107,3 +115,8 @@ class ConditionCache:
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    stat = path.stat()
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size

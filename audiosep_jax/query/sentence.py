@@ -5,7 +5,7 @@ import hashlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,8 @@ FILES = (
 
 # all-MiniLM-L6-v2 was trained on at most this many tokens, [CLS] and [SEP] included.
 MAX_TOKENS = 256
+
+UNKNOWN_TOKEN = "[UNK]"
 
 # Batches come in few shapes, so that few are compiled: a power of two of tokens, a power of four of texts.
 SHORTEST = 16
@@ -92,7 +94,7 @@ class SentenceEncoder:
         self._tokenizer.enable_truncation(self._max_tokens)
 
     @classmethod
-    def from_folder(cls, folder: str | Path) -> Self:
+    def from_folder(cls, folder: str | Path) -> "SentenceEncoder":
         """Loads a folder in the layout of sentence-transformers.
 
         Raises:
@@ -142,24 +144,32 @@ class SentenceEncoder:
         return conditions
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        tokens, cut = [], []
+        tokens, cut, unknown = [], [], []
         for text in texts:
             try:
                 # One at a time: encode_batch starts threads, and a later fork warns about them.
                 encoding = self._tokenizer.encode(text)
             except (TypeError, UnicodeError) as error:
                 raise AudioSepError(f"The query {text!r} is not valid Unicode text: retype it.") from error
-            if all(encoding.special_tokens_mask):
+            words = [
+                token
+                for token, special in zip(encoding.tokens, encoding.special_tokens_mask, strict=True)
+                if not special
+            ]
+            if not words:
                 raise AudioSepError(f"The query {text!r} is empty: describe the sound that is wanted.")
             if encoding.overflowing:
                 cut.append(text)
+            if set(words) == {UNKNOWN_TOKEN}:
+                unknown.append(text)
             tokens.append(encoding.ids)
-        if cut:
-            warnings.warn(
-                f"{len(cut)} text(s) exceed {self._max_tokens} tokens and are cut there, "
-                f"the first is {cut[0][:60]!r}…",
-                stacklevel=3,
-            )
+        for concerned, what in (
+            (cut, f"exceed {self._max_tokens} tokens and are cut there"),
+            (unknown, "hold no word that the encoder knows, so that they all mean the same to it"),
+        ):
+            if concerned:
+                first = repr(concerned[0][:60])
+                warnings.warn(f"{len(concerned)} text(s) {what}; the first is {first}.", stacklevel=3)
         return tokens
 
 

@@ -1,0 +1,176 @@
+import hashlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.query.cache import ConditionCache
+
+CAPTIONS = ["rain", "a dog barking", "Glocken läuten", "雨の音", "rain"]
+
+
+class CountingEncoder:
+    """Conditions drawn from the text's hash and the fingerprint, and a record of what was asked."""
+
+    def __init__(self, fingerprint="a" * 64, size=6):
+        self.condition_size = size
+        self.fingerprint = fingerprint
+        self.asked = []
+
+    def encode(self, texts):
+        self.asked += texts
+        return np.stack([self.condition(text) for text in texts])
+
+    def condition(self, text):
+        seed = hashlib.sha256((self.fingerprint + text).encode()).digest()
+        return np.random.default_rng(list(seed)).standard_normal(self.condition_size).astype(np.float32)
+
+
+def expected(encoder, captions):
+    return np.stack([encoder.condition(caption) for caption in captions])
+
+
+def test_each_caption_is_computed_once():
+    encoder = CountingEncoder()
+    cache = ConditionCache(encoder)
+    np.testing.assert_array_equal(cache.conditions(CAPTIONS), expected(encoder, CAPTIONS))
+    np.testing.assert_array_equal(cache.conditions(["wind", "rain"]), expected(encoder, ["wind", "rain"]))
+    assert encoder.asked == [*CAPTIONS[:4], "wind"]
+    assert cache.conditions([]).shape == (0, 6)
+
+
+def test_a_caller_cannot_change_what_is_kept():
+    encoder = CountingEncoder()
+    cache = ConditionCache(encoder)
+    cache.conditions(["rain"])[:] = 0
+    np.testing.assert_array_equal(cache.conditions(["rain"]), expected(encoder, ["rain"]))
+
+
+def test_a_file_serves_the_next_process(tmp_path):
+    first = ConditionCache(CountingEncoder(), folder=tmp_path / "new" / "folder")
+    wanted = first.conditions(CAPTIONS)
+    encoder = CountingEncoder()
+    second = ConditionCache(encoder, folder=tmp_path / "new" / "folder")
+    np.testing.assert_array_equal(second.conditions(CAPTIONS), wanted)
+    assert encoder.asked == []
+    assert os.listdir(tmp_path / "new" / "folder") == [second.path.name]
+
+
+def test_what_another_process_wrote_meanwhile_stays(tmp_path):
+    one, other = (ConditionCache(CountingEncoder(), folder=tmp_path) for _ in range(2))
+    one.conditions(["rain"])
+    other.conditions(["wind"])
+    one.conditions(["dog"])
+    encoder = CountingEncoder()
+    ConditionCache(encoder, folder=tmp_path).conditions(["rain", "wind", "dog"])
+    assert encoder.asked == []
+
+
+def test_two_encoders_share_a_folder_and_never_meet(tmp_path):
+    one, other = CountingEncoder("1" * 64), CountingEncoder("2" * 64)
+    ConditionCache(one, folder=tmp_path).conditions(CAPTIONS)
+    got = ConditionCache(other, folder=tmp_path).conditions(CAPTIONS)
+    np.testing.assert_array_equal(got, expected(other, CAPTIONS))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_file_of_another_fingerprint_is_not_read(tmp_path):
+    # The names of the files agree, the fingerprints do not: only the metadata can tell.
+    one, other = CountingEncoder("1" * 64), CountingEncoder("1" * 63 + "2")
+    ConditionCache(one, folder=tmp_path).conditions(CAPTIONS)
+    got = ConditionCache(other, folder=tmp_path).conditions(CAPTIONS)
+    np.testing.assert_array_equal(got, expected(other, CAPTIONS))
+    again = ConditionCache(CountingEncoder("1" * 63 + "2"), folder=tmp_path)
+    assert sorted(again._rows) == sorted(set(CAPTIONS))
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def poison(path):
+    tensors = load_file(path)
+    tensors["conditions"] = tensors["conditions"].copy()
+    tensors["conditions"][0, 0] = np.nan
+    save_file(tensors, path, metadata={"fingerprint": "a" * 64})
+
+
+def drop_a_row(path):
+    tensors = load_file(path)
+    tensors["conditions"] = tensors["conditions"][:-1].copy()
+    save_file(tensors, path, metadata={"fingerprint": "a" * 64})
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, poison, drop_a_row])
+def test_a_damaged_file_is_computed_anew(tmp_path, damage):
+    cache = ConditionCache(CountingEncoder(), folder=tmp_path)
+    cache.conditions(CAPTIONS)
+    damage(cache.path)
+    encoder = CountingEncoder()
+    with pytest.warns(UserWarning, match="is broken and will be written anew"):
+        cache = ConditionCache(encoder, folder=tmp_path)
+    got = cache.conditions(CAPTIONS)
+    np.testing.assert_array_equal(got, expected(encoder, CAPTIONS))
+    assert sorted(ConditionCache(CountingEncoder(), folder=tmp_path)._rows) == sorted(set(CAPTIONS))
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
+    cache = ConditionCache(CountingEncoder(), folder=tmp_path)
+    cache.conditions(["rain"])
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(AudioSepError, match=r"conditions-.* cannot be written .*No space left"):
+        cache.conditions(["wind"])
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == [cache.path.name]
+    assert sorted(ConditionCache(CountingEncoder(), folder=tmp_path)._rows) == ["rain"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    cache = ConditionCache(CountingEncoder(), folder=tmp_path / "file" / "cache")
+    with pytest.raises(AudioSepError, match="cannot be written"):
+        cache.conditions(["rain"])
+
+
+def test_a_bare_string_is_refused():
+    with pytest.raises(AudioSepError, match="list of captions"):
+        ConditionCache(CountingEncoder()).conditions("rain")
+
+
+def test_two_processes_write_while_a_third_reads(tmp_path):
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from test_condition_cache import CountingEncoder, ConditionCache\n"
+        "cache = ConditionCache(CountingEncoder(), folder=sys.argv[2])\n"
+        "for i in range(60): cache.conditions([f'{sys.argv[3]} {i}'])\n"
+    )
+    here = os.path.dirname(__file__)
+    writers = [
+        subprocess.Popen([sys.executable, "-W", "error", "-c", script, here, str(tmp_path), name])
+        for name in "AB"
+    ]
+    seen = 0
+    while any(writer.poll() is None for writer in writers):
+        # A torn file would warn, and warnings fail: read as strictly as the writers.
+        encoder = CountingEncoder()
+        rows = ConditionCache(encoder, folder=tmp_path)._rows
+        for caption, condition in rows.items():
+            np.testing.assert_array_equal(condition, encoder.condition(caption))
+        seen = max(seen, len(rows))
+    assert [writer.wait() for writer in writers] == [0, 0]
+    final = ConditionCache(CountingEncoder(), folder=tmp_path)._rows
+    # Each writer's last file holds all of its own, and whatever the other had written by then.
+    assert {f"A {i}" for i in range(60)} <= set(final) or {f"B {i}" for i in range(60)} <= set(final)
+    assert len(list(tmp_path.iterdir())) == 1
