@@ -1,11 +1,17 @@
 """`audiosep evaluate`: what a model reaches on a fixed evaluation set."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import tyro
 
 from audiosep_jax.errors import AudioSepError
+
+if TYPE_CHECKING:
+    import jax
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,20 +37,28 @@ def run(args: EvaluateArgs) -> int:
     """Evaluates, writes the results and prints the table; returns the exit status."""
     if args.batch_size < 1:
         raise AudioSepError(f"--batch-size is {args.batch_size}: give a positive number.")
+    import jax.numpy as jnp
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    import audiosep_jax
+    from audiosep_jax import separation
     from audiosep_jax.evals import figures, report
+    from audiosep_jax.evals.atomic import make_folder
     from audiosep_jax.evals.evaluate import evaluate
     from audiosep_jax.evals.evaluation_set import check_files, load_evaluation_set
     from audiosep_jax.evals.examples import example_figures
-    from audiosep_jax.query.encoder import load_encoder
 
     evaluation_set = load_evaluation_set(args.evaluation_set)
     check_files(evaluation_set, args.root)
-    model = audiosep_jax.load(args.checkpoint)
-    encoder = load_encoder(model.config.query)
+    model = separation.load(args.checkpoint)
+    out = make_folder(args.out)
+
+    def apply(mixture: np.ndarray, condition: np.ndarray) -> "jax.Array":
+        return model.apply(jnp.asarray(mixture), jnp.asarray(condition))
+
+    def encode(queries: Sequence[str]) -> np.ndarray:
+        return np.stack([model.condition(query=query) for query in queries])
+
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
@@ -52,27 +66,27 @@ def run(args: EvaluateArgs) -> int:
         result = evaluate(
             evaluation_set,
             root=args.root,
-            apply=model.apply,
-            encode=encoder.encode,
-            model_sample_rate_hz=model.config.model.sample_rate_hz,
+            apply=apply,
+            encode=encode,
+            model_sample_rate_hz=model.sample_rate_hz,
             model=model.config.name,
             batch_size=args.batch_size,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    report.write_json(result, args.out / "result.json")
-    report.write_markdown(result, args.out / "table.md")
-    figures.distribution_figure(result, args.out / "distribution.png")
+    report.write_json(result, out / "result.json")
+    report.write_markdown(result, out / "table.md")
+    figures.distribution_figure(result, out / "distribution.png")
     if result.overall is not None:
-        figures.class_figure(result, args.out / "classes.png")
+        figures.class_figure(result, out / "classes.png")
         example_figures(
             result,
-            args.out,
+            out,
             evaluation_set=evaluation_set,
             root=args.root,
-            apply=model.apply,
-            encode=encoder.encode,
+            apply=apply,
+            encode=encode,
             batch_size=args.batch_size,
         )
     console.print(report.console_table(result))
-    console.print(f"results: {args.out}", highlight=False, soft_wrap=True)
+    console.print(f"results: {out}", highlight=False, soft_wrap=True)
     return 0

@@ -9,6 +9,23 @@ from pathlib import Path
 from audiosep_jax.errors import AudioSepError
 
 
+def make_folder(path: str | Path) -> Path:
+    """Makes a folder for results, before the work that fills it starts.
+
+    Raises:
+      AudioSepError: it cannot be made or written.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise AudioSepError(
+            f"{path} cannot be written as a folder: {error.strerror}; choose another one."
+        ) from error
+
+
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Gives a temporary path beside `path` and, when the block ends without an error, moves it there.
@@ -19,18 +36,18 @@ def replacing(path: str | Path) -> Iterator[Path]:
       AudioSepError: the folder cannot be made or written.
     """
     path = Path(path)
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
         os.close(handle)
     except OSError as error:
-        raise AudioSepError(f"{path} cannot be written: {error}; choose a writable folder.") from error
+        raise AudioSepError(f"{path} cannot be written: {error.strerror}.") from error
     temporary = Path(name)
     try:
         yield temporary
         temporary.chmod(0o644)
         os.replace(temporary, path)
     except OSError as error:
-        raise AudioSepError(f"{path} cannot be written: {error}.") from error
+        raise AudioSepError(f"{path} cannot be written: {error.strerror}.") from error
     finally:
         temporary.unlink(missing_ok=True)

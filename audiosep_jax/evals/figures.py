@@ -90,12 +90,14 @@ def distribution_figure(result: EvaluationResult, path: str | Path) -> None:
         axis.set_xlabel(label)
         axis.set_ylabel("mixtures")
         axis.set_title(f"{title} (n = {len(values)})", fontsize=11)
-    figure.suptitle(_name(result), fontsize=11)
+    figure.suptitle(_name(result), fontsize=12, fontweight="bold")
     with replacing(path) as temporary:
         figure.savefig(temporary)
 
 
 def _histogram(axis: "Axes", values: np.ndarray) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     low, high = np.floor(values.min()), np.ceil(values.max())
     width = max(1.0, np.ceil((high - low) / 40))
     axis.hist(values, bins=list(np.arange(low, high + 2 * width, width)), color=BAR, alpha=0.8, zorder=2)
@@ -105,6 +107,7 @@ def _histogram(axis: "Axes", values: np.ndarray) -> None:
         median, color="black", linestyle=":", linewidth=1.6, zorder=3, label=f"median {median:.2f} dB"
     )
     axis.axvline(0, color=GREY, linewidth=0.8, zorder=1)
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend(fontsize=9, framealpha=0.95)
     _clean(axis, grid="y")
 
