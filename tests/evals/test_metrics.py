@@ -102,8 +102,10 @@ def test_silence_gives_finite_values():
 
 
 @pytest.mark.parametrize("garbage", [0.0, 1e6, np.nan, np.inf])
-@pytest.mark.parametrize("to_device", [np.asarray, jnp.asarray], ids=["numpy", "jax"])
-def test_what_the_padding_holds_changes_nothing(garbage, to_device):
+@pytest.mark.parametrize(
+    ("to_device", "tolerance"), [(np.asarray, 1e-10), (jnp.asarray, 1e-4)], ids=["numpy", "jax"]
+)
+def test_what_the_padding_holds_changes_nothing(garbage, to_device, tolerance):
     target, estimate = (side.astype(np.float32) for side in pair(samples=1000, batch=(3,)))
     lengths = np.array([1000, 617, 1])
     padded = np.arange(1000) >= lengths[:, None]
@@ -114,7 +116,7 @@ def test_what_the_padding_holds_changes_nothing(garbage, to_device):
         np.testing.assert_array_equal(got, np.asarray(function(*clean, lengths=to_device(lengths))))
         for row, length in enumerate(lengths):
             alone = function(target[row, :length], estimate[row, :length])
-            np.testing.assert_allclose(got[row], alone, rtol=0, atol=1e-4)
+            np.testing.assert_allclose(got[row], alone, rtol=0, atol=tolerance)
 
 
 def test_masking_under_jit_needs_one_compilation_for_all_lengths():
