@@ -95,7 +95,8 @@ def prepare_noise(folder: Path, *, sample_rate_hz: int, clips: int = 32) -> Path
         lines.append(f"{number}.wav,noise {number % 2},{number % 2}")
     (sounds / "clips.csv").write_text("\n".join(lines), "utf-8")
     prepare(
-        lambda work: AudioFolder(source=sounds, sample_rate_hz=sample_rate_hz, data_dir=work), folder / "noise"
+        lambda work: AudioFolder(source=sounds, sample_rate_hz=sample_rate_hz, data_dir=work),
+        folder / "noise",
     )
     return folder / "noise"
 

@@ -61,8 +61,11 @@ class ClipStore:
                 f"{self.folder} has no split {', '.join(map(repr, missing))}; it has {', '.join(names)}."
             )
         self.sample_rate_hz = _sample_rate_hz(info, self.folder)
-        self._records = ArrayRecordDataSource([file for name in splits for file in _files(info, name)])
-        self.clips = [clip for name in splits for clip in _load_clips(self.folder, name, info)]
+        try:
+            self._records = ArrayRecordDataSource([file for name in splits for file in _files(info, name)])
+            self.clips = [clip for name in splits for clip in _load_clips(self.folder, name, info)]
+        except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
+            raise AudioSepError(f"{self.folder} is damaged ({error}): prepare it again.") from error
         if len(self.clips) != len(self._records):
             raise AudioSepError(
                 f"{self.folder} is damaged: its index names {len(self.clips)} clips, its records hold "
@@ -73,8 +76,16 @@ class ClipStore:
         return len(self.clips)
 
     def flac(self, index: int) -> bytes:
-        """Returns the FLAC file of one clip."""
-        return records.parse(self._records[index])["audio"].bytes_list.value[0]
+        """Returns the FLAC file of one clip.
+
+        Raises:
+          AudioSepError: the record is damaged.
+        """
+        try:
+            record = self._records[index]
+        except RuntimeError as error:
+            raise AudioSepError(f"The record is damaged ({error}): prepare the dataset again.") from error
+        return records.parse(record)["audio"].bytes_list.value[0]
 
 
 def write(folder: Path, split: str) -> None:

@@ -49,8 +49,11 @@ class ClipTable:
         excluded = {kind: sum(holders[name] for name in kind) for kind in set(self._kinds)}
         if len(self.clips) > (together - 1) * max(excluded.values()):
             return  # whoever has been chosen leaves somebody over
-        firsts = {kind: index for index, kind in reversed(list(enumerate(self._kinds)))}
-        # The clips that exclude fewest come first, so that a search is short unless it is hopeless.
+        # One clip stands for all that exclude the same: a thousand captions of speech are one case. Those
+        # that exclude fewest come first, so that a search is short unless it is hopeless.
+        bearers = Counter(name for kind in excluded for name in kind)
+        shared = [frozenset(name for name in kind if bearers[name] > 1) or kind for kind in self._kinds]
+        firsts = {kind: index for index, kind in reversed(list(enumerate(shared)))}
         candidates = sorted(firsts.values(), key=lambda clip: (excluded[self._kinds[clip]], clip))
         for first in firsts.values():
             if self._complete([first], together, candidates) is None:

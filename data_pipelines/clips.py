@@ -79,7 +79,8 @@ def encode_clip(root: Path, row: ClipRow, *, sample_rate_hz: int) -> Example:
     """Reads one sound file and returns what a record stores of it.
 
     The sound becomes mono at `sample_rate_hz` in 16 bit. A clip whose peak exceeds full scale after
-    resampling is scaled down to it, so nothing is clipped.
+    resampling is scaled down to it, so nothing is clipped. A mono 16-bit file of that rate is stored as it
+    is.
 
     Raises:
       AudioSepError: the file is missing, not audio, damaged, not finite or silent.
@@ -88,7 +89,7 @@ def encode_clip(root: Path, row: ClipRow, *, sample_rate_hz: int) -> Example:
     peak = float(np.max(np.abs(waveform), initial=0.0))
     if peak < SILENCE_PEAK:
         raise AudioSepError(f"{root / row.file} is silent: its peak is {peak:.1e} of full scale.")
-    pcm = np.rint(waveform * (32_767 / max(1.0, peak))).astype(np.int16)
+    pcm = np.clip(np.rint(waveform * (32_768 / max(1.0, peak))), -32_768, 32_767).astype(np.int16)
     loud = np.flatnonzero(np.abs(waveform) > peak * 10 ** (ACTIVE_DB / 20))
     return Example(
         active=np.array([loud[0], loud[-1] + 1], np.int64),

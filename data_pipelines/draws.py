@@ -1,6 +1,7 @@
 """Which clips meet, where they are cut and how loud they are: pure functions of (seed, step, position)."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import cast
 
@@ -12,6 +13,8 @@ from data_pipelines.clip_table import ClipTable
 
 ACTIVE_SECONDS = 0.5
 """A crop holds at least this much of the active part of its clip, or all of it where there is less."""
+
+_ENDLESS = 2**48
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +95,7 @@ class DrawSource:
         self._targets = _target_order(table.sizes, weights, seed)
 
     def __len__(self) -> int:
-        return 2**48 // self._batch_size * self._local
+        return _ENDLESS // self._batch_size * self._local
 
     def __getitem__(self, index: int) -> Draw:
         step, place = divmod(int(index), self._local)
@@ -134,12 +137,35 @@ class DrawSource:
         return Crop(clip=index, start=start, stop=start + segment, offset=0)
 
 
+class _EpochOrder:
+    """Random access to the clips `first` to `first + size`, each once per epoch, in another order each time.
+
+    Permutations are drawn whole: grain's `shuffle` walks a 16-bit cipher until it meets a valid index, which
+    takes milliseconds when a dataset has ten clips.
+    """
+
+    def __init__(self, first: int, size: int, seed: tuple[int, int]):
+        self._first, self._size, self._seed = first, size, seed
+        self._permutation = functools.lru_cache(maxsize=2)(self._draw_permutation)
+
+    def __len__(self) -> int:
+        return _ENDLESS
+
+    def __getitem__(self, index: int) -> int:
+        epoch, place = divmod(int(index), self._size)
+        return self._first + int(self._permutation(epoch)[place])
+
+    def _draw_permutation(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([*self._seed, epoch]).permutation(self._size)
+
+
 def _target_order(sizes: Sequence[int], weights: Sequence[float], seed: int) -> grain.MapDataset[int]:
     """Orders targets so that each clip comes once per epoch; with weights, once per epoch of its dataset."""
-    sizes_of_orders = list(sizes) if weights else [sum(sizes)]
-    orders, first = [], 0
-    for number, size in enumerate(sizes_of_orders):
-        order_seed = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-        orders.append(grain.MapDataset.range(first, first + size).shuffle(seed=order_seed).repeat())
-        first += size
-    return grain.MapDataset.mix(orders, weights) if weights else orders[0]
+    if not weights:
+        return grain.MapDataset.source(_EpochOrder(0, sum(sizes), (seed, 0)))
+    edges = np.cumsum([0, *sizes]).tolist()
+    orders = [
+        _EpochOrder(first, size, (seed, number))
+        for number, (first, size) in enumerate(zip(edges, sizes, strict=False))
+    ]
+    return grain.MapDataset.mix([grain.MapDataset.source(order) for order in orders], weights)

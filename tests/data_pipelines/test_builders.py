@@ -1,0 +1,149 @@
+import json
+
+import pytest
+from pipelines_sounds import tone, write_table, write_wav
+
+from audiosep_jax.errors import AudioSepError
+from data_pipelines.audio_folder import AudioFolder
+from data_pipelines.esc50 import Esc50
+from data_pipelines.esc50_captions import CAPTIONS, captions_of, category_of_folder
+
+
+def rows(tmp_path, builder=AudioFolder, **options):
+    return builder(source=tmp_path, data_dir=tmp_path / "out", **options).rows
+
+
+def test_a_csv_gives_captions_label_split_and_source(tmp_path):
+    line = {
+        "file": "b.wav",
+        "captions": "a dog | a dog barking|",
+        "label": "dog",
+        "split": "test",
+        "source": "r1",
+    }
+    write_table(tmp_path / "clips.csv", [line, {**line, "file": "a.wav", "source": "", "split": ""}])
+    first, second = rows(tmp_path)
+    assert (first.file, first.split, first.source) == ("a.wav", "train", "a.wav")
+    assert second.captions == ("a dog", "a dog barking")
+    assert (second.label, second.split, second.source) == ("dog", "test", "r1")
+
+
+def test_the_reference_s_json_is_read_and_its_captions_of_one_file_are_joined(tmp_path):
+    entries = [{"wav": "x/a.wav", "caption": "rain"}, {"wav": "x/a.wav", "caption": "heavy rain"}]
+    (tmp_path / "list.json").write_text(json.dumps({"data": entries}))
+    (row,) = rows(tmp_path, metadata=tmp_path / "list.json")
+    assert (row.file, row.captions, row.label, row.source) == (
+        "x/a.wav",
+        ("rain", "heavy rain"),
+        "",
+        "x/a.wav",
+    )
+
+
+def test_clips_of_one_recording_share_a_split_and_the_choice_is_stable(tmp_path):
+    lines = [
+        {"file": f"{take}-{number}.wav", "captions": "a", "source_file": f"recording {number}"}
+        for number in range(300)
+        for take in range(3)
+    ]
+    write_table(tmp_path / "clips.csv", lines)
+    options = {"source_column": "source_file", "validation_share": 0.1}
+    found = rows(tmp_path, **options)
+    splits = {}
+    for row in found:
+        splits.setdefault(row.source, set()).add(row.split)
+    assert all(len(names) == 1 for names in splits.values())
+    share = sum(names == {"validation"} for names in splits.values()) / len(splits)
+    assert 0.05 < share < 0.15
+
+    write_table(tmp_path / "clips.csv", lines[::-1][:200])
+    assert set(rows(tmp_path, **options)) < set(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("path,captions\na.wav,x\n", {}, "needs the columns file and captions"),
+        ("file,captions\na.wav,\n", {}, "line 2 names no caption"),
+        ("file,captions\n,x\n", {}, "line 2 names no file"),
+        ("file,captions\na.wav,x\n", {"source_column": "origin"}, "no field 'origin'"),
+        ("file,captions,label\na.wav,x,1\na.wav,y,2\n", {}, "line 3 names a.wav again with another label"),
+        ("file,captions\n", {}, "names no clips"),
+        ("file,captions\n\xff", {}, "not a readable table"),
+        ("file,captions\na.wav,x\n", {"validation_share": 1.5}, "validation share is 1.5"),
+    ],
+)
+def test_a_faulty_table_is_refused_with_the_place(tmp_path, text, options, message):
+    (tmp_path / "clips.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(AudioSepError, match=message):
+        rows(tmp_path, **options)
+
+
+@pytest.mark.parametrize("text", ["[]", '{"data": 3}', "{", '{"data": ["a.wav"]}'])
+def test_a_json_of_another_shape_is_refused(tmp_path, text):
+    (tmp_path / "clips.json").write_text(text)
+    with pytest.raises(AudioSepError, match=r"clips\.json is not a readable table"):
+        rows(tmp_path)
+
+
+def test_a_missing_folder_or_table_is_named(tmp_path):
+    with pytest.raises(AudioSepError, match="nowhere is not a folder"):
+        rows(tmp_path / "nowhere")
+    with pytest.raises(AudioSepError, match="name its table with --metadata"):
+        rows(tmp_path)
+    with pytest.raises(AudioSepError, match=r"x\.csv does not exist"):
+        rows(tmp_path, metadata=tmp_path / "x.csv")
+
+
+def test_esc50_reads_its_table(tmp_path):
+    line = {"filename": "1-100032-A-0.wav", "fold": "1", "target": "0", "category": "dog", "esc10": "True"}
+    (tmp_path / "meta").mkdir()
+    write_table(
+        tmp_path / "meta" / "esc50.csv",
+        [
+            {**line, "src_file": "100032", "take": "A"},
+            {
+                **line,
+                "filename": "5-9-A-3.wav",
+                "fold": "5",
+                "category": "sea_waves",
+                "src_file": "9",
+                "take": "A",
+            },
+        ],
+    )
+    dog, sea = rows(tmp_path, Esc50)
+    assert (dog.file, dog.split, dog.source, dog.label) == (
+        "audio/1-100032-A-0.wav",
+        "fold1",
+        "100032",
+        "dog",
+    )
+    assert (sea.split, sea.label) == ("fold5", "sea waves")
+    assert "ocean waves" in sea.captions
+
+
+@pytest.mark.parametrize("folder", ["dog_bark", "001 - Dog bark"])
+def test_esc10_reads_folders_as_both_releases_name_them(tmp_path, folder):
+    write_wav(tmp_path / "x.wav", tone(0, seconds=0.1))
+    for name in ("1-30226-A.ogg", "4-207124-B.ogg", "notes.txt"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / name).touch()
+    first, second = rows(tmp_path, Esc50)
+    assert (first.split, first.source, first.label) == ("fold1", "30226", "dog")
+    assert (second.split, second.source) == ("fold4", "207124")
+    assert "a dog barking" in first.captions
+
+
+def test_a_folder_that_is_no_esc_is_refused(tmp_path):
+    with pytest.raises(AudioSepError, match="neither ESC-50"):
+        rows(tmp_path, Esc50)
+
+
+def test_captions_cover_the_fifty_categories_and_name_each_only_once():
+    assert len(CAPTIONS) == 50
+    assert all(len(captions) >= 2 for captions in CAPTIONS.values())
+    every = [caption for captions in CAPTIONS.values() for caption in captions]
+    assert len(every) == len(set(every))
+    assert captions_of("dog_whistle") == ("dog whistle",)
+    assert category_of_folder("baby_cry") == "crying_baby"

@@ -1,0 +1,31 @@
+import importlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    return importlib.import_module("benchmarks.data_pipeline")
+
+
+def test_it_prepares_noise_and_prints_a_table(benchmark, capsys):
+    args = benchmark.BenchmarkArgs(
+        sample_rate_hz=8000, segment_seconds=0.5, batch_size=2, batches=1, repeats=2
+    )
+    benchmark.main(args)
+    printed = capsys.readouterr().out
+    assert "per core" in printed
+    assert "median" in printed
+
+
+def test_it_measures_a_given_dataset(benchmark, dataset):
+    args = benchmark.BenchmarkArgs(
+        datasets=(str(dataset),), sample_rate_hz=8000, segment_seconds=1.0, batch_size=2, batches=2, repeats=3
+    )
+    speeds = benchmark.measure(args)
+    assert len(speeds) == 3
+    assert all(speed.per_core > 0 and speed.wall > 0 for speed in speeds)
