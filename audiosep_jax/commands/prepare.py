@@ -1,14 +1,18 @@
 """`audiosep prepare`: a folder of sound becomes a dataset that training reads."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from audiosep_jax.errors import AudioSepError
+
+if TYPE_CHECKING:
+    from data_pipelines.builder import ClipBuilder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +45,6 @@ class PrepareArgs:
 
 def run(args: PrepareArgs) -> int:
     """Prepares the dataset and prints what came of it; returns the exit status."""
-    from data_pipelines.builder import ClipBuilder
     from data_pipelines.preparing import prepare
 
     console = Console()
@@ -49,7 +52,7 @@ def run(args: PrepareArgs) -> int:
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("preparing clips", total=None)
 
-        def make_builder(data_dir: Path) -> ClipBuilder:
+        def make_builder(data_dir: Path) -> "ClipBuilder":
             builder = _builder(args, data_dir, on_clip=lambda: progress.advance(task))
             progress.update(task, total=len(builder.rows))
             return builder
@@ -64,7 +67,7 @@ def run(args: PrepareArgs) -> int:
     return 0
 
 
-def _builder(args, data_dir, *, on_clip):
+def _builder(args: PrepareArgs, data_dir: Path, *, on_clip: Callable[[], None]) -> "ClipBuilder":
     from data_pipelines.audio_folder import AudioFolder
     from data_pipelines.esc50 import Esc50
 
