@@ -61,8 +61,9 @@ def scale_by_pytorch_amsgrad(*, b1: float, b2: float, eps: float) -> optax.Gradi
     """
 
     def init(params: optax.Params) -> AmsgradState:
-        zeros = jax.tree.map(jnp.zeros_like, params)
-        return AmsgradState(jnp.zeros([], jnp.int32), zeros, zeros, zeros)
+        # Three trees of their own: a step that donates its state cannot donate one buffer thrice.
+        mu, nu, nu_max = (jax.tree.map(jnp.zeros_like, params) for _ in range(3))
+        return AmsgradState(jnp.zeros([], jnp.int32), mu, nu, nu_max)
 
     def update(
         updates: optax.Updates, state: AmsgradState, params: optax.Params | None = None
