@@ -257,7 +257,8 @@ def _checked_waveform(waveform: Any) -> Float32[np.ndarray, "*channels samples"]
         )
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise AudioSepError(f"The waveform is of type {array.dtype}: floating point in ±1 is needed.")
-    array = array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise AudioSepError("The waveform holds NaN or infinite samples: remove them first.")
     return array
