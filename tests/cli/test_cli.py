@@ -1,0 +1,118 @@
+"""The dispatcher: help, version, mistakes, exit statuses, and what it must not import."""
+
+import subprocess
+import sys
+import types
+
+import pytest
+
+import audiosep_jax
+from audiosep_jax import cli
+from audiosep_jax.errors import AudioSepError
+
+
+def command_that(monkeypatch, behaviour):
+    """Puts a command in the place of `audiosep evaluate`."""
+    import dataclasses
+
+    @dataclasses.dataclass(frozen=True)
+    class EvaluateArgs:
+        """Measure."""
+
+        number: int = 1
+        """How many."""
+
+    module = types.ModuleType("audiosep_jax.commands.evaluate")
+    module.__dict__.update(EvaluateArgs=EvaluateArgs, run=behaviour)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def raising(error):
+    def run(args):
+        raise error
+
+    return run
+
+
+def test_help_and_version(capsys):
+    assert cli.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for command in ("separate", "prepare", "train", "evaluate"):
+        assert f"\n  {command} " in shown
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"audiosep {audiosep_jax.__version__}\n"
+    assert cli.main([]) == 2
+    assert "usage: audiosep" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["seperate", "a.wav"], "there is no command 'seperate': did you mean separate?"),
+        (["sing"], "there is no command 'sing': choose one of separate, prepare, train, evaluate."),
+        (["--verbose"], "there is no option '--verbose'"),
+    ],
+)
+def test_unknown_commands_are_named(arguments, said, capsys):
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("audiosep: error: ")
+    assert said in error
+
+
+def test_a_command_gets_its_arguments_and_gives_the_status(monkeypatch):
+    command_that(monkeypatch, lambda args: args.number)
+    assert cli.main(["evaluate"]) == 1
+    assert cli.main(["evaluate", "--number", "7"]) == 7
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["evaluate", "--number", "many"])
+    assert exit_.value.code == 2
+
+
+def test_a_users_mistake_is_one_line_and_debug_shows_where(monkeypatch, capsys):
+    command_that(monkeypatch, raising(AudioSepError("a.wav is empty: record something.")))
+    assert cli.main(["evaluate"]) == 2
+    assert capsys.readouterr().err == "audiosep: error: a.wav is empty: record something.\n"
+    for arguments in (["--debug", "evaluate"], ["evaluate", "--debug"]):
+        assert cli.main(arguments) == 2
+        shown = capsys.readouterr().err
+        assert "Traceback" in shown
+        assert shown.endswith("audiosep: error: a.wav is empty: record something.\n")
+
+
+def test_ctrl_c_is_130_and_a_bug_keeps_its_traceback(monkeypatch, capsys):
+    command_that(monkeypatch, raising(KeyboardInterrupt()))
+    assert cli.main(["evaluate"]) == 130
+    assert capsys.readouterr().err == "audiosep: interrupted\n"
+    command_that(monkeypatch, raising(ZeroDivisionError("a bug")))
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["evaluate"])
+
+
+HEAVY = "{'jax', 'flax', 'numpy', 'tyro', 'soundfile', 'tensorflow', 'torch', 'rich', 'grain'}"
+
+
+@pytest.mark.parametrize("call", ["audiosep_jax.cli.main(['--help'])", "audiosep_jax.__version__"])
+def test_help_and_the_package_import_nothing_heavy(call):
+    code = f"import sys, audiosep_jax.cli; {call}; print(sorted({HEAVY} & set(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.endswith("[]\n")
+
+
+def test_a_commands_help_does_not_wait_for_jax():
+    code = (
+        "import sys, audiosep_jax.cli\n"
+        "try: audiosep_jax.cli.main(['separate', '--help'])\n"
+        "except SystemExit as error: print(error.code, 'jax' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "--query" in shown
+    assert shown.endswith("0 False\n")
+
+
+def test_public_names_are_there_and_others_are_not():
+    for name in audiosep_jax.__all__:
+        assert getattr(audiosep_jax, name) is not None
+        assert name in dir(audiosep_jax)
+    with pytest.raises(AttributeError, match="nothing"):
+        audiosep_jax.nothing  # noqa: B018

@@ -1,0 +1,116 @@
+"""`audiosep separate`: names, summaries, several recordings and queries, failures that do not stop others."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from separation_models import scene_file
+
+import audiosep_jax
+from audiosep_jax.checkpoints import folder
+from audiosep_jax.cli import main
+from audiosep_jax.commands.separate import plan_jobs, slug
+from audiosep_jax.errors import AudioSepError
+
+
+@pytest.fixture
+def ready(monkeypatch, model, tower, tmp_path):
+    """The random model in the place of the bundled one, and an empty current folder."""
+    monkeypatch.setattr(audiosep_jax, "load", lambda checkpoint: model)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_recording_and_query_gives_two_files_that_add_up(ready, capsys):
+    scene_file(ready / "street.wav", 1.5, rate=22_050, channels=2)
+    scene_file(ready / "📻 radio.flac", 1, subtype="PCM_24")
+    assert (
+        main(["separate", "street.wav", "📻 radio.flac", "--query", "A dog barks!", "--query", "rain"]) == 0
+    )
+    names = [
+        f"{stem}.{query}.{kind}.wav"
+        for stem in ("street", "📻 radio")
+        for query in ("a-dog-barks", "rain")
+        for kind in ("estimate", "residual")
+    ]
+    assert sorted(path.name for path in (ready / "separated").iterdir()) == sorted(names)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == [f"separated/{name}" for name in names]
+    assert "1.5 s, 22050 Hz, 2 ch, PCM_16" in lines[0]
+    assert "dB of the mixture" in lines[0]
+    for name in names[::2]:
+        estimate, residual = (
+            soundfile.read(ready / "separated" / each, dtype="int32")[0]
+            for each in (name, name.replace("estimate", "residual"))
+        )
+        source = "street.wav" if name.startswith("street") else "📻 radio.flac"
+        np.testing.assert_array_equal(estimate + residual, soundfile.read(ready / source, dtype="int32")[0])
+
+
+def test_one_failure_does_not_stop_the_others(ready, capsys):
+    scene_file(ready / "good.wav", 1)
+    (ready / "bad.wav").write_text("no sound")
+    assert main(["separate", "bad.wav", "missing.wav", "good.wav", "--query", "dog", "--out", "new/out"]) == 2
+    shown = capsys.readouterr()
+    assert "audiosep: error: bad.wav is not a sound file" in shown.err
+    assert "audiosep: error: missing.wav does not exist" in shown.err
+    assert "2 of 3 separations failed" in shown.err
+    assert "Traceback" not in shown.err
+    assert sorted(path.name for path in (ready / "new" / "out").iterdir()) == [
+        "good.dog.estimate.wav",
+        "good.dog.residual.wav",
+    ]
+
+
+def test_a_checkpoint_folder_is_used(monkeypatch, model, tower, tmp_path, capsys):
+    folder.save(tmp_path / "checkpoint", model.config, model.variables)
+    path = scene_file(tmp_path / "in.wav", 0.5)
+    out = tmp_path / "out"
+    command = ["separate", str(path), "--query", "dog", "--out", str(out), "--checkpoint"]
+    assert main([*command, str(tmp_path / "checkpoint")]) == 0
+    assert (out / "in.dog.estimate.wav").exists()
+    assert main([*command, str(tmp_path / "nowhere")]) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_mistakes_end_before_any_work(ready, capsys):
+    scene_file(ready / "in.wav", 1)
+    (ready / "file").touch()
+    for arguments, said in [
+        (["--query", "dog"], "No recording was given"),
+        (["in.wav", "--query"], "No query was given"),
+        (["in.wav"], "No query was given"),
+        (["in.wav", "--query", "dog", "--out", "file/out"], "file/out cannot be created (Not a directory)"),
+    ]:
+        assert main(["separate", *arguments]) == 2
+        assert said in capsys.readouterr().err
+    assert not (ready / "separated").exists()
+
+
+def names(recordings, queries):
+    jobs = plan_jobs(tuple(map(Path, recordings)), tuple(queries), out=Path("out"))
+    return [job.estimate_path.name.removesuffix(".estimate.wav") for job in jobs]
+
+
+def test_results_never_share_a_name():
+    assert names(["a/x.wav", "b/x.flac"], ["dog"]) == ["x.dog", "x.dog-2"]
+    assert names(["x.wav", "X.wav"], ["dog"]) == ["x.dog", "X.dog-2"]
+    assert names(["x.wav"], ["Dog!", "dog?", "dog"]) == ["x.dog", "x.dog-2", "x.dog-3"]
+    assert names(["x.wav", "x.wav"], ["dog", "dog"]) == ["x.dog"]
+
+
+def test_slugs_are_file_names_in_any_script():
+    assert slug("A dog barks, loudly") == "a-dog-barks-loudly"
+    assert slug("Hund bellt über Straße") == "hund-bellt-über-straße"
+    assert slug("犬が吠える") == "犬が吠える"
+    assert slug("../../etc/passwd") == "etc-passwd"
+    assert slug("🐕") == "query"
+    longest = names(["🎵" * 60 + ".wav"], ["犬" * 500])[0]
+    assert len(f"{longest}-99.estimate.wav".encode()) <= 255
+
+
+def test_a_result_never_replaces_a_recording(tmp_path):
+    recordings = (Path("x.wav"), tmp_path / "x.dog.residual.wav")
+    with pytest.raises(AudioSepError, match=r"x\.dog\.residual\.wav would overwrite a recording"):
+        plan_jobs(recordings, ("dog",), out=tmp_path)
