@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Sequence
 
 import audiosep_jax
+from audiosep_jax.compilation import use_cache
 from audiosep_jax.errors import AudioSepError
 
 # A command's module and its libraries are imported only when it is called, so that --help answers at once.
@@ -63,6 +64,7 @@ def _dispatch(arguments: list[str]) -> int:
         raise AudioSepError(f"there is no {kind} {name!r}: {hint}")
     import tyro
 
+    use_cache()
     command = importlib.import_module(f"audiosep_jax.commands.{name}")
     arguments_class = getattr(command, f"{name.capitalize()}Args")
     return command.run(tyro.cli(arguments_class, args=rest, prog=f"audiosep {name}"))

@@ -34,7 +34,11 @@ class Checkpoint:
 
 
 def save(
-    folder: str | Path, config: ExperimentConfig, variables: separator.Variables, *, dtype: str = "float32"
+    folder: str | Path,
+    config: ExperimentConfig,
+    variables: separator.Variables,
+    *,
+    kernel_dtype: str = "float32",
 ) -> None:
     """Writes a checkpoint folder; an older checkpoint there is replaced, other files in it stay.
 
@@ -42,14 +46,14 @@ def save(
       folder: created where it does not exist.
       config: is stored whole.
       variables: "params" and "batch_stats".
-      dtype: "float32", or "float16" to halve the file.
+      kernel_dtype: "float32", or "float16" to halve the file; biases, scales and statistics stay float32.
 
     Raises:
       AudioSepError: the folder cannot be written.
     """
     folder = Path(folder)
     tensors = {
-        ".".join(path): np.ascontiguousarray(np.asarray(value), dtype)
+        ".".join(path): np.ascontiguousarray(value, kernel_dtype if path[-1] == "kernel" else np.float32)
         for path, value in flatten_dict(dict(variables)).items()
     }
     try:
