@@ -1,0 +1,61 @@
+"""The whole story on bundled clips: prepare, train, evaluate, separate (`make demo`).
+
+  python -m experiments.demo
+
+A few minutes on two cores. The training goes on from the bundled checkpoint; it shows how training works and
+is far too short to make a better model. The evaluation and the separation use recordings that no training has
+seen, neither that of the checkpoint nor this one.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from audiosep_jax.compilation import use_cache
+from audiosep_jax.errors import AudioSepError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DemoArgs:
+    """Prepare a small dataset, train on it, evaluate and separate, all with bundled clips."""
+
+    out: Path = Path("demo_output")
+    """Folder for the results; the folder `work` in it is written anew."""
+    steps: int = 40
+    """Training steps."""
+    mixtures: int | None = None
+    """Evaluate only so many of the held-out mixtures."""
+    checkpoint: Path | None = None
+    """Folder of the model to start from; without it the bundled one."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the demo; returns 0, 2 for something unusable, 130 for Ctrl-C."""
+    use_cache()
+    args = tyro.cli(DemoArgs, args=argv, prog="python -m experiments.demo")
+    try:
+        from audiosep_jax.separation import BUNDLED_CHECKPOINT
+        from experiments import demo_story  # not before: JAX reads the cache's place when it is imported
+
+        demo_story.run(
+            out=args.out,
+            steps=args.steps,
+            mixtures=args.mixtures,
+            checkpoint=args.checkpoint or BUNDLED_CHECKPOINT,
+            console=Console(),
+        )
+    except AudioSepError as error:
+        print(f"demo: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("demo: interrupted; run it again to start afresh", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
