@@ -45,7 +45,8 @@ def mix(
     gains = jnp.power(jnp.asarray(10.0, segments.dtype), gains_db.astype(segments.dtype) / 20)
     interferers = _match_energy(segments[:, 1:], target[:, None]) * gains[:, :-1, None]
     if counts is not None:
-        interferers = jnp.where(jnp.arange(1, sources)[:, None] < counts[:, None, None], interferers, 0)
+        taken = jnp.arange(1, sources)[None] < counts[:, None]
+        interferers = jnp.where(taken[..., None], interferers, 0)
     background = _match_energy(jnp.sum(interferers, axis=1), target) * gains[:, -1:]
     mixture = target + background
     if absent is not None:

@@ -97,13 +97,14 @@ def _stft(waveform: Array, *, window_length: int, hop_length: int, frames: int) 
     padded = jnp.pad(padded, ((0, 0), (0, max(0, blocks * hop_length - padded.shape[-1]))))
     block = padded[:, : blocks * hop_length].reshape(-1, blocks, hop_length)
     framed = jnp.concatenate([block[:, i : i + frames] for i in range(per_frame)], axis=-1)
-    spectrum = jnp.fft.rfft(framed[..., :window_length] * _hann(window_length).astype(waveform.dtype))
+    window = _hann(window_length)[None, None].astype(waveform.dtype)
+    spectrum = jnp.fft.rfft(framed[..., :window_length] * window)
     return spectrum.real, spectrum.imag
 
 
 def _istft(real: Array, imag: Array, *, window_length: int, hop_length: int, samples: int) -> Array:
     frames = real.shape[1]
-    window = _hann(window_length)
+    window = _hann(window_length)[None, None]
     framed = jnp.fft.irfft(jax.lax.complex(real, imag), n=window_length) * window.astype(real.dtype)
     half = window_length // 2
     waveform = _overlap_add(framed, hop_length)

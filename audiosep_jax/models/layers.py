@@ -88,7 +88,8 @@ class Convolution(nn.Module):
         shape = (self.size, self.size, inputs.shape[-1], self.features)
         outputs = convolve(inputs, self.param("kernel", nn.initializers.xavier_uniform(), shape))
         if self.use_bias:
-            outputs = outputs + self.param("bias", nn.initializers.zeros, (self.features,))
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            outputs = outputs + bias[None, None, None]
         return outputs
 
 
@@ -131,14 +132,15 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, channels)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
         running_var = self.variable("batch_stats", "var", jnp.ones, channels)
+        axes = tuple(range(inputs.ndim - 1))
         if train:
-            axes = tuple(range(inputs.ndim - 1))
             count = inputs.size // inputs.shape[-1]
             mean = jnp.mean(inputs, axes)
             # Two passes: the one-pass formula loses too many digits next to the golden records. The
             # deviations sum to zero, so the mean inside them has no gradient: leaving it out saves the
             # backward a pass.
-            var = jnp.mean(jnp.square(inputs - jax.lax.stop_gradient(mean)), axes)
+            deviation = inputs - jax.lax.stop_gradient(jnp.expand_dims(mean, axes))
+            var = jnp.mean(jnp.square(deviation), axes)
             if not self.is_initializing():
                 unbiased = var * (count / max(count - 1, 1))
                 running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
@@ -146,7 +148,7 @@ class BatchNorm(nn.Module):
         else:
             mean, var = running_mean.value, running_var.value
         factor = scale * jax.lax.rsqrt(var + self.epsilon)
-        return inputs * factor + (bias - mean * factor)
+        return inputs * jnp.expand_dims(factor, axes) + jnp.expand_dims(bias - mean * factor, axes)
 
 
 class FiLM(nn.Module):

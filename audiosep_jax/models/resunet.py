@@ -1,5 +1,7 @@
 """The FiLM-conditioned ResUNet30: a magnitude spectrogram in, three mask channels out."""
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -104,7 +106,8 @@ class ResUNet(nn.Module):
         for index, (width, stride) in enumerate(zip(config.encoder_widths, strides, strict=True), start=1):
             hidden = ResidualBlock(width, config.film, name=f"encoder{index}")(hidden, condition, train)
             skips.append(hidden)
-            hidden = nn.avg_pool(hidden, stride, stride)
+            # Not nn.avg_pool: it divides by a NumPy integer, which strict dtype promotion refuses.
+            hidden = nn.pool(hidden, 0.0, jax.lax.add, stride, stride, "VALID") / math.prod(stride)
         for index in range(1, config.bottleneck_blocks + 1):
             block = ResidualBlock(config.encoder_widths[-1], config.film, name=f"bottleneck{index}")
             hidden = block(hidden, condition, train)

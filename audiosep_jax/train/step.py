@@ -62,7 +62,7 @@ def make_train_step(
 
         (loss, batch_stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        gradient_norm = optax.global_norm(gradients)
+        gradient_norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
         healthy = finite & (state.failed_step == NEVER)
         failed_step = jnp.where((state.failed_step == NEVER) & ~finite, state.step, state.failed_step)

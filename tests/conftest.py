@@ -1,0 +1,27 @@
+"""Strictness for every test: shapes and types of arrays are checked, and promotion is never silent."""
+
+import os
+
+# The tests measure and compare on the CPU, whatever else the machine has.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import hypothesis
+import jax
+from jaxtyping import install_import_hook
+
+# Left out: modules that refuse wrong types with a sentence of their own (files, resample), and those
+# whose methods return typing.Self, which beartype does not accept outside of decorated classes.
+CHECKED = [
+    *(f"audiosep_jax.audio.{name}" for name in ("mixing", "residual", "stft", "windows")),
+    "audiosep_jax.models",
+    "audiosep_jax.query",
+    "audiosep_jax.evals",
+    "audiosep_jax.train.loss",
+]
+install_import_hook(CHECKED, "beartype.beartype")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# A busy machine is slow, which says nothing about the code.
+hypothesis.settings.register_profile("audiosep", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("audiosep")
