@@ -87,8 +87,8 @@ def load(folder: str | Path) -> Checkpoint:
     if not weights.is_file():
         raise AudioSepError(f"{folder} holds no {WEIGHTS_FILE}: it is not a whole checkpoint folder.")
     flat, problems = {}, []
-    expected = {".".join(path): path for path in flatten_dict(separator.shapes(config.model))}
-    shapes = flatten_dict(separator.shapes(config.model))
+    shapes = separator.flat_shapes(config.model)
+    expected = {".".join(path): path for path in shapes}
     try:
         with safe_open(weights, framework="numpy") as tensors:
             names = set(tensors.keys())
@@ -98,8 +98,8 @@ def load(folder: str | Path) -> Checkpoint:
                     problems.append(f"{name} is missing")
                     continue
                 value = tensors.get_tensor(name).astype(np.float32)
-                if value.shape != shapes[path].shape:
-                    problems.append(f"{name} has shape {value.shape}, needed is {shapes[path].shape}")
+                if value.shape != shapes[path]:
+                    problems.append(f"{name} has shape {value.shape}, needed is {shapes[path]}")
                 flat[path] = value
     except (SafetensorError, OSError, ValueError) as error:
         raise AudioSepError(f"{weights} is damaged or not a safetensors file: {error}.") from error

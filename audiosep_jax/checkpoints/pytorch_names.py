@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.errors import AudioSepError
@@ -40,8 +40,7 @@ def tensor_names(config: ModelConfig) -> list[TensorName]:
             "the PyTorch reference has six encoder blocks, one bottleneck block and a FiLM that only shifts; "
             f"this model has {len(config.encoder_widths)}, {config.bottleneck_blocks} and {config.film!r}."
         )
-    flat = flatten_dict(separator.shapes(config))
-    return [_name(path) for path in flat]
+    return [_name(path) for path in separator.flat_shapes(config)]
 
 
 def from_pytorch(config: ModelConfig, state_dict: Mapping[str, np.ndarray]) -> separator.Variables:
@@ -50,15 +49,15 @@ def from_pytorch(config: ModelConfig, state_dict: Mapping[str, np.ndarray]) -> s
     Raises:
       AudioSepError: tensors are missing or mis-shaped; all of them are named at once.
     """
-    shapes = flatten_dict(separator.shapes(config))
+    shapes = separator.flat_shapes(config)
     flat, problems = {}, []
     for name in tensor_names(config):
         if name.pytorch not in state_dict:
             problems.append(f"{name.pytorch} is missing")
             continue
         value = np.transpose(np.asarray(state_dict[name.pytorch], np.float32), name.axes)
-        if value.shape != shapes[name.path].shape:
-            problems.append(f"{name.pytorch} gives {value.shape}, needed is {shapes[name.path].shape}")
+        if value.shape != shapes[name.path]:
+            problems.append(f"{name.pytorch} gives {value.shape}, needed is {shapes[name.path]}")
         flat[name.path] = value
     if problems:
         raise AudioSepError(f"the state dict does not fit this model: {'; '.join(problems)}.")

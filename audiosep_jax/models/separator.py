@@ -80,6 +80,12 @@ def init(config: ModelConfig, key: Array) -> Variables:
     return jax.tree.map(jnp.asarray, jax.tree.unflatten(tree, values))
 
 
+def flat_shapes(config: ModelConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """Returns the shape of every variable by its path, such as ("params", "resunet", "bn0", "scale")."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(shapes(config))
+    return {tuple(part.key for part in path): leaf.shape for path, leaf in leaves}
+
+
 def shapes(config: ModelConfig) -> Variables:
     """Returns the variables as `jax.ShapeDtypeStruct`s, at no cost."""
     mixture = jax.ShapeDtypeStruct((1, config.window_length), jnp.float32)

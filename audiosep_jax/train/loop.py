@@ -144,7 +144,7 @@ class _Run:
         progress.stepped(step, float(metrics.loss), float(metrics.gradient_norm))
         if (step + 1) % self.config.train.log_every == 0 or step + 1 == self.config.train.steps:
             scalars = progress.summary()
-            scalars["learning_rate"] = float(self.schedule(np.int32(step)))
+            scalars["learning_rate"] = float(jax.device_get(self.schedule(np.int32(step))))
             self.writer.scalars(step + 1, scalars)
 
     def _check(self, state: TrainState, waiting) -> None:

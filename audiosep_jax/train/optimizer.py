@@ -12,7 +12,7 @@ from audiosep_jax.config import OptimizerConfig
 class AmsgradState(NamedTuple):
     """Moments, and the running maximum of the raw second moment."""
 
-    count: jax.Array
+    steps: jax.Array
     mu: optax.Updates
     nu: optax.Updates
     nu_max: optax.Updates
@@ -42,12 +42,8 @@ def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
 
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
     """Returns the optimizer that a config names."""
-    moments = {"b1": config.beta1, "b2": config.beta2, "eps": config.epsilon}
-    parts = [
-        scale_by_pytorch_amsgrad(**moments)
-        if config.kind == "adamw_amsgrad"
-        else optax.scale_by_adam(**moments)
-    ]
+    scale = scale_by_pytorch_amsgrad if config.kind == "adamw_amsgrad" else optax.scale_by_adam
+    parts = [scale(b1=config.beta1, b2=config.beta2, eps=config.epsilon)]
     if config.kind != "adam" and config.weight_decay:
         parts.append(optax.add_decayed_weights(config.weight_decay))
     return optax.chain(*parts, optax.scale_by_learning_rate(make_schedule(config, steps)))
@@ -69,7 +65,7 @@ def scale_by_pytorch_amsgrad(*, b1: float, b2: float, eps: float) -> optax.Gradi
         updates: optax.Updates, state: AmsgradState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, AmsgradState]:
         del params
-        count = state.count + 1
+        count = state.steps + 1
         mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, updates)
         nu = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.nu, updates)
         nu_max = jax.tree.map(jnp.maximum, state.nu_max, nu)

@@ -47,13 +47,12 @@ def create(
     variables: separator.Variables | None = None,
 ) -> TrainState:
     """Returns the state before the first step, from fresh variables or the given ones."""
-    if variables is None:
-        variables = separator.init(config, key)
-    variables = jax.tree.map(jnp.asarray, variables)
+    start = separator.init(config, key) if variables is None else variables
+    params, batch_stats = (jax.tree.map(jnp.asarray, start[part]) for part in ("params", "batch_stats"))
     return TrainState(
         step=jnp.zeros([], jnp.int32),
-        params=variables["params"],
-        batch_stats=variables["batch_stats"],
-        opt_state=optimizer.init(variables["params"]),
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=optimizer.init(params),
         failed_step=jnp.full([], NEVER, jnp.int32),
     )
