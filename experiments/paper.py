@@ -1,0 +1,30 @@
+r"""The model of the article "Separate Anything You Describe" (arXiv 2308.05037), which was not released.
+
+  audiosep train experiments/paper.py --workdir runs/paper \
+      --set query.encoder=sentence model.condition_size=384
+
+Wider than the released checkpoint, a shorter window, four bottleneck blocks, Adam at a constant rate (the
+article states no schedule). Meant for eight accelerators with 12 examples each, a million steps. The
+article's towers, CLIP and CLAP, are not part of this package yet; the command puts the sentence encoder in
+their place.
+
+Reached here: not yet measured.
+"""
+
+import dataclasses
+
+from audiosep_jax.config import OptimizerConfig
+from experiments import base
+
+CONFIG = dataclasses.replace(
+    base.CONFIG,
+    name="audiosep-paper",
+    model=dataclasses.replace(
+        base.CONFIG.model,
+        window_length=1024,
+        encoder_widths=(32, 64, 128, 256, 512, 1024),
+        bottleneck_blocks=4,
+        unused_tensors=False,
+    ),
+    optimizer=OptimizerConfig(kind="adam", learning_rate=1e-3, warmup_steps=0, warmup_factors=()),
+)
