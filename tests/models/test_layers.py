@@ -1,0 +1,153 @@
+"""The layers one by one: BatchNorm against PyTorch, convolution and its two gradients, FiLM, upsampling."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from audiosep_jax.models import layers
+
+RECORDS = np.load(Path(__file__).parents[1] / "data" / "torch_records.npz")
+
+
+def draw(*shape, seed=0, dtype=np.float32):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+@pytest.fixture(scope="module")
+def batch_norm():
+    """Two training steps: outputs, gradients and statistics of each, and the variables after them."""
+
+    @jax.jit
+    def step(variables, inputs, cotangent):
+        def forward(params, inputs):
+            state = {"params": params, "batch_stats": variables["batch_stats"]}
+            return layers.BatchNorm().apply(state, inputs, True, mutable=["batch_stats"])
+
+        outputs, pullback, updates = jax.vjp(forward, variables["params"], inputs, has_aux=True)
+        return outputs, pullback(cotangent), updates["batch_stats"]
+
+    params = {name: jnp.asarray(RECORDS[f"batch_norm/{name}"]) for name in ("scale", "bias")}
+    variables = {"params": params, "batch_stats": {"mean": jnp.zeros(3), "var": jnp.ones(3)}}
+    steps = []
+    for index in range(2):
+        place = f"batch_norm/step{index}"
+        result = step(variables, RECORDS[f"{place}/inputs"], RECORDS[f"{place}/cotangent"])
+        steps.append(result)
+        variables = {**variables, "batch_stats": result[2]}
+    return steps, variables
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_batch_norm_equals_pytorch_in_training(batch_norm, index):
+    outputs, (params, inputs), stats = batch_norm[0][index]
+    record = {name: RECORDS[f"batch_norm/step{index}/{name}"] for name in ("outputs", "mean", "var")}
+    np.testing.assert_allclose(outputs, record["outputs"], atol=1e-5)
+    np.testing.assert_allclose(stats["mean"], record["mean"], rtol=1e-6)
+    np.testing.assert_allclose(stats["var"], record["var"], rtol=1e-6)
+    place = f"batch_norm/step{index}"
+    np.testing.assert_allclose(inputs, RECORDS[f"{place}/inputs_gradient"], atol=1e-5)
+    np.testing.assert_allclose(params["scale"], RECORDS[f"{place}/scale_gradient"], rtol=1e-4, atol=1e-5)
+
+
+def test_the_running_variance_takes_the_unbiased_variance(batch_norm):
+    inputs = RECORDS["batch_norm/step0/inputs"].reshape(-1, 3)
+    var = batch_norm[0][0][2]["var"]
+    np.testing.assert_allclose(var, 0.99 + 0.01 * inputs.var(0, ddof=1), rtol=1e-6)
+    # The biased variance would be told from it.
+    assert np.abs(var - (0.99 + 0.01 * inputs.var(0, ddof=0))).min() > 1e-4
+
+
+def test_batch_norm_equals_pytorch_in_evaluation(batch_norm):
+    inputs = RECORDS["batch_norm/step1/inputs"]
+    outputs = layers.BatchNorm().apply(batch_norm[1], jnp.asarray(inputs), False)
+    np.testing.assert_allclose(outputs, RECORDS["batch_norm/evaluated"], atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_convolution_equals_its_definition(size):
+    inputs, kernel = draw(2, 5, 4, 3), draw(size, size, 3, 2, seed=1)
+    margin = size // 2
+    padded = np.pad(inputs, ((0, 0), (margin,) * 2, (margin,) * 2, (0, 0)))
+    expected = sum(padded[:, i : i + 5, j : j + 4] @ kernel[i, j] for i in range(size) for j in range(size))
+    np.testing.assert_allclose(layers.convolve(jnp.asarray(inputs), jnp.asarray(kernel)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("widths", [(3, 5), (layers._WIDE, layers._WIDE + 1)], ids=["narrow", "wide"])
+def test_both_gradients_equal_those_of_the_native_convolution(widths):
+    """In float64, where rounding cannot hide a wrong tap."""
+    with jax.enable_x64(True):
+        inputs = draw(2, 6, 5, widths[0], dtype=np.float64)
+        kernel = draw(3, 3, *widths, seed=1, dtype=np.float64)
+        cotangent = draw(2, 6, 5, widths[1], seed=2, dtype=np.float64)
+
+        def native(inputs, kernel):
+            dimensions = ("NHWC", "HWIO", "NHWC")
+            return jax.lax.conv_general_dilated(inputs, kernel, (1, 1), "SAME", dimension_numbers=dimensions)
+
+        @jax.jit
+        def gradients(inputs, kernel, cotangent):
+            products = layers._kernel_gradient_as_products(inputs, cotangent, 3, 3)
+            ours = jax.vjp(layers.convolve, inputs, kernel)[1](cotangent)
+            return ours, jax.vjp(native, inputs, kernel)[1](cotangent), products
+
+        ours, theirs, products = gradients(inputs, kernel, cotangent)
+        for one, two in zip(ours, theirs, strict=True):
+            assert one.dtype == jnp.float64
+            np.testing.assert_allclose(one, two, rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(products, theirs[1], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("widths", "products"),
+    [
+        ((layers._WIDE, layers._WIDE), True),
+        ((layers._WIDE - 1, layers._WIDE), False),
+        ((layers._WIDE, layers._WIDE - 1), False),
+    ],
+)
+def test_the_cpu_takes_matrix_products_for_wide_layers_only(widths, products):
+    shapes = [
+        jax.ShapeDtypeStruct(shape, jnp.float32)
+        for shape in ((1, 4, 4, widths[0]), (3, 3, *widths), (1, 4, 4, widths[1]))
+    ]
+
+    def kernel_gradient(inputs, kernel, cotangent):
+        return jax.vjp(layers.convolve, inputs, kernel)[1](cotangent)[1]
+
+    text = jax.jit(kernel_gradient).lower(*shapes).as_text()
+    assert text.count("stablehlo.dot_general") == (9 if products else 0)
+    assert ("stablehlo.convolution" in text) == (not products)
+
+
+@pytest.mark.parametrize("stride", [(2, 2), (1, 2)])
+def test_upsampling_writes_every_kernel_tap_to_its_own_place(stride):
+    inputs = jnp.asarray(draw(2, 3, 4, 5))
+    module = layers.UpConvolution(6, stride)
+    variables = module.init(jax.random.key(0), inputs)
+    kernel = np.asarray(variables["params"]["kernel"])
+    assert kernel.shape == (*stride, 5, 6)
+    outputs = np.asarray(module.apply(variables, inputs))
+    assert outputs.shape == (2, 3 * stride[0], 4 * stride[1], 6)
+    for i in range(stride[0]):
+        for j in range(stride[1]):
+            expected = np.asarray(inputs) @ kernel[i, j]
+            np.testing.assert_allclose(outputs[:, i :: stride[0], j :: stride[1]], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["shift", "scale_shift"])
+def test_film_is_the_same_at_every_place_and_follows_its_example(kind):
+    inputs, condition = jnp.asarray(draw(2, 3, 4, 5)), jnp.asarray(draw(2, 7))
+    module = layers.FiLM(kind)
+    variables = module.init(jax.random.key(0), inputs, condition)
+    variables = jax.tree.map(lambda x: x + 0.1, variables)
+    params = jax.tree.map(np.asarray, variables["params"])
+    projected = {
+        name: (np.asarray(condition) @ part["kernel"] + part["bias"])[:, None, None]
+        for name, part in params.items()
+    }
+    expected = np.asarray(inputs) * (1 + projected.get("scale", 0)) + projected["shift"]
+    np.testing.assert_allclose(module.apply(variables, inputs, condition), expected, atol=1e-5)
+    assert set(projected) == ({"shift"} if kind == "shift" else {"scale", "shift"})

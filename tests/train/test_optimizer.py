@@ -1,0 +1,97 @@
+"""Optimizers against PyTorch's own steps, and the learning rate by step."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from audiosep_jax.config import OptimizerConfig
+from audiosep_jax.train.optimizer import make_optimizer, make_schedule
+
+RECORDS = np.load(Path(__file__).parents[1] / "data" / "torch_records.npz")
+
+
+def steps_of(optimizer):
+    """The parameters after each of the recorded gradients."""
+
+    @jax.jit
+    def step(carry, gradient):
+        parameters, state = carry
+        updates, state = optimizer.update(gradient, state, parameters)
+        parameters = optax.apply_updates(parameters, updates)
+        return (parameters, state), parameters
+
+    start = jnp.asarray(RECORDS["optimizer/start"])
+    gradients = jnp.asarray(RECORDS["optimizer/gradients"])
+    return np.asarray(jax.lax.scan(step, (start, optimizer.init(start)), gradients)[1])
+
+
+def ours(kind, **options):
+    config = OptimizerConfig(kind=kind, learning_rate=1e-2, warmup_steps=0, **options)
+    return steps_of(make_optimizer(config, 12))
+
+
+@pytest.mark.parametrize(
+    ("record", "kind", "decay"),
+    [
+        ("adam", "adam", 0.0),
+        ("adamw", "adamw", 0.1),
+        ("adamw_amsgrad", "adamw_amsgrad", 0.0),
+        ("adamw_amsgrad_decay", "adamw_amsgrad", 0.1),
+    ],
+)
+def test_every_step_equals_pytorch(record, kind, decay):
+    steps = ours(kind, weight_decay=decay)
+    np.testing.assert_allclose(steps, RECORDS[f"optimizer/{record}"], rtol=1e-5, atol=1e-6)
+
+
+def test_optax_means_another_amsgrad():
+    theirs = RECORDS["optimizer/adamw_amsgrad"]
+    error = np.abs(steps_of(optax.amsgrad(1e-2)) - theirs).max()
+    assert error > 100 * np.abs(ours("adamw_amsgrad") - theirs).max()
+    assert error > 1e-3
+
+
+def test_adam_takes_no_decay():
+    np.testing.assert_array_equal(ours("adam", weight_decay=0.5), ours("adam"))
+
+
+def test_the_warmup_is_constant_in_pieces_and_changes_at_the_exact_steps():
+    schedule = make_schedule(OptimizerConfig(), 1_000_000)
+    expected = {
+        0: 1e-6,
+        9_999: 1e-6,
+        10_000: 1e-5,
+        19_999: 1e-5,
+        20_000: 1e-4,
+        29_999: 1e-4,
+        30_000: 1e-3,
+        999_999: 1e-3,
+    }
+    for step, rate in expected.items():
+        np.testing.assert_allclose(schedule(step), rate, rtol=1e-6, err_msg=str(step))
+
+
+def test_without_warmup_steps_the_rate_is_whole_from_the_start():
+    schedule = make_schedule(OptimizerConfig(warmup_steps=0, learning_rate=0.5), 10)
+    np.testing.assert_allclose([schedule(0), schedule(9)], 0.5)
+
+
+def test_the_decay_is_a_cosine_that_ends_at_the_last_step():
+    config = OptimizerConfig(warmup_steps=10, warmup_factors=(0.1,), learning_rate=2.0, decay_steps=40)
+    rates = np.array(jax.vmap(make_schedule(config, 100))(jnp.arange(101)))
+    np.testing.assert_allclose(rates[:10], 0.2)
+    np.testing.assert_allclose(rates[10:61], 2)
+    np.testing.assert_allclose(rates[60:], 1 + np.cos(np.pi * np.arange(41) / 40), atol=1e-6)
+    assert rates[99] > 0
+    assert rates[100] == 0
+
+
+def test_moments_do_not_share_buffers():
+    """A state is donated to the step: one buffer under two names could not be."""
+    state = make_optimizer(OptimizerConfig(), 10).init({"kernel": jnp.ones((3, 2))})
+    buffers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(state)]
+    assert len(set(buffers)) == len(buffers)
