@@ -28,7 +28,7 @@ def recipe(target: str) -> str:
     run = subprocess.run(
         ["make", "-n", "-o", ".venv/.installed", target], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    return run.stdout.replace(".venv/bin/python", sys.executable).replace(".venv/bin/", "")
+    return run.stdout.replace(".venv/bin/", "")  # `environment` finds the programs of this Python
 
 
 def shortened(command: str, checkpoint: Path) -> str | None:
