@@ -11,6 +11,8 @@ import numpy as np
 from audiosep_jax.checkpoints import folder
 from audiosep_jax.config import ExperimentConfig, to_dict
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.evals.atomic import replacing
+from audiosep_jax.models import separator
 from audiosep_jax.query.cache import ConditionCache
 from audiosep_jax.query.encoder import load_encoder
 from audiosep_jax.train import mesh as meshes
@@ -60,7 +62,13 @@ def train(config: ExperimentConfig, workdir: str | Path, *, resume: bool = True)
     except OSError as error:
         raise AudioSepError(f"work directory {workdir} cannot be made: {error}.") from error
 
-    conditions = ConditionCache(load_encoder(config.query), folder=workdir).conditions
+    encoder = load_encoder(config.query)
+    if encoder.condition_size != config.model.condition_size:
+        raise AudioSepError(
+            f"query.encoder {config.query.encoder!r} gives {encoder.condition_size} numbers per caption, the "
+            f"model takes {config.model.condition_size}: set model.condition_size={encoder.condition_size}."
+        )
+    conditions = ConditionCache(encoder, folder=workdir).conditions
     pipeline = MixturePipeline(
         config.data,
         config.mixture,
@@ -72,7 +80,7 @@ def train(config: ExperimentConfig, workdir: str | Path, *, resume: bool = True)
 
     checkpoints = RunCheckpoints(workdir, config)
     optimizer = make_optimizer(config.optimizer, config.train.steps)
-    initial = folder.load(config.train.init_from).variables if config.train.init_from else None
+    initial = _initial_variables(config)
     state = states.create(config.model, optimizer, jax.random.key(config.train.seed), variables=initial)
     state = jax.device_put(state, meshes.replicated(mesh))
     first = 0
@@ -84,6 +92,19 @@ def train(config: ExperimentConfig, workdir: str | Path, *, resume: bool = True)
     with jax.set_mesh(mesh):
         run = _Run(config, workdir, mesh, optimizer, pipeline, validation, checkpoints, first)
         return run.to_the_end(state)
+
+
+def _initial_variables(config: ExperimentConfig) -> separator.Variables | None:
+    """The variables that `train.init_from` names."""
+    if not config.train.init_from:
+        return None
+    start = folder.load(config.train.init_from)
+    if separator.flat_shapes(start.config.model) != separator.flat_shapes(config.model):
+        raise AudioSepError(
+            f"train.init_from: the model in {config.train.init_from} has other tensors than this "
+            "experiment's; take over its model config, or start from nothing."
+        )
+    return start.variables
 
 
 class _Run:
@@ -113,7 +134,9 @@ class _Run:
                     if train.evaluate_every and step % train.evaluate_every == 0 and step > self.first:
                         self._evaluate(state, step, progress)
                     if step % train.save_every == 0 and step > self.first:
-                        self._check(state, waiting)
+                        # What is logged up to a checkpoint is on disk when the checkpoint is.
+                        self._log(state, waiting, progress)
+                        waiting = None
                         self.checkpoints.save(state, step=step)
                     started = time.perf_counter()
                     batch = next(batches)
@@ -187,7 +210,8 @@ class _Run:
             self.best_sdri_db = means["sdri_db"]
             folder.save(self.workdir / "best", self.config, jax.device_get(state.variables))
             record = {"step": step, "validation": means, "config": to_dict(self.config)}
-            (self.workdir / "best" / "validation.json").write_text(json.dumps(record, indent=2), "utf-8")
+            with replacing(self.workdir / "best" / "validation.json") as temporary:
+                temporary.write_text(json.dumps(record, indent=2), "utf-8")
         return means["sdri_db"]
 
     def _best_so_far(self) -> float:

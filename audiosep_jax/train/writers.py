@@ -27,7 +27,9 @@ class MetricWriter:
         path = workdir / METRICS_FILE
         _drop_later_lines(path, start_step)
         self._lines = path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step or None)
+        # TensorBoard drops its purge step as well; what an earlier process wrote for `start_step` stays.
+        purge_step = start_step + 1 if start_step else None
+        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=purge_step)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes one line of numbers."""

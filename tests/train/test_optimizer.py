@@ -15,7 +15,7 @@ RECORDS = np.load(Path(__file__).parents[1] / "data" / "torch_records.npz")
 
 
 def steps_of(optimizer):
-    """The parameters after each of the recorded gradients."""
+    """The parameters after each of the recorded gradients; optax itself relies on silent promotion."""
 
     @jax.jit
     def step(carry, gradient):
@@ -26,7 +26,8 @@ def steps_of(optimizer):
 
     start = jnp.asarray(RECORDS["optimizer/start"])
     gradients = jnp.asarray(RECORDS["optimizer/gradients"])
-    return np.asarray(jax.lax.scan(step, (start, optimizer.init(start)), gradients)[1])
+    with jax.numpy_dtype_promotion("standard"):
+        return np.asarray(jax.lax.scan(step, (start, optimizer.init(start)), gradients)[1])
 
 
 def ours(kind, **options):

@@ -1,0 +1,1 @@
+"""Fixed evaluation sets as data, and the programs that made them."""

@@ -1,0 +1,144 @@
+"""The config: to JSON and back unchanged, and every mistake in it named with its place."""
+
+import dataclasses
+import json
+
+import hypothesis
+import hypothesis.strategies as st
+import pytest
+
+from audiosep_jax.config import (
+    DataConfig,
+    ExperimentConfig,
+    MixtureConfig,
+    ModelConfig,
+    OptimizerConfig,
+    QueryConfig,
+    TrainConfig,
+    from_dict,
+    load_json,
+    to_dict,
+)
+from audiosep_jax.errors import AudioSepError
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
+FINITE = st.floats(-1e6, 1e6)
+
+
+@st.composite
+def experiments(draw):
+    low, high = sorted([draw(FINITE), draw(FINITE)])
+    gains = sorted([draw(st.integers(-90, 90)), draw(st.integers(-90, 90))])
+    return ExperimentConfig(
+        name=draw(TEXT),
+        model=ModelConfig(
+            encoder_widths=tuple(draw(st.lists(st.integers(1, 999), min_size=2, max_size=6))),
+            film=draw(st.sampled_from(["shift", "scale_shift"])),
+            magnitude_power=draw(st.floats(1e-3, 1)),
+            unused_tensors=draw(st.booleans()),
+        ),
+        query=QueryConfig(encoder=draw(TEXT), source=draw(TEXT)),
+        mixture=MixtureConfig(gain_range_db=tuple(gains), level_range_db=(low, high)),
+        data=DataConfig(
+            datasets=tuple(draw(st.lists(TEXT, max_size=3))),
+            weights=tuple(draw(st.lists(FINITE, max_size=3))),
+            seed=draw(st.integers(0, 2**63)),
+        ),
+        optimizer=OptimizerConfig(
+            kind=draw(st.sampled_from(["adam", "adamw", "adamw_amsgrad"])),
+            learning_rate=draw(FINITE),
+            warmup_factors=tuple(draw(st.lists(FINITE, max_size=3))),
+        ),
+        train=TrainConfig(steps=draw(st.integers(1, 2**40)), loss=draw(st.sampled_from(["l1", "snr"]))),
+    )
+
+
+@hypothesis.settings(max_examples=40)
+@hypothesis.given(experiments())
+def test_a_config_survives_json_unchanged(config):
+    assert from_dict(ExperimentConfig, json.loads(json.dumps(to_dict(config)))) == config
+    assert hash(config) == hash(from_dict(ExperimentConfig, to_dict(config)))
+
+
+def test_missing_fields_take_their_defaults():
+    assert from_dict(ExperimentConfig, {}) == ExperimentConfig()
+    some = from_dict(ExperimentConfig, {"model": {"hop_length": 100}})
+    assert some == ExperimentConfig(model=ModelConfig(hop_length=100))
+
+
+def test_whole_numbers_are_taken_for_fractions():
+    config = from_dict(MixtureConfig, {"segment_seconds": 2, "level_range_db": [-3, 0]})
+    assert config.segment_seconds == 2.0
+    assert all(isinstance(value, float) for value in (config.segment_seconds, *config.level_range_db))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"modle": {}}, "config has unknown field(s) modle; known: name, model, "),
+        ({"model": {"b": 1, "a": 2}}, "config.model has unknown field(s) a, b; known: sample_rate_hz"),
+        ({"model": 3}, "config.model must be a JSON object, but is 3"),
+        ({"name": 3}, "config.name is 3: a value of type str is needed"),
+        ({"name": None}, "config.name is None: a value of type str is needed"),
+        ({"train": {"steps": "9"}}, "config.train.steps is '9': a value of type int is needed"),
+        ({"train": {"steps": 9.0}}, "config.train.steps is 9.0: a value of type int is needed"),
+        ({"train": {"steps": True}}, "config.train.steps is True: a value of type int is needed"),
+        ({"optimizer": {"learning_rate": True}}, "learning_rate is True: a value of type float is needed"),
+        ({"model": {"unused_tensors": 1}}, "unused_tensors is 1: a value of type bool is needed"),
+        ({"model": {"film": "both"}}, "config.model.film is 'both': choose one of shift, scale_shift"),
+        ({"model": {"encoder_widths": "8"}}, "config.model.encoder_widths is '8': a list is needed"),
+        ({"model": {"encoder_widths": [8, "8"]}}, "config.model.encoder_widths is '8': a value of type int"),
+        ({"mixture": {"gain_range_db": [1, 2, 3]}}, "gain_range_db has 3 entries: 2 are needed"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(values, said):
+    with pytest.raises(AudioSepError) as error:
+        from_dict(ExperimentConfig, values)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("cls", "values", "said"),
+    [
+        (ModelConfig, {"encoder_widths": (8,)}, "give two or more positive widths"),
+        (ModelConfig, {"encoder_widths": (8, 0)}, "give two or more positive widths"),
+        (ModelConfig, {"window_length": 1000}, "half of it must be a multiple of 64"),
+        (ModelConfig, {"window_length": 2047}, "half of it must be a multiple of 64"),
+        (ModelConfig, {"window_length": 0}, "model.hop_length"),
+        (ModelConfig, {"hop_length": 0}, "between 1 and half the window (1024)"),
+        (ModelConfig, {"hop_length": 1025}, "between 1 and half the window (1024)"),
+        (ModelConfig, {"bottleneck_blocks": 0}, "model.bottleneck_blocks is 0"),
+        (ModelConfig, {"magnitude_power": 0.0}, "model.magnitude_power is 0.0"),
+        (ModelConfig, {"magnitude_power": 1.5}, "model.magnitude_power is 1.5"),
+        (MixtureConfig, {"sources": 1}, "mixture.sources is 1"),
+        (MixtureConfig, {"gain_range_db": (3, 2)}, "mixture.gain_range_db is (3, 2)"),
+        (MixtureConfig, {"level_range_db": (3.0, 2.0)}, "mixture.level_range_db is (3.0, 2.0)"),
+        (MixtureConfig, {"absent_probability": 1.0}, "mixture.absent_probability is 1.0"),
+        *((TrainConfig, {name: 0}, f"train.{name} is 0") for name in ("steps", "batch_size", "save_every")),
+    ],
+)
+def test_values_that_cannot_be_are_refused(cls, values, said):
+    with pytest.raises(AudioSepError) as error:
+        cls(**values)
+    assert said in str(error.value)
+
+
+def test_errors_of_a_file_name_the_file(tmp_path):
+    path = tmp_path / "config.json"
+    with pytest.raises(AudioSepError, match=r"config\.json does not exist"):
+        load_json(ExperimentConfig, path)
+    for text, said in (("{", "is not a readable JSON file"), ('{"train": {"steps": "x"}}', "train.steps")):
+        path.write_text(text)
+        with pytest.raises(AudioSepError) as error:
+            load_json(ExperimentConfig, path)
+        assert str(error.value).startswith(str(path))
+        assert said in str(error.value)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(AudioSepError, match="is not a readable JSON file"):
+        load_json(ExperimentConfig, path)
+
+
+def test_configs_are_frozen():
+    config = ExperimentConfig()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.name = "other"
