@@ -1,0 +1,198 @@
+"""Checkpoint folders: round trips, all faults named at once, and never half a checkpoint."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+from safetensors.numpy import load_file, save_file
+
+from audiosep_jax.checkpoints import folder
+from audiosep_jax.config import ExperimentConfig, ModelConfig, TrainConfig
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.models import separator
+
+CONFIG = ExperimentConfig(
+    name="small",
+    model=ModelConfig(window_length=16, hop_length=5, encoder_widths=(2, 3), condition_size=4),
+    train=TrainConfig(steps=7),
+)
+
+
+def values(level=None):
+    """Variables of the small model: random, or all of one value."""
+    draw = np.random.default_rng(0)
+
+    def fill(leaf):
+        whole = draw.standard_normal(leaf.shape) if level is None else np.full(leaf.shape, level)
+        return whole.astype(np.float32)
+
+    return jax.tree.map(fill, separator.shapes(CONFIG.model))
+
+
+def assert_holds(place, variables, *, rtol=0.0):
+    loaded = folder.load(place)
+    assert loaded.config == CONFIG
+    flat, expected = flatten_dict(loaded.variables), flatten_dict(variables)
+    assert set(flat) == set(expected)
+    for path, value in expected.items():
+        assert flat[path].dtype == np.float32
+        np.testing.assert_allclose(flat[path], value, rtol=rtol, atol=0)
+
+
+@pytest.fixture
+def place(tmp_path):
+    folder.save(tmp_path / "model", CONFIG, values(1))
+    return tmp_path / "model"
+
+
+def test_what_is_saved_is_loaded_bit_for_bit(tmp_path):
+    folder.save(tmp_path / "new" / "model", CONFIG, values())
+    assert_holds(tmp_path / "new" / "model", values())
+
+
+def test_arrays_on_a_device_are_saved_too(tmp_path):
+    folder.save(tmp_path, CONFIG, jax.tree.map(jax.numpy.asarray, values()))
+    assert_holds(tmp_path, values())
+
+
+def test_the_files_are_plain_and_readable_by_others(place):
+    assert sorted(path.name for path in place.iterdir()) == ["config.json", "model.safetensors"]
+    assert all(path.stat().st_mode & 0o777 == 0o644 for path in place.iterdir())
+    assert json.loads((place / "config.json").read_text("utf-8"))["model"]["encoder_widths"] == [2, 3]
+    names = load_file(place / "model.safetensors")
+    assert names["params.resunet.encoder1.conv1.kernel"].shape == (3, 3, 2, 2)
+
+
+def test_half_precision_is_for_kernels_and_halves_their_bytes(tmp_path):
+    folder.save(tmp_path / "whole", CONFIG, values())
+    folder.save(tmp_path / "half", CONFIG, values(), kernel_dtype="float16")
+    assert_holds(tmp_path / "half", values(), rtol=1e-3)
+    for name, tensor in load_file(tmp_path / "half" / "model.safetensors").items():
+        assert tensor.dtype == (np.float16 if name.endswith("kernel") else np.float32), name
+    sizes = [(tmp_path / kind / "model.safetensors").stat().st_size for kind in ("half", "whole")]
+    assert sizes[0] < sizes[1]
+
+
+def test_an_older_checkpoint_is_replaced_and_other_files_stay(place):
+    (place / "README.md").write_text("a card")
+    folder.save(place, CONFIG, values(2))
+    assert_holds(place, values(2))
+    assert (place / "README.md").read_text() == "a card"
+
+
+@pytest.mark.parametrize("failing", ["audiosep_jax.checkpoints.folder.save_file", "os.replace"])
+def test_a_failed_save_leaves_the_old_checkpoint_whole(place, monkeypatch, failing):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(failing, full)
+    with pytest.raises(AudioSepError, match=r"cannot be written: .*No space left on device"):
+        folder.save(place, CONFIG, values(2))
+    monkeypatch.undo()
+    assert_holds(place, values(1))
+    assert sorted(path.name for path in place.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_of_the_user(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AudioSepError, match=r"file/model cannot be written"):
+        folder.save(tmp_path / "file" / "model", CONFIG, values())
+
+
+SAVE_FOREVER = """
+import itertools, sys
+sys.path.insert(0, {tests!r})
+from test_folder import CONFIG, values
+from audiosep_jax.checkpoints import folder
+for level in itertools.count(2):
+    folder.save({place!r}, CONFIG, values(level))
+    print(level, flush=True)
+"""
+
+
+def test_a_killed_save_leaves_the_old_or_the_new_checkpoint(place):
+    seed = random.SystemRandom().getrandbits(32)
+    print(f"seed {seed}")
+    draw = random.Random(seed)
+    code = SAVE_FOREVER.format(tests=str(Path(__file__).parent), place=str(place))
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for _ in range(draw.randrange(1, 30)):
+        last = int(process.stdout.readline())
+    time.sleep(draw.uniform(0, 0.02))
+    os.kill(process.pid, signal.SIGKILL)
+    last = max([last, *map(int, process.communicate()[0].split())])
+    (level,) = {float(leaf.flat[0]) for leaf in jax.tree.leaves(folder.load(place).variables)}
+    assert level in (last, last + 1)
+    assert_holds(place, values(level))
+
+
+def rewrite(place, change):
+    tensors = load_file(place / "model.safetensors")
+    change(tensors)
+    save_file(tensors, place / "model.safetensors")
+
+
+def test_all_missing_unknown_and_mis_shaped_tensors_are_named_at_once(place):
+    def change(tensors):
+        del tensors["params.resunet.bn0.scale"], tensors["batch_stats.resunet.bn0.var"]
+        tensors["params.resunet.other"] = np.zeros(3, np.float32)
+        tensors["params.resunet.bn0.bias"] = np.zeros(8, np.float32)
+
+    rewrite(place, change)
+    with pytest.raises(AudioSepError) as error:
+        folder.load(place)
+    for part in (
+        f"{place / 'model.safetensors'} does not fit its config.json: ",
+        "params.resunet.other is not part of this model",
+        "params.resunet.bn0.scale is missing",
+        "batch_stats.resunet.bn0.var is missing",
+        "params.resunet.bn0.bias has shape (8,), needed is (9,)",
+    ):
+        assert part in str(error.value)
+
+
+def test_weights_of_another_config_do_not_fit(place):
+    values = json.loads((place / "config.json").read_text("utf-8"))
+    values["model"]["encoder_widths"] = [2, 4]
+    (place / "config.json").write_text(json.dumps(values))
+    with pytest.raises(AudioSepError, match="does not fit"):
+        folder.load(place)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda place: (place / "model.safetensors").unlink(), r"holds no model\.safetensors"),
+        (lambda place: (place / "config.json").unlink(), r"config\.json does not exist"),
+        (lambda place: (place / "config.json").write_text("{"), r"config\.json is not a readable JSON"),
+        (lambda place: (place / "config.json").write_text("[]"), r"config\.json must be a JSON object"),
+        (
+            lambda place: (place / "config.json").write_text('{"modle": {}}'),
+            r"config\.json has unknown field\(s\) modle",
+        ),
+        (lambda place: (place / "model.safetensors").write_bytes(b""), "is damaged or not"),
+        (lambda place: (place / "model.safetensors").write_bytes(b"\xff" * 100), "is damaged or not"),
+        (lambda place: os.truncate(place / "model.safetensors", 3000), "is damaged or not"),
+    ],
+)
+def test_a_damaged_folder_is_named_with_its_fault(place, damage, message):
+    damage(place)
+    with pytest.raises(AudioSepError, match=message) as error:
+        folder.load(place)
+    assert str(place) in str(error.value)
+
+
+def test_what_is_no_folder_is_said_to_be_none(tmp_path, place):
+    for path in (tmp_path / "nowhere", place / "config.json"):
+        with pytest.raises(AudioSepError, match="is not a checkpoint folder"):
+            folder.load(path)

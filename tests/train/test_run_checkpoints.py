@@ -1,0 +1,145 @@
+"""Checkpoints of a run: restored as a whole or not at all, and only into the run they belong to."""
+
+import dataclasses
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import training_runs
+
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.train import mesh as meshes
+from audiosep_jax.train import state as states
+from audiosep_jax.train.checkpoint import RunCheckpoints
+from audiosep_jax.train.optimizer import make_optimizer
+
+CONFIG = training_runs.experiment("none", keep_checkpoints=2)
+
+
+def state_of(level):
+    """A state whose every number is `level`."""
+    optimizer = make_optimizer(CONFIG.optimizer, 10)
+    shapes = jax.eval_shape(lambda: states.create(CONFIG.model, optimizer, jax.random.key(0)))
+    state = jax.tree.map(lambda leaf: np.full(leaf.shape, level, leaf.dtype), shapes)
+    return jax.device_put(state, meshes.replicated(meshes.make_mesh()))
+
+
+def save(workdir, *steps, config=CONFIG):
+    checkpoints = RunCheckpoints(workdir, config)
+    for step in steps:
+        checkpoints.save(state_of(step), step=step)
+    checkpoints.close()
+
+
+def restore(workdir, config=CONFIG):
+    checkpoints = RunCheckpoints(workdir, config)
+    try:
+        return checkpoints.restore(state_of(0))
+    finally:
+        checkpoints.close()
+
+
+def assert_holds(state, level):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        assert (np.asarray(leaf) == level).all(), path
+
+
+def test_the_newest_state_comes_back_with_its_step_and_shardings(tmp_path):
+    save(tmp_path, 3, 5)
+    state, step = restore(tmp_path)
+    assert step == 5
+    assert_holds(state, 5)
+    for leaf, like in zip(jax.tree.leaves(state), jax.tree.leaves(state_of(0)), strict=True):
+        assert (leaf.sharding, leaf.dtype) == (like.sharding, like.dtype)
+
+
+def test_only_the_most_recent_stay_and_none_is_written_twice(tmp_path):
+    save(tmp_path, 1, 2, 3)
+    save(tmp_path, 3)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["2", "3"]
+
+
+def test_an_empty_work_directory_has_none(tmp_path):
+    checkpoints = RunCheckpoints(tmp_path, CONFIG)
+    assert checkpoints.latest_step() is None
+    checkpoints.close()
+
+
+SAVE_FOREVER = """
+import itertools, sys
+sys.path.insert(0, {tests!r})
+from test_run_checkpoints import CONFIG, RunCheckpoints, state_of
+checkpoints = RunCheckpoints({workdir!r}, CONFIG)
+for step in itertools.count({first}):
+    checkpoints.save(state_of(step), step=step)
+    print(step, flush=True)
+"""
+
+
+def test_a_killed_save_is_never_taken_for_a_whole_checkpoint(tmp_path):
+    seed = random.SystemRandom().getrandbits(32)
+    print(f"seed {seed}")
+    draw = random.Random(seed)
+    save(tmp_path, 1)
+    code = SAVE_FOREVER.format(tests=str(Path(__file__).parent), workdir=str(tmp_path), first=2)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for _ in range(draw.randrange(1, 6)):
+        process.stdout.readline()
+    time.sleep(draw.uniform(0, 0.1))
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    state, step = restore(tmp_path)
+    assert step >= 1
+    assert_holds(state, step)
+    # The run goes on where the killed one stood.
+    save(tmp_path, step + 1)
+    assert_holds(restore(tmp_path)[0], step + 1)
+
+
+def test_a_folder_that_a_save_had_not_finished_is_passed_over(tmp_path):
+    save(tmp_path, 4)
+    whole = tmp_path / "checkpoints" / "4"
+    unfinished = tmp_path / "checkpoints" / "9.orbax-checkpoint-tmp"
+    (unfinished / "state").mkdir(parents=True)
+    (unfinished / "state" / "manifest.ocdbt").write_bytes(b"\0" * 10)
+    assert restore(tmp_path)[1] == 4
+    assert whole.is_dir()
+
+
+@pytest.mark.parametrize("part", ["state", "config", "data"])
+def test_a_damaged_checkpoint_is_named(tmp_path, part):
+    save(tmp_path, 4)
+    for path in (tmp_path / "checkpoints" / "4" / part).rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:3])
+    with pytest.raises(AudioSepError, match=r"checkpoints/4 cannot be read: .*Delete that folder"):
+        restore(tmp_path)
+
+
+def test_another_config_is_refused_and_names_what_differs(tmp_path):
+    save(tmp_path, 4)
+    other = dataclasses.replace(
+        CONFIG,
+        data=dataclasses.replace(CONFIG.data, seed=5, read_threads=9),
+        train=dataclasses.replace(CONFIG.train, batch_size=8, log_every=1000),
+    )
+    with pytest.raises(AudioSepError) as error:
+        restore(tmp_path, other)
+    said = str(error.value)
+    assert "data.seed was 0 and is 5; train.batch_size was 4 and is 8" in said
+    assert "read_threads" not in said
+    assert "log_every" not in said
+
+
+def test_fields_that_change_no_step_may_change(tmp_path):
+    save(tmp_path, 4)
+    train = dataclasses.replace(CONFIG.train, save_every=3, log_every=9, evaluate_every=2, audio_examples=0)
+    assert restore(tmp_path, dataclasses.replace(CONFIG, train=train))[1] == 4
