@@ -22,9 +22,7 @@ def reference_tensor(name: str, shape: tuple[int, ...], seed: int = SEED) -> np.
     Keys that are constants (STFT kernels, mel matrix, attention masks, index tables,
     ``num_batches_tracked``, ``position_ids``, 0-d scalars) keep their own values.
     """
-    draw = np.random.default_rng([seed, zlib.crc32(name.encode())]).standard_normal(
-        shape, dtype=np.float32
-    )
+    draw = np.random.default_rng([seed, zlib.crc32(name.encode())]).standard_normal(shape, dtype=np.float32)
     leaf = name.rsplit(".", 1)[-1]
     if leaf == "running_mean":
         return np.float32(0.1) * draw
