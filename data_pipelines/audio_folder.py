@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,8 @@ class AudioFolder(ClipBuilder):
     The CSV has the columns `file` and `captions` (several separated by `|`; `caption` is accepted too)
     and optionally `label`, `split` and `source`. The JSON is the one of the PyTorch AudioSep:
     `{"data": [{"wav": "a.wav", "caption": "a dog barking"}]}`. A file that several lines name gets the
-    captions of them all. Paths are relative to the folder.
+    captions of them all, however its path is spelled. A JSON caption may be a list of captions. Paths are
+    relative to the folder.
 
     Args:
       metadata: the CSV or JSON file; by default the first of clips.csv, metadata.csv, clips.json and
@@ -59,6 +61,8 @@ class AudioFolder(ClipBuilder):
         return list(rows.values())
 
     def _parse(self, line: dict[str, str], where: str) -> ClipRow:
+        # One file has one identity, also where it is the source column: `0.wav` and `./0.wav` are the same.
+        line = {key: posixpath.normpath(v) if key in ("file", "wav") and v else v for key, v in line.items()}
         file = line.get("file") or line.get("wav") or ""
         text = line.get("captions") or line.get("caption") or ""
         captions = tuple(dict.fromkeys(part.strip() for part in text.split("|") if part.strip()))
@@ -75,7 +79,7 @@ class AudioFolder(ClipBuilder):
         return ClipRow(file=file, captions=captions, label=line.get("label", ""), source=source, split=split)
 
     def _split_of(self, source: str) -> str:
-        digest = hashlib.sha256(source.encode()).digest()
+        digest = hashlib.sha256(source.encode(errors="surrogatepass")).digest()
         share = int.from_bytes(digest[:8], "big") / 2**64
         return "validation" if share < self._validation_share else "train"
 
@@ -95,7 +99,7 @@ def _read_table(path: Path) -> list[tuple[str, dict[str, str]]]:
         if path.suffix.lower() == ".json":
             lines = json.loads(path.read_text("utf-8"))["data"]
             places = [f"{path}, entry {number}" for number in range(len(lines))]
-            lines = [{key: str(value) for key, value in line.items()} for line in lines]
+            lines = [_json_fields(line, place) for place, line in zip(places, lines, strict=True)]
         else:
             with path.open(encoding="utf-8-sig", newline="") as file:
                 reader = csv.DictReader(file)
@@ -115,6 +119,27 @@ def _read_table(path: Path) -> list[tuple[str, dict[str, str]]]:
             f'{path} is not a readable table: a CSV with a header or {{"data": [...]}} is needed ({error!r}).'
         ) from error
     return list(zip(places, lines, strict=True))
+
+
+def _json_fields(line: dict[str, object], where: str) -> dict[str, str]:
+    fields = {}
+    for key, value in line.items():
+        if key in ("caption", "captions") and isinstance(value, list):
+            if not all(isinstance(caption, str) for caption in value):
+                raise AudioSepError(f"{where}: the list {key!r} holds more than texts: give captions.")
+            fields[key] = "|".join(value)
+        elif isinstance(value, list | dict) and key in (
+            "file",
+            "wav",
+            "caption",
+            "captions",
+            "label",
+            "split",
+        ):
+            raise AudioSepError(f"{where}: {key!r} is a {type(value).__name__}: give a text.")
+        elif value is not None:
+            fields[key] = str(value)
+    return fields
 
 
 def _merge(known: ClipRow, row: ClipRow, where: str) -> ClipRow:

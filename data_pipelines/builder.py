@@ -3,6 +3,7 @@
 import abc
 import collections
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from pathlib import Path
@@ -14,6 +15,11 @@ from audiosep_jax.errors import AudioSepError
 from data_pipelines import clips, records, report
 
 SAMPLE_RATE_HZ = 32_000
+
+MAX_SAMPLE_RATE_HZ = 655_350
+"""What FLAC can store."""
+
+_SPLIT_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -43,6 +49,14 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
         on_clip: Callable[[], None] | None = None,
         **kwargs,
     ):
+        in_tens = sample_rate_hz > 65_535 and sample_rate_hz % 10
+        if not 1 <= sample_rate_hz <= MAX_SAMPLE_RATE_HZ or in_tens:
+            raise AudioSepError(
+                f"The sample rate is {sample_rate_hz} Hz: FLAC stores 1 to {MAX_SAMPLE_RATE_HZ} Hz, above "
+                "65535 Hz in multiples of 10."
+            )
+        if not 0 <= max_failed_share <= 1:
+            raise AudioSepError(f"The largest failed share is {max_failed_share}: give a number in [0, 1].")
         self.source = Path(source)
         self.sample_rate_hz = sample_rate_hz
         self.max_failed_share = max_failed_share
@@ -56,6 +70,8 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
         self.rows = sorted(self.read_rows(), key=lambda row: row.file)
         if not self.rows:
             raise AudioSepError(f"{self.source} names no clips: check its metadata.")
+        for row in self.rows:
+            _check_row(row, self.source)
         super().__init__(file_format="array_record", **kwargs)
 
     @abc.abstractmethod
@@ -121,6 +137,22 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
             prepared=dict(self.prepared),
             seconds=round(self._samples / self.sample_rate_hz, 3),
             skipped=tuple(self.skipped),
+        )
+
+
+def _check_row(row: clips.ClipRow, source: Path) -> None:
+    for text in (row.file, row.label, row.source, *row.captions):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise AudioSepError(
+                f"{source}: the clip {row.file!r} has the text {text!r}, which is not valid Unicode: correct "
+                "its line."
+            ) from None
+    if row.split.lower() == "all" or not _SPLIT_NAME.fullmatch(row.split):
+        raise AudioSepError(
+            f"{source}: the clip {row.file!r} has the split {row.split!r}: a name of letters, digits, '_', "
+            "'.' and '-' that starts with a letter or digit and is not 'all' is needed."
         )
 
 

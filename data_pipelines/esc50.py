@@ -40,15 +40,22 @@ class Esc50(ClipBuilder):
 
 
 def _read_esc50(table: Path) -> list[ClipRow]:
-    with table.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = _COLUMNS - set(reader.fieldnames or ())
-        if missing:
-            raise AudioSepError(f"{table} lacks the column(s) {', '.join(sorted(missing))} of ESC-50.")
-        return [
-            _row(f"audio/{line['filename']}", line["category"], fold=line["fold"], source=line["src_file"])
-            for line in reader
-        ]
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            header, lines = set(reader.fieldnames or ()), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise AudioSepError(f"{table} is not a readable CSV table: give ESC-50's ({error!r}).") from error
+    missing = _COLUMNS - header
+    if missing:
+        raise AudioSepError(f"{table} lacks the column(s) {', '.join(sorted(missing))} of ESC-50.")
+    for number, line in enumerate(lines, start=1):
+        if not all(line[column] for column in _COLUMNS):
+            raise AudioSepError(f"{table}, row {number} is incomplete: give ESC-50's own table.")
+    return [
+        _row(f"audio/{line['filename']}", line["category"], fold=line["fold"], source=line["src_file"])
+        for line in lines
+    ]
 
 
 def _read_esc10(source: Path) -> list[ClipRow]:

@@ -121,6 +121,7 @@ class MixturePipeline:
         draws = grain.MapDataset.source(self._draws)[start_step * self._local : last]
         batches = draws.batch(self._local, drop_remainder=True, batch_fn=list).map(self._load)
         threads = self._data.read_threads
+        # A smaller buffer would leave threads idle; `DataConfig.prefetch` says that each holds one batch.
         options = grain.ReadOptions(
             num_threads=threads, prefetch_buffer_size=max(threads, self._data.prefetch)
         )

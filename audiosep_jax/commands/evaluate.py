@@ -1,7 +1,6 @@
 """`audiosep evaluate`: what a model reaches on a fixed evaluation set."""
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,17 +46,16 @@ def run(args: EvaluateArgs) -> int:
     from audiosep_jax.evals.evaluate import evaluate
     from audiosep_jax.evals.evaluation_set import check_files, load_evaluation_set
     from audiosep_jax.evals.examples import example_figures
+    from audiosep_jax.query.encoder import load_encoder
 
     evaluation_set = load_evaluation_set(args.evaluation_set)
     check_files(evaluation_set, args.root)
     model = separation.load(args.checkpoint)
+    encode = load_encoder(model.config.query).encode
     out = make_folder(args.out)
 
     def apply(mixture: np.ndarray, condition: np.ndarray) -> "jax.Array":
         return model.apply(jnp.asarray(mixture), jnp.asarray(condition))
-
-    def encode(queries: Sequence[str]) -> np.ndarray:
-        return np.stack([model.condition(query=query) for query in queries])
 
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -88,5 +86,5 @@ def run(args: EvaluateArgs) -> int:
             batch_size=args.batch_size,
         )
     console.print(report.console_table(result))
-    console.print(f"results: {out}", highlight=False, soft_wrap=True)
+    console.print(f"results: {out}", markup=False, highlight=False, soft_wrap=True)
     return 0

@@ -62,7 +62,10 @@ def run(args: PrepareArgs) -> int:
     console.print(
         f"{args.out}: {sum(report.prepared.values())} of {report.total} clips prepared ({splits}), "
         f"{report.seconds / 60:.1f} minutes at {report.sample_rate_hz} Hz, {len(report.skipped)} skipped"
-        + (f"; see {args.out / 'report.json'}" if report.skipped else "")
+        + (f"; see {args.out / 'report.json'}" if report.skipped else ""),
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
     )
     return 0
 

@@ -8,13 +8,18 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from audiosep_jax import config
+from audiosep_jax import serialization
 from audiosep_jax.audio.files import read_audio
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals.atomic import replacing
 
 VERSION = 1
 PEAK = 0.9
+
+MAX_SECONDS = 3600.0
+MIN_RATE_HZ, MAX_RATE_HZ = 1000, 768_000
+MAX_OFFSET_SECONDS = 1e6
+MAX_SNR_DB = 120.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +35,13 @@ class Source:
     file: str
     label: str
     offset_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        # Comparisons with NaN are false, so these also refuse it, as those below do.
+        if not 0 <= self.offset_seconds <= MAX_OFFSET_SECONDS:
+            raise AudioSepError(
+                f"{self.file} has offset_seconds {self.offset_seconds}: give 0 to {MAX_OFFSET_SECONDS:g} s."
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +59,13 @@ class Entry:
     caption: str
     snr_db: float = 0.0
     absent_caption: str = ""
+
+    def __post_init__(self) -> None:
+        if not -MAX_SNR_DB <= self.snr_db <= MAX_SNR_DB:
+            raise AudioSepError(
+                f"the mixture of {self.target.file} and {self.interferer.file} has snr_db {self.snr_db}: "
+                f"give -{MAX_SNR_DB:g} to {MAX_SNR_DB:g} dB."
+            )
 
     @property
     def query(self) -> str:
@@ -87,10 +106,15 @@ class EvaluationSet:
                 f"evaluation set {self.name!r} has format version {self.version}, but this release reads "
                 f"version {VERSION}: use the release that wrote it, or make the set again."
             )
-        if self.sample_rate_hz < 1 or self.seconds * self.sample_rate_hz < 1:
+        if not MIN_RATE_HZ <= self.sample_rate_hz <= MAX_RATE_HZ:
             raise AudioSepError(
-                f"evaluation set {self.name!r} has {self.seconds} s at {self.sample_rate_hz} Hz: "
-                "both must be positive."
+                f"evaluation set {self.name!r} has sample_rate_hz {self.sample_rate_hz}: "
+                f"give {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz."
+            )
+        if not 1 / self.sample_rate_hz <= self.seconds <= MAX_SECONDS:
+            raise AudioSepError(
+                f"evaluation set {self.name!r} has segments of {self.seconds} s: give a positive length "
+                f"of at most {MAX_SECONDS:g} s."
             )
         if not self.entries:
             raise AudioSepError(f"evaluation set {self.name!r} has no entries.")
@@ -124,7 +148,7 @@ def load_evaluation_set(path: str | Path) -> EvaluationSet:
     Raises:
       AudioSepError: the file is missing, is no JSON, or its fields are not a set's; the text names the file.
     """
-    return config.load_json(EvaluationSet, path)
+    return serialization.load_json(EvaluationSet, path)
 
 
 def save_evaluation_set(evaluation_set: EvaluationSet, path: str | Path) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from audiosep_jax.evals.atomic import replacing
@@ -39,13 +40,13 @@ def markdown(result: EvaluationResult) -> str:
 
 def console_table(result: EvaluationResult) -> Table:
     """Returns the same table for a rich console."""
-    table = Table(title=_title(result), caption="\n".join(_notes(result)), caption_justify="left")
+    table = Table(title=escape(_title(result)), caption="\n".join(_notes(result)), caption_justify="left")
     for index, name in enumerate(_HEADER):
         table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
     rows = _class_rows(result)
     for index, row in enumerate(rows):
         last = index == len(rows) - 1
-        table.add_row(*row, style="bold" if last else None, end_section=index == len(rows) - 2)
+        table.add_row(*map(escape, row), style="bold" if last else None, end_section=index == len(rows) - 2)
     return table
 
 

@@ -71,12 +71,71 @@ def test_clips_of_one_recording_share_a_split_and_the_choice_is_stable(tmp_path)
         ("file,captions\n", {}, "names no clips"),
         ("file,captions\n\xff", {}, "not a readable table"),
         ("file,captions\na.wav,x\n", {"validation_share": 1.5}, "validation share is 1.5"),
+        ("file,captions\na.wav,x\n", {"validation_share": float("nan")}, "validation share is nan"),
+        ("file,captions\na.wav,x\n", {"max_failed_share": float("nan")}, "failed share is nan"),
+        ("file,captions\na.wav,x\n", {"max_failed_share": 1.1}, "failed share is 1.1"),
+        ("file,captions\na.wav,x\n", {"sample_rate_hz": 0}, "sample rate is 0 Hz"),
+        ("file,captions\na.wav,x\n", {"sample_rate_hz": 65_537}, "multiples of 10"),
+        ("file,captions\na.wav,x\n", {"sample_rate_hz": 700_000}, "sample rate is 700000 Hz"),
     ],
 )
 def test_a_faulty_table_is_refused_with_the_place(tmp_path, text, options, message):
     (tmp_path / "clips.csv").write_bytes(text.encode("latin-1"))
     with pytest.raises(AudioSepError, match=message):
         rows(tmp_path, **options)
+
+
+@pytest.mark.parametrize("split", ["all", "ALL", " ", "a/b", "../x", "a+b", "a:b", ".a", "a[1]", "a\n"])
+def test_a_split_that_could_not_be_read_is_refused(tmp_path, split):
+    write_table(tmp_path / "clips.csv", [{"file": "a.wav", "captions": "x", "split": split}])
+    with pytest.raises(AudioSepError, match=r"clip 'a\.wav' has the split"):
+        rows(tmp_path)
+
+
+def test_two_spellings_of_a_path_are_one_clip(tmp_path):
+    write_table(
+        tmp_path / "clips.csv",
+        [{"file": "0.wav", "captions": "x"}, {"file": "./0.wav", "captions": "y"}],
+    )
+    for options in ({}, {"source_column": "file"}):
+        (row,) = rows(tmp_path, **options)
+        assert (row.file, row.captions, row.source) == ("0.wav", ("x", "y"), "0.wav")
+
+
+def test_a_json_caption_may_be_a_list_and_null_is_no_text(tmp_path):
+    entry = {"wav": "a.wav", "caption": ["rain", "heavy rain"], "label": None}
+    (tmp_path / "clips.json").write_text(json.dumps({"data": [entry]}))
+    (row,) = rows(tmp_path)
+    assert (row.captions, row.label) == (("rain", "heavy rain"), "")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"caption": ["rain", 3]}, "entry 0: the list 'caption'"),
+        ({"caption": {"a": 1}}, "entry 0: 'caption' is a dict"),
+        ({"caption": "\ud800"}, r"clip 'a\.wav' has the text '\\ud800'"),
+        ({"wav": "\ud800.wav"}, r"clip '\\ud800\.wav' has the text"),
+    ],
+)
+def test_a_json_text_that_is_none_is_refused_with_its_row(tmp_path, change, message):
+    (tmp_path / "clips.json").write_text(json.dumps({"data": [{"wav": "a.wav", "caption": "x"} | change]}))
+    with pytest.raises(AudioSepError, match=message):
+        rows(tmp_path, validation_share=0.1)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe\x00\x81", "not a readable CSV table"),
+        (b"filename,fold,category,src_file\na.wav,1\n", "row 1 is incomplete"),
+    ],
+)
+def test_an_esc50_table_that_is_none_is_refused(tmp_path, content, message):
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta" / "esc50.csv").write_bytes(content)
+    with pytest.raises(AudioSepError, match=message):
+        rows(tmp_path, Esc50)
 
 
 @pytest.mark.parametrize("text", ["[]", '{"data": 3}', "{", '{"data": ["a.wav"]}'])

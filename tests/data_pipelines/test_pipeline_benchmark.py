@@ -1,4 +1,5 @@
 import importlib
+import statistics
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,10 @@ def test_it_measures_a_given_dataset(benchmark, dataset):
     speeds = benchmark.measure(args)
     assert len(speeds) == 3
     assert all(speed.per_core > 0 and speed.wall > 0 for speed in speeds)
+
+
+@pytest.mark.slow
+def test_a_core_delivers_two_hundred_segments_of_five_seconds_at_32_khz(benchmark, tmp_path):
+    noise = benchmark.prepare_noise(tmp_path, sample_rate_hz=32_000)
+    speeds = benchmark.measure(benchmark.BenchmarkArgs(datasets=(str(noise),)))
+    assert statistics.median(speed.per_core for speed in speeds) >= 200

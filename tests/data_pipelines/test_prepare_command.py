@@ -23,6 +23,12 @@ def test_it_prepares_a_folder_and_counts(tmp_path, capsys):
     assert json.loads((out / "report.json").read_text())["skipped"][0]["file"] == "05.wav"
 
 
+def test_brackets_in_a_path_are_printed_as_they_are(tmp_path, capsys):
+    out = tmp_path / "[red]out[/red]"
+    command("audio_folder", "--source", write_folder(tmp_path / "source", seconds=0.2), "--out", out)
+    assert f"{out}: 12 of 12 clips prepared" in capsys.readouterr().out
+
+
 def test_its_options_reach_the_builder(tmp_path):
     source = write_folder(tmp_path / "source", per_label=10, seconds=0.2)
     options = ("--sample-rate-hz", 16_000, "--validation-share", 0.3, "--source-column", "file")

@@ -87,7 +87,10 @@ def test_a_set_survives_its_file(clips_root, clips, tmp_path):
     [
         ({"version": 99}, "format version 99"),
         ({"entries": []}, "no entries"),
-        ({"sample_rate_hz": 0}, "must be positive"),
+        ({"sample_rate_hz": 0}, "sample_rate_hz 0: give 1000"),
+        ({"sample_rate_hz": 10**12}, "sample_rate_hz 1000000000000"),
+        ({"seconds": 0.0}, "segments of 0.0 s"),
+        ({"seconds": 1e9}, "at most 3600 s"),
         ({"seconds": "5"}, "float"),
         ({"surprise": 1}, "surprise"),
     ],
@@ -98,6 +101,18 @@ def test_a_file_that_is_no_set_is_refused(clips_root, clips, tmp_path, change, m
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | change), "utf-8")
     with pytest.raises(AudioSepError, match=message):
         load_evaluation_set(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e300, 1e300])
+def test_a_set_refuses_numbers_that_no_mixture_can_have(clips_root, clips, value):
+    made = small_set(clips_root, clips)
+    entry = made.entries[0]
+    with pytest.raises(AudioSepError, match="segments of"):
+        dataclasses.replace(made, seconds=value)
+    with pytest.raises(AudioSepError, match=r"tone.*snr_db|noise.*snr_db|pulse.*snr_db"):
+        dataclasses.replace(entry, snr_db=value)
+    with pytest.raises(AudioSepError, match="offset_seconds"):
+        dataclasses.replace(entry.target, offset_seconds=value)
 
 
 @pytest.mark.parametrize("snr_db", [-10.0, 0.0, 7.5])
