@@ -1,19 +1,19 @@
-"""Frozen dataclasses that hold the whole of an experiment, to and from JSON."""
+"""Frozen dataclasses that hold the whole of an experiment."""
 
 import dataclasses
-import json
-import types
-import typing
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from audiosep_jax.errors import AudioSepError
-
-T = TypeVar("T")
 
 FilmKind = Literal["shift", "scale_shift"]
 OptimizerKind = Literal["adam", "adamw", "adamw_amsgrad"]
 LossKind = Literal["l1", "snr"]
+
+
+def _at_least(config: Any, part: str, least: int, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name) >= least:
+            raise AudioSepError(f"{part}.{name} is {getattr(config, name)}: it must be at least {least}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,8 +62,7 @@ class ModelConfig:
                 f"model.hop_length is {self.hop_length}: it must lie between 1 and half the window "
                 f"({self.window_length // 2}), so that the windows overlap enough to be inverted."
             )
-        if self.bottleneck_blocks < 1:
-            raise AudioSepError(f"model.bottleneck_blocks is {self.bottleneck_blocks}: at least 1 is needed.")
+        _at_least(self, "model", 1, "sample_rate_hz", "bottleneck_blocks", "condition_size")
         if not 0 < self.magnitude_power <= 1:
             raise AudioSepError(f"model.magnitude_power is {self.magnitude_power}: give a number in (0, 1].")
 
@@ -109,8 +108,11 @@ class MixtureConfig:
     level_range_db: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
-        if self.sources < 2:
-            raise AudioSepError(f"mixture.sources is {self.sources}: a mixture needs at least 2.")
+        _at_least(self, "mixture", 2, "sources")
+        if not 0 < self.segment_seconds < float("inf"):
+            raise AudioSepError(
+                f"mixture.segment_seconds is {self.segment_seconds}: give a positive number of seconds."
+            )
         for name in ("gain_range_db", "level_range_db"):
             low, high = getattr(self, name)
             if low > high:
@@ -132,8 +134,8 @@ class DataConfig:
       validation: the same, for the clips held out for validation; empty switches validation off.
       weights: relative share of examples per dataset; empty means by number of clips.
       seed: with step and position it decides every draw.
-      read_threads: threads that decode crops.
-      prefetch: batches prepared ahead.
+      read_threads: threads that decode crops; 0 decodes in the main thread.
+      prefetch: batches prepared ahead; each thread holds at least one.
     """
 
     datasets: tuple[str, ...] = ()
@@ -142,6 +144,12 @@ class DataConfig:
     seed: int = 0
     read_threads: int = 4
     prefetch: int = 4
+
+    def __post_init__(self) -> None:
+        _at_least(self, "data", 0, "seed", "read_threads")
+        _at_least(self, "data", 1, "prefetch")
+        if any(not weight > 0 for weight in self.weights):
+            raise AudioSepError(f"data.weights is {self.weights}: every weight must be a positive number.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -166,6 +174,17 @@ class OptimizerConfig:
     warmup_factors: tuple[float, ...] = (0.001, 0.01, 0.1)
     decay_steps: int = 0
 
+    def __post_init__(self) -> None:
+        _at_least(self, "optimizer", 0, "weight_decay", "warmup_steps", "decay_steps")
+        for name in ("learning_rate", "epsilon"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise AudioSepError(f"optimizer.{name} is {getattr(self, name)}: give a positive number.")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise AudioSepError(f"optimizer.{name} is {getattr(self, name)}: give a number in [0, 1).")
+        if self.kind == "adam" and self.weight_decay:
+            raise AudioSepError('optimizer.weight_decay has no meaning for "adam": choose kind "adamw".')
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -177,7 +196,7 @@ class TrainConfig:
       loss: "l1" is the mean absolute error of the waveform (the reference); "snr" is the mean energy of
         the error relative to the mixture, in dB, softly limited at -30 dB.
       seed: of the parameters' initial values.
-      log_every, save_every, evaluate_every: in steps; 0 switches evaluation off.
+      log_every, save_every, evaluate_every: in steps; `evaluate_every=0` evaluates at the end only.
       keep_checkpoints: how many recent checkpoints stay.
       validation_mixtures: fixed mixtures at 0 dB from the validation clips that measure SDRi.
       audio_examples: how many of them are written to TensorBoard as sound and spectrogram.
@@ -197,9 +216,9 @@ class TrainConfig:
     init_from: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "log_every", "save_every", "keep_checkpoints"):
-            if getattr(self, name) < 1:
-                raise AudioSepError(f"train.{name} is {getattr(self, name)}: it must be at least 1.")
+        _at_least(self, "train", 1, "steps", "batch_size", "log_every", "save_every", "keep_checkpoints")
+        _at_least(self, "train", 1, "validation_mixtures")
+        _at_least(self, "train", 0, "evaluate_every", "audio_examples", "seed")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -213,66 +232,3 @@ class ExperimentConfig:
     data: DataConfig = DataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """Returns a config as plain JSON values."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
-
-
-def from_dict(cls: type[T], values: dict[str, Any], *, where: str = "config") -> T:
-    """Builds a config from plain JSON values.
-
-    Args:
-      cls: a dataclass of this module.
-      values: as `to_dict` returned them; missing fields take their defaults.
-      where: how errors name the place.
-
-    Raises:
-      AudioSepError: an unknown field or a value of the wrong type; the text names the field.
-    """
-    if not isinstance(values, dict):
-        raise AudioSepError(f"{where} must be a JSON object, but is {values!r}.")
-    hints = typing.get_type_hints(cls)
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        raise AudioSepError(f"{where} has unknown field(s) {', '.join(unknown)}; known: {', '.join(hints)}.")
-    return cls(**{key: _convert(hints[key], value, f"{where}.{key}") for key, value in values.items()})
-
-
-def load_json(cls: type[T], path: str | Path) -> T:
-    """Reads a config from a JSON file; errors name the file."""
-    path = Path(path)
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise AudioSepError(f"{path} does not exist: give a JSON config file.") from None
-    except (OSError, ValueError) as error:
-        raise AudioSepError(f"{path} is not a readable JSON file: {error}.") from error
-    return from_dict(cls, values, where=str(path))
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    origin = typing.get_origin(hint)
-    if dataclasses.is_dataclass(hint):
-        return from_dict(typing.cast(type, hint), value, where=where)
-    if origin is Literal:
-        if value not in typing.get_args(hint):
-            raise AudioSepError(f"{where} is {value!r}: choose one of {', '.join(typing.get_args(hint))}.")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise AudioSepError(f"{where} is {value!r}: a list is needed.")
-        kinds = typing.get_args(hint)
-        if Ellipsis in kinds:
-            kinds = (kinds[0],) * len(value)
-        if len(kinds) != len(value):
-            raise AudioSepError(f"{where} has {len(value)} entries: {len(kinds)} are needed.")
-        return tuple(_convert(kind, item, where) for kind, item in zip(kinds, value, strict=True))
-    if origin in (typing.Union, types.UnionType):
-        raise TypeError(f"{where}: unions have no JSON form here")
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise AudioSepError(f"{where} is {value!r}: a value of type {hint.__name__} is needed.")
-    return value

@@ -22,6 +22,9 @@ from audiosep_jax.streaming import EstimateStream, FileSeparation, Progress, sep
 
 BUNDLED_CHECKPOINT = Path(__file__).parent / "assets" / "audiosep-tiny"
 
+# More rows than this, and than samples, are soundfile's layout, [samples, channels]: no recording is such.
+_MAX_CHANNELS = 64
+
 _WINDOW_SECONDS, _CONTEXT_SECONDS, _FADE_SECONDS = 10.0, 0.75, 0.25
 
 
@@ -185,6 +188,7 @@ class AudioSep:
             return EstimateStream(
                 process,
                 plan=_plan(self.config.model, needed),
+                grid=self.config.model.hop_length * self.config.model.time_multiple,
                 batch_size=batch_size,
                 channels=channels,
                 sample_rate_hz=sample_rate_hz,
@@ -254,6 +258,11 @@ def _checked_waveform(waveform: Any) -> Float32[np.ndarray, "*channels samples"]
         raise AudioSepError(
             f"The waveform has shape {array.shape}: [samples] or [channels, samples] is needed, with at "
             "least one sample."
+        )
+    if array.ndim == 2 and array.shape[0] > max(array.shape[1], _MAX_CHANNELS):
+        raise AudioSepError(
+            f"The waveform has shape {array.shape}, which is {array.shape[0]} channels of {array.shape[1]} "
+            "samples: did you mean waveform.T?"
         )
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise AudioSepError(f"The waveform is of type {array.dtype}: floating point in ±1 is needed.")

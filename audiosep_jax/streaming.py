@@ -31,6 +31,7 @@ class EstimateStream:
     Args:
       process: the model, `[batch_size, window] -> [batch_size, window]` at the model's rate.
       plan: the windows, in samples at the model's rate.
+      grid: samples at the model's rate; the stride and the beginning of every window are multiples of it.
       batch_size: rows in a call of `process`.
       channels: of the mixture.
       sample_rate_hz: of the mixture.
@@ -42,26 +43,41 @@ class EstimateStream:
         process: Process,
         *,
         plan: WindowPlan,
+        grid: int,
         batch_size: int,
         channels: int,
         sample_rate_hz: int,
         model_rate_hz: int,
     ) -> None:
+        self._plan, self._grid = plan, grid
         self._down = StreamResampler(channels=channels, from_hz=sample_rate_hz, to_hz=model_rate_hz)
         self._windows = OverlapAdd(process, plan=plan, channels=channels, batch_size=batch_size)
         self._up = StreamResampler(channels=channels, from_hz=model_rate_hz, to_hz=sample_rate_hz)
         self._missing = 0  # samples pushed and not returned
+        self._last, self._length = np.zeros((channels, 0), np.float32), 0  # at the model's rate
 
     def push(self, mixture: Float[np.ndarray, "channels samples"]) -> Float32[np.ndarray, "channels out"]:
         """Takes the next samples and returns those of the estimate that are finished, possibly none."""
         self._missing += mixture.shape[1]
-        return self._return(self._up.push(self._windows.push(self._down.push(mixture))))
+        return self._return(self._up.push(self._window(self._down.push(mixture))))
 
     def flush(self) -> Float32[np.ndarray, "channels out"]:
         """Returns the rest. Nothing can be pushed afterwards."""
-        rest = [self._windows.push(self._down.flush()), self._windows.flush()]
+        rest = [self._window(self._down.flush()), self._windows.push(self._padding()), self._windows.flush()]
         last = [self._up.push(np.concatenate(rest, axis=1)), self._up.flush()]
         return self._return(np.concatenate(last, axis=1))
+
+    def _window(self, waveform: np.ndarray) -> np.ndarray:
+        self._length += waveform.shape[1]
+        self._last = np.concatenate([self._last, waveform], axis=1)[:, -self._grid - 1 :]
+        return self._windows.push(waveform)
+
+    def _padding(self) -> np.ndarray:
+        # The last window ends with what is pushed. Off the grid the model pools other frames together, and
+        # its estimate differs by some -15 dB from that of its neighbours; mirrored sound puts it on the grid.
+        beyond = self._length - self._plan.window
+        size = -beyond % self._grid if beyond > 0 else 0
+        return np.pad(self._last, ((0, 0), (0, size)), mode="reflect")[:, self._last.shape[1] :]
 
     def _return(self, estimate: np.ndarray) -> np.ndarray:
         # Down and up again rounds the length up twice.

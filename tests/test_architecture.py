@@ -47,11 +47,12 @@ def ours(path):
 ARROWS = {
     "errors": set(),
     "config": {"errors"},
+    "serialization": {"errors"},
     "audio": {"errors"},
     "models": {"audio", "config", "errors"},
-    "query": {"audio", "config", "errors"},
-    "checkpoints": {"config", "errors", "models"},
-    "evals": {"audio", "config", "errors", "models"},
+    "query": {"audio", "config", "errors", "serialization"},
+    "checkpoints": {"config", "errors", "models", "serialization"},
+    "evals": {"audio", "config", "errors", "models", "serialization"},
     "train": {
         "audio",
         "checkpoints",
@@ -61,8 +62,9 @@ ARROWS = {
         "evals",
         "models",
         "query",
+        "serialization",
     },
-    "data_pipelines": {"audio", "config", "errors"},
+    "data_pipelines": {"audio", "config", "errors", "serialization"},
 }
 
 

@@ -15,11 +15,9 @@ from audiosep_jax.config import (
     OptimizerConfig,
     QueryConfig,
     TrainConfig,
-    from_dict,
-    load_json,
-    to_dict,
 )
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.serialization import from_dict, load_json, to_dict
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 FINITE = st.floats(-1e6, 1e6)
@@ -41,12 +39,12 @@ def experiments(draw):
         mixture=MixtureConfig(gain_range_db=tuple(gains), level_range_db=(low, high)),
         data=DataConfig(
             datasets=tuple(draw(st.lists(TEXT, max_size=3))),
-            weights=tuple(draw(st.lists(FINITE, max_size=3))),
+            weights=tuple(draw(st.lists(st.floats(1e-6, 1e6), max_size=3))),
             seed=draw(st.integers(0, 2**63)),
         ),
         optimizer=OptimizerConfig(
             kind=draw(st.sampled_from(["adam", "adamw", "adamw_amsgrad"])),
-            learning_rate=draw(FINITE),
+            learning_rate=draw(st.floats(1e-9, 1e3)),
             warmup_factors=tuple(draw(st.lists(FINITE, max_size=3))),
         ),
         train=TrainConfig(steps=draw(st.integers(1, 2**40)), loss=draw(st.sampled_from(["l1", "snr"]))),
@@ -142,3 +140,30 @@ def test_configs_are_frozen():
     config = ExperimentConfig()
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.name = "other"
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value"),
+    [
+        ("model", "condition_size", 0),
+        ("mixture", "segment_seconds", 0.0),
+        ("data", "seed", -1),
+        ("data", "read_threads", -1),
+        ("data", "weights", [0.5, 0.0]),
+        ("optimizer", "learning_rate", -1.0),
+        ("optimizer", "beta1", 2.0),
+        ("optimizer", "decay_steps", -3),
+        ("optimizer", "weight_decay", -0.1),
+        ("train", "validation_mixtures", 0),
+        ("train", "audio_examples", -1),
+    ],
+)
+def test_values_that_cannot_be_used_are_named(part, field, value):
+    with pytest.raises(AudioSepError, match=rf"{part}\.{field} is"):
+        from_dict(ExperimentConfig, {part: {field: value}})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_not_finite_are_refused(value):
+    with pytest.raises(AudioSepError, match=r"optimizer\.learning_rate is .* finite"):
+        from_dict(ExperimentConfig, {"optimizer": {"learning_rate": value}})

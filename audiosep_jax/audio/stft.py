@@ -74,9 +74,7 @@ def istft(
         raise ValueError(
             f"real {real.shape} and imag {imag.shape} must both be [batch, frames, {window_length // 2 + 1}]"
         )
-    transform = functools.partial(
-        _istft, window_length=window_length, hop_length=hop_length, samples=samples
-    )
+    transform = functools.partial(_istft, window_length=window_length, hop_length=hop_length, samples=samples)
     return _per_device(transform, real.shape[0])(real, imag)
 
 
@@ -120,9 +118,7 @@ def _overlap_add(framed: Array | np.ndarray, hop_length: int) -> Array:
     per_frame = -(-window_length // hop_length)
     framed = jnp.pad(framed, ((0, 0), (0, 0), (0, per_frame * hop_length - window_length)))
     parts = framed.reshape(batch, frames, per_frame, hop_length)
-    blocks = sum(
-        jnp.pad(parts[:, :, i], ((0, 0), (i, per_frame - 1 - i), (0, 0))) for i in range(per_frame)
-    )
+    blocks = sum(jnp.pad(parts[:, :, i], ((0, 0), (i, per_frame - 1 - i), (0, 0))) for i in range(per_frame))
     return jnp.reshape(blocks, (batch, -1))
 
 

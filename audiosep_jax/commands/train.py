@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from audiosep_jax.config import ExperimentConfig, from_dict, to_dict
+from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.serialization import from_dict, to_dict
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from audiosep_jax.config import ExperimentConfig, to_dict
+from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.serialization import to_dict
 from audiosep_jax.train.state import TrainState
 
 # Fields that may change when a run is taken up again: they do not touch what a step computes.

@@ -4,20 +4,24 @@ import dataclasses
 import json
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from audiosep_jax.checkpoints import folder
-from audiosep_jax.config import ExperimentConfig, to_dict
+from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals.atomic import replacing
 from audiosep_jax.models import separator
 from audiosep_jax.query.cache import ConditionCache
 from audiosep_jax.query.encoder import load_encoder
+from audiosep_jax.serialization import to_dict
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
 from audiosep_jax.train.checkpoint import RunCheckpoints
+from audiosep_jax.train.lock import only_run_in
 from audiosep_jax.train.optimizer import make_optimizer, make_schedule
 from audiosep_jax.train.progress import RunProgress
 from audiosep_jax.train.state import TrainState
@@ -62,6 +66,11 @@ def train(config: ExperimentConfig, workdir: str | Path, *, resume: bool = True)
     except OSError as error:
         raise AudioSepError(f"work directory {workdir} cannot be made: {error}.") from error
 
+    with only_run_in(workdir):
+        return _train(config, workdir, mesh, resume=resume)
+
+
+def _train(config: ExperimentConfig, workdir: Path, mesh: Mesh, *, resume: bool) -> TrainResult:
     encoder = load_encoder(config.query)
     if encoder.condition_size != config.model.condition_size:
         raise AudioSepError(
@@ -80,11 +89,12 @@ def train(config: ExperimentConfig, workdir: str | Path, *, resume: bool = True)
 
     checkpoints = RunCheckpoints(workdir, config)
     optimizer = make_optimizer(config.optimizer, config.train.steps)
-    initial = _initial_variables(config)
+    fresh = checkpoints.latest_step() is None
+    initial = _initial_variables(config) if fresh else None
     state = states.create(config.model, optimizer, jax.random.key(config.train.seed), variables=initial)
     state = jax.device_put(state, meshes.replicated(mesh))
     first = 0
-    if checkpoints.latest_step() is not None:
+    if not fresh:
         if not resume:
             raise AudioSepError(f"{workdir} already holds a run: choose another --workdir, or resume it.")
         state, first = checkpoints.restore(state)
@@ -152,8 +162,8 @@ class _Run:
                 self._close()
                 raise
             self._log(state, waiting, progress)
+            self.checkpoints.save(state, step=train.steps)
             sdri_db = self._evaluate(state, train.steps, progress)
-        self.checkpoints.save(state, step=train.steps)
         self._close()
         final = self.workdir / "checkpoint"
         folder.save(final, self.config, jax.device_get(state.variables))
@@ -162,22 +172,21 @@ class _Run:
     def _log(self, state: TrainState, waiting, progress: RunProgress) -> None:
         if waiting is None:
             return
-        step, metrics, _ = waiting
-        self._check(state, waiting)
+        step, metrics, batch = waiting
+        metrics = jax.device_get(metrics)
+        if metrics.failed_step != states.NEVER:
+            self._stop(state, step, metrics, batch)
         progress.stepped(step, float(metrics.loss), float(metrics.gradient_norm))
         if (step + 1) % self.config.train.log_every == 0 or step + 1 == self.config.train.steps:
             scalars = progress.summary()
             scalars["learning_rate"] = float(jax.device_get(self.schedule(np.int32(step))))
             self.writer.scalars(step + 1, scalars)
 
-    def _check(self, state: TrainState, waiting) -> None:
-        """Stops a run whose loss is not finite, and keeps all that is needed to see why."""
-        if waiting is None or int(waiting[1].failed_step) == states.NEVER:
-            return
-        step, metrics, batch = waiting
+    def _stop(self, state: TrainState, step: int, metrics: StepMetrics, batch: MixtureBatch) -> NoReturn:
+        """Ends a run whose loss is not finite, and keeps all that is needed to see why."""
         place = self.workdir / f"failed_step_{step}"
         folder.save(place, self.config, jax.device_get(state.variables))
-        np.savez(place / "batch.npz", **batch.arrays)
+        np.savez(place / "batch.npz", **batch.arrays)  # pyright: ignore[reportArgumentType]
         record = {
             "step": step,
             "loss": repr(float(metrics.loss)),
@@ -217,9 +226,13 @@ class _Run:
     def _best_so_far(self) -> float:
         """The best validation SDRi up to the step that this process starts from."""
         record = self.workdir / "best" / "validation.json"
-        if not record.exists():
-            return -float("inf")
-        return float(json.loads(record.read_text("utf-8"))["validation"]["sdri_db"])
+        try:
+            best = json.loads(record.read_text("utf-8"))
+            if best["step"] <= self.first and best["config"] == to_dict(self.config):
+                return float(best["validation"]["sdri_db"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # no record, or one that is damaged: this run's next model is its best so far
+        return -float("inf")
 
     def _close(self) -> None:
         self.checkpoints.close()

@@ -69,7 +69,7 @@ class RunProgress:
 
     def note(self, text: str) -> None:
         """Prints a line above the bar."""
-        self._bar.console.print(text, highlight=False)
+        self._bar.console.print(text, highlight=False, markup=False)
 
     @contextlib.contextmanager
     def paused(self, what: str) -> Iterator[None]:

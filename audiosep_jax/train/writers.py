@@ -57,11 +57,11 @@ def _drop_later_lines(path: Path, start_step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text("utf-8").splitlines():
+    for line in path.read_text("utf-8", errors="replace").splitlines():
         try:
             if json.loads(line)["step"] <= start_step:
                 kept.append(line + "\n")
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, TypeError):
             continue
     temporary = path.with_suffix(".tmp")
     temporary.write_text("".join(kept), "utf-8")

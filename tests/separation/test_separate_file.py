@@ -1,9 +1,7 @@
 """Files in, files out: exact sums read back, no steps, constant memory, clean failures."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,15 +160,15 @@ def test_what_cannot_be_done_is_refused_and_leaves_nothing(model, tmp_path):
 
 PEAK_MEMORY = """
 import resource, sys
-import numpy as np, separation_models
-model = separation_models.random_model()
-model.separate_file(sys.argv[1], condition=np.ones(separation_models.CONDITION_SIZE),
-                    estimate_path=sys.argv[2], residual_path=sys.argv[3])
+import audiosep_jax
+audiosep_jax.load().separate_file(sys.argv[1], query="a dog barking",
+                                  estimate_path=sys.argv[2], residual_path=sys.argv[3])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
 def peak_memory_bytes(tmp_path, seconds):
+    """Of the bundled model in a process of its own, on stereo of 44.1 kHz; the sums are checked too."""
     path = tmp_path / "long.wav"
     block = (scene(30, rate=44_100, channels=2).T * 32767).astype(np.int16)
     with soundfile.SoundFile(path, "w", samplerate=44_100, channels=2) as file:
@@ -178,20 +176,21 @@ def peak_memory_bytes(tmp_path, seconds):
             file.write(block)
     outputs = [tmp_path / "estimate.wav", tmp_path / "residual.wav"]
     finished = subprocess.run(
-        [sys.executable, "-c", PEAK_MEMORY, path, *outputs],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, "-c", PEAK_MEMORY, path, *outputs], capture_output=True, text=True, check=False
     )
+    assert finished.returncode == 0, finished.stderr
+    assert {soundfile.info(each).frames for each in (path, *outputs)} == {seconds * 44_100}
     blocks = [soundfile.blocks(each, 1 << 20, dtype="int32") for each in (path, *outputs)]
+    loudest = 0
     for mixture, estimate, residual in zip(*blocks, strict=True):
         np.testing.assert_array_equal(estimate + residual, mixture)
+        loudest = max(loudest, np.abs(estimate).max())
+    assert loudest > 0
     return int(finished.stdout) * 1024
 
 
-def test_three_minutes_stay_below_one_gigabyte(tmp_path):
-    assert peak_memory_bytes(tmp_path, 180) < 1.0e9
+def test_one_minute_stays_below_one_and_a_half_gigabytes(tmp_path):
+    assert peak_memory_bytes(tmp_path, 60) < 1.5e9
 
 
 @pytest.mark.slow

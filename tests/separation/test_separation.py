@@ -46,15 +46,14 @@ def test_channels_are_separated_on_their_own(model):
 
 def test_windows_join_to_what_the_model_says_of_the_whole(model):
     # Windows begin on the model's pooling grid and its receptive field is shorter than the context, so that
-    # cutting must not be audible at all; only the last window lies off the grid.
+    # cutting must not be audible at all; only the very end, which is mirrored, may differ.
     waveform = scene(33)[0].astype(np.float32)
     plan = separation._plan(model.config.model, len(waveform))
     assert len(waveform) > 3 * plan.stride
     whole = np.asarray(model.apply(waveform[None], CONDITION[None]))[0]
     result = model.separate(waveform, RATE, condition=CONDITION).estimate
-    last_fade = (len(waveform) - plan.window) // plan.stride * plan.stride + plan.stride + plan.context
-    np.testing.assert_allclose(result[:last_fade], whole[:last_fade], atol=1e-4)
-    difference = result[last_fade:] - whole[last_fade:]
+    np.testing.assert_allclose(result[:-1000], whole[:-1000], atol=1e-4)
+    difference = result[-1000:] - whole[-1000:]
     assert np.abs(np.diff(difference)).max() <= 2 * np.abs(np.diff(whole)).max()
 
 
@@ -150,6 +149,7 @@ def test_saved_and_loaded_it_is_the_same(model, tmp_path):
         (np.zeros(0), RATE, {"condition": CONDITION}, r"shape \(0,\)"),
         (np.float32(1), RATE, {"condition": CONDITION}, r"shape \(\)"),
         (np.zeros((1, 2, 3)), RATE, {"condition": CONDITION}, r"shape \(1, 2, 3\)"),
+        (np.zeros((4410, 2)), RATE, {"condition": CONDITION}, r"did you mean waveform\.T\?"),
         (np.zeros(9, np.int16), RATE, {"condition": CONDITION}, "int16"),
         (np.array([0, np.nan]), RATE, {"condition": CONDITION}, "NaN or infinite"),
         (np.array([0, 1e300]), RATE, {"condition": CONDITION}, "NaN or infinite"),
@@ -161,6 +161,11 @@ def test_saved_and_loaded_it_is_the_same(model, tmp_path):
 def test_unusable_arguments_are_refused(model, waveform, rate, arguments, reason):
     with pytest.raises(AudioSepError, match=reason):
         model.separate(waveform, rate, **arguments)
+
+
+def test_many_channels_and_short_sounds_are_no_mistake(model):
+    for shape in [(64, 3), (65, 65)]:
+        assert model.separate(np.zeros(shape), RATE, condition=CONDITION).estimate.shape == shape
 
 
 def test_a_tower_of_the_wrong_size_is_refused(tower, monkeypatch):

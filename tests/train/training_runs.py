@@ -17,8 +17,8 @@ from audiosep_jax.config import (
     OptimizerConfig,
     QueryConfig,
     TrainConfig,
-    to_dict,
 )
+from audiosep_jax.serialization import to_dict
 
 RATE = 8000
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -108,7 +108,8 @@ def write_experiment(path: Path, config: ExperimentConfig) -> Path:
     path.write_text(
         "import sys\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from audiosep_jax.config import ExperimentConfig, from_dict\n"
+        "from audiosep_jax.config import ExperimentConfig\n"
+        "from audiosep_jax.serialization import from_dict\n"
         "from audiosep_jax.query import encoder\n"
         "encoder.ENCODERS['letters'] = 'training_runs'\n"
         f"CONFIG = from_dict(ExperimentConfig, {to_dict(config)!r})\n",

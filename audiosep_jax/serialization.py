@@ -1,0 +1,78 @@
+"""Frozen dataclasses to and from JSON, with errors that name the field."""
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from audiosep_jax.errors import AudioSepError
+
+T = TypeVar("T")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Returns a config as plain JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(cls: type[T], values: dict[str, Any], *, where: str = "config") -> T:
+    """Builds a config from plain JSON values.
+
+    Args:
+      cls: a dataclass of this module.
+      values: as `to_dict` returned them; missing fields take their defaults.
+      where: how errors name the place.
+
+    Raises:
+      AudioSepError: an unknown field or a value of the wrong type; the text names the field.
+    """
+    if not isinstance(values, dict):
+        raise AudioSepError(f"{where} must be a JSON object, but is {values!r}.")
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise AudioSepError(f"{where} has unknown field(s) {', '.join(unknown)}; known: {', '.join(hints)}.")
+    return cls(**{key: _convert(hints[key], value, f"{where}.{key}") for key, value in values.items()})
+
+
+def load_json(cls: type[T], path: str | Path) -> T:
+    """Reads a config from a JSON file; errors name the file."""
+    path = Path(path)
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise AudioSepError(f"{path} does not exist: give a JSON config file.") from None
+    except (OSError, ValueError) as error:
+        raise AudioSepError(f"{path} is not a readable JSON file: {error}.") from error
+    return from_dict(cls, values, where=str(path))
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return from_dict(typing.cast(type, hint), value, where=where)
+    if origin is Literal:
+        if value not in typing.get_args(hint):
+            raise AudioSepError(f"{where} is {value!r}: choose one of {', '.join(typing.get_args(hint))}.")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise AudioSepError(f"{where} is {value!r}: a list is needed.")
+        kinds = typing.get_args(hint)
+        if Ellipsis in kinds:
+            kinds = (kinds[0],) * len(value)
+        if len(kinds) != len(value):
+            raise AudioSepError(f"{where} has {len(value)} entries: {len(kinds)} are needed.")
+        return tuple(_convert(kind, item, where) for kind, item in zip(kinds, value, strict=True))
+    if origin in (typing.Union, types.UnionType):
+        raise TypeError(f"{where}: unions have no JSON form here")
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise AudioSepError(f"{where} is {value!r}: a finite number is needed.")
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise AudioSepError(f"{where} is {value!r}: a value of type {hint.__name__} is needed.")
+    return value
