@@ -70,6 +70,6 @@ def test_its_quality_on_the_demo_does_not_drop(result):
 
 
 def test_what_is_not_there_is_not_found(result):
-    # Measured: MEASURED dB.
+    # Measured: 10.9 dB; the weakest single query 3.8 dB.
     assert len(result.absent) == 7
-    assert result.absent_attenuation_db.mean >= 5
+    assert result.absent_attenuation_db.mean >= 9.9
