@@ -28,7 +28,7 @@ class RunProgress:
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("train", total=steps, completed=first, numbers="")
+        self._task = self._bar.add_task("train", total=steps, completed=first, numbers="compiling …")
         self._batch_size = batch_size
         self._start_interval()
 
