@@ -13,7 +13,7 @@ from audiosep_jax.errors import AudioSepError
 class WindowPlan:
     """How a waveform of any length is cut.
 
-    Window i begins at `i · stride`; the last one ends with what was pushed. From `i · stride + context` on the
+    Window i begins at `i · stride`; the last ends with what was pushed. From `i · stride + context` on the
     result fades over `fade` samples from the window before to window i. What a window says about its outer
     `context` samples is discarded, except at the two ends of the waveform.
 
