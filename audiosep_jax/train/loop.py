@@ -1,5 +1,6 @@
 """The training loop, in one fixed order: evaluate the old state, save, take the batch, step, log."""
 
+import collections
 import dataclasses
 import json
 import time
@@ -29,6 +30,9 @@ from audiosep_jax.train.step import StepMetrics, make_train_step
 from audiosep_jax.train.validation import Validation
 from audiosep_jax.train.writers import MetricWriter
 from data_pipelines.mixtures import MixtureBatch, MixturePipeline
+
+Waiting = collections.deque[tuple[int, StepMetrics, MixtureBatch]]
+"""Steps whose metrics have not been read yet, oldest first."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -135,7 +139,7 @@ class _Run:
 
     def to_the_end(self, state: TrainState) -> TrainResult:
         train = self.config.train
-        waiting: tuple[int, StepMetrics, MixtureBatch] | None = None
+        waiting: Waiting = collections.deque()
         with RunProgress(train.steps, self.first, self.config.train.batch_size) as progress:
             batches = iter(self.pipeline.batches(start_step=self.first, stop_step=train.steps))
             step = self.first
@@ -146,7 +150,6 @@ class _Run:
                     if step % train.save_every == 0 and step > self.first:
                         # What is logged up to a checkpoint is on disk when the checkpoint is.
                         self._log(state, waiting, progress)
-                        waiting = None
                         self.checkpoints.save(state, step=step)
                     started = time.perf_counter()
                     batch = next(batches)
@@ -154,10 +157,11 @@ class _Run:
                     with jax.transfer_guard("disallow"):
                         arrays = jax.device_put(batch.arrays, self.sharding)
                         state, metrics = self.step(state, arrays)
+                    waiting.append((step, metrics, batch))
                     # Metrics are read one step late, so that the device never waits for the host.
-                    self._log(state, waiting, progress)
-                    waiting = (step, metrics, batch)
+                    self._log(state, waiting, progress, keep=1)
             except KeyboardInterrupt:
+                self._log(state, waiting, progress)
                 self.checkpoints.save(state, step=int(state.step))
                 self._close()
                 raise
@@ -169,18 +173,19 @@ class _Run:
         folder.save(final, self.config, jax.device_get(state.variables))
         return TrainResult(state=state, checkpoint=final, validation_sdri_db=sdri_db)
 
-    def _log(self, state: TrainState, waiting, progress: RunProgress) -> None:
-        if waiting is None:
-            return
-        step, metrics, batch = waiting
-        metrics = jax.device_get(metrics)
-        if metrics.failed_step != states.NEVER:
-            self._stop(state, step, metrics, batch)
-        progress.stepped(step, float(metrics.loss), float(metrics.gradient_norm))
-        if (step + 1) % self.config.train.log_every == 0 or step + 1 == self.config.train.steps:
-            scalars = progress.summary()
-            scalars["learning_rate"] = float(jax.device_get(self.schedule(np.int32(step))))
-            self.writer.scalars(step + 1, scalars)
+    def _log(self, state: TrainState, waiting: Waiting, progress: RunProgress, *, keep: int = 0) -> None:
+        """Logs the steps that wait, but for the `keep` newest; a step waits until it has been logged."""
+        while len(waiting) > keep:
+            step, metrics, batch = waiting[0]
+            metrics = jax.device_get(metrics)
+            if metrics.failed_step != states.NEVER:
+                self._stop(state, step, metrics, batch)
+            progress.stepped(step, float(metrics.loss), float(metrics.gradient_norm))
+            if (step + 1) % self.config.train.log_every == 0 or step + 1 == self.config.train.steps:
+                scalars = progress.summary()
+                scalars["learning_rate"] = float(jax.device_get(self.schedule(np.int32(step))))
+                self.writer.scalars(step + 1, scalars)
+            waiting.popleft()
 
     def _stop(self, state: TrainState, step: int, metrics: StepMetrics, batch: MixtureBatch) -> NoReturn:
         """Ends a run whose loss is not finite, and keeps all that is needed to see why."""
