@@ -62,9 +62,13 @@ class AudioWriter:
         self._limit = _WAV_LIMIT_BYTES if container == "WAV" else 1 << 62
         if samples is not None and container == "WAV" and samples * self._bytes_per_sample > self._limit:
             container, self._limit = "RF64", 1 << 62
-        if self.path.is_dir():
+        if os.path.isdir(self.path):
             raise AudioSepError(f"{self._name} is a folder: give the name of a file to write.")
-        if not self.path.parent.is_dir():
+        try:
+            no_folder = not self.path.parent.is_dir()
+        except PermissionError:  # of a folder above: the write below says so
+            no_folder = False
+        if no_folder:
             raise AudioSepError(f"{printable(self.path.parent)} is not a folder: create it first.")
         self._temporary = self.path.with_name(f".{uuid.uuid4().hex}.tmp")
         self._written = 0

@@ -22,6 +22,7 @@ from audiosep_jax.serialization import to_dict
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
 from audiosep_jax.train.checkpoint import RunCheckpoints
+from audiosep_jax.train.interrupt import noted_interrupts
 from audiosep_jax.train.lock import only_run_in
 from audiosep_jax.train.optimizer import make_optimizer, make_schedule
 from audiosep_jax.train.progress import RunProgress
@@ -140,7 +141,8 @@ class _Run:
     def to_the_end(self, state: TrainState) -> TrainResult:
         train = self.config.train
         waiting: Waiting = collections.deque()
-        with RunProgress(train.steps, self.first, self.config.train.batch_size) as progress:
+        shown = RunProgress(train.steps, self.first, train.batch_size)
+        with noted_interrupts() as interrupted, shown as progress:
             batches = iter(self.pipeline.batches(start_step=self.first, stop_step=train.steps))
             step = self.first
             try:
@@ -160,6 +162,8 @@ class _Run:
                     waiting.append((step, metrics, batch))
                     # Metrics are read one step late, so that the device never waits for the host.
                     self._log(state, waiting, progress, keep=1)
+                    if interrupted():
+                        raise KeyboardInterrupt
             except KeyboardInterrupt:
                 self._log(state, waiting, progress)
                 self.checkpoints.save(state, step=int(state.step))

@@ -26,7 +26,12 @@ def commands() -> list[str]:
 def recipe(target: str) -> str:
     """Returns what `make TARGET` runs in an environment that is up to date."""
     run = subprocess.run(
-        ["make", "-n", "-o", ".venv/.installed", target], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "-n", "-o", ".venv/.installed", target],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return run.stdout.replace(".venv/bin/", "")  # `environment` finds the programs of this Python
 
@@ -47,7 +52,7 @@ def shortened(command: str, checkpoint: Path) -> str | None:
             return "".join(f"{line} --help\n" for line in recipe("bench").splitlines())
         case [".", ".venv/bin/activate"]:
             # Not grep -q: it closes the pipe at the first match, and make may die of that.
-            return f"make -n -B -C {ROOT} install | grep -e '-m venv .venv'"
+            return f"env -u MAKEFLAGS -u MAKELEVEL make -n -B -C {ROOT} install | grep -e '-m venv .venv'"
         case ["audiosep", "train", *_] if "train.steps=100 " in command:
             # A model of two blocks compiles in a tenth of the time.
             return f"{command.replace('train.steps=100 ', 'train.steps=2 ')} 'model.encoder_widths=[4,8]'"

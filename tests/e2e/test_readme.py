@@ -60,6 +60,8 @@ def test_demo_stops_cleanly_at_ctrl_c(reader, quick):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell that runs the tests in the background would have SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as demo:
         try:
             assert demo.stdout is not None
