@@ -52,7 +52,13 @@ def quick(tmp_path_factory) -> Path:
 
 @pytest.mark.timeout(900)
 def test_demo_stops_cleanly_at_ctrl_c(reader, quick):
-    command = [sys.executable, "-m", "experiments.demo", "--steps", "1000000", "--checkpoint", str(quick)]
+    # Not -m: a shell that runs the tests in the background would have SIGINT ignored.
+    program = (
+        "import signal, sys; from experiments.demo import main;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(main(sys.argv[1:]))"
+    )
+    options = ["--steps", "1000000", "--checkpoint", str(quick)]
+    command = [sys.executable, "-c", program, *options]
     with subprocess.Popen(
         command,
         cwd=reader,
@@ -60,8 +66,6 @@ def test_demo_stops_cleanly_at_ctrl_c(reader, quick):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell that runs the tests in the background would have SIGINT ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as demo:
         try:
             assert demo.stdout is not None
