@@ -17,6 +17,9 @@ COMMANDS = {
     "prepare": "turn recordings and captions into a dataset for training",
     "train": "train a model, or go on training it",
     "evaluate": "measure a model on a fixed evaluation set",
+    "convert": "take over released PyTorch weights, or write them back for PyTorch",
+    "export": "write a model for serving without this project",
+    "push": "upload a checkpoint folder to the Hugging Face hub",
 }
 
 

@@ -51,7 +51,8 @@ ARROWS = {
     "audio": {"errors"},
     "models": {"audio", "config", "errors"},
     "query": {"audio", "config", "errors", "serialization"},
-    "checkpoints": {"config", "errors", "models", "serialization"},
+    "checkpoints": {"config", "errors", "models", "query", "serialization"},
+    "export": {"audio", "checkpoints", "config", "errors", "models", "serialization"},
     "evals": {"audio", "config", "errors", "models", "serialization"},
     "train": {
         "audio",
