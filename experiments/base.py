@@ -1,12 +1,12 @@
 r"""The released AudioSep checkpoint: its model and its recipe.
 
+  audiosep convert music_speech_audioset_epoch_15_esc_89.98.pt checkpoints/clap
   audiosep prepare audio_folder --source AUDIOSET --out data/audioset   # and so on, for each dataset below
-  audiosep train experiments/base.py --workdir runs/base \
-      --set query.encoder=sentence model.condition_size=384
+  audiosep train experiments/base.py --workdir runs/base
 
-Meant for eight accelerators with 12 examples each, a million steps. The released model is conditioned by
-CLAP, a tower that is not part of this package yet: until then the vectors' size is CLAP's, training asks
-for a tower, and the command above puts the sentence encoder in its place.
+Meant for eight accelerators with 12 examples each, a million steps. The condition is CLAP's embedding of the
+caption, from the file of LAION's that the released model was trained with (the first command takes it over).
+`--set query.text_ratio=0.5` takes half of the conditions from the target's own sound instead.
 
 Reached here: not yet measured. The reference reports SDRi 9.144 dB on VGGSound, 10.508 on MUSIC, 10.040 on
 ESC-50, 7.739 on AudioSet, 8.220 on AudioCaps and 6.850 on Clotho.
@@ -33,7 +33,7 @@ CONFIG = ExperimentConfig(
         film="shift",
         condition_size=512,
     ),
-    query=QueryConfig(encoder="none"),
+    query=QueryConfig(encoder="clap", source="checkpoints/clap"),
     mixture=MixtureConfig(sources=2, gain_range_db=(-10, 10), segment_seconds=5.0),
     data=DataConfig(
         datasets=(

@@ -1,12 +1,12 @@
 r"""The model of the article "Separate Anything You Describe" (arXiv 2308.05037), which was not released.
 
-  audiosep train experiments/paper.py --workdir runs/paper \
-      --set query.encoder=sentence model.condition_size=384
+  audiosep convert music_speech_audioset_epoch_15_esc_89.98.pt checkpoints/clap
+  audiosep train experiments/paper.py --workdir runs/paper
 
 Wider than the released checkpoint, a shorter window, four bottleneck blocks, Adam at a constant rate (the
-article states no schedule). Meant for eight accelerators with 12 examples each, a million steps. The
-article's towers, CLIP and CLAP, are not part of this package yet; the command puts the sentence encoder in
-their place.
+article states no schedule). Meant for eight accelerators with 12 examples each, a million steps. The article
+compares two towers: this is the one with CLAP; that with CLIP, of the same 512 numbers, is
+`--set query.encoder=clip query.source=openai/clip-vit-base-patch32`.
 
 Reached here: not yet measured.
 """
