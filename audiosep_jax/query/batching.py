@@ -1,0 +1,44 @@
+"""Texts of many lengths in padded batches of few shapes."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+# Few shapes are compiled: a power of two of tokens, a power of four of texts.
+SHORTEST = 16
+LARGEST_BATCH = 64
+TOKENS_PER_BATCH = 4096
+
+
+def batches(
+    tokens: Sequence[Sequence[int]], *, max_tokens: int, padding_id: int = 0
+) -> Iterator[tuple[list[int], Int[np.ndarray, "batch length"], Bool[np.ndarray, "batch length"]]]:
+    """Groups texts of similar length into padded batches of few shapes.
+
+    Args:
+      tokens: token ids of each text.
+      max_tokens: no batch is longer.
+      padding_id: the token id that stands where the mask is false.
+
+    Yields:
+      The places of the batch's texts in `tokens`, token ids, and the mask of true tokens. A batch may have
+      more rows than texts; the surplus at its end is padding.
+    """
+    by_length: dict[int, list[int]] = {}
+    for row, ids in enumerate(tokens):
+        length = min(max(SHORTEST, 1 << (len(ids) - 1).bit_length()), max_tokens)
+        by_length.setdefault(length, []).append(row)
+    for length, members in sorted(by_length.items()):
+        largest = max(1, min(LARGEST_BATCH, TOKENS_PER_BATCH // length))
+        for start in range(0, len(members), largest):
+            rows = members[start : start + largest]
+            batch = next(size for size in (1, 4, 16, largest) if size >= min(len(rows), largest))
+            token_ids = np.full((batch, length), padding_id, np.int32)
+            mask = np.zeros((batch, length), bool)
+            # An empty row would divide by its zero tokens.
+            mask[len(rows) :, 0] = True
+            for place, row in enumerate(rows):
+                token_ids[place, : len(tokens[row])] = tokens[row]
+                mask[place, : len(tokens[row])] = True
+            yield rows, token_ids, mask
