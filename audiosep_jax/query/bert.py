@@ -21,8 +21,10 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
     "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
     "gelu_pytorch_tanh": functools.partial(jax.nn.gelu, approximate=True),
+    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
     "relu": jax.nn.relu,
     "silu": jax.nn.silu,
+    "tanh": jnp.tanh,
 }
 
 
@@ -41,7 +43,8 @@ class BertConfig:
     layer_norm_eps: float
 
     def __post_init__(self) -> None:
-        numbers = {name: value for name, value in vars(self).items() if not isinstance(value, str)}
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(BertConfig)}
+        numbers = {name: value for name, value in fields.items() if not isinstance(value, str)}
         if min(numbers.values()) <= 0:
             raise AudioSepError(f"all of {numbers} must be positive.")
         if self.hidden_size % self.num_attention_heads:
@@ -123,20 +126,26 @@ class Bert(nn.Module):
 
     @nn.compact
     def __call__(
-        self, token_ids: Int[Array, "batch length"], mask: Bool[Array, "batch length"]
+        self,
+        token_ids: Int[Array, "batch length"],
+        mask: Bool[Array, "batch length"],
+        positions: Int[Array, "rows length"] | None = None,
     ) -> Float[Array, "batch length hidden"]:
-        """Returns the last hidden states; positions where `mask` is false are attended by nobody."""
+        """Returns the last hidden states; positions where `mask` is false are attended by nobody.
+
+        `positions` are rows of the position table, one per token or the same for all texts; by default they
+        count from 0.
+        """
         config = self.config
-        length = token_ids.shape[1]
+        if positions is None:
+            positions = jnp.arange(token_ids.shape[1])[None]
         words = nn.Embed(config.vocab_size, config.hidden_size, name="words")(token_ids)
-        positions = nn.Embed(config.max_position_embeddings, config.hidden_size, name="positions")(
-            jnp.arange(length)[None]
-        )
+        places = nn.Embed(config.max_position_embeddings, config.hidden_size, name="positions")(positions)
         types = nn.Embed(config.type_vocab_size, config.hidden_size, name="types")(
             jnp.zeros((1, 1), jnp.int32)
         )
         hidden = nn.LayerNorm(epsilon=config.layer_norm_eps, use_fast_variance=False, name="norm")(
-            words + positions + types
+            words + places + types
         )
         bias = jnp.where(mask, 0.0, jnp.finfo(jnp.float32).min)[:, None, None, :]
         # A scan compiles one layer instead of all of them: the first query of a process waits for that.
