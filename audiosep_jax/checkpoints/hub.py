@@ -1,0 +1,83 @@
+"""Checkpoint folders on the Hugging Face hub: found in the cache or downloaded."""
+
+import re
+from pathlib import Path
+
+from audiosep_jax.errors import AudioSepError
+
+REPOSITORY = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:@([\w./-]+))?")
+
+# All that a checkpoint folder may hold: a repository's other files are left where they are.
+FILES = (
+    "config.json",
+    "model.safetensors",
+    "carried.safetensors",
+    "README.md",
+    "tower/*.json",
+    "tower/*.txt",
+    "tower/*.safetensors",
+)
+REQUIRED = ("config.json", "model.safetensors")
+
+
+def resolve(checkpoint: str | Path) -> Path:
+    """Returns the folder that a checkpoint's name stands for.
+
+    Args:
+      checkpoint: a folder, or a model on the hub as "org/name" or "org/name@revision" (a branch, tag or
+        commit). A copy in the Hugging Face cache is used as it is, without asking the hub.
+
+    Raises:
+      AudioSepError: the hub has no such model, or it is not in the cache and cannot be downloaded.
+    """
+    path = Path(checkpoint).expanduser()
+    name = REPOSITORY.fullmatch(checkpoint) if isinstance(checkpoint, str) else None
+    if path.exists() or name is None:
+        return path
+    repository, revision = name.groups()
+    return _cached(repository, revision) or _download(repository, revision, checkpoint=str(checkpoint))
+
+
+def _cached(repository: str, revision: str | None) -> Path | None:
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(
+            snapshot_download(
+                repository, revision=revision, allow_patterns=list(FILES), local_files_only=True
+            )
+        )
+    except Exception:  # not cached; whatever else is wrong, the download finds it again and says so
+        return None
+    # An interrupted download leaves a part; a tower is checked by the one who asks for it.
+    return folder if all((folder / file).is_file() for file in REQUIRED) else None
+
+
+def _download(repository: str, revision: str | None, *, checkpoint: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=list(FILES)))
+    except RevisionNotFoundError as error:
+        raise AudioSepError(
+            f"The model {repository} has no revision {revision!r}: name a branch, tag or commit of it."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise AudioSepError(
+            f"{checkpoint!r} is neither a folder here nor a model on the Hugging Face hub that you may read: "
+            "check the spelling, and log in with `hf auth login` if it is private."
+        ) from error
+    except Exception as error:  # whatever the HTTP library of the day raises without a network
+        raise AudioSepError(
+            f"The model {checkpoint} is not in the Hugging Face cache and could not be downloaded "
+            f"({type(error).__name__}): connect to the network, set HF_HOME to a cache that holds it, "
+            "or give a checkpoint folder."
+        ) from error
+    absent = [file for file in REQUIRED if not (folder / file).is_file()]
+    if absent:
+        raise AudioSepError(
+            f"The model {checkpoint} on the hub has no {' and no '.join(absent)}: it is not a checkpoint of "
+            "audiosep_jax; PyTorch files are taken over with `audiosep convert`."
+        )
+    return folder
