@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32
 
+from audiosep_jax import examples, plans
+from audiosep_jax.arguments import checked_condition, checked_rate, checked_waveform
 from audiosep_jax.audio.residual import split
-from audiosep_jax.audio.windows import WindowPlan
 from audiosep_jax.checkpoints import folder
-from audiosep_jax.config import ExperimentConfig, ModelConfig
+from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.models import separator
 from audiosep_jax.query.encoder import QueryEncoder, load_encoder
 from audiosep_jax.streaming import EstimateStream, FileSeparation, Progress, separate_file
 
 BUNDLED_CHECKPOINT = Path(__file__).parent / "assets" / "audiosep-tiny"
-
-# More rows than this, and than samples, are soundfile's layout, [samples, channels]: no recording is such.
-_MAX_CHANNELS = 64
-
-_WINDOW_SECONDS, _CONTEXT_SECONDS, _FADE_SECONDS = 10.0, 0.75, 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +86,10 @@ class AudioSep:
         sample_rate_hz: int,
         *,
         query: str | None = None,
+        query_audio: examples.AudioExample | None = None,
+        query_images: Sequence[examples.ImageExample] | None = None,
         condition: Float[np.ndarray, " size"] | None = None,
+        upstream_windows: bool = False,
     ) -> Separation:
         """Separates a waveform of any length and rate. Each channel is separated on its own.
 
@@ -101,18 +100,23 @@ class AudioSep:
         Args:
           waveform: `[samples]` or `[channels, samples]`, floating point, full scale ±1.
           sample_rate_hz: of the waveform.
-          query: a sentence that describes the sound to extract.
-          condition: `[condition_size]`, instead of a query.
+          query: a sentence that describes the sound to extract; of the four, give exactly one.
+          query_audio: a sound like it, as in `condition`.
+          query_images: pictures of its source, as in `condition`.
+          condition: `[condition_size]`.
+          upstream_windows: cut long sounds as the PyTorch reference does: windows of 5 s, joined without a
+            fade. Each length of a recording compiles a program of its own then.
 
         Raises:
-          AudioSepError: not exactly one of query and condition, or a waveform, rate or condition that
-            cannot be used.
+          AudioSepError: a waveform, rate, query or condition that cannot be used.
         """
-        mixture = _checked_waveform(waveform)
-        rate = _checked_rate(sample_rate_hz)
-        vector = self.condition(query=query, condition=condition)
+        mixture = checked_waveform(waveform)
+        rate = checked_rate(sample_rate_hz)
+        vector = self.condition(
+            query=query, query_audio=query_audio, query_images=query_images, condition=condition
+        )
         rows = mixture[None] if mixture.ndim == 1 else mixture
-        stream = self._stream_for(vector)(rows.shape[0], rate, rows.shape[1])
+        stream = self._stream_for(vector, upstream_windows)(rows.shape[0], rate, rows.shape[1])
         estimate = np.concatenate([stream.push(rows), stream.flush()], axis=1).reshape(mixture.shape)
         return Separation(*split(mixture, estimate, peak=float(np.abs(mixture).max())), rate)
 
@@ -123,7 +127,10 @@ class AudioSep:
         estimate_path: str | Path,
         residual_path: str | Path | None = None,
         query: str | None = None,
+        query_audio: examples.AudioExample | None = None,
+        query_images: Sequence[examples.ImageExample] | None = None,
         condition: Float[np.ndarray, " size"] | None = None,
+        upstream_windows: bool = False,
         progress: Progress | None = None,
     ) -> FileSeparation:
         """Separates a sound file of any length in constant memory.
@@ -136,46 +143,69 @@ class AudioSep:
           path: the mixture, in any format that libsndfile reads.
           estimate_path: where the estimate goes: .wav, or another lossless format that holds the encoding.
           residual_path: where the residual goes, if anywhere.
-          query: a sentence that describes the sound to extract.
-          condition: `[condition_size]`, instead of a query.
+          query: a sentence that describes the sound to extract; of the four, give exactly one.
+          query_audio: a sound like it, as in `condition`.
+          query_images: pictures of its source, as in `condition`.
+          condition: `[condition_size]`.
+          upstream_windows: as in `separate`.
           progress: called with the samples done and the samples in all, per channel.
 
         Raises:
           AudioSepError: as `separate`; or a file cannot be read or written, or would be overwritten.
         """
+        vector = self.condition(
+            query=query, query_audio=query_audio, query_images=query_images, condition=condition
+        )
         return separate_file(
             path,
-            stream_for=self._stream_for(self.condition(query=query, condition=condition)),
+            stream_for=self._stream_for(vector, upstream_windows),
             estimate_path=estimate_path,
             residual_path=residual_path,
             progress=progress,
         )
 
     def condition(
-        self, *, query: str | None = None, condition: Float[np.ndarray, " size"] | None = None
+        self,
+        *,
+        query: str | None = None,
+        query_audio: examples.AudioExample | None = None,
+        query_images: Sequence[examples.ImageExample] | None = None,
+        condition: Float[np.ndarray, " size"] | None = None,
     ) -> Float32[np.ndarray, " size"]:
-        """Returns the condition of a query, from the cache where it was met before, or checks one.
+        """Returns the condition that says which sound to extract. Give exactly one argument.
+
+        Args:
+          query: a sentence that describes the sound; it is encoded once.
+          query_audio: a sound like it: a file, or a pair of waveform and rate in Hz. Channels are averaged,
+            the first 10 s count. It needs a tower that hears ("clap").
+          query_images: pictures of its source, for example the frames of a clip: files, or uint8
+            `[height, width, 3]`. Their mean is taken, of unit length. It needs a tower that sees ("clip").
+          condition: `[condition_size]`, checked and returned.
 
         Raises:
-          AudioSepError: not exactly one of both, an empty query, or a vector of the wrong shape.
+          AudioSepError: not exactly one argument, one that cannot be used, or one that the model's query
+            encoder cannot take.
         """
-        if (query is None) == (condition is None):
-            raise AudioSepError("Give either a query (a sentence) or a condition (a vector), and not both.")
+        given = {"query": query, "query_audio": query_audio, "query_images": query_images}
+        names = [name for name, value in {**given, "condition": condition}.items() if value is not None]
+        if len(names) != 1:
+            raise AudioSepError(
+                "Give either a query (a sentence), or query_audio, or query_images, or a condition (a "
+                f"vector): exactly one is needed, and {' and '.join(names) or 'none'} came."
+            )
         if query is not None:
             if query not in self._conditions:
                 self._conditions[query] = self._encoder.encode([query])[0]
             return self._conditions[query]
-        size = self.config.model.condition_size
-        vector = np.asarray(condition)
-        if vector.shape != (size,) or not np.issubdtype(vector.dtype, np.number):
-            raise AudioSepError(
-                f"The condition has shape {vector.shape}: a vector of {size} numbers is needed."
-            )
-        if not np.isfinite(vector).all():
-            raise AudioSepError("The condition holds NaN or infinity: give finite numbers.")
-        return vector.astype(np.float32)
+        if query_audio is not None:
+            return examples.audio_condition(self._encoder, query_audio, name=self.config.query.encoder)
+        if query_images is not None:
+            return examples.images_condition(self._encoder, query_images, name=self.config.query.encoder)
+        return checked_condition(condition, self.config.model.condition_size)
 
-    def _stream_for(self, condition: np.ndarray) -> Callable[[int, int, int], EstimateStream]:
+    def _stream_for(
+        self, condition: np.ndarray, upstream_windows: bool
+    ) -> Callable[[int, int, int], EstimateStream]:
         # A CPU gains nothing from several windows at once, and pays for those that only fill a batch.
         batch_size = 1 if jax.default_backend() == "cpu" else 8
         conditions = jnp.broadcast_to(jnp.asarray(condition), (batch_size, len(condition)))
@@ -184,11 +214,13 @@ class AudioSep:
             return np.asarray(self.apply(jnp.asarray(windows), conditions))
 
         def stream_for(channels: int, sample_rate_hz: int, samples: int) -> EstimateStream:
+            model = self.config.model
             needed = -(-samples * self.sample_rate_hz // sample_rate_hz)
+            plan = plans.upstream_plan(model) if upstream_windows else plans.window_plan(model, needed)
             return EstimateStream(
                 process,
-                plan=_plan(self.config.model, needed),
-                grid=self.config.model.hop_length * self.config.model.time_multiple,
+                plan=plan,
+                grid=1 if upstream_windows else plans.grid(model),
                 batch_size=batch_size,
                 channels=channels,
                 sample_rate_hz=sample_rate_hz,
@@ -233,49 +265,3 @@ def load(checkpoint: str | Path | None = None) -> AudioSep:
         raise AudioSepError("This installation comes without a checkpoint: give the folder of one.")
     loaded = folder.load(BUNDLED_CHECKPOINT if checkpoint is None else checkpoint)
     return AudioSep(loaded.config, loaded.variables)
-
-
-def _plan(config: ModelConfig, samples: int) -> WindowPlan:
-    # One of three lengths, so that few programs are compiled. Each fills whole steps of the model's time
-    # pooling, and so does the stride of the longest: every window is pooled alike.
-    step = config.hop_length * config.time_multiple
-    rate = config.sample_rate_hz
-    steps = max(8, -(-round(_WINDOW_SECONDS * rate + config.hop_length) // step))
-    fade, context = round(_FADE_SECONDS * rate), round(_CONTEXT_SECONDS * rate)
-    for part in (4, 2):
-        window = -(-steps // part) * step - config.hop_length
-        if samples <= window:
-            return WindowPlan(window=window, context=min(context, (window - 1) // 2), fade=0)
-    window = steps * step - config.hop_length
-    stride = (window - 2 * context - fade) // step * step
-    context = (window - stride - fade) // 2
-    return WindowPlan(window=window, context=context, fade=window - stride - 2 * context)
-
-
-def _checked_waveform(waveform: Any) -> Float32[np.ndarray, "*channels samples"]:
-    array = np.asarray(waveform)
-    if array.ndim not in (1, 2) or array.size == 0:
-        raise AudioSepError(
-            f"The waveform has shape {array.shape}: [samples] or [channels, samples] is needed, with at "
-            "least one sample."
-        )
-    if array.ndim == 2 and array.shape[0] > max(array.shape[1], _MAX_CHANNELS):
-        raise AudioSepError(
-            f"The waveform has shape {array.shape}, which is {array.shape[0]} channels of {array.shape[1]} "
-            "samples: did you mean waveform.T?"
-        )
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise AudioSepError(f"The waveform is of type {array.dtype}: floating point in ±1 is needed.")
-    with np.errstate(over="ignore"):
-        array = array.astype(np.float32)
-    if not np.isfinite(array).all():
-        raise AudioSepError("The waveform holds NaN or infinite samples: remove them first.")
-    return array
-
-
-def _checked_rate(sample_rate_hz: int) -> int:
-    if not np.isfinite(sample_rate_hz) or sample_rate_hz < 1 or int(sample_rate_hz) != sample_rate_hz:
-        raise AudioSepError(
-            f"A sample rate of {sample_rate_hz} Hz was given: a positive whole number is needed."
-        )
-    return int(sample_rate_hz)

@@ -18,14 +18,18 @@ class WindowPlan:
     `context` samples is discarded, except at the two ends of the waveform.
 
     Attributes:
-      window: length of every window in samples.
+      window: length of a window in samples.
       context: samples at each border of a window that only inform the others.
-      fade: length of a cross-fade in samples.
+      fade: length of a cross-fade in samples; 0 cuts hard.
+      short_last: the last window begins at a multiple of the stride as the others do and is as short as what
+        is left, more than 2·context + fade unless it is the only one. Otherwise it has the length of the
+        others and begins where it must, and sound shorter than one window is mirrored at its end.
     """
 
     window: int
     context: int
     fade: int
+    short_last: bool = False
 
     def __post_init__(self) -> None:
         if min(self.context, self.fade) < 0 or self.stride < max(1, self.fade):
@@ -47,7 +51,8 @@ class OverlapAdd:
     argument it is the input. Memory is bounded by a few windows.
 
     Args:
-      process: `[batch_size, window] -> [batch_size, window]`, rows independent; called with no other shape.
+      process: `[batch_size, window] -> [batch_size, window]`, rows independent; called with no other shape,
+        except for the last windows of a plan with `short_last`.
       plan: how the waveform is cut.
       channels: of the waveform; each channel is a row of its own.
       batch_size: rows in a call.
@@ -91,18 +96,19 @@ class OverlapAdd:
     def flush(self) -> Float32[np.ndarray, "channels out"]:
         """Returns the rest. Nothing can be pushed afterwards."""
         reached = (self._cut_windows - 1) * self._plan.stride + self._plan.window if self._cut_windows else 0
+        if self._plan.short_last:
+            self._process_rest()  # a batch has one length
         if self._pushed > reached:
-            self._cut(max(0, self._pushed - self._plan.window))
-        missing = -len(self._waiting) % self._batch_size
-        self._waiting += [np.zeros(self._plan.window, np.float32)] * missing
-        self._process_batches()
+            short = self._cut_windows * self._plan.stride
+            self._cut(short if self._plan.short_last else max(0, self._pushed - self._plan.window))
+        self._process_rest()
         rest = np.concatenate([*self._join(), self._tail], axis=1)
         return self._count(rest[:, : self._pushed - self._returned])
 
     def _cut(self, start: int) -> None:
         offset = start - (self._pushed - self._buffer.shape[1])
         rows = self._buffer[:, offset : offset + self._plan.window]
-        self._waiting += list(_extended(rows, self._plan))
+        self._waiting += list(rows if self._plan.short_last else _extended(rows, self._plan))
         self._starts.append(start)
         self._cut_windows += 1
 
@@ -111,6 +117,14 @@ class OverlapAdd:
             batch = np.stack(self._waiting[: self._batch_size])
             del self._waiting[: self._batch_size]
             self._processed += list(np.asarray(self._process(batch), np.float32))
+
+    def _process_rest(self) -> None:
+        if self._waiting:
+            missing = -len(self._waiting) % self._batch_size
+            self._waiting += [np.zeros_like(self._waiting[0])] * missing
+            self._process_batches()
+            # Rows that only filled the batch would stand before those of the last windows.
+            del self._processed[len(self._starts) * self._channels :]
 
     def _join(self) -> Iterator[np.ndarray]:
         while self._starts and len(self._processed) >= self._channels:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import audiosep_jax
-from audiosep_jax import separation
+from audiosep_jax import plans, separation
 from audiosep_jax.audio.files import read_audio
 
 DEMO = separation.BUNDLED_CHECKPOINT.parent / "demo"
@@ -34,7 +34,7 @@ def energy_db(part, whole):
 
 @pytest.mark.parametrize("query", ["a dog barking", "rain", "birds chirping"])
 def test_windows_agree_with_the_whole_and_do_not_step(bundled, mixture, query):
-    rate, plan = bundled.sample_rate_hz, separation._plan(bundled.config.model, len(mixture))
+    rate, plan = bundled.sample_rate_hz, plans.window_plan(bundled.config.model, len(mixture))
     condition = bundled.condition(query=query)
     whole = np.asarray(bundled.apply(mixture[None], condition[None]))[0]
     error = bundled.separate(mixture, rate, query=query).estimate - whole

@@ -6,7 +6,7 @@ import pytest
 from separation_models import CONDITION_SIZE, RATE, random_model, scene
 
 import audiosep_jax
-from audiosep_jax import separation
+from audiosep_jax import plans, separation
 from audiosep_jax.checkpoints import folder
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.errors import AudioSepError
@@ -48,7 +48,7 @@ def test_windows_join_to_what_the_model_says_of_the_whole(model):
     # Windows begin on the model's pooling grid and its receptive field is shorter than the context, so that
     # cutting must not be audible at all; only the very end, which is mirrored, may differ.
     waveform = scene(33)[0].astype(np.float32)
-    plan = separation._plan(model.config.model, len(waveform))
+    plan = plans.window_plan(model.config.model, len(waveform))
     assert len(waveform) > 3 * plan.stride
     whole = np.asarray(model.apply(waveform[None], CONDITION[None]))[0]
     result = model.separate(waveform, RATE, condition=CONDITION).estimate
@@ -61,7 +61,7 @@ def test_no_step_where_windows_meet(model):
     time = np.arange(40 * RATE) / RATE
     waveform = 0.5 * np.sin(2 * np.pi * 440 * time)
     estimate = model.separate(waveform, RATE, condition=CONDITION).estimate
-    plan = separation._plan(model.config.model, len(waveform))
+    plan = plans.window_plan(model.config.model, len(waveform))
     curvature = np.abs(np.diff(estimate, n=2))[RATE : -RATE // 2]
     fades = np.arange(1, 5)[:, None] * plan.stride + plan.context + np.arange(-50, plan.fade + 50)
     fades = fades[fades < len(curvature) + RATE] - RATE
@@ -94,7 +94,7 @@ def test_what_follows_the_end_does_not_matter_much_for_a_short_sound(model):
 
 def test_all_lengths_share_three_windows():
     config = ModelConfig()
-    windows = {separation._plan(config, samples).window for samples in range(1, 60 * 32_000, 997)}
+    windows = {plans.window_plan(config, samples).window for samples in range(1, 60 * 32_000, 997)}
     assert len(windows) == 3
 
 
@@ -103,8 +103,8 @@ def test_five_and_ten_seconds_are_one_window_and_the_grid_is_kept(config):
     step = config.hop_length * config.time_multiple
     for seconds in (5, 10):
         samples = seconds * config.sample_rate_hz
-        assert samples <= separation._plan(config, samples).window < 1.3 * samples + step
-    plan = separation._plan(config, 10**9)
+        assert samples <= plans.window_plan(config, samples).window < 1.3 * samples + step
+    plan = plans.window_plan(config, 10**9)
     assert plan.stride % step == 0
     assert (plan.window // config.hop_length + 1) % config.time_multiple == 0
     assert plan.fade >= config.sample_rate_hz // 10

@@ -1,0 +1,65 @@
+"""What users hand to the separator as arrays and numbers: checked, or refused with a sentence."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float32
+
+from audiosep_jax.errors import AudioSepError
+
+# More rows than this, and than samples, are soundfile's layout, [samples, channels]: no recording is such.
+_MAX_CHANNELS = 64
+
+
+def checked_waveform(waveform: Any) -> Float32[np.ndarray, "*channels samples"]:
+    """Returns a waveform as float32, `[samples]` or `[channels, samples]`.
+
+    Raises:
+      AudioSepError: another shape or type, no sample, or samples that are not finite.
+    """
+    array = np.asarray(waveform)
+    if array.ndim not in (1, 2) or array.size == 0:
+        raise AudioSepError(
+            f"The waveform has shape {array.shape}: [samples] or [channels, samples] is needed, with at "
+            "least one sample."
+        )
+    if array.ndim == 2 and array.shape[0] > max(array.shape[1], _MAX_CHANNELS):
+        raise AudioSepError(
+            f"The waveform has shape {array.shape}, which is {array.shape[0]} channels of {array.shape[1]} "
+            "samples: did you mean waveform.T?"
+        )
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise AudioSepError(f"The waveform is of type {array.dtype}: floating point in ±1 is needed.")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise AudioSepError("The waveform holds NaN or infinite samples: remove them first.")
+    return array
+
+
+def checked_rate(sample_rate_hz: Any) -> int:
+    """Returns a sample rate in Hz as an integer.
+
+    Raises:
+      AudioSepError: it is no positive whole number.
+    """
+    if not np.isfinite(sample_rate_hz) or sample_rate_hz < 1 or int(sample_rate_hz) != sample_rate_hz:
+        raise AudioSepError(
+            f"A sample rate of {sample_rate_hz} Hz was given: a positive whole number is needed."
+        )
+    return int(sample_rate_hz)
+
+
+def checked_condition(condition: Any, size: int) -> Float32[np.ndarray, " size"]:
+    """Returns a condition as float32 `[size]`.
+
+    Raises:
+      AudioSepError: another shape, no numbers, or numbers that are not finite.
+    """
+    vector = np.asarray(condition)
+    if vector.shape != (size,) or not np.issubdtype(vector.dtype, np.number):
+        raise AudioSepError(f"The condition has shape {vector.shape}: a vector of {size} numbers is needed.")
+    if not np.isfinite(vector).all():
+        raise AudioSepError("The condition holds NaN or infinity: give finite numbers.")
+    return vector.astype(np.float32)
