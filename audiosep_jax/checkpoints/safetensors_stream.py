@@ -1,0 +1,101 @@
+"""Safetensors files without a second copy in memory: mapped when read, streamed when written."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from audiosep_jax.errors import AudioSepError
+
+_DTYPES = {
+    "F64": np.dtype(np.float64),
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
+    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+    "C64": np.dtype(np.complex64),
+    "I64": np.dtype(np.int64),
+    "I32": np.dtype(np.int32),
+    "I16": np.dtype(np.int16),
+    "I8": np.dtype(np.int8),
+    "U64": np.dtype(np.uint64),
+    "U32": np.dtype(np.uint32),
+    "U16": np.dtype(np.uint16),
+    "U8": np.dtype(np.uint8),
+    "BOOL": np.dtype(np.bool_),
+}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+
+def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Maps a safetensors file.
+
+    Returns:
+      The tensors as read-only views of the file, in the order in which they lie there, and the metadata.
+
+    Raises:
+      AudioSepError: the file cannot be read, is damaged, or holds a type that NumPy does not have.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, framework="numpy"):
+            pass  # it checks that the tensors lie inside the file and beside each other
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size))
+        content = np.memmap(path, np.uint8, "r")
+        metadata = header.pop("__metadata__", {})
+        tensors = {}
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            if entry["dtype"] not in _DTYPES:
+                raise AudioSepError(f"{path}: {name} is of type {entry['dtype']}, which is not supported.")
+            start, stop = (8 + size + offset for offset in entry["data_offsets"])
+            tensors[name] = content[start:stop].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise AudioSepError(f"{path} is damaged or not a safetensors file: {error}.") from error
+    return tensors, metadata
+
+
+def write(path: str | Path, tensors: Mapping[str, np.ndarray], *, metadata: Mapping[str, str]) -> None:
+    """Writes a safetensors file one tensor at a time, in the given order.
+
+    The library's own `save_file` first makes a second copy of everything.
+
+    Args:
+      path: is replaced where it exists; a failed write leaves half a file there.
+      tensors: of types that safetensors knows.
+      metadata: goes into the header.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    # Wide types first, as the library has it, so that every tensor is aligned.
+    names = sorted(tensors, key=lambda name: -tensors[name].dtype.itemsize)
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    start = 0
+    for name in names:
+        tensor = tensors[name]
+        stop = start + tensor.dtype.itemsize * math.prod(tensor.shape)
+        header[name] = {
+            "dtype": _NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, stop],
+        }
+        start = stop
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        for name in names:
+            file.write(raw(tensors[name]))
+
+
+def raw(tensor: np.ndarray) -> memoryview:
+    """Returns a tensor's bytes in C order, without a copy where it lies so already."""
+    return np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data

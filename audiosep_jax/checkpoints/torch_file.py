@@ -1,0 +1,282 @@
+"""Files that `torch.save` wrote, as memory maps: tensors and plain values, nothing is executed."""
+
+import dataclasses
+import struct
+import zipfile
+import zlib
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from audiosep_jax.checkpoints.torch_pickle import Builder, DamagedPickleError, load
+from audiosep_jax.errors import AudioSepError
+
+_DAMAGE = (
+    OSError,
+    EOFError,
+    NotImplementedError,  # a zip file of a later version
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+    DamagedPickleError,
+)
+
+# A description of 100,000 tensors takes a third of it.
+_LARGEST_PICKLE = 32 << 20
+# Weights compress to nine tenths; what shrinks more than this was made to fill the memory.
+_LARGEST_EXPANSION = 50
+
+_STORAGES = {
+    "DoubleStorage": np.float64,
+    "FloatStorage": np.float32,
+    "HalfStorage": np.float16,
+    "BFloat16Storage": ml_dtypes.bfloat16,
+    "LongStorage": np.int64,
+    "IntStorage": np.int32,
+    "ShortStorage": np.int16,
+    "CharStorage": np.int8,
+    "ByteStorage": np.uint8,
+    "BoolStorage": np.bool_,
+    "ComplexFloatStorage": np.complex64,
+    "ComplexDoubleStorage": np.complex128,
+    "UntypedStorage": np.uint8,
+}
+_DTYPES = {
+    "float64": np.float64,
+    "double": np.float64,
+    "float32": np.float32,
+    "float": np.float32,
+    "float16": np.float16,
+    "half": np.float16,
+    "bfloat16": ml_dtypes.bfloat16,
+    "int64": np.int64,
+    "long": np.int64,
+    "int32": np.int32,
+    "int": np.int32,
+    "int16": np.int16,
+    "short": np.int16,
+    "int8": np.int8,
+    "uint8": np.uint8,
+    "uint16": np.uint16,
+    "uint32": np.uint32,
+    "uint64": np.uint64,
+    "bool": np.bool_,
+    "complex64": np.complex64,
+    "complex128": np.complex128,
+    "float8_e4m3fn": ml_dtypes.float8_e4m3fn,
+    "float8_e5m2": ml_dtypes.float8_e5m2,
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TorchTensor:
+    """A tensor that still lies in its file.
+
+    Attributes:
+      shape: its shape.
+      dtype: its type; bfloat16 is that of ml_dtypes.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    _strides: tuple[int, ...]
+    _start: int
+    _stop: int
+    _storage: "_Storage"
+
+    def read(self) -> np.ndarray:
+        """Returns the values, read-only: a view of the mapped file, unless the file is compressed.
+
+        Raises:
+          AudioSepError: the file is damaged.
+        """
+        size = self.dtype.itemsize
+        elements = self._storage.read()[self._start * size : self._stop * size].view(self.dtype)
+        strides = tuple(step * size for step in self._strides)
+        return np.lib.stride_tricks.as_strided(elements, self.shape, strides, writeable=False)
+
+
+def read(path: str | Path) -> Any:
+    """Reads a file that `torch.save` of PyTorch 1.6 or newer wrote.
+
+    Dicts, lists, tuples, numbers and texts come as they are, tensors as `TorchTensor`; objects of Lightning
+    and NumPy become placeholders without content. Nothing that the file names is imported or called.
+
+    Raises:
+      AudioSepError: the file is missing, damaged, of another format, or names anything else than tensors and
+        the classes that training frameworks are known to write.
+    """
+    path = Path(path)
+    try:
+        return _File(path).object
+    except FileNotFoundError:
+        raise AudioSepError(f"{path} does not exist.") from None
+    except _DAMAGE as error:
+        raise AudioSepError(f"{path} is damaged or cut short ({error}): get the file again.") from error
+
+
+class _File:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.bytes = np.memmap(path, np.uint8, "r")
+        with zipfile.ZipFile(path) as archive:
+            self.end = archive.start_dir
+            entries = archive.infolist()
+            self.entries = {entry.filename: entry for entry in entries}
+        if len(self.entries) < len(entries):
+            raise DamagedPickleError("two entries have one name")
+        roots = [name[: -len("data.pkl")] for name in self.entries if name.endswith("/data.pkl")]
+        if len(roots) != 1 or roots[0].count("/") != 1:
+            raise AudioSepError(f"{path} is a zip archive, but not one that torch.save wrote.")
+        (self.root,) = roots
+        if f"{self.root}constants.pkl" in self.entries:
+            raise AudioSepError(
+                f"{path} is a TorchScript program: give the checkpoint that was saved with torch.save."
+            )
+        if self._text("byteorder", "little") != "little":
+            raise AudioSepError(f"{path} was written on a big-endian machine: save it on another one.")
+        self.storages: dict[str, _Storage] = {}
+        self.object = load(
+            self.entry(f"{self.root}data.pkl", largest=_LARGEST_PICKLE).tobytes(),
+            known=_KNOWN,
+            persistent=self.storage,
+            where=str(path),
+        )
+
+    def _text(self, name: str, default: str) -> str:
+        if self.root + name not in self.entries:
+            return default
+        return self.entry(self.root + name, largest=100).tobytes().decode("ascii", "replace").strip()
+
+    def storage(self, persistent_id: Any) -> "_Storage":
+        kind, storage_type, key, _, count = persistent_id
+        if kind != "storage" or not isinstance(storage_type, np.dtype) or not isinstance(key, str):
+            raise DamagedPickleError("an unknown persistent id")
+        name = f"{self.root}data/{key}"
+        if name not in self.entries or not _is_size(count):
+            raise DamagedPickleError(f"there is no storage {key!r}")
+        if self.entries[name].file_size < count * storage_type.itemsize:
+            raise DamagedPickleError(f"storage {key} is shorter than it should be")
+        if key not in self.storages:
+            self.storages[key] = _Storage(self, name, self.entries[name].file_size, storage_type)
+        return dataclasses.replace(self.storages[key], dtype=storage_type)
+
+    def entry(self, name: str, *, largest: int | None = None) -> np.ndarray:
+        """Returns the bytes of one archive entry, checked against its checksum."""
+        entry = self.entries[name]
+        start = entry.header_offset
+        header = self.bytes[start : start + 30].tobytes()
+        signature, flags, method, size_name, size_extra = struct.unpack("<4s2xHH16xHH", header)
+        start += 30 + size_name + size_extra
+        stop = start + entry.compress_size
+        if signature != b"PK\x03\x04" or flags & 1 or method != entry.compress_type or stop > self.end:
+            raise DamagedPickleError(f"entry {name!r} lies outside of the archive")
+        if largest is not None and entry.file_size > largest:
+            raise DamagedPickleError(f"entry {name!r} has {entry.file_size} bytes")
+        content = self.bytes[start:stop]
+        if method == zipfile.ZIP_DEFLATED:
+            if entry.file_size > _LARGEST_EXPANSION * max(entry.compress_size, 1 << 10):
+                raise DamagedPickleError(f"entry {name!r} grows beyond measure when it is expanded")
+            expand = zlib.decompressobj(-15)
+            content = np.frombuffer(expand.decompress(content.data, entry.file_size + 1), np.uint8)
+        elif method != zipfile.ZIP_STORED:
+            raise DamagedPickleError(f"entry {name!r} is compressed in an unknown way")
+        # PyTorch leaves the checksum 0 where it was told to compute none.
+        if content.size != entry.file_size or (entry.CRC and zlib.crc32(content.data) != entry.CRC):
+            raise DamagedPickleError(f"entry {name!r} does not match its checksum")
+        return content
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Storage:
+    file: _File
+    name: str
+    size: int
+    dtype: np.dtype
+    _content: list[np.ndarray] = dataclasses.field(default_factory=list)
+
+    def read(self) -> np.ndarray:
+        if not self._content:  # shared by the views of one storage
+            try:
+                self._content.append(self.file.entry(self.name))
+            except _DAMAGE as error:
+                raise AudioSepError(
+                    f"{self.file.path} is damaged or cut short ({error}): get the file again."
+                ) from error
+        return self._content[0]
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 48
+
+
+def _tensor(
+    storage: Any, offset: Any, shape: Any, strides: Any, *_: Any, dtype: np.dtype | None = None
+) -> TorchTensor:
+    if not isinstance(storage, _Storage) or not isinstance(shape, tuple) or not isinstance(strides, tuple):
+        raise DamagedPickleError("a tensor without storage or shape")
+    if len(shape) != len(strides) or len(shape) > 32 or not all(map(_is_size, (offset, *shape, *strides))):
+        raise DamagedPickleError(f"a tensor of shape {shape} with strides {strides} at {offset}")
+    dtype = dtype or storage.dtype
+    elements = 1 + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
+    if 0 in shape:
+        elements, strides, offset = 0, (0,) * len(shape), 0
+    if (offset + elements) * dtype.itemsize > storage.size:
+        raise DamagedPickleError(f"a tensor of shape {shape} reaches beyond its storage")
+    # Sorted by stride, every axis must step over the ones before it, or one value would be many.
+    reach = 0
+    for step, size in sorted((step, size) for size, step in zip(shape, strides, strict=True) if size > 1):
+        if elements and step <= reach:
+            raise DamagedPickleError(f"a tensor of shape {shape} with strides {strides} overlaps itself")
+        reach += (size - 1) * step
+    return TorchTensor(shape, dtype, strides, offset, offset + elements, storage)
+
+
+def _typed_tensor(
+    storage: Any, offset: Any, shape: Any, strides: Any, _grad: Any, _hooks: Any, dtype: Any, *_: Any
+) -> TorchTensor:
+    if not isinstance(dtype, np.dtype):
+        raise DamagedPickleError("a tensor without type")
+    return _tensor(storage, offset, shape, strides, dtype=dtype)
+
+
+def _parameter(data: Any, *_: Any) -> TorchTensor:
+    if not isinstance(data, TorchTensor):
+        raise DamagedPickleError("a parameter that is no tensor")
+    return data
+
+
+def _ordered_dict(*pairs: Any) -> "OrderedDict[str, Any]":
+    if pairs and pairs != ([],):
+        raise DamagedPickleError("an ordered dict of unusual make")
+    return OrderedDict()
+
+
+def _size(*dimensions: Any) -> tuple:
+    if len(dimensions) != 1 or not isinstance(dimensions[0], list | tuple):
+        raise DamagedPickleError("a size of unusual make")
+    return tuple(dimensions[0])
+
+
+def _subclass(function: Any, _kind: Any, arguments: Any, _state: Any) -> Any:
+    if not isinstance(function, Builder) or not isinstance(arguments, tuple):
+        raise DamagedPickleError("a tensor of an unknown class")
+    return function.build(*arguments)
+
+
+_KNOWN: dict[str, Any] = {
+    "collections.OrderedDict": Builder(_ordered_dict),
+    "torch.Size": Builder(_size),
+    "torch._utils._rebuild_tensor": Builder(_tensor),
+    "torch._utils._rebuild_tensor_v2": Builder(_tensor),
+    "torch._utils._rebuild_tensor_v3": Builder(_typed_tensor),
+    "torch._utils._rebuild_parameter": Builder(_parameter),
+    "torch._utils._rebuild_parameter_with_state": Builder(_parameter),
+    "torch._tensor._rebuild_from_type_v2": Builder(_subclass),
+    **{f"torch.{name}": np.dtype(kind) for name, kind in (_STORAGES | _DTYPES).items()},
+    **{f"torch.storage.{name}": np.dtype(kind) for name, kind in _STORAGES.items()},
+}
