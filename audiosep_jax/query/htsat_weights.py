@@ -14,19 +14,22 @@ from audiosep_jax.query.tensor_mapping import Stored, conv, dense, norm, paramet
 LAION_PREFIX = "audio_branch."
 TRANSFORMERS_PREFIX = "audio_model."
 
+# What transformers keeps apart in its attention.
+_PARTS = ("query", "key", "value")
+
 # Constants that are computed here, and the classifier, which no latent depends on.
-_UNUSED_LAION = (
-    "spectrogram_extractor.*",
-    "logmel_extractor.*",
-    "bn0.num_batches_tracked",
-    "*.attn_mask",
-    "*.attn.relative_position_index",
-    "tscam_conv.*",
-    "head.*",
+UNUSED_LAION = (
+    "audio_branch.spectrogram_extractor.*",
+    "audio_branch.logmel_extractor.*",
+    "audio_branch.bn0.num_batches_tracked",
+    "audio_branch.*.attn_mask",
+    "audio_branch.*.attn.relative_position_index",
+    "audio_branch.tscam_conv.*",
+    "audio_branch.head.*",
 )
-_UNUSED_TRANSFORMERS = (
-    "audio_encoder.batch_norm.num_batches_tracked",
-    "*.attention.self.relative_position_index",
+UNUSED_TRANSFORMERS = (
+    "audio_model.audio_encoder.batch_norm.num_batches_tracked",
+    "audio_model.*.attention.self.relative_position_index",
 )
 
 
@@ -43,21 +46,8 @@ def parameters_from_laion(
     Raises:
       AudioSepError: names every missing, unmapped and mis-shaped tensor at once.
     """
-
-    def block(prefix: str, size: int, inner: int) -> dict[str, Any]:
-        return {
-            "attention_norm": norm(f"{prefix}.norm1", size),
-            "qkv": dense(f"{prefix}.attn.qkv", size, 3 * size, bias=config.qkv_bias),
-            "projection": dense(f"{prefix}.attn.proj", size, size),
-            "mlp_norm": norm(f"{prefix}.norm2", size),
-            "mlp_in": dense(f"{prefix}.mlp.fc1", size, inner),
-            "mlp_out": dense(f"{prefix}.mlp.fc2", inner, size),
-        }
-
-    tree = _tree(config, LAION_PREFIX, "bn0", "attn.relative_position_bias_table", block)
-    tensors = {name: tensor for name, tensor in tensors.items() if name.startswith(LAION_PREFIX)}
-    unused = [LAION_PREFIX + name for name in _UNUSED_LAION]
-    return parameters(tree, tensors, what="HTSAT", where=where, unused=unused)
+    tensors = {name: tensors[name] for name in tensors if name.startswith(LAION_PREFIX)}
+    return parameters(laion_tree(config), tensors, what="HTSAT", where=where, unused=UNUSED_LAION)
 
 
 def parameters_from_transformers(
@@ -73,11 +63,39 @@ def parameters_from_transformers(
     Raises:
       AudioSepError: names every missing, unmapped and mis-shaped tensor at once.
     """
-    parts = ("query", "key", "value")
+    tensors = {name: tensors[name] for name in tensors if name.startswith(TRANSFORMERS_PREFIX)}
+    tree = transformers_tree(config)
+    params = parameters(tree, tensors, what="audio tower", where=where, unused=UNUSED_TRANSFORMERS)
+    for stage in range(len(config.depths)):
+        blocks = params[f"stage_{stage}"]["blocks"]
+        three = [blocks.pop(part) for part in _PARTS]
+        blocks["qkv"] = {kind: np.concatenate([part[kind] for part in three], axis=-1) for kind in three[0]}
+    return params
+
+
+def laion_tree(config: HtsatConfig) -> dict[str, Any]:
+    """Returns where each parameter comes from, by LAION's names."""
+
+    def block(prefix: str, size: int, inner: int) -> dict[str, Any]:
+        return {
+            "attention_norm": norm(f"{prefix}.norm1", size),
+            "qkv": dense(f"{prefix}.attn.qkv", size, 3 * size, bias=config.qkv_bias),
+            "projection": dense(f"{prefix}.attn.proj", size, size),
+            "mlp_norm": norm(f"{prefix}.norm2", size),
+            "mlp_in": dense(f"{prefix}.mlp.fc1", size, inner),
+            "mlp_out": dense(f"{prefix}.mlp.fc2", inner, size),
+        }
+
+    return _tree(config, LAION_PREFIX, "bn0", "attn.relative_position_bias_table", block)
+
+
+def transformers_tree(config: HtsatConfig) -> dict[str, Any]:
+    """Returns where each parameter comes from, by transformers' names; its attention is in three parts."""
 
     def block(prefix: str, size: int, inner: int) -> dict[str, Any]:
         own = {
-            part: dense(f"{prefix}.attention.self.{part}", size, size, bias=config.qkv_bias) for part in parts
+            part: dense(f"{prefix}.attention.self.{part}", size, size, bias=config.qkv_bias)
+            for part in _PARTS
         }
         return own | {
             "attention_norm": norm(f"{prefix}.layernorm_before", size),
@@ -88,15 +106,7 @@ def parameters_from_transformers(
         }
 
     prefix = TRANSFORMERS_PREFIX + "audio_encoder."
-    tree = _tree(config, prefix, "batch_norm", "attention.self.relative_position_bias_table", block)
-    tensors = {name: tensor for name, tensor in tensors.items() if name.startswith(TRANSFORMERS_PREFIX)}
-    unused = [TRANSFORMERS_PREFIX + name for name in _UNUSED_TRANSFORMERS]
-    params = parameters(tree, tensors, what="audio tower", where=where, unused=unused)
-    for stage in range(len(config.depths)):
-        blocks = params[f"stage_{stage}"]["blocks"]
-        three = [blocks.pop(part) for part in parts]
-        blocks["qkv"] = {kind: np.concatenate([part[kind] for part in three], axis=-1) for kind in three[0]}
-    return params
+    return _tree(config, prefix, "batch_norm", "attention.self.relative_position_bias_table", block)
 
 
 def _tree(config: HtsatConfig, prefix: str, batch_norm: str, table: str, block: Any) -> dict[str, Any]:
