@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Float32
 from audiosep_jax import examples, plans
 from audiosep_jax.arguments import checked_condition, checked_rate, checked_waveform
 from audiosep_jax.audio.residual import split
-from audiosep_jax.checkpoints import folder
+from audiosep_jax.checkpoints import folder, hub
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.models import separator
@@ -256,12 +256,14 @@ def load(checkpoint: str | Path | None = None) -> AudioSep:
     """Loads a separator.
 
     Args:
-      checkpoint: a checkpoint folder; None takes the one that comes with the package.
+      checkpoint: a checkpoint folder, or a model on the Hugging Face hub: "org/name", or "org/name@revision".
+        None takes the one that comes with the package.
 
     Raises:
-      AudioSepError: the folder is missing, incomplete or damaged.
+      AudioSepError: the folder is missing, incomplete or damaged, or the hub's model is neither cached nor to
+        be downloaded.
     """
     if checkpoint is None and not BUNDLED_CHECKPOINT.is_dir():
         raise AudioSepError("This installation comes without a checkpoint: give the folder of one.")
-    loaded = folder.load(BUNDLED_CHECKPOINT if checkpoint is None else checkpoint)
+    loaded = folder.load(BUNDLED_CHECKPOINT if checkpoint is None else hub.resolve(checkpoint))
     return AudioSep(loaded.config, loaded.variables)

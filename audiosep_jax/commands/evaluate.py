@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import tyro
@@ -24,8 +24,8 @@ class EvaluateArgs:
     """JSON file of the set, for example experiments/evaluation/esc10_fold4.json."""
     root: Path
     """Folder that the set's file names start from."""
-    checkpoint: Path | None = None
-    """Folder of the model; without it the bundled one is measured."""
+    checkpoint: Annotated[str | None, tyro.conf.arg(metavar="FOLDER|ORG/NAME")] = None
+    """Folder of the model, or org/name on the Hugging Face hub; without it the bundled one is measured."""
     out: Path = Path("evaluation")
     """Folder for the results."""
     batch_size: int = 8
