@@ -26,6 +26,9 @@ _MARGIN_SECONDS = 0.1
 # One step of 16 bits: dither, and nothing else, stays below.
 _SILENCE = 2.0**-15
 
+# Files are read as they are needed: the frames of a long clip do not fit into memory.
+_IMAGES_AT_ONCE = 16
+
 
 def audio_condition(
     encoder: QueryEncoder, example: AudioExample, *, name: str
@@ -78,15 +81,19 @@ def images_condition(
             f'The query encoder of this model, "{name}", cannot see: an image query needs a model that was '
             'trained with the encoder "clip".'
         )
+    from audiosep_jax.query.images import read_image
+
     if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim == 3):
         images = [images]
-    frames = [
-        _read_image(Path(image)) if isinstance(image, str | Path) else np.asarray(image)
-        for image in cast("Sequence[ImageExample]", images)
-    ]
-    if not frames:
+    images = cast("Sequence[ImageExample]", images)
+    if not len(images):
         raise AudioSepError("The image query holds no image: give at least one file or array.")
-    return mean_condition(encoder.encode_images(frames))
+    rows = []
+    for start in range(0, len(images), _IMAGES_AT_ONCE):
+        part = images[start : start + _IMAGES_AT_ONCE]
+        pictures = [read_image(each) if isinstance(each, str | Path) else np.asarray(each) for each in part]
+        rows.append(encoder.encode_images(pictures))
+    return mean_condition(np.concatenate(rows))
 
 
 def _beginning(path: Path) -> tuple[Float32[np.ndarray, " samples"], int]:
@@ -113,19 +120,3 @@ def _pair(example: object) -> tuple[Float32[np.ndarray, " samples"], int]:
 
 def _samples(rate: int) -> int:
     return math.ceil((EXAMPLE_SECONDS + _MARGIN_SECONDS) * rate)
-
-
-def _read_image(path: Path) -> np.ndarray:
-    from PIL import Image, ImageOps
-
-    name = printable(path)
-    try:
-        with Image.open(path) as image:
-            # A camera that is held upright notes it rather than turn the pixels.
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except FileNotFoundError:
-        raise AudioSepError(f"{name} does not exist: check the path.") from None
-    except Exception as error:  # what a damaged file raises depends on its format
-        raise AudioSepError(
-            f"{name} is not an image that can be read ({type(error).__name__}): give a PNG or JPEG file."
-        ) from error

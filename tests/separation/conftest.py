@@ -10,6 +10,19 @@ def model():
 @pytest.fixture
 def tower(monkeypatch, model):
     """The model's query encoder, as if it had never been asked."""
+    forget(model)
+    yield separation_models.register(monkeypatch, separation_models.LetterCounts())
+    forget(model)
+
+
+@pytest.fixture
+def senses(monkeypatch, model):
+    """A query encoder that hears and sees, in the place of the model's."""
+    forget(model)
+    yield separation_models.register(monkeypatch, separation_models.Senses())
+    forget(model)
+
+
+def forget(model):
     for cached in ("_encoder", "_conditions"):
         model.__dict__.pop(cached, None)
-    return separation_models.register_letter_counts(monkeypatch)

@@ -10,7 +10,7 @@ from separation_models import scene_file
 import audiosep_jax
 from audiosep_jax.checkpoints import folder
 from audiosep_jax.cli import main
-from audiosep_jax.commands.separate import plan_jobs, slug
+from audiosep_jax.commands.separate import Query, plan_jobs, slug
 from audiosep_jax.errors import AudioSepError
 
 
@@ -89,7 +89,8 @@ def test_mistakes_end_before_any_work(ready, capsys):
 
 
 def names(recordings, queries):
-    jobs = plan_jobs(tuple(map(Path, recordings)), tuple(queries), out=Path("out"))
+    queries = [query if isinstance(query, Query) else Query(text=query) for query in queries]
+    jobs = plan_jobs(tuple(map(Path, recordings)), queries, out=Path("out"))
     return [job.estimate_path.name.removesuffix(".estimate.wav") for job in jobs]
 
 
@@ -98,6 +99,9 @@ def test_results_never_share_a_name():
     assert names(["x.wav", "X.wav"], ["dog"]) == ["x.dog", "X.dog-2"]
     assert names(["x.wav"], ["Dog!", "dog?", "dog"]) == ["x.dog", "x.dog-2", "x.dog-3"]
     assert names(["x.wav", "x.wav"], ["dog", "dog"]) == ["x.dog"]
+    sounds = [Query(audio=Path(name)) for name in ("a/Dog.wav", "b/dog.flac", "a/Dog.wav")]
+    frames = [Query(images=(Path("dog.png"), Path("cat.png"))), Query(images=(Path("dog.png"),))]
+    assert names(["x.wav"], ["dog", *sounds, *frames]) == ["x.dog", *(f"x.dog-{n}" for n in (2, 3, 4, 5))]
 
 
 def test_slugs_are_file_names_in_any_script():
@@ -113,4 +117,7 @@ def test_slugs_are_file_names_in_any_script():
 def test_a_result_never_replaces_a_recording(tmp_path):
     recordings = (Path("x.wav"), tmp_path / "x.dog.residual.wav")
     with pytest.raises(AudioSepError, match=r"x\.dog\.residual\.wav would overwrite a recording"):
-        plan_jobs(recordings, ("dog",), out=tmp_path)
+        plan_jobs(recordings, [Query(text="dog")], out=tmp_path)
+    example = Query(audio=tmp_path / "x.dog.estimate.wav")
+    with pytest.raises(AudioSepError, match=r"x\.dog\.estimate\.wav would overwrite the example of a query"):
+        plan_jobs([Path("x.wav")], [Query(text="dog"), example], out=tmp_path)
