@@ -16,7 +16,7 @@ from audiosep_jax.serialization import from_dict, to_dict
 
 LAION_MODEL_TYPE = "laion_clap"
 
-_MEL_MATRIX = "audio_branch.logmel_extractor.melW"
+MEL_MATRIX = "audio_branch.logmel_extractor.melW"
 _PROJECTION = "text_projection.0.weight"
 
 # What transformers takes for a key that its config.json lacks, where it is not our own default.
@@ -144,10 +144,10 @@ def from_laion(shapes: Mapping[str, tuple[int, ...]], *, where: str = "tensors")
     """
     audio = htsat_weights.config_from_laion(shapes, where=where)
     text = _laion_text(shapes, where=where)
-    absent = [name for name in (_MEL_MATRIX, _PROJECTION) if len(shapes.get(name, ())) != 2]
+    absent = [name for name in (MEL_MATRIX, _PROJECTION) if len(shapes.get(name, ())) != 2]
     if absent:
         raise AudioSepError(f"{where} is no whole CLAP: {' and '.join(absent)} missing or no matrix.")
-    bins, mels = shapes[_MEL_MATRIX]
+    bins, mels = shapes[MEL_MATRIX]
     return ClapConfig(
         layout="laion",
         text=text,

@@ -19,6 +19,7 @@ class Projection(nn.Module):
 
     @nn.compact
     def __call__(self, pooled: Float[Array, "batch inputs"]) -> Float[Array, "batch size"]:
+        """Returns a vector per pooled output, of any length."""
         inner = ACTIVATIONS[self.activation](nn.Dense(self.size, name="inner")(pooled))
         return nn.Dense(self.size, name="outer")(inner)
 

@@ -3,7 +3,7 @@
 import importlib.util
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +58,51 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
+class TensorFile(Mapping[str, np.ndarray]):
+    """The tensors of a safetensors file, each read when it is asked for.
+
+    Attributes:
+      shapes: of all tensors, known without reading one.
+
+    Raises:
+      AudioSepError: the file is broken; the text names it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        self._path = path
+        self._errors = (OSError, SafetensorError, TypeError)
+        try:
+            self._file = safe_open(path, framework="numpy")
+            names = self._file.keys()
+            self.shapes = {name: tuple(self._file.get_slice(name).get_shape()) for name in names}
+        except self._errors as error:
+            raise self._broken(error) from error
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self.shapes:
+            raise KeyError(name)
+        try:
+            return self._file.get_tensor(name)
+        except self._errors as error:
+            raise self._broken(error) from error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def _broken(self, error: Exception) -> AudioSepError:
+        return AudioSepError(
+            f"{self._path} is not a whole safetensors file ({error}): download the model again."
+        )
+
+
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
     """Reads every tensor of a safetensors file; the error names the file."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, TypeError) as error:
-        raise AudioSepError(
-            f"{path} is not a whole safetensors file ({error}): download the model again."
-        ) from error
+    return dict(TensorFile(path))
 
 
 def _download(model_id: str, *, files: Sequence[str], required: Sequence[str]) -> Path:
