@@ -1,6 +1,7 @@
 """The layers whose details decide parity with PyTorch: convolution, BatchNorm, FiLM."""
 
 import functools
+import math
 
 import flax.linen as nn
 import jax
@@ -76,6 +77,25 @@ def _kernel_gradient_as_products(inputs: Array, cotangent: Array, height: int, w
     return jnp.stack(taps).reshape(height, width, inputs.shape[-1], cotangent.shape[-1])
 
 
+def upsample(
+    inputs: Float[Array, "batch time freq in"], kernel: Float[Array, "height width in out"]
+) -> Float[Array, "batch time2 freq2 out"]:
+    """Convolves transposed with a stride of the kernel's size: each output sees one input."""
+    batch, time, freq, channels = inputs.shape
+    height, width, _, features = kernel.shape
+    outputs = inputs @ kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
+    outputs = outputs.reshape(batch, time, freq, height, width, features)
+    return outputs.transpose(0, 1, 3, 2, 4, 5).reshape(batch, time * height, freq * width, features)
+
+
+def average_pool(
+    inputs: Float[Array, "batch time freq channels"], stride: tuple[int, int]
+) -> Float[Array, "batch time2 freq2 channels"]:
+    """Averages blocks of `stride` positions; what does not fill a block is dropped."""
+    # Not nn.avg_pool: it divides by a NumPy integer, which strict dtype promotion refuses.
+    return nn.pool(inputs, 0.0, jax.lax.add, stride, stride, "VALID") / math.prod(stride)
+
+
 class Convolution(nn.Module):
     """A convolution with stride 1 and "same" padding; Xavier uniform kernel, zero bias."""
 
@@ -101,16 +121,8 @@ class UpConvolution(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "batch time freq in"]) -> Float[Array, "batch time2 freq2 out"]:
-        batch, time, freq, channels = inputs.shape
-        up_time, up_freq = self.stride
-        kernel = self.param(
-            "kernel", nn.initializers.xavier_uniform(), (up_time, up_freq, channels, self.features)
-        )
-        outputs = inputs @ kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
-        outputs = outputs.reshape(batch, time, freq, up_time, up_freq, self.features)
-        return outputs.transpose(0, 1, 3, 2, 4, 5).reshape(
-            batch, time * up_time, freq * up_freq, self.features
-        )
+        shape = (*self.stride, inputs.shape[-1], self.features)
+        return upsample(inputs, self.param("kernel", nn.initializers.xavier_uniform(), shape))
 
 
 class BatchNorm(nn.Module):

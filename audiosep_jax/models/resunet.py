@@ -1,16 +1,19 @@
 """The FiLM-conditioned ResUNet30: a magnitude spectrogram in, three mask channels out."""
 
-import math
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from audiosep_jax.config import FilmKind, ModelConfig
-from audiosep_jax.models.layers import BatchNorm, Convolution, FiLM, UpConvolution
+from audiosep_jax.models.layers import BatchNorm, Convolution, FiLM, UpConvolution, average_pool
 
-_NEGATIVE_SLOPE = 0.01
+NEGATIVE_SLOPE = 0.01
+
+
+def pooling_strides(config: ModelConfig) -> list[tuple[int, int]]:
+    """Returns by how much each encoder block shrinks time and frequency; the decoder grows in reverse."""
+    return [(2, 2)] * (len(config.encoder_widths) - 1) + [(1, 2)]
 
 
 class NormalizedActivation(nn.Module):
@@ -27,7 +30,7 @@ class NormalizedActivation(nn.Module):
     ) -> Float[Array, "batch time freq channels"]:
         normalized = BatchNorm(name="bn")(inputs, train)
         modulated = FiLM(self.film, name="film")(normalized, condition)
-        return jax.nn.leaky_relu(modulated, _NEGATIVE_SLOPE)
+        return jax.nn.leaky_relu(modulated, NEGATIVE_SLOPE)
 
 
 class ResidualBlock(nn.Module):
@@ -101,13 +104,12 @@ class ResUNet(nn.Module):
         hidden = jnp.pad(hidden, ((0, 0), (0, padding), (0, 0)))[:, :, :-1, None]
         hidden = Convolution(config.encoder_widths[0], size=1, use_bias=True, name="pre_conv")(hidden)
 
-        strides = [(2, 2)] * (len(config.encoder_widths) - 1) + [(1, 2)]
+        strides = pooling_strides(config)
         skips = []
         for index, (width, stride) in enumerate(zip(config.encoder_widths, strides, strict=True), start=1):
             hidden = ResidualBlock(width, config.film, name=f"encoder{index}")(hidden, condition, train)
             skips.append(hidden)
-            # Not nn.avg_pool: it divides by a NumPy integer, which strict dtype promotion refuses.
-            hidden = nn.pool(hidden, 0.0, jax.lax.add, stride, stride, "VALID") / math.prod(stride)
+            hidden = average_pool(hidden, stride)
         for index in range(1, config.bottleneck_blocks + 1):
             block = ResidualBlock(config.encoder_widths[-1], config.film, name=f"bottleneck{index}")
             hidden = block(hidden, condition, train)

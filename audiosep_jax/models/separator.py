@@ -11,13 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from audiosep_jax.audio.stft import istft, stft
 from audiosep_jax.config import ModelConfig
+from audiosep_jax.models import masking
 from audiosep_jax.models.resunet import ResUNet
 
 Variables = dict[str, Any]
-
-_SMALLEST_POWER = 1e-10
 
 
 class Separator(nn.Module):
@@ -30,28 +28,8 @@ class Separator(nn.Module):
         self, mixture: Float[Array, "batch samples"], condition: Float[Array, "batch size"], train: bool
     ) -> Float[Array, "batch samples"]:
         """Returns the estimate, of the mixture's shape."""
-        config = self.config
-        samples = mixture.shape[-1]
-        window = {"window_length": config.window_length, "hop_length": config.hop_length}
-        # Reflect padding needs more than half a window.
-        shortest = config.window_length // 2 + 1
-        padded = jnp.pad(mixture, ((0, 0), (0, max(0, shortest - samples))))
-        real, imag = stft(padded, **window)
-        magnitude = jnp.sqrt(jnp.maximum(real**2 + imag**2, _SMALLEST_POWER))
-        logits = ResUNet(config, name="resunet")(magnitude, condition, train)
-        real, imag = _apply_mask(real, imag, magnitude, logits)
-        return istft(real, imag, samples=padded.shape[-1], **window)[:, :samples]
-
-
-def _apply_mask(real: Array, imag: Array, magnitude: Array, logits: Array) -> tuple[Array, Array]:
-    """Scales the magnitude and rotates the phase (Kong et al. 2021, decoupled magnitude and phase)."""
-    mask = jax.nn.sigmoid(logits[..., 0])
-    mask_real, mask_imag = jnp.tanh(logits[..., 1]), jnp.tanh(logits[..., 2])
-    mask_magnitude = jnp.sqrt(jnp.maximum(mask_real**2 + mask_imag**2, _SMALLEST_POWER))
-    cos_mask, sin_mask = mask_real / mask_magnitude, mask_imag / mask_magnitude
-    cos, sin = real / magnitude, imag / magnitude
-    estimate = jax.nn.relu(magnitude * mask)
-    return estimate * (cos * cos_mask - sin * sin_mask), estimate * (sin * cos_mask + cos * sin_mask)
+        resunet = ResUNet(self.config, name="resunet")
+        return masking.separate(self.config, mixture, lambda magnitude: resunet(magnitude, condition, train))
 
 
 def init(config: ModelConfig, key: Array) -> Variables:

@@ -1,0 +1,61 @@
+"""From mask logits to a waveform: the part of the separator that has no parameters."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from audiosep_jax.audio.stft import istft, stft
+from audiosep_jax.config import ModelConfig
+
+SMALLEST_POWER = 1e-10
+
+
+def separate(
+    config: ModelConfig,
+    mixture: Float[Array, "batch samples"],
+    logits_of: Callable[[Array], Array],
+) -> Float[Array, "batch samples"]:
+    """Masks the mixture's spectrogram with what a network says of its magnitude.
+
+    Args:
+      config: the model's shape.
+      mixture: `[batch, samples]`, any length.
+      logits_of: the network, magnitude `[batch, frames, bins]` -> logits `[batch, frames, bins, 3]`.
+
+    Returns:
+      The estimate, `[batch, samples]`.
+    """
+    samples = mixture.shape[-1]
+    window = {"window_length": config.window_length, "hop_length": config.hop_length}
+    padded = jnp.pad(mixture, ((0, 0), (0, padded_samples(config, samples) - samples)))
+    real, imag = stft(padded, **window)
+    magnitude = jnp.sqrt(jnp.maximum(real**2 + imag**2, SMALLEST_POWER))
+    mask, cos_mask, sin_mask = activate(logits_of(magnitude))
+    cos, sin = real / magnitude, imag / magnitude
+    estimate = jax.nn.relu(magnitude * mask)
+    real, imag = estimate * (cos * cos_mask - sin * sin_mask), estimate * (sin * cos_mask + cos * sin_mask)
+    return istft(real, imag, samples=padded.shape[-1], **window)[:, :samples]
+
+
+def activate(
+    logits: Float[Array, "batch frames bins 3"],
+) -> tuple[
+    Float[Array, "batch frames bins"], Float[Array, "batch frames bins"], Float[Array, "batch frames bins"]
+]:
+    """Returns the mask of the magnitude, and cosine and sine of the rotation of the phase.
+
+    Kong et al. 2021, decoupled magnitude and phase. The mask lies in (0, 1); cosine and sine are both 0 in
+    the highest bin, which the network does not see and which therefore falls silent.
+    """
+    # Not logits[..., 0]: with a symbolic batch that is a gather.
+    mask, real, imag = (jax.lax.index_in_dim(logits, i, axis=-1, keepdims=False) for i in range(3))
+    mask, real, imag = jax.nn.sigmoid(mask), jnp.tanh(real), jnp.tanh(imag)
+    length = jnp.sqrt(jnp.maximum(real**2 + imag**2, SMALLEST_POWER))
+    return mask, real / length, imag / length
+
+
+def padded_samples(config: ModelConfig, samples: int) -> int:
+    """Returns the length that is transformed: reflect padding needs more than half a window."""
+    return max(samples, config.window_length // 2 + 1)
