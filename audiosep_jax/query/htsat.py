@@ -69,7 +69,8 @@ class HtsatConfig:
             if padding < 0 or patches != grid or grid % halvings or not grid:
                 raise AudioSepError(
                     f"patches of {self.patch_size} at a stride of {stride} must tile spec_size "
-                    f"{self.spec_size} in a number that {len(self.depths)} stages can halve ({halvings}, or a multiple of it)."
+                    f"{self.spec_size} in a number that {len(self.depths)} stages can halve: a multiple of "
+                    f"{halvings}."
                 )
 
     @property
