@@ -89,14 +89,15 @@ def _stft(waveform: Array, *, window_length: int, hop_length: int, frames: int) 
     half = window_length // 2
     padded = jnp.pad(waveform, ((0, 0), (half, half)), mode="reflect")
     # Frames are built from shifted blocks of one hop: plain slices, where a gather would turn into a
-    # slow scatter in the backward pass.
+    # slow scatter in the backward pass. Brackets would be gathers where the batch is symbolic.
+    take = jax.lax.slice_in_dim
     per_frame = -(-window_length // hop_length)
     blocks = frames + per_frame - 1
     padded = jnp.pad(padded, ((0, 0), (0, max(0, blocks * hop_length - padded.shape[-1]))))
-    block = padded[:, : blocks * hop_length].reshape(-1, blocks, hop_length)
-    framed = jnp.concatenate([block[:, i : i + frames] for i in range(per_frame)], axis=-1)
+    block = take(padded, 0, blocks * hop_length, axis=1).reshape(-1, blocks, hop_length)
+    framed = jnp.concatenate([take(block, i, i + frames, axis=1) for i in range(per_frame)], axis=-1)
     window = _hann(window_length)[None, None].astype(waveform.dtype)
-    spectrum = jnp.fft.rfft(framed[..., :window_length] * window)
+    spectrum = jnp.fft.rfft(take(framed, 0, window_length, axis=2) * window)
     return spectrum.real, spectrum.imag
 
 
@@ -108,7 +109,7 @@ def _istft(real: Array, imag: Array, *, window_length: int, hop_length: int, sam
     waveform = _overlap_add(framed, hop_length)
     total = _overlap_add(np.broadcast_to(window**2, (1, frames, window_length)), hop_length)
     waveform = waveform / jnp.maximum(total, _SMALLEST_WINDOW_SUM).astype(real.dtype)
-    waveform = waveform[:, half : half + samples]
+    waveform = jax.lax.slice_in_dim(waveform, half, min(half + samples, waveform.shape[1]), axis=1)
     return jnp.pad(waveform, ((0, 0), (0, samples - waveform.shape[-1])))
 
 
@@ -118,7 +119,12 @@ def _overlap_add(framed: Array | np.ndarray, hop_length: int) -> Array:
     per_frame = -(-window_length // hop_length)
     framed = jnp.pad(framed, ((0, 0), (0, 0), (0, per_frame * hop_length - window_length)))
     parts = framed.reshape(batch, frames, per_frame, hop_length)
-    blocks = sum(jnp.pad(parts[:, :, i], ((0, 0), (i, per_frame - 1 - i), (0, 0))) for i in range(per_frame))
+    blocks = sum(
+        jnp.pad(
+            jax.lax.index_in_dim(parts, i, axis=2, keepdims=False), ((0, 0), (i, per_frame - 1 - i), (0, 0))
+        )
+        for i in range(per_frame)
+    )
     return jnp.reshape(blocks, (batch, -1))
 
 

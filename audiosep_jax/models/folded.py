@@ -91,6 +91,7 @@ def mask_logits(
     condition: Float[Array, "batch size"],
 ) -> Float[Array, "batch frames bins 3"]:
     """Returns what `ResUNet` returns in evaluation: logits of the mask, and of the rotation's two parts."""
+    # Parts are taken by jax.lax, not by brackets, which become gathers where the batch is symbolic.
     frames = magnitude.shape[1]
     film = _Columns(condition @ folded["film"]["kernel"] + folded["film"]["bias"][None])
 
@@ -110,7 +111,8 @@ def mask_logits(
     if config.magnitude_power != 1:
         magnitude = magnitude**config.magnitude_power
     hidden = magnitude * folded["bn0"]["scale"][None, None] + folded["bn0"]["shift"][None, None]
-    hidden = jnp.pad(hidden, ((0, 0), (0, -frames % config.time_multiple), (0, 0)))[:, :, :-1, None]
+    hidden = jnp.pad(hidden, ((0, 0), (0, -frames % config.time_multiple), (0, 0)))
+    hidden = jax.lax.slice_in_dim(hidden, 0, -1, axis=2)[..., None]
     hidden = _pointwise(folded["pre_conv"], hidden)
     strides, skips = pooling_strides(config), []
     for index, stride in enumerate(strides, start=1):
@@ -124,7 +126,7 @@ def mask_logits(
         hidden = upsample(activated(hidden, block.get("scale")), block["up"])
         hidden = residual(block["block"], jnp.concatenate([hidden, skips.pop()], axis=-1))
     logits = _pointwise(folded["after_conv"], hidden)
-    return jnp.pad(logits, ((0, 0), (0, 0), (0, 1), (0, 0)))[:, :frames]
+    return jnp.pad(jax.lax.slice_in_dim(logits, 0, frames, axis=1), ((0, 0), (0, 0), (0, 1), (0, 0)))
 
 
 def core(
@@ -179,7 +181,7 @@ class _Columns:
     def take(self, channels: int) -> Array:
         """Returns the next `[batch, 1, 1, channels]`."""
         start, self._start = self._start, self._start + channels
-        return self._projected[:, None, None, start : self._start]
+        return jax.lax.slice_in_dim(self._projected, start, self._start, axis=1)[:, None, None]
 
 
 def _affine(params: dict, stats: dict) -> tuple[np.ndarray, np.ndarray]:

@@ -36,7 +36,8 @@ def separate(
     cos, sin = real / magnitude, imag / magnitude
     estimate = jax.nn.relu(magnitude * mask)
     real, imag = estimate * (cos * cos_mask - sin * sin_mask), estimate * (sin * cos_mask + cos * sin_mask)
-    return istft(real, imag, samples=padded.shape[-1], **window)[:, :samples]
+    estimate = istft(real, imag, samples=padded.shape[-1], **window)
+    return jax.lax.slice_in_dim(estimate, 0, samples, axis=1)
 
 
 def activate(
