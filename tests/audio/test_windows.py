@@ -1,5 +1,7 @@
 """Cross-faded windows: lengths, identity, linearity, no steps, one shape, constant memory."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -94,8 +96,9 @@ def test_channels_do_not_mix_and_share_batches():
     assert len(calls) == -(-3 * windows // 4)
 
 
-def test_memory_does_not_grow_with_the_waveform():
-    plan = WindowPlan(window=100, context=10, fade=10)
+@pytest.mark.parametrize("short_last", [False, True])
+def test_memory_does_not_grow_with_the_waveform(short_last):
+    plan = WindowPlan(window=100, context=10, fade=10, short_last=short_last)
     stream = OverlapAdd(lambda batch: batch, plan=plan, channels=1, batch_size=3)
     held, returned = [], 0
     for step in range(300):
@@ -117,8 +120,39 @@ def test_short_sound_is_mirrored_and_followed_by_silence():
     np.testing.assert_array_equal(seen[0][0], [1, 2, 3, 4, 5, 6, 7, 8, 7, 6, 5, *[0] * 9])
 
 
-def test_nothing_in_nothing_out():
-    plan = WindowPlan(window=20, context=3, fade=2)
+@settings(deadline=None, max_examples=100)
+@given(
+    plan=plans(),
+    samples=st.integers(1, 600),
+    channels=st.integers(1, 3),
+    batch_size=st.integers(1, 5),
+    block=st.integers(1, 700),
+)
+def test_a_short_last_window_is_what_is_left(plan, samples, channels, batch_size, block):
+    shapes = []
+
+    def identity(batch):
+        shapes.append(batch.shape)
+        return batch
+
+    plan = dataclasses.replace(plan, short_last=True)
+    waveform = noise(channels, samples)
+    result = run(identity, waveform, plan=plan, batch_size=batch_size, block=block)
+    np.testing.assert_array_equal(result, waveform)
+    assert {rows for rows, _ in shapes} == {batch_size}
+    windows = 1 + max(0, -(-(samples - plan.window) // plan.stride))
+    rest = samples - (windows - 1) * plan.stride
+    last_calls = -(-channels // batch_size)
+    if rest < plan.window:
+        assert [length for _, length in shapes[-last_calls:]] == [rest] * last_calls
+        shapes = shapes[:-last_calls]
+        assert windows == 1 or rest > 2 * plan.context + plan.fade
+    assert {length for _, length in shapes} <= {plan.window}
+
+
+@pytest.mark.parametrize("short_last", [False, True])
+def test_nothing_in_nothing_out(short_last):
+    plan = WindowPlan(window=20, context=3, fade=2, short_last=short_last)
     assert run(lambda batch: batch, np.zeros((2, 0), np.float32), plan=plan).shape == (2, 0)
 
 
