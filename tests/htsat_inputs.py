@@ -14,28 +14,28 @@ _COMMON = {
 }
 # Name -> (config, frames of the spectrograms).
 CASES = {
-    # An odd number of blocks; the last stage is one window; fewer frames than fit.
-    "odd_depths": (
+    # Odd numbers of blocks; the second stage is one window, the third smaller than it; fewer frames than fit.
+    "small_stages": (
         _COMMON
         | {
             "embed_dim": 8,
-            "depths": (1, 3, 2),
+            "depths": (3, 1, 2),
             "heads": (1, 4, 2),
             "spec_size": 64,
             "mel_bins": 16,
-            "window_size": 4,
+            "window_size": 8,
             "qkv_bias": False,
             "hidden_act": "relu",
         },
         249,
     ),
-    # Images that the windows do not tile; as many frames as fit; no norm of the patches.
+    # One stage, whose image the windows do not tile; very few frames; no norm of the patches.
     "padded_windows": (
         _COMMON
         | {
             "embed_dim": 12,
-            "depths": (2, 4),
-            "heads": (3, 6),
+            "depths": (4,),
+            "heads": (3,),
             "spec_size": 96,
             "mel_bins": 32,
             "window_size": 5,
@@ -43,9 +43,9 @@ CASES = {
             "mlp_ratio": 1.5,
             "layer_norm_eps": 1e-3,
         },
-        288,
+        5,
     ),
-    # Overlapping patches, an oblong image, one piece whose mel bins are stretched.
+    # Overlapping patches, an oblong image; one piece of as many frames as fit, whose mel bins are stretched.
     "oblong": (
         _COMMON
         | {
@@ -60,20 +60,6 @@ CASES = {
             "hidden_act": "silu",
         },
         64,
-    ),
-    # The last stage is smaller than the window; a single frame.
-    "small_stage": (
-        _COMMON
-        | {
-            "embed_dim": 8,
-            "depths": (2, 2, 2),
-            "heads": (2, 2, 4),
-            "spec_size": 64,
-            "mel_bins": 32,
-            "window_size": 8,
-            "hidden_act": "gelu_new",
-        },
-        1,
     ),
 }
 
