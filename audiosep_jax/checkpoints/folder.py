@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from audiosep_jax.checkpoints import file_kinds
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.models import separator
@@ -19,6 +20,8 @@ from audiosep_jax.serialization import load_json, to_dict
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+CARRIED_FILE = "carried.safetensors"  # tensors of PyTorch that this model does not use
+TOWER_FOLDER = "tower"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,16 +77,19 @@ def save(
 
 
 def load(folder: str | Path) -> Checkpoint:
-    """Reads a checkpoint folder.
+    """Reads a checkpoint folder; a `query.source` inside the folder becomes the path to it.
 
     Raises:
-      AudioSepError: a file is missing or damaged, or tensors are missing, unknown or mis-shaped; all such
-        tensors are named at once.
+      AudioSepError: the folder is something else, a file is missing or damaged, or tensors are missing,
+        unknown or mis-shaped; all such tensors are named at once.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise AudioSepError(f"{folder} is not a checkpoint folder: it does not exist or is a file.")
+    _check_kind(folder)
     config = load_json(ExperimentConfig, folder / CONFIG_FILE)
+    source = config.query.source
+    if source and _inside(folder, folder / source):
+        query = dataclasses.replace(config.query, source=str(folder / source))
+        config = dataclasses.replace(config, query=query)
     weights = folder / WEIGHTS_FILE
     if not weights.is_file():
         raise AudioSepError(f"{folder} holds no {WEIGHTS_FILE}: it is not a whole checkpoint folder.")
@@ -107,3 +113,28 @@ def load(folder: str | Path) -> Checkpoint:
     if problems:
         raise AudioSepError(f"{weights} does not fit its {CONFIG_FILE}: {'; '.join(problems)}.")
     return Checkpoint(config=config, variables=unflatten_dict(flat))
+
+
+def _inside(folder: Path, path: Path) -> bool:
+    return path.is_dir() and folder.resolve() in path.resolve().parents
+
+
+def _check_kind(folder: Path) -> None:
+    """Raises where weights of another kind were given, and says what to do with them."""
+    if folder.is_file():
+        advice = ""
+        if folder.suffix in file_kinds.SUFFIXES:
+            advice = f"; make one of it with `audiosep convert {folder} FOLDER`"
+        raise AudioSepError(f"{folder} is not a checkpoint folder but a file{advice}.")
+    if not folder.is_dir():
+        raise AudioSepError(f"{folder} is not a checkpoint folder: it does not exist.")
+    try:
+        values = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return  # reading the config says what is wrong
+    kind = values.get("model_type") if isinstance(values, dict) else None
+    if kind is not None:
+        raise AudioSepError(
+            f"{folder} is not a checkpoint folder but a {kind!r} model, which separates nothing: give "
+            "the folder of an AudioSep; a tower belongs in its query.source."
+        )

@@ -1,16 +1,20 @@
 """Which tensor of the PyTorch reference is which leaf of our tree, and how its axes are ordered."""
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from flax.traverse_util import unflatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.models import separator
 
 _BATCH_NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+# Constants and counters of the reference's modules: this model computes them or does without.
+_CARRIED = re.compile(r"base\.i?stft\.(conv_(real|imag)\.weight|ola_window)|base\..*\bnum_batches_tracked")
+_WEIGHT_TYPES = ("float32", "float16", "bfloat16")
 _KERNEL_AXES = {"conv": (2, 3, 1, 0), "up": (2, 3, 0, 1), "dense": (1, 0)}
 
 
@@ -40,28 +44,74 @@ def tensor_names(config: ModelConfig) -> list[TensorName]:
             "the PyTorch reference has six encoder blocks, one bottleneck block and a FiLM that only shifts; "
             f"this model has {len(config.encoder_widths)}, {config.bottleneck_blocks} and {config.film!r}."
         )
+    if config.magnitude_power != 1:
+        raise AudioSepError(
+            "the PyTorch reference takes the magnitude as it is; this model raises it to the power of "
+            f"{config.magnitude_power}."
+        )
     return [_name(path) for path in separator.flat_shapes(config)]
+
+
+def is_carried(name: str) -> bool:
+    """Whether the reference holds a tensor of this name that our model has no place for.
+
+    Those are the kernels of its STFT and the batch counters of its BatchNorms.
+    """
+    return _CARRIED.fullmatch(name) is not None
+
+
+def problems(config: ModelConfig, state_dict: Mapping[str, np.ndarray]) -> list[str]:
+    """Returns a phrase for every tensor that is missing, mis-shaped, of a wrong type or not the reference's.
+
+    Args:
+      config: the model's shape.
+      state_dict: a separator's tensors, without prefix.
+    """
+    shapes = separator.flat_shapes(config)
+    found, known = [], set()
+    for name in tensor_names(config):
+        known.add(name.pytorch)
+        if name.pytorch not in state_dict:
+            found.append(f"{name.pytorch} is missing")
+            continue
+        value = state_dict[name.pytorch]
+        if value.ndim != len(name.axes) or value.transpose(name.axes).shape != shapes[name.path]:
+            needed = tuple(int(size) for size in np.array(shapes[name.path])[np.argsort(name.axes)])
+            found.append(f"{name.pytorch} has shape {value.shape}, needed is {needed}")
+        elif value.dtype.name not in _WEIGHT_TYPES:
+            found.append(f"{name.pytorch} is {value.dtype}, needed is float32, float16 or bfloat16")
+    found += [f"{name} is unknown" for name in state_dict if name not in known and not is_carried(name)]
+    return found
 
 
 def from_pytorch(config: ModelConfig, state_dict: Mapping[str, np.ndarray]) -> separator.Variables:
     """Returns our variables from a separator's state dict (without prefix), tensors unread so far untouched.
 
     Raises:
-      AudioSepError: tensors are missing or mis-shaped; all of them are named at once.
+      AudioSepError: tensors are missing, mis-shaped or unknown; all of them are named at once.
     """
-    shapes = separator.flat_shapes(config)
-    flat, problems = {}, []
-    for name in tensor_names(config):
-        if name.pytorch not in state_dict:
-            problems.append(f"{name.pytorch} is missing")
-            continue
-        value = np.transpose(np.asarray(state_dict[name.pytorch], np.float32), name.axes)
-        if value.shape != shapes[name.path]:
-            problems.append(f"{name.pytorch} gives {value.shape}, needed is {shapes[name.path]}")
-        flat[name.path] = value
-    if problems:
-        raise AudioSepError(f"the state dict does not fit this model: {'; '.join(problems)}.")
-    return unflatten_dict(flat)
+    found = problems(config, state_dict)
+    if found:
+        raise AudioSepError(f"the state dict does not fit this model: {'; '.join(found)}.")
+    return unflatten_dict(
+        {
+            name.path: np.transpose(np.asarray(state_dict[name.pytorch], np.float32), name.axes)
+            for name in tensor_names(config)
+        }
+    )
+
+
+def to_pytorch(config: ModelConfig, variables: separator.Variables) -> dict[str, np.ndarray]:
+    """Returns the separator's state dict (without prefix): what `from_pytorch` was given, bit for bit.
+
+    Raises:
+      AudioSepError: the config has parts that the reference does not know.
+    """
+    flat = flatten_dict(dict(variables))
+    return {
+        name.pytorch: np.transpose(np.asarray(flat[name.path]), np.argsort(name.axes))
+        for name in tensor_names(config)
+    }
 
 
 def _name(path: tuple[str, ...]) -> TensorName:

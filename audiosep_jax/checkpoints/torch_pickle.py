@@ -58,6 +58,7 @@ _SCALARS = {
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
 }
+_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _KEY_TYPES = (str, int, float, bytes, type(None), Inert)
 
 
@@ -114,6 +115,8 @@ class _Machine:
                 self.stack.append(argument)
             elif name in _CONSTANTS:
                 self.stack.append(_CONSTANTS[name])
+            elif name in _TUPLES:
+                self._tuple(_TUPLES[name])
             elif name == "STOP":
                 (result,) = self.stack
                 return result
@@ -208,15 +211,6 @@ class _Machine:
 
     def _op_tuple(self, _: Any) -> None:
         self.stack.append(tuple(self._since_mark()))
-
-    def _op_tuple1(self, _: Any) -> None:
-        self._tuple(1)
-
-    def _op_tuple2(self, _: Any) -> None:
-        self._tuple(2)
-
-    def _op_tuple3(self, _: Any) -> None:
-        self._tuple(3)
 
     def _tuple(self, size: int) -> None:
         if len(self.stack) < size:

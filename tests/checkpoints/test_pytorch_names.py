@@ -73,7 +73,7 @@ def test_all_missing_and_mis_shaped_tensors_are_named_at_once():
     for part in (
         "base.bn0.weight is missing",
         "base.after_conv.bias is missing",
-        "base.pre_conv.bias gives (9,), needed is (2,)",
+        "base.pre_conv.bias has shape (9,), needed is (2,)",
     ):
         assert part in str(error.value)
 
