@@ -31,7 +31,7 @@ def check(config: ClapConfig, tensors: Mapping[str, np.ndarray], *, where: str) 
       AudioSepError: names every constant that differs by more than rounding.
     """
     different = [
-        name for name, value in _constants(config) if name in tensors and _differs(tensors[name], value)
+        name for name, value in constants(config) if name in tensors and _differs(tensors[name], value)
     ]
     if different:
         raise AudioSepError(
@@ -51,8 +51,8 @@ def stft_kernels(
     return window[None, None] * np.cos(angle), -window[None, None] * np.sin(angle)
 
 
-def _constants(config: ClapConfig) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields name and value of every constant that a file of this layout may hold."""
+def constants(config: ClapConfig) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields name and value of every constant that a file of the config's layout may hold."""
     audio = config.audio
     laion = config.layout == "laion"
     for stage, depth in enumerate(audio.depths):

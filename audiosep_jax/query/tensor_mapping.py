@@ -7,7 +7,7 @@ A tower describes its tree once, as nested dicts of `Stored`, mostly made by `de
 import dataclasses
 import fnmatch
 from collections.abc import Mapping, Sequence
-from typing import Any, Union
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -30,7 +30,8 @@ class Stored:
     axes: tuple[int, ...] | None = None
 
 
-Tree = Mapping[str, Union[Stored, "Tree"]]
+# The values are `Stored`, or trees again; said in words, because beartype does not resolve a recursive alias.
+Tree = Mapping[str, Any]
 
 
 def dense(name: str, inputs: int, outputs: int, *, bias: bool = True) -> dict[str, Stored]:

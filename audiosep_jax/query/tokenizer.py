@@ -110,7 +110,8 @@ def tokenize(
             for token, special in zip(encoding.tokens, encoding.special_tokens_mask, strict=True)
             if not special
         ]
-        if not words:
+        # Byte-level tokenizers have tokens for what nobody sees.
+        if not words or not any(c.isprintable() and not c.isspace() for c in text):
             raise AudioSepError(f"The query {text!r} is empty: describe the sound that is wanted.")
         if encoding.overflowing:
             cut.append(text)
