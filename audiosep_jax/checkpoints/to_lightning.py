@@ -57,12 +57,12 @@ def to_lightning(source: str | Path, target: str | Path, *, overwrite: bool = Fa
     path = Path(source).expanduser()
     loaded = folder.load(path)
     separator = pytorch_names.to_pytorch(loaded.config.model, loaded.variables)
-    separator |= _unused(loaded.config.model.condition_size, separator)
     clap, note = _tower(path, loaded.config.query.source)
-    state_dict = _as_imported(path, separator, clap)
+    state_dict = _as_imported(path, separator, clap, window=loaded.config.model.window_length)
     origin = "as they were imported"
     if state_dict is None:
         origin = "with the constants of the reference computed"
+        separator |= _unused(loaded.config.model.condition_size, separator)
         separator |= pytorch_constants.constants(loaded.config.model)
         state_dict = {
             **{
@@ -80,21 +80,33 @@ def to_lightning(source: str | Path, target: str | Path, *, overwrite: bool = Fa
 
 
 def _as_imported(
-    path: Path, separator: Mapping[str, np.ndarray], clap: Mapping[str, np.ndarray]
+    path: Path,
+    weights: Mapping[str, np.ndarray],
+    clap: Mapping[str, np.ndarray],
+    *,
+    window: int,
 ) -> dict[str, np.ndarray] | None:
     """Returns the state dict that the folder was made of, or None for a model that was trained here."""
     file = path / folder.CARRIED_FILE
     if not file.is_file():
         return None
     carried, metadata = safetensors_stream.read(file)
-    order, dtypes = json.loads(metadata["state_dict"]), json.loads(metadata["dtypes"])
-    tensors = {SEPARATOR_PREFIX + name: tensor for name, tensor in {**separator, **carried}.items()}
+    order, dtypes = json.loads(metadata.get("state_dict", "[]")), json.loads(metadata.get("dtypes", "{}"))
+    tensors = {SEPARATOR_PREFIX + name: tensor for name, tensor in {**weights, **carried}.items()}
     tensors |= {TOWER_PREFIX + name: tensor for name, tensor in clap.items()}
-    absent = [name for name in order if name not in tensors]
-    if absent:
+    if not clap:
+        order = [name for name in order if not name.startswith(TOWER_PREFIX)]
+    strange = [name for name in order if name not in tensors]
+    strange += [SEPARATOR_PREFIX + name for name in weights if SEPARATOR_PREFIX + name not in set(order)]
+    strange += [
+        name
+        for name, tensor in carried.items()
+        if name in ("base.stft.conv_real.weight", "base.istft.ola_window") and tensor.shape[-1] != window
+    ]
+    if strange:
         raise AudioSepError(
-            f"{file} belongs to another model: {', '.join(absent)} are not in this folder; delete that file "
-            "to have the constants computed."
+            f"{file} belongs to another model than {folder.WEIGHTS_FILE}, judged by {', '.join(strange)}: "
+            "delete it to have the constants computed."
         )
     # The tower may have been added, with --tower, to a separator that came without.
     order += [name for name in tensors if name.startswith(TOWER_PREFIX) and name not in set(order)]

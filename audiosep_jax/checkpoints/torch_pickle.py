@@ -120,7 +120,7 @@ class _Machine:
             elif name == "STOP":
                 (result,) = self.stack
                 return result
-            else:
+            elif name != "FRAME":
                 handler = getattr(self, f"_op_{name.lower()}", None)
                 if handler is None:
                     raise DamagedPickleError(f"operation {name}")
@@ -157,9 +157,6 @@ class _Machine:
     def _op_proto(self, version: int) -> None:
         if version > 5:
             raise DamagedPickleError(f"protocol {version}")
-
-    def _op_frame(self, _: Any) -> None:
-        pass
 
     def _op_mark(self, _: Any) -> None:
         self.marks.append(len(self.stack))
