@@ -135,18 +135,7 @@ def core(
     magnitude: Float[Array, "batch frames bins"],
     condition: Float[Array, "batch size"],
 ) -> Float[Array, "batch frames bins 3"]:
-    """Returns the mask that the network lays on a spectrogram.
-
-    Args:
-      config: the model's shape.
-      folded: as `fold` returned it.
-      magnitude: `[batch, frames, window_length // 2 + 1]`, of the STFT.
-      condition: `[batch, condition_size]`.
-
-    Returns:
-      `[batch, frames, bins, 3]`: the mask of the magnitude in (0, 1), and cosine and sine of the rotation
-      of the phase. The estimate's spectrogram is the mixture's times `mask · (cosine + i · sine)`.
-    """
+    """Returns the mask as `separator.core` does, `[batch, frames, bins, 3]`, within rounding."""
     return jnp.stack(masking.activate(mask_logits(config, folded, magnitude, condition)), axis=-1)
 
 
@@ -168,7 +157,9 @@ def apply(
       The estimate, `[batch, samples]`.
     """
     return masking.separate(
-        config, mixture, lambda magnitude: mask_logits(config, folded, magnitude, condition)
+        config,
+        mixture,
+        lambda magnitude: masking.activate(mask_logits(config, folded, magnitude, condition)),
     )
 
 

@@ -12,32 +12,45 @@ from audiosep_jax.config import ModelConfig
 SMALLEST_POWER = 1e-10
 
 
+Mask = tuple[Array, Array, Array]
+
+
 def separate(
     config: ModelConfig,
     mixture: Float[Array, "batch samples"],
-    logits_of: Callable[[Array], Array],
+    mask_of: Callable[[Array], Mask],
 ) -> Float[Array, "batch samples"]:
-    """Masks the mixture's spectrogram with what a network says of its magnitude.
+    """Masks the mixture's spectrogram with what a network makes of its magnitude.
 
     Args:
       config: the model's shape.
       mixture: `[batch, samples]`, any length.
-      logits_of: the network, magnitude `[batch, frames, bins]` -> logits `[batch, frames, bins, 3]`.
+      mask_of: the network, magnitude `[batch, frames, bins]` -> what `activate` returns.
 
     Returns:
       The estimate, `[batch, samples]`.
     """
     samples = mixture.shape[-1]
-    window = {"window_length": config.window_length, "hop_length": config.hop_length}
-    padded = jnp.pad(mixture, ((0, 0), (0, padded_samples(config, samples) - samples)))
-    real, imag = stft(padded, **window)
-    magnitude = jnp.sqrt(jnp.maximum(real**2 + imag**2, SMALLEST_POWER))
-    mask, cos_mask, sin_mask = activate(logits_of(magnitude))
+    real, imag, magnitude = spectrum(config, mixture)
+    mask, cos_mask, sin_mask = mask_of(magnitude)
     cos, sin = real / magnitude, imag / magnitude
     estimate = jax.nn.relu(magnitude * mask)
     real, imag = estimate * (cos * cos_mask - sin * sin_mask), estimate * (sin * cos_mask + cos * sin_mask)
-    estimate = istft(real, imag, samples=padded.shape[-1], **window)
+    window = {"window_length": config.window_length, "hop_length": config.hop_length}
+    estimate = istft(real, imag, samples=padded_samples(config, samples), **window)
     return jax.lax.slice_in_dim(estimate, 0, samples, axis=1)
+
+
+def spectrum(
+    config: ModelConfig, mixture: Float[Array, "batch samples"]
+) -> tuple[
+    Float[Array, "batch frames bins"], Float[Array, "batch frames bins"], Float[Array, "batch frames bins"]
+]:
+    """Returns real part, imaginary part and magnitude of the STFT; the magnitude is never 0."""
+    samples = mixture.shape[-1]
+    padded = jnp.pad(mixture, ((0, 0), (0, padded_samples(config, samples) - samples)))
+    real, imag = stft(padded, window_length=config.window_length, hop_length=config.hop_length)
+    return real, imag, jnp.sqrt(jnp.maximum(real**2 + imag**2, SMALLEST_POWER))
 
 
 def activate(

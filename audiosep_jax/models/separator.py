@@ -29,7 +29,9 @@ class Separator(nn.Module):
     ) -> Float[Array, "batch samples"]:
         """Returns the estimate, of the mixture's shape."""
         resunet = ResUNet(self.config, name="resunet")
-        return masking.separate(self.config, mixture, lambda magnitude: resunet(magnitude, condition, train))
+        return masking.separate(
+            self.config, mixture, lambda magnitude: masking.activate(resunet(magnitude, condition, train))
+        )
 
 
 def init(config: ModelConfig, key: Array) -> Variables:
@@ -91,6 +93,29 @@ def apply(
       The estimate, `[batch, samples]`.
     """
     return Separator(config).apply(variables, mixture, condition, train=False)  # pyright: ignore[reportReturnType]
+
+
+def core(
+    config: ModelConfig,
+    variables: Variables,
+    magnitude: Float[Array, "batch frames bins"],
+    condition: Float[Array, "batch size"],
+) -> Float[Array, "batch frames bins 3"]:
+    """Returns the mask that `apply` lays on the mixture's spectrogram.
+
+    Args:
+      config: the model's shape.
+      variables: as `init` returned them.
+      magnitude: `[batch, frames, window_length // 2 + 1]`, of the STFT.
+      condition: `[batch, condition_size]`.
+
+    Returns:
+      `[batch, frames, bins, 3]`: the mask of the magnitude in (0, 1), and cosine and sine of the rotation
+      of the phase. The estimate's spectrogram is the mixture's times `mask · (cosine + i · sine)`.
+    """
+    inner = {name: variables[name]["resunet"] for name in ("params", "batch_stats")}
+    logits = ResUNet(config).apply(inner, magnitude, condition, train=False)
+    return jnp.stack(masking.activate(logits), axis=-1)  # pyright: ignore[reportArgumentType]
 
 
 def apply_train(
