@@ -125,11 +125,11 @@ def interpolation_matrix(size: int, *, to: int) -> Float[np.ndarray, "to size"]:
     scale = np.float32(size - 1) / np.float32(to - 1) if to > 1 else np.float32(0)
     position = scale * np.arange(to, dtype=np.float32)
     left = np.minimum(np.floor(position).astype(np.int64), size - 1)
-    offset = np.clip(position - left.astype(np.float32), 0, 1)[:, None] - np.arange(-1.0, 3.0)[None]
-    near, far = np.abs(offset), np.abs(offset)
+    offset = np.clip(position - left.astype(np.float32), 0, 1)
+    far = np.abs(offset[:, None] - np.arange(-1.0, 3.0)[None])
     weights = np.where(
-        near <= 1,
-        ((a + 2) * near - (a + 3)) * near**2 + 1,
+        far <= 1,
+        ((a + 2) * far - (a + 3)) * far**2 + 1,
         ((a * far - 5 * a) * far + 8 * a) * far - 4 * a,
     )
     matrix = np.zeros((to, size), np.float64)

@@ -216,6 +216,6 @@ def _spec_size(
         if depth < 2:  # no block that could shift
             continue
         # The second block shifts, unless the window is the whole image.
-        mask = branch.get(f"layers.{stage}.blocks.1.attn_mask", (1,))
+        mask = branch.get(f"layers.{stage}.blocks.1.attn_mask") or (1,)
         return window * math.isqrt(mask[0]) * 2**stage * stride
     return 256

@@ -87,6 +87,5 @@ def _hz_to_mel(hz: float) -> float:
 
 
 def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
-    # The logarithmic branch would overflow nowhere, but is meant only above the knee.
-    above = _KNEE_HZ * np.exp(_LOG_STEP * np.maximum(mel - _KNEE_MEL, 0))
+    above = _KNEE_HZ * np.exp(_LOG_STEP * (mel - _KNEE_MEL))
     return np.where(mel < _KNEE_MEL, mel * _HZ_PER_MEL, above)

@@ -259,6 +259,7 @@ def test_config_of_a_tower_without_shifts():
             "big.pt holds no usable HTSAT audio tower: stage 0 has size 8: .* multiple of its 3 heads",
         ),
         ({"bn0.weight": (70,)}, "spec_size is 64"),
+        ({"layers.0.blocks.1.attn_mask": (0, 64, 64)}, "no usable HTSAT audio tower: all of .* be positive"),
     ],
 )
 def test_unreadable_towers_are_refused(change, sentence):
