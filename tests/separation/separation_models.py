@@ -16,15 +16,15 @@ RATE = 8000
 CONDITION_SIZE = 16
 
 
-def random_model(**overrides) -> AudioSep:
+def random_model(*, condition_size=CONDITION_SIZE) -> AudioSep:
     model = ModelConfig(
         sample_rate_hz=RATE,
         window_length=256,
         hop_length=80,
         encoder_widths=(4, 4),
-        condition_size=CONDITION_SIZE,
+        condition_size=condition_size,
     )
-    config = ExperimentConfig(name="random", model=model, query=QueryConfig(encoder="letters"), **overrides)
+    config = ExperimentConfig(name="random", model=model, query=QueryConfig(encoder="letters"))
     draw = np.random.default_rng(0)
 
     def weights(path, leaf):

@@ -111,8 +111,8 @@ def test_any_length_is_cut_as_the_reference_cuts_it(samples, second, channels, b
     assert lengths[-1][1] == samples - (windows - 1) * plan.stride
 
 
-def test_a_file_is_cut_as_an_array_is_and_otherwise_than_by_default(model, tmp_path):
-    path = scene_file(tmp_path / "in.wav", 17, channels=2, subtype="PCM_24")
+def test_files_and_arrays_are_cut_as_the_reference_cuts_them(model, tmp_path):
+    path = scene_file(tmp_path / "in.wav", 10, channels=2, subtype="PCM_24")
     out = tmp_path / "estimate.wav"
     model.separate_file(path, condition=CONDITION, estimate_path=out, upstream_windows=True)
     recording = read_audio(path)
@@ -123,8 +123,6 @@ def test_a_file_is_cut_as_an_array_is_and_otherwise_than_by_default(model, tmp_p
     for row, channel in zip(recording.waveform, wanted, strict=True):
         expected = chunk_inference(process, row, left=RATE, centre=3 * RATE, right=RATE)
         np.testing.assert_allclose(channel, expected, atol=1e-6)
-    ours = model.separate(recording.waveform, **arguments).estimate
-    assert np.abs(ours - wanted).max() > 1e-4
 
 
 def test_the_plan_is_five_seconds_with_one_of_context():
