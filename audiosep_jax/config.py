@@ -74,16 +74,24 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QueryConfig:
-    """Which frozen tower turns a sentence into a condition.
+    """Which frozen tower turns a query into a condition.
 
     Attributes:
       encoder: registered name of the tower: "sentence" is all-MiniLM-L6-v2, "none" means that
         conditions are given as vectors.
       source: a folder, a Hugging Face id, or "" for the tower's default weights.
+      text_ratio: share of the training examples whose condition comes from their caption. The rest take it
+        from the target itself: from its sound where the tower hears ("clap"), from its frames where it sees
+        ("clip"). An example that has only one of the two always uses that one.
     """
 
     encoder: str = "none"
     source: str = ""
+    text_ratio: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.text_ratio <= 1:
+            raise AudioSepError(f"query.text_ratio is {self.text_ratio}: give a share in [0, 1].")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Any folder of sound files with a table of captions."""
 
 import csv
+import dataclasses
 import hashlib
 import json
 import posixpath
@@ -14,14 +15,24 @@ from data_pipelines.clips import ClipRow
 DEFAULT_NAMES = ("clips.csv", "metadata.csv", "clips.json", "metadata.json")
 
 
+_CAPTIONS = ("captions", "caption")
+
+# Fields that hold several texts, and what stands between them.
+_SEPARATORS = {"captions": "|", "caption": "|", "frames": ";"}
+
+
 class AudioFolder(ClipBuilder):
     """A folder of sound files and a CSV or JSON file that says what they hold.
 
     The CSV has the columns `file` and `captions` (several separated by `|`; `caption` is accepted too)
-    and optionally `label`, `split` and `source`. The JSON is the one of the PyTorch AudioSep:
+    and optionally `label`, `split`, `source` and `frames`: images of the clip's video, paths or patterns such
+    as `frames/a/*.jpg` separated by `;`. The JSON is the one of the PyTorch AudioSep:
     `{"data": [{"wav": "a.wav", "caption": "a dog barking"}]}`. A file that several lines name gets the
-    captions of them all, however its path is spelled. A JSON caption may be a list of captions. Paths are
-    relative to the folder.
+    captions and the frames of them all, however its path is spelled. JSON captions and frames may be lists.
+    Paths are relative to the folder.
+
+    A line without a caption is a mistake, unless it names frames or the table has no captions at all: then
+    the clip is stored without one, for training that takes conditions from frames or sound.
 
     Args:
       metadata: the CSV or JSON file; by default the first of clips.csv, metadata.csv, clips.json and
@@ -52,21 +63,25 @@ class AudioFolder(ClipBuilder):
         """Reads the table; see the class."""
         path = _find_metadata(self.source, self._metadata)
         rows: dict[str, ClipRow] = {}
-        for where, line in _read_table(path):
-            row = self._parse(line, where)
+        table = _read_table(path)
+        captioned = any(name in table.fields for name in _CAPTIONS)
+        for where, line in table.lines:
+            row = self._parse(line, where, captioned=captioned)
             known = rows.get(row.file)
             if known is not None:
                 row = _merge(known, row, where)
             rows[row.file] = row
         return list(rows.values())
 
-    def _parse(self, line: dict[str, str], where: str) -> ClipRow:
+    def _parse(self, line: dict[str, str], where: str, *, captioned: bool) -> ClipRow:
         # One file has one identity, also where it is the source column: `0.wav` and `./0.wav` are the same.
         line = {key: posixpath.normpath(v) if key in ("file", "wav") and v else v for key, v in line.items()}
         file = line.get("file") or line.get("wav") or ""
         text = line.get("captions") or line.get("caption") or ""
         captions = tuple(dict.fromkeys(part.strip() for part in text.split("|") if part.strip()))
-        if not file or not captions:
+        frames = tuple(dict.fromkeys(part.strip() for part in line.get("frames", "").split(";")))
+        frames = tuple(part for part in frames if part)
+        if not file or not (captions or frames or not captioned):
             missing = "file" if not file else "caption"
             raise AudioSepError(f"{where} names no {missing}: fill it in or remove the line.")
         if self._source_column != "source" and self._source_column not in line:
@@ -76,7 +91,14 @@ class AudioFolder(ClipBuilder):
             )
         source = line.get(self._source_column) or file
         split = line.get("split") or self._split_of(source)
-        return ClipRow(file=file, captions=captions, label=line.get("label", ""), source=source, split=split)
+        return ClipRow(
+            file=file,
+            captions=captions,
+            label=line.get("label", ""),
+            source=source,
+            split=split,
+            frames=frames,
+        )
 
     def _split_of(self, source: str) -> str:
         digest = hashlib.sha256(source.encode(errors="surrogatepass")).digest()
@@ -93,12 +115,20 @@ def _find_metadata(source: Path, metadata: str | Path | None) -> Path:
     raise AudioSepError(f"{source} holds none of {', '.join(DEFAULT_NAMES)}: name its table with --metadata.")
 
 
-def _read_table(path: Path) -> list[tuple[str, dict[str, str]]]:
-    """Returns (place, fields) of every line of a CSV or JSON table."""
+@dataclasses.dataclass(frozen=True)
+class _Table:
+    """The lines of a table, each with its place, and every field that one of them may have."""
+
+    lines: list[tuple[str, dict[str, str]]]
+    fields: set[str]
+
+
+def _read_table(path: Path) -> _Table:
     try:
         if path.suffix.lower() == ".json":
             lines = json.loads(path.read_text("utf-8"))["data"]
             places = [f"{path}, entry {number}" for number in range(len(lines))]
+            header = {field for line in lines for field in line}
             lines = [_json_fields(line, place) for place, line in zip(places, lines, strict=True)]
         else:
             with path.open(encoding="utf-8-sig", newline="") as file:
@@ -107,10 +137,11 @@ def _read_table(path: Path) -> list[tuple[str, dict[str, str]]]:
                 for line in reader:
                     lines.append({key: value for key, value in line.items() if key and value})
                     places.append(f"{path}, line {reader.line_num}")
-            header = reader.fieldnames or []
-            if "file" not in header or not {"caption", "captions"} & set(header):
+            header = list(reader.fieldnames or [])
+            if "file" not in header:
                 raise AudioSepError(
-                    f"{path} needs the columns file and captions, but has {', '.join(header) or 'none'}."
+                    f"{path} needs the columns file and captions (the latter unless no clip is described), "
+                    f"but has {', '.join(header) or 'none'}."
                 )
     except FileNotFoundError:
         raise AudioSepError(f"{path} does not exist: give the CSV or JSON table of the clips.") from None
@@ -118,16 +149,16 @@ def _read_table(path: Path) -> list[tuple[str, dict[str, str]]]:
         raise AudioSepError(
             f'{path} is not a readable table: a CSV with a header or {{"data": [...]}} is needed ({error!r}).'
         ) from error
-    return list(zip(places, lines, strict=True))
+    return _Table(list(zip(places, lines, strict=True)), set(header))
 
 
 def _json_fields(line: dict[str, object], where: str) -> dict[str, str]:
     fields = {}
     for key, value in line.items():
-        if key in ("caption", "captions") and isinstance(value, list):
-            if not all(isinstance(caption, str) for caption in value):
-                raise AudioSepError(f"{where}: the list {key!r} holds more than texts: give captions.")
-            fields[key] = "|".join(value)
+        if key in _SEPARATORS and isinstance(value, list):
+            if not all(isinstance(part, str) for part in value):
+                raise AudioSepError(f"{where}: the list {key!r} holds more than texts: give texts alone.")
+            fields[key] = _SEPARATORS[key].join(value)
         elif isinstance(value, list | dict) and key in (
             "file",
             "wav",
@@ -135,6 +166,7 @@ def _json_fields(line: dict[str, object], where: str) -> dict[str, str]:
             "captions",
             "label",
             "split",
+            "frames",
         ):
             raise AudioSepError(f"{where}: {key!r} is a {type(value).__name__}: give a text.")
         elif value is not None:
@@ -147,5 +179,8 @@ def _merge(known: ClipRow, row: ClipRow, where: str) -> ClipRow:
         raise AudioSepError(
             f"{where} names {row.file} again with another label, source or split: make the lines agree."
         )
-    captions = tuple(dict.fromkeys(known.captions + row.captions))
-    return ClipRow(file=row.file, captions=captions, label=row.label, source=row.source, split=row.split)
+    return dataclasses.replace(
+        row,
+        captions=tuple(dict.fromkeys(known.captions + row.captions)),
+        frames=tuple(dict.fromkeys(known.frames + row.frames)),
+    )

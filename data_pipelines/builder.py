@@ -26,7 +26,7 @@ R = TypeVar("R")
 
 
 class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
-    """Prepares captioned clips as ArrayRecord. A dataset is a subclass that lists its rows.
+    """Prepares clips as ArrayRecord. A dataset is a subclass that lists its rows.
 
     Args:
       source: folder of the sound files.
@@ -62,7 +62,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
         self.max_failed_share = max_failed_share
         self.skipped: list[report.SkippedClip] = []
         self.prepared: collections.Counter[str] = collections.Counter()
-        self._samples = 0
+        self._samples = self._uncaptioned = self._filmed = 0
         self._workers = workers or os.cpu_count() or 1
         self._on_clip = on_clip or (lambda: None)
         if not self.source.is_dir():
@@ -72,6 +72,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
             raise AudioSepError(f"{self.source} names no clips: check its metadata.")
         for row in self.rows:
             _check_row(row, self.source)
+        self._with_frames = any(row.frames for row in self.rows)
         super().__init__(file_format="array_record", **kwargs)
 
     @abc.abstractmethod
@@ -82,7 +83,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
         return tfds.core.DatasetInfo(
             builder=self,
             description=(type(self).__doc__ or "").split("\n", 1)[0],
-            features=clips.features(),
+            features=clips.features(frames=self._with_frames),
             metadata=tfds.core.MetadataDict(sample_rate_hz=self.sample_rate_hz),
         )
 
@@ -109,7 +110,9 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
                 else:
                     self.prepared[split] += 1
                     self._samples += example.samples
-                    yield row.file, dict(vars(example))
+                    self._uncaptioned += not example.captions
+                    self._filmed += bool(example.frames)
+                    yield row.file, self._stored(example)
         if not self.prepared[split]:
             raise AudioSepError(
                 f"{self.source}: no clip of the split {split!r} can be used, so there is nothing to write. "
@@ -121,6 +124,12 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
             return clips.encode_clip(self.source, row, sample_rate_hz=self.sample_rate_hz)
         except AudioSepError as error:
             return error
+
+    def _stored(self, example: clips.Example) -> dict[str, object]:
+        stored = dict(vars(example))
+        if not self._with_frames:
+            del stored["frames"]
+        return stored
 
     def _skip(self, row: clips.ClipRow, error: AudioSepError) -> None:
         self.skipped.append(report.SkippedClip(row.file, str(error)))
@@ -136,12 +145,14 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
             sample_rate_hz=self.sample_rate_hz,
             prepared=dict(self.prepared),
             seconds=round(self._samples / self.sample_rate_hz, 3),
+            uncaptioned=self._uncaptioned,
+            with_frames=self._filmed,
             skipped=tuple(self.skipped),
         )
 
 
 def _check_row(row: clips.ClipRow, source: Path) -> None:
-    for text in (row.file, row.label, row.source, *row.captions):
+    for text in (row.file, row.label, row.source, *row.captions, *row.frames):
         try:
             text.encode()
         except UnicodeEncodeError:

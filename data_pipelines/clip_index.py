@@ -2,14 +2,16 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from audiosep_jax.errors import AudioSepError
 from data_pipelines import records
+from data_pipelines.frames import digest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +25,7 @@ class Clip:
       source: identity of the original recording.
       samples: length.
       active: first active sample and the one after the last.
+      frames: what identifies the images of its video, "" where it has none.
     """
 
     id: str
@@ -31,6 +34,7 @@ class Clip:
     source: str
     samples: int
     active: tuple[int, int]
+    frames: str = ""
 
 
 class ClipStore:
@@ -81,18 +85,37 @@ class ClipStore:
         Raises:
           AudioSepError: the record is damaged.
         """
+        return self._record(index)["audio"].bytes_list.value[0]
+
+    def frames(self, index: int) -> list[bytes]:
+        """Returns the image files of one clip's video.
+
+        Raises:
+          AudioSepError: the record is damaged.
+        """
+        record = self._record(index)
+        return list(record["frames"].bytes_list.value) if "frames" in record else []
+
+    def _record(self, index: int) -> Mapping[str, Any]:
         try:
             record = self._records[index]
         except RuntimeError as error:
             raise AudioSepError(f"The record is damaged ({error}): prepare the dataset again.") from error
-        return records.parse(record)["audio"].bytes_list.value[0]
+        return records.parse(record)
 
 
 def write(folder: Path, split: str) -> None:
     """Writes `clips-<split>.jsonl`, the metadata of one split in record order."""
     info = _load_info(folder)
-    lines = [json.dumps(dataclasses.asdict(clip), ensure_ascii=False) for clip in _scan(info, split)]
+    lines = [json.dumps(_fields(clip), ensure_ascii=False) for clip in _scan(info, split)]
     _index_path(folder, split).write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _fields(clip: Clip) -> dict[str, Any]:
+    fields = dataclasses.asdict(clip)
+    if not clip.frames:
+        del fields["frames"]  # as it was before there were frames
+    return fields
 
 
 def _index_path(folder: Path, split: str) -> Path:
@@ -143,4 +166,5 @@ def _scan(info: tfds.core.DatasetInfo, split: str) -> Iterator[Clip]:
             source=values["source"].bytes_list.value[0].decode(),
             samples=values["samples"].int64_list.value[0],
             active=(first, end),
+            frames=digest(values["frames"].bytes_list.value) if "frames" in values else "",
         )

@@ -1,7 +1,7 @@
 """The clips of all datasets, numbered through, and the rule which of them may meet in a mixture."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 
 import numpy as np
 
@@ -15,7 +15,8 @@ class ClipTable:
     """The clips of all datasets.
 
     Two clips never meet if they have the same label or one caption in common, whatever the case and the
-    spacing (`_` in a label counts as a space).
+    spacing (`_` in a label counts as a space). Nothing says what a clip without a caption holds, so it also
+    meets no clip of its own recording.
 
     Args:
       datasets: the clips of each dataset.
@@ -33,7 +34,8 @@ class ClipTable:
         self.captions = sorted({caption for clip in self.clips for caption in clip.captions})
         number = {caption: index for index, caption in enumerate(self.captions)}
         self.captions_of = [tuple(number[caption] for caption in clip.captions) for clip in self.clips]
-        self._kinds = [_kind(clip) for clip in self.clips]
+        undescribed = {clip.source for clip in self.clips if not clip.captions}
+        self._kinds = [_kind(clip, undescribed) for clip in self.clips]
 
     def may_meet(self, clip: int, others: Sequence[int]) -> bool:
         """Returns whether a clip shares neither label nor caption with any of the others."""
@@ -98,11 +100,13 @@ class ClipTable:
         return None
 
 
-def _kind(clip: Clip) -> frozenset[tuple[str, str]]:
+def _kind(clip: Clip, undescribed: Set[str]) -> frozenset[tuple[str, str]]:
     """Returns everything that clips must not have in common."""
     names = {("caption", _plain(caption)) for caption in clip.captions}
     if label := _plain(clip.label.replace("_", " ")):
         names.add(("label", label))
+    if clip.source in undescribed:
+        names.add(("source", clip.source))
     return frozenset(names)
 
 

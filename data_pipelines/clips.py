@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 
 from audiosep_jax.audio.files import read_audio
 from audiosep_jax.errors import AudioSepError
+from data_pipelines.frames import read_frames
 
 SILENCE_PEAK = 1e-4
 """Clips whose peak is lower (80 dB below full scale, three steps of 16 bit) count as silent."""
@@ -24,10 +25,11 @@ class ClipRow:
 
     Attributes:
       file: path relative to the source folder; also the clip's identity.
-      captions: sentences that describe the clip, at least one.
+      captions: sentences that describe the clip; none for a clip that nobody has described.
       label: class name, or "" when the source has none.
       source: identity of the original recording; clips that were cut from one recording share it.
       split: the tfds split that the clip goes to.
+      frames: images of the clip's video, as `data_pipelines.frames.read_frames` takes them.
     """
 
     file: str
@@ -35,6 +37,7 @@ class ClipRow:
     label: str = ""
     source: str = ""
     split: str = "train"
+    frames: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,7 @@ class Example:
       active: int64 `[2]`, first active sample and the one after the last.
       audio: uint8 `[bytes]`, a whole FLAC file.
       captions: sentences that describe the clip.
+      frames: images of the clip's video, each a whole JPEG, PNG or other image file.
       id: path of the file in its source.
       label: class name or "".
       samples: length of the sound.
@@ -54,19 +58,26 @@ class Example:
     active: np.ndarray
     audio: np.ndarray
     captions: tuple[str, ...]
+    frames: tuple[bytes, ...]
     id: str
     label: str
     samples: int
     source: str
 
 
-def features() -> tfds.features.FeaturesDict:
-    """Returns the features of an `Example`; none of them needs TensorFlow."""
+def features(*, frames: bool) -> tfds.features.FeaturesDict:
+    """Returns the features of an `Example`; none of them needs TensorFlow.
+
+    Args:
+      frames: whether the dataset has images. Without, records are what they were before there were any.
+    """
+    texts = tfds.features.Tensor(shape=(None,), dtype=np.str_)  # bytes, in truth: tfds changes none of them
     return tfds.features.FeaturesDict(
         {
             "active": tfds.features.Tensor(shape=(2,), dtype=np.int64),
             "audio": tfds.features.Tensor(shape=(None,), dtype=np.uint8, encoding="bytes"),
-            "captions": tfds.features.Tensor(shape=(None,), dtype=np.str_),
+            "captions": texts,
+            **({"frames": texts} if frames else {}),
             "id": tfds.features.Text(),
             "label": tfds.features.Text(),
             "samples": tfds.features.Scalar(np.int64),
@@ -83,7 +94,8 @@ def encode_clip(root: Path, row: ClipRow, *, sample_rate_hz: int) -> Example:
     is.
 
     Raises:
-      AudioSepError: the file is missing, not audio, damaged, not finite or silent.
+      AudioSepError: the file is missing, not audio, damaged, not finite or silent, or one of its frames is
+        missing or no image.
     """
     waveform = read_audio(root / row.file, sample_rate_hz=sample_rate_hz, mono=True).waveform[0]
     peak = float(np.max(np.abs(waveform), initial=0.0))
@@ -95,6 +107,7 @@ def encode_clip(root: Path, row: ClipRow, *, sample_rate_hz: int) -> Example:
         active=np.array([loud[0], loud[-1] + 1], np.int64),
         audio=np.frombuffer(encode_flac(pcm, sample_rate_hz=sample_rate_hz), np.uint8),
         captions=row.captions,
+        frames=read_frames(root, row.frames),
         id=row.file,
         label=row.label,
         samples=len(pcm),

@@ -10,11 +10,17 @@ import numpy as np
 
 from audiosep_jax.config import MixtureConfig
 from data_pipelines.clip_table import ClipTable
+from data_pipelines.supervision import Modality, Supervision
 
 ACTIVE_SECONDS = 0.5
 """A crop holds at least this much of the active part of its clip, or all of it where there is less."""
 
+NO_CAPTION = -1
+
 _ENDLESS = 2**48
+
+# The modality is drawn from a stream of its own, so that it changes no other draw.
+_MODALITY_STREAM = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,10 +46,14 @@ class Draw:
     Attributes:
       step, position: which example of which batch it is.
       crops: one per source, the target first.
-      caption: index of the caption in `ClipTable.captions`.
-      absent: the caption belongs to none of the sources.
+      caption: index of the caption in `ClipTable.captions`, or `NO_CAPTION`. It is drawn whether or not the
+        condition comes from it.
+      absent: the query belongs to none of the sources.
       gains_db: integer gain of each interferer, then of their sum.
       level_db: gain of the finished mixture.
+      asked: index of the clip that the query describes: the target, or one that is absent.
+      modality: what the condition is taken from.
+      heard: the piece of `asked` that the condition is taken from where it is taken from sound.
     """
 
     step: int
@@ -53,6 +63,9 @@ class Draw:
     absent: bool
     gains_db: tuple[int, ...]
     level_db: float
+    asked: int
+    modality: Modality
+    heard: Crop | None
 
 
 class DrawSource:
@@ -65,6 +78,7 @@ class DrawSource:
       batch_size: examples of a global batch.
       seed: with step and position it decides every draw.
       weights: share of targets and of interferers per dataset; empty means by number of clips.
+      supervision: what conditions are taken from.
       process_index, process_count: which slice of the global batch this process reads.
     """
 
@@ -77,11 +91,13 @@ class DrawSource:
         batch_size: int,
         seed: int,
         weights: Sequence[float] = (),
+        supervision: Supervision = Supervision(),
         process_index: int = 0,
         process_count: int = 1,
     ):
         self._table = table
         self._mixture = mixture
+        self._supervision = supervision
         self._segment = round(mixture.segment_seconds * sample_rate_hz)
         self._active = round(ACTIVE_SECONDS * sample_rate_hz)
         self._batch_size = batch_size
@@ -108,17 +124,37 @@ class DrawSource:
         target = cast(int, self._targets[step * self._batch_size + position])
         absent = bool(rng.random() < mixture.absent_probability)
         others = table.companions(target, count=mixture.sources - 1 + absent, rng=rng, pick=self._pick)
-        captions = table.captions_of[others.pop() if absent else target]
+        asked = others.pop() if absent else target
+        captions = table.captions_of[asked]
         low, high = mixture.gain_range_db
-        return Draw(
+        crops = tuple(self._crop(clip, rng) for clip in (target, *others))
+        draw = Draw(
             step=step,
             position=position,
-            crops=tuple(self._crop(clip, rng) for clip in (target, *others)),
-            caption=captions[rng.integers(len(captions))],
+            crops=crops,
+            caption=captions[rng.integers(len(captions))] if captions else NO_CAPTION,
             absent=absent,
             gains_db=tuple(rng.integers(low, high, size=mixture.sources, endpoint=True).tolist()),
             level_db=float(rng.uniform(*mixture.level_range_db)),
+            asked=asked,
+            modality="text",
+            heard=None,
         )
+        return self._with_modality(draw)
+
+    def _with_modality(self, draw: Draw) -> Draw:
+        """Draws what the condition is taken from, where there is a choice or no caption."""
+        ratio, described = self._supervision.text_ratio, draw.caption != NO_CAPTION
+        beside_text = self._supervision.beside_text(self._table.clips[draw.asked])
+        if beside_text is None or (described and ratio == 1):
+            return draw
+        rng = np.random.default_rng([self._seed, draw.step, draw.position, _MODALITY_STREAM])
+        if rng.random() < ratio and described:
+            return draw
+        heard = None
+        if beside_text == "audio":
+            heard = self._crop(draw.asked, rng) if draw.absent else draw.crops[0]
+        return dataclasses.replace(draw, modality=beside_text, heard=heard)
 
     def _pick(self, rng: np.random.Generator) -> int:
         dataset = min(np.searchsorted(self._dataset_edges, rng.random(), "right"), len(self._table.sizes) - 1)

@@ -1,7 +1,6 @@
 """The grain pipeline: prepared datasets in, batches of segments with their draws and conditions out."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
 
 import grain
 import numpy as np
@@ -9,11 +8,10 @@ import numpy as np
 from audiosep_jax.config import DataConfig, MixtureConfig
 from audiosep_jax.errors import AudioSepError
 from data_pipelines.clip_index import ClipStore
-from data_pipelines.clips import decode_flac
-from data_pipelines.draws import ClipTable, Crop, Draw, DrawSource
-
-Conditions = Mapping[str, np.ndarray] | Callable[[Sequence[str]], np.ndarray]
-"""Condition vectors by caption, or what computes them: `QueryEncoder.encode` is one."""
+from data_pipelines.clips import SILENCE_PEAK, decode_flac
+from data_pipelines.draws import NO_CAPTION, ClipTable, Crop, Draw, DrawSource
+from data_pipelines.queries import Conditions, QueryTable
+from data_pipelines.supervision import Modality, Supervision
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,9 +23,11 @@ class MixtureBatch:
       segments: float32 `[batch, sources, samples]`; source 0 is the target.
       gains_db: int32 `[batch, sources]`; a gain per interferer, then the gain of their sum.
       level_db: float32 `[batch]`; gain of the finished mixture.
-      absent: bool `[batch]`; the caption names none of the sources, so the target is silence.
+      absent: bool `[batch]`; the query means none of the sources, so the target is silence.
       condition: float32 `[batch, size]`.
-      captions: the query of each example.
+      captions: a caption of what each example asks for, "" where there is none. Where the modality is "text"
+        it is the query.
+      modality: what each example's condition is taken from.
       ids: per example, the files of its sources.
     """
 
@@ -38,6 +38,7 @@ class MixtureBatch:
     absent: np.ndarray
     condition: np.ndarray
     captions: tuple[str, ...]
+    modality: tuple[Modality, ...]
     ids: tuple[tuple[str, ...], ...]
 
     @property
@@ -57,16 +58,19 @@ class MixturePipeline:
       sample_rate_hz: the model's rate; the datasets must be stored at it.
       batch_size: examples of a global batch.
       conditions: vectors per caption; a callable is asked once for all captions.
+      supervision: what conditions are taken from besides captions. Sound is encoded by the threads that
+        decode it.
       process_index, process_count: this process's place; with `local = batch_size / process_count` it gets
         the positions from `process_index · local` on of each global batch.
 
     Attributes:
       table: the clips.
       captions: every distinct caption, sorted.
+      modalities: what conditions may be taken from.
 
     Raises:
-      AudioSepError: a dataset is unusable or of another rate, a caption has no condition, or some clip
-        could meet no other.
+      AudioSepError: a dataset is unusable or of another rate, a caption or a clip has no condition, or some
+        clip could meet no other.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class MixturePipeline:
         sample_rate_hz: int,
         batch_size: int,
         conditions: Conditions,
+        supervision: Supervision = Supervision(),
         process_index: int = 0,
         process_count: int = 1,
     ):
@@ -89,7 +94,8 @@ class MixturePipeline:
         self._stores = _open(data, sample_rate_hz)
         self.table = ClipTable([store.clips for store in self._stores])
         self.captions = self.table.captions
-        self._conditions = _stack(conditions, self.captions)
+        self.modalities = supervision.modalities(self.table.clips)
+        supervision.check(self.table.clips)
         self._segment = round(mixture.segment_seconds * sample_rate_hz)
         self._draws = DrawSource(
             self.table,
@@ -98,6 +104,7 @@ class MixturePipeline:
             batch_size=batch_size,
             seed=data.seed,
             weights=data.weights,
+            supervision=supervision,
             process_index=process_index,
             process_count=process_count,
         )
@@ -107,6 +114,7 @@ class MixturePipeline:
             for store, first in zip(self._stores, edges, strict=False)
             for _ in store.clips
         ]
+        self._queries = QueryTable(self.table, conditions, supervision, self._frames)
 
     def batches(
         self, *, start_step: int = 0, stop_step: int | None = None
@@ -132,16 +140,47 @@ class MixturePipeline:
         for example, draw in zip(segments, draws, strict=True):
             for segment, crop in zip(example, draw.crops, strict=True):
                 self._decode(crop, segment)
+        heard = [
+            self._heard(draw, example[0])
+            for example, draw in zip(segments, draws, strict=True)
+            if draw.heard is not None
+        ]
         return MixtureBatch(
             step=draws[0].step,
             segments=segments,
             gains_db=np.array([draw.gains_db for draw in draws], np.int32),
             level_db=np.array([draw.level_db for draw in draws], np.float32),
             absent=np.array([draw.absent for draw in draws]),
-            condition=self._conditions[[draw.caption for draw in draws]],
-            captions=tuple(self.captions[draw.caption] for draw in draws),
+            condition=self._queries.conditions(draws, heard),
+            captions=tuple(
+                "" if draw.caption == NO_CAPTION else self.captions[draw.caption] for draw in draws
+            ),
+            modality=tuple(draw.modality for draw in draws),
             ids=tuple(tuple(self.table.clips[crop.clip].id for crop in draw.crops) for draw in draws),
         )
+
+    def _heard(self, draw: Draw, target: np.ndarray) -> np.ndarray:
+        """Returns the segment that a condition is taken from: the target itself, or one that is absent."""
+        assert draw.heard is not None
+        segment = target
+        if draw.absent:
+            segment = np.zeros(self._segment, np.float32)
+            self._decode(draw.heard, segment)
+        if np.max(np.abs(segment)) < SILENCE_PEAK:
+            # A clip may pause for a whole segment, which says nothing of its sound; its beginning does.
+            clip = self.table.clips[draw.asked]
+            start = clip.active[0]
+            stop = min(start + self._segment, clip.samples)
+            segment = np.zeros(self._segment, np.float32)
+            self._decode(Crop(clip=draw.asked, start=start, stop=stop, offset=0), segment)
+        return segment
+
+    def _frames(self, clip: int) -> list[bytes]:
+        store, first = self._places[clip]
+        try:
+            return store.frames(clip - first)
+        except AudioSepError as error:
+            raise AudioSepError(f"{store.folder}, clip {self.table.clips[clip].id}: {error}") from error
 
     def _decode(self, crop: Crop, segment: np.ndarray) -> None:
         store, first = self._places[crop.clip]
@@ -168,22 +207,3 @@ def _open(data: DataConfig, sample_rate_hz: int) -> list[ClipStore]:
                 f"Hz: prepare it with --sample-rate-hz {sample_rate_hz}."
             )
     return stores
-
-
-def _stack(conditions: Conditions, captions: Sequence[str]) -> np.ndarray:
-    if isinstance(conditions, Mapping):
-        missing = [caption for caption in captions if caption not in conditions]
-        if missing:
-            raise AudioSepError(
-                f"{len(missing)} of {len(captions)} captions have no condition, the first is {missing[0]!r}: "
-                "compute them anew."
-            )
-        table = np.stack([conditions[caption] for caption in captions])
-    else:
-        table = np.asarray(conditions(captions))
-    if table.ndim != 2 or len(table) != len(captions) or not np.isfinite(table).all():
-        raise AudioSepError(
-            f"The conditions have shape {table.shape}: finite numbers of shape [{len(captions)}, size] are "
-            "needed, one row per caption."
-        )
-    return table.astype(np.float32)

@@ -32,6 +32,8 @@ class BuildReport:
       sample_rate_hz: rate of the stored sound.
       prepared: clips stored, per split.
       seconds: duration of the stored sound.
+      uncaptioned: stored clips that have no caption.
+      with_frames: stored clips that have images of their video.
       skipped: clips that were left out.
     """
 
@@ -40,6 +42,8 @@ class BuildReport:
     sample_rate_hz: int
     prepared: dict[str, int]
     seconds: float
+    uncaptioned: int
+    with_frames: int
     skipped: tuple[SkippedClip, ...]
 
     @property

@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrepareArgs:
-    """Prepare captioned clips as an ArrayRecord dataset.
+    """Prepare clips as an ArrayRecord dataset.
 
     Unusable files are left out and named with the reason in the dataset's report.json.
     """
 
     dataset: tyro.conf.Positional[Literal["audio_folder", "esc50"]]
-    """audio_folder: a folder with a CSV table (columns file, captions, optionally label, split, source) or
-    the JSON table of the PyTorch AudioSep. esc50: ESC-50, or ESC-10 in its folders; one split per fold."""
+    """audio_folder: a folder with a CSV table (columns file, captions, optionally label, split, source and
+    frames: images of the clip's video) or the JSON table of the PyTorch AudioSep. esc50: ESC-50, or ESC-10 in
+    its folders; one split per fold."""
     source: Path
     """Folder of the sound files."""
     out: Path
@@ -62,6 +63,8 @@ def run(args: PrepareArgs) -> int:
     console.print(
         f"{args.out}: {sum(report.prepared.values())} of {report.total} clips prepared ({splits}), "
         f"{report.seconds / 60:.1f} minutes at {report.sample_rate_hz} Hz, {len(report.skipped)} skipped"
+        + (f", {report.uncaptioned} without caption" if report.uncaptioned else "")
+        + (f", {report.with_frames} with frames" if report.with_frames else "")
         + (f"; see {args.out / 'report.json'}" if report.skipped else ""),
         markup=False,
         highlight=False,

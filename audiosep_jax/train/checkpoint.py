@@ -88,13 +88,18 @@ class RunCheckpoints:
         self._manager.close()
 
     def _compare(self, stored: dict[str, Any]) -> None:
-        now = to_dict(self._config)
+        now, defaults = to_dict(self._config), to_dict(ExperimentConfig())
+
+        def before(part: str, name: str) -> Any:
+            # A field that came later had its default: it stands for what was done before there was a choice.
+            return stored.get(part, {}).get(name, defaults[part][name])
+
         differences = [
-            f"{part}.{name} was {stored.get(part, {}).get(name)!r} and is {value!r}"
+            f"{part}.{name} was {before(part, name)!r} and is {value!r}"
             for part, fields in now.items()
             if isinstance(fields, dict)
             for name, value in fields.items()
-            if name not in _FREE_FIELDS.get(part, ()) and stored.get(part, {}).get(name) != value
+            if name not in _FREE_FIELDS.get(part, ()) and before(part, name) != value
         ]
         if differences:
             raise AudioSepError(

@@ -18,7 +18,7 @@ from audiosep_jax.evals.atomic import replacing
 from audiosep_jax.models import separator
 from audiosep_jax.query.cache import ConditionCache
 from audiosep_jax.query.encoder import load_encoder
-from audiosep_jax.serialization import to_dict
+from audiosep_jax.serialization import from_dict, to_dict
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
 from audiosep_jax.train.checkpoint import RunCheckpoints
@@ -28,6 +28,7 @@ from audiosep_jax.train.optimizer import make_optimizer, make_schedule
 from audiosep_jax.train.progress import RunProgress
 from audiosep_jax.train.state import TrainState
 from audiosep_jax.train.step import StepMetrics, make_train_step
+from audiosep_jax.train.supervision import make_supervision
 from audiosep_jax.train.validation import Validation
 from audiosep_jax.train.writers import MetricWriter
 from data_pipelines.mixtures import MixtureBatch, MixturePipeline
@@ -83,14 +84,16 @@ def _train(config: ExperimentConfig, workdir: Path, mesh: Mesh, *, resume: bool)
             f"model takes {config.model.condition_size}: set model.condition_size={encoder.condition_size}."
         )
     conditions = ConditionCache(encoder, folder=workdir).conditions
+    supervision = make_supervision(config, encoder, folder=workdir)
     pipeline = MixturePipeline(
         config.data,
         config.mixture,
         sample_rate_hz=config.model.sample_rate_hz,
         batch_size=config.train.batch_size,
         conditions=conditions,
+        supervision=supervision,
     )
-    validation = Validation(config, conditions) if config.data.validation else None
+    validation = Validation(config, conditions, supervision) if config.data.validation else None
 
     checkpoints = RunCheckpoints(workdir, config)
     optimizer = make_optimizer(config.optimizer, config.train.steps)
@@ -141,7 +144,8 @@ class _Run:
     def to_the_end(self, state: TrainState) -> TrainResult:
         train = self.config.train
         waiting: Waiting = collections.deque()
-        shown = RunProgress(train.steps, self.first, train.batch_size)
+        modalities = self.pipeline.modalities
+        shown = RunProgress(train.steps, self.first, train.batch_size, modalities=modalities)
         with noted_interrupts() as interrupted, shown as progress:
             batches = iter(self.pipeline.batches(start_step=self.first, stop_step=train.steps))
             step = self.first
@@ -184,7 +188,7 @@ class _Run:
             metrics = jax.device_get(metrics)
             if metrics.failed_step != states.NEVER:
                 self._stop(state, step, metrics, batch)
-            progress.stepped(step, float(metrics.loss), float(metrics.gradient_norm))
+            progress.stepped(step, float(metrics.loss), float(metrics.gradient_norm), batch.modality)
             if (step + 1) % self.config.train.log_every == 0 or step + 1 == self.config.train.steps:
                 scalars = progress.summary()
                 scalars["learning_rate"] = float(jax.device_get(self.schedule(np.int32(step))))
@@ -201,8 +205,8 @@ class _Run:
             "loss": repr(float(metrics.loss)),
             "gradient_norm": repr(float(metrics.gradient_norm)),
             "examples": [
-                {"caption": caption, "files": files}
-                for caption, files in zip(batch.captions, batch.ids, strict=True)
+                {"caption": caption, "modality": modality, "files": files}
+                for caption, modality, files in zip(batch.captions, batch.modality, batch.ids, strict=True)
             ],
         }
         (place / "batch.json").write_text(json.dumps(record, indent=2), "utf-8")
@@ -237,9 +241,9 @@ class _Run:
         record = self.workdir / "best" / "validation.json"
         try:
             best = json.loads(record.read_text("utf-8"))
-            if best["step"] <= self.first and best["config"] == to_dict(self.config):
+            if best["step"] <= self.first and from_dict(ExperimentConfig, best["config"]) == self.config:
                 return float(best["validation"]["sdri_db"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AudioSepError):
             pass  # no record, or one that is damaged: this run's next model is its best so far
         return -float("inf")
 

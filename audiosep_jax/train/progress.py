@@ -2,7 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,9 +16,13 @@ class RunProgress:
       steps: of the whole run.
       first: step that this process starts from.
       batch_size: global.
+      modalities: what conditions may be taken from; the share of each is summed up where there are several.
     """
 
-    def __init__(self, steps: int, first: int, batch_size: int) -> None:
+    def __init__(
+        self, steps: int, first: int, batch_size: int, *, modalities: Sequence[str] = ("text",)
+    ) -> None:
+        self._modalities = tuple(modalities)
         self._console = Console()
         self._bar = Progress(
             TextColumn("train"),
@@ -43,8 +48,9 @@ class RunProgress:
         """Adds time in which the loop waited for data."""
         self._wait += seconds
 
-    def stepped(self, step: int, loss: float, gradient_norm: float) -> None:
-        """Counts a finished step."""
+    def stepped(self, step: int, loss: float, gradient_norm: float, modality: Sequence[str]) -> None:
+        """Counts a finished step; `modality` is what the condition of each example was taken from."""
+        self._drawn.update(modality)
         self._losses.append(loss)
         self._norms.append(gradient_norm)
         numbers = self._numbers()
@@ -84,13 +90,17 @@ class RunProgress:
         self._wait = 0.0
         self._losses: list[float] = []
         self._norms: list[float] = []
+        self._drawn: Counter[str] = Counter()
 
     def _numbers(self) -> dict[str, float]:
         seconds = max(time.perf_counter() - self._started, 1e-9)
         count = max(len(self._losses), 1)
+        several = self._modalities if len(self._modalities) > 1 else ()
+        shares = {f"share_{name}": self._drawn[name] / max(self._drawn.total(), 1) for name in several}
         return {
             "loss": sum(self._losses) / count,
             "gradient_norm": sum(self._norms) / count,
             "examples_per_second": len(self._losses) * self._batch_size / seconds,
             "data_wait_share": self._wait / seconds,
+            **shares,
         }

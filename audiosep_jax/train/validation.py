@@ -12,7 +12,9 @@ from audiosep_jax.evals.measure import Measurements, measure_arrays
 from audiosep_jax.evals.spectrogram import draw_spectrograms
 from audiosep_jax.models import separator
 from audiosep_jax.train.writers import MetricWriter
-from data_pipelines.mixtures import Conditions, MixturePipeline
+from data_pipelines.mixtures import MixturePipeline
+from data_pipelines.queries import Conditions
+from data_pipelines.supervision import Supervision
 
 _SECONDS = 5.0
 _BATCH = 8
@@ -24,9 +26,12 @@ class Validation:
     Args:
       config: of the experiment; `data.validation` names the clips.
       conditions: vectors per caption.
+      supervision: gives clips without a caption their condition, and no others.
     """
 
-    def __init__(self, config: ExperimentConfig, conditions: Conditions) -> None:
+    def __init__(
+        self, config: ExperimentConfig, conditions: Conditions, supervision: Supervision = Supervision()
+    ) -> None:
         self._model = config.model
         self._audio_examples = min(config.train.audio_examples, config.train.validation_mixtures)
         pipeline = MixturePipeline(
@@ -35,11 +40,13 @@ class Validation:
             sample_rate_hz=config.model.sample_rate_hz,
             batch_size=config.train.validation_mixtures,
             conditions=conditions,
+            supervision=dataclasses.replace(supervision, text_ratio=1.0),
         )
         batch = next(iter(pipeline.batches(stop_step=1)))
         mixture, target = jax.jit(mix)(jax.device_put(batch.segments), jax.device_put(batch.gains_db))
         self._mixture, self._target = np.asarray(mixture), np.asarray(target)
-        self._condition, self._captions = batch.condition, batch.captions
+        self._condition = batch.condition
+        self._titles = [caption or ids[0] for caption, ids in zip(batch.captions, batch.ids, strict=True)]
         self._apply = jax.jit(functools.partial(separator.apply, config.model))
 
     def measure(self, variables: separator.Variables) -> Measurements:
@@ -67,7 +74,7 @@ class Validation:
             }
             for name, waveform in waveforms.items():
                 writer.audio(step, f"validation{index}/{name}", waveform, sample_rate_hz=rate)
-            figure = draw_spectrograms(waveforms, sample_rate_hz=rate, title=self._captions[index])
+            figure = draw_spectrograms(waveforms, sample_rate_hz=rate, title=self._titles[index])
             writer.image(step, f"validation{index}", _pixels(figure))
 
     def _separate(

@@ -50,6 +50,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_files(stopped):
     assert len(record["examples"]) == 4
     for example in record["examples"]:
         assert example["caption"] in training_runs.CAPTIONS.values()
+        assert example["modality"] == "text"
         assert all(name in said for name in example["files"])
 
 
@@ -69,8 +70,9 @@ def test_the_saved_model_is_the_one_that_met_the_batch(stopped):
 
 
 def test_steps_before_the_bad_one_are_logged_and_none_after(stopped):
-    steps = [json.loads(line)["step"] for line in (stopped[0] / "metrics.jsonl").read_text().splitlines()]
-    assert steps == list(range(1, BAD_STEP + 1))
+    lines = [json.loads(line) for line in (stopped[0] / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, BAD_STEP + 1))
+    assert not any(name.startswith("share_") for name in lines[0])  # there is nothing but text
 
 
 GOOD = "from audiosep_jax.config import ExperimentConfig\nCONFIG = ExperimentConfig()\n"
@@ -159,7 +161,9 @@ def changed(config, part, **values):
         ("data", {"datasets": ("nowhere",)}, "nowhere"),
         ("model", {"sample_rate_hz": 16_000}, "stored at 8000 Hz, the model works at 16000 Hz"),
         ("query", {"encoder": "none"}, "This model has no query encoder"),
-        ("query", {"encoder": "clip"}, "query.encoder is 'clip'"),
+        ("query", {"encoder": "words"}, "query.encoder is 'words'"),
+        ("query", {"text_ratio": 0.5}, "query.text_ratio is 0.5, but the tower 'letters' takes text alone"),
+        ("query", {"text_ratio": 0.5, "source": "see"}, "none of the 9 clips has frames"),
         ("model", {"condition_size": 30}, "30"),
         ("train", {"init_from": "nowhere"}, "nowhere is not a checkpoint folder"),
     ],

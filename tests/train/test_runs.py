@@ -15,6 +15,7 @@ from training_runs import CAPTIONS, RATE
 
 from audiosep_jax import cli
 from audiosep_jax.checkpoints import folder
+from audiosep_jax.config import QueryConfig
 from audiosep_jax.separation import AudioSep
 
 STEPS = 60
@@ -28,7 +29,12 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def experiment_file(place, sounds):
     config = training_runs.experiment(sounds, steps=STEPS, evaluate_every=40)
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, validation=(str(sounds),)))
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, validation=(str(sounds),)),
+        # Half of the conditions are heard while the run goes on, which an interruption must not change.
+        query=QueryConfig(encoder="letters", source="hear", text_ratio=0.5),
+    )
     return training_runs.write_experiment(place / "small.py", config)
 
 
@@ -63,6 +69,8 @@ def test_the_loss_goes_down_and_every_step_has_its_line(whole):
         assert line["gradient_norm"] > 0
         assert line["examples_per_second"] > 0
         assert 0 <= line["data_wait_share"] <= 1
+        assert line["share_text"] + line["share_audio"] == 1
+    assert np.mean([line["share_audio"] for line in losses.values()]) == pytest.approx(0.5, abs=0.15)
     rates = [losses[step]["learning_rate"] for step in (3, 4)]
     np.testing.assert_allclose(rates, [1e-3, 1e-2], rtol=1e-6)
 

@@ -1,14 +1,20 @@
-"""Small whole runs: sounds, a dataset, an experiment file, and a query encoder without weights."""
+"""Small whole runs: sounds, a dataset, an experiment file, and query encoders without weights."""
 
 import csv
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import ClassVar
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import soundfile
+from PIL import Image
 
+from audiosep_jax.audio.stft import stft
 from audiosep_jax.config import (
     DataConfig,
     ExperimentConfig,
@@ -36,9 +42,46 @@ class LetterEncoder:
         return (counts / np.linalg.norm(counts, axis=1, keepdims=True)).astype(np.float32)
 
 
+class HearingLetters(LetterEncoder):
+    """Hears as well: the loudness in as many bands as there are letters, computed as a real tower would."""
+
+    fingerprint = "hearing letters"
+    rates: ClassVar = set()
+    threads: ClassVar = set()
+
+    def encode_audio(self, waveforms, *, sample_rate_hz):
+        self.rates.add(sample_rate_hz)
+        self.threads.add(threading.get_ident())
+        assert jax.sharding.get_abstract_mesh().empty
+        # No transfer is implied, so that a guard of the caller's would not find one.
+        with jax.transfer_guard("disallow"):
+            return jax.device_get(loudness_of_bands(jax.device_put(np.stack(waveforms))))
+
+
+@jax.jit
+def loudness_of_bands(waveforms):
+    real, imag = stft(waveforms, window_length=104, hop_length=52)
+    power = jnp.mean(real**2 + imag**2, axis=1)[:, :52].reshape(len(waveforms), len(LETTERS), 2)
+    bands = jnp.log1p(1e3 * power.sum(axis=-1))
+    return bands / jnp.linalg.norm(bands, axis=1, keepdims=True)
+
+
+class SeeingLetters(LetterEncoder):
+    """Sees as well: a unit vector from how much red, green and blue an image has."""
+
+    fingerprint = "seeing letters"
+    images = 0
+
+    def encode_images(self, images):
+        type(self).images += len(images)
+        colours = np.stack([image.reshape(-1, 3).mean(axis=0) for image in images]) + 1
+        rows = np.pad(colours, ((0, 0), (0, len(LETTERS) - 3)))
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
 def load(source):
     """What `load_encoder` calls in a registered module."""
-    return LetterEncoder()
+    return {"": LetterEncoder, "hear": HearingLetters, "see": SeeingLetters}[source]()
 
 
 def sound(label, seed):
@@ -50,8 +93,14 @@ def sound(label, seed):
     return 0.2 * np.sin(2 * np.pi * frequency * time)
 
 
-def write_dataset(root: Path) -> Path:
-    """Prepares nine clips of one second, three per caption."""
+def write_dataset(root: Path, *, frames: bool = False, undescribed: tuple[str, ...] = ()) -> Path:
+    """Prepares nine clips of one second, three per caption.
+
+    Args:
+      root: gets the folders `source` and `dataset`.
+      frames: give each clip two frames of its label's colour.
+      undescribed: labels whose clips get neither caption nor label.
+    """
     from data_pipelines.audio_folder import AudioFolder
     from data_pipelines.preparing import prepare
 
@@ -62,7 +111,15 @@ def write_dataset(root: Path) -> Path:
         for seed in range(3):
             name = f"{label}{seed}.wav"
             soundfile.write(source / name, sound(label, seed), RATE)
-            rows.append({"file": name, "captions": caption, "label": label})
+            described = label not in undescribed
+            rows.append({"file": name, "captions": caption * described, "label": label * described})
+            if frames:
+                for number in range(2):
+                    colour = tuple(
+                        np.roll([200, 20 * seed, 10 * number], list(CAPTIONS).index(label)).tolist()
+                    )
+                    Image.new("RGB", (8, 6 + number), colour).save(source / f"{label}{seed}-{number}.png")
+                rows[-1]["frames"] = f"{label}{seed}-*.png"
     with (source / "clips.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()

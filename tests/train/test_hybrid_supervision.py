@@ -1,0 +1,144 @@
+"""Runs whose conditions come from captions, from the target's sound, and from frames."""
+
+import dataclasses
+import json
+import threading
+
+import jax
+import numpy as np
+import pytest
+import training_runs
+from safetensors.numpy import load_file
+
+from audiosep_jax.config import QueryConfig
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.train import loop, supervision
+from audiosep_jax.train import mesh as meshes
+from data_pipelines.mixtures import MixturePipeline
+
+STEPS = 8
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """Nine clips with frames; the noises have no captions."""
+    return training_runs.write_dataset(tmp_path_factory.mktemp("films"), frames=True, undescribed=("noise",))
+
+
+def experiment(dataset, source, *, ratio=0.5, threads=2, **train):
+    config = training_runs.experiment(dataset, **({"steps": STEPS} | train))
+    return dataclasses.replace(
+        config,
+        query=QueryConfig(encoder="letters", source=source, text_ratio=ratio),
+        data=dataclasses.replace(config.data, read_threads=threads),
+    )
+
+
+def logged(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text("utf-8").splitlines()]
+
+
+def batches(config, tmp_path):
+    """The batches of a run, as the loop would get them."""
+    encoder = training_runs.load(config.query.source)
+    pipeline = MixturePipeline(
+        config.data,
+        config.mixture,
+        sample_rate_hz=training_runs.RATE,
+        batch_size=config.train.batch_size,
+        conditions=encoder.encode,
+        supervision=supervision.make_supervision(config, encoder, folder=tmp_path),
+    )
+    return list(pipeline.batches(stop_step=config.train.steps))
+
+
+def test_segments_are_heard_by_one_thread_outside_of_the_loop_s_mesh(sounds, tmp_path):
+    config = experiment(sounds, "hear")
+    training_runs.HearingLetters.rates.clear()
+    training_runs.HearingLetters.threads.clear()
+    wanted = batches(config, tmp_path)
+    assert len(training_runs.HearingLetters.threads) == 1
+    alone = experiment(sounds, "hear", threads=0)
+    with jax.set_mesh(meshes.make_mesh()), jax.transfer_guard("disallow"):
+        found = batches(alone, tmp_path)
+    assert training_runs.HearingLetters.rates == {training_runs.RATE}
+    assert threading.get_ident() not in training_runs.HearingLetters.threads
+    for one, two in zip(wanted, found, strict=True):
+        assert one.modality == two.modality
+        np.testing.assert_array_equal(one.condition, two.condition)
+    assert {name for batch in wanted for name in batch.modality} == {"text", "audio"}
+
+
+def test_a_run_that_sees_takes_undescribed_clips_from_frames(films, letters, tmp_path):
+    config = experiment(films, "see")
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, validation=(str(films),)))
+    training_runs.SeeingLetters.images = 0
+    result = loop.train(config, tmp_path / "run")
+    assert np.isfinite(result.validation_sdri_db)
+    assert training_runs.SeeingLetters.images == 18  # each frame once, training and validation together
+    assert {"share_text", "share_frames"} <= set(logged(tmp_path / "run")[0])
+
+    clips = {}
+    for batch in batches(config, tmp_path / "run"):
+        for row, modality, caption, ids in zip(
+            batch.condition, batch.modality, batch.captions, batch.ids, strict=True
+        ):
+            assert caption or modality == "frames"
+            if modality == "frames":
+                clips[ids[0]] = row
+            else:
+                np.testing.assert_array_equal(row, training_runs.LetterEncoder().encode([caption])[0])
+    assert training_runs.SeeingLetters.images == 18  # the file knew them
+    assert any(name.startswith("noise") for name in clips)
+    assert any(not name.startswith("noise") for name in clips)
+    for name, row in clips.items():
+        label, seed = name.removesuffix(".wav")[:-1], int(name.removesuffix(".wav")[-1])
+        shift = list(training_runs.CAPTIONS).index(label)
+        colours = np.array([np.roll([200, 20 * seed, 10 * number], shift) for number in range(2)]) + 1.0
+        mean = np.mean(colours / np.linalg.norm(colours, axis=1, keepdims=True), axis=0)
+        np.testing.assert_allclose(row[:3], mean / np.linalg.norm(mean), rtol=1e-5)
+
+
+def test_captions_alone_leave_the_other_abilities_alone(sounds, films, letters, tmp_path):
+    for source, dataset in (("hear", sounds), ("see", sounds)):
+        drawn = {
+            name
+            for batch in batches(experiment(dataset, source, ratio=1.0), tmp_path)
+            for name in batch.modality
+        }
+        assert drawn == {"text"}
+    # Frames are used where there is nothing else, though every described clip uses its caption.
+    training_runs.SeeingLetters.images = 0
+    for batch in batches(experiment(films, "see", ratio=1.0), tmp_path / "films"):
+        for caption, modality in zip(batch.captions, batch.modality, strict=True):
+            assert modality == ("text" if caption else "frames")
+    assert training_runs.SeeingLetters.images == 6
+
+
+def test_a_clip_with_no_usable_query_is_named(films, letters, tmp_path):
+    for source in ("", "hear"):
+        with pytest.raises(AudioSepError, match=r"3 of 9 clips have no caption, the first is noise0\.wav"):
+            loop.train(experiment(films, source, ratio=1.0), tmp_path / "run")
+
+
+def test_conditions_of_frames_are_kept_by_the_tower_that_made_them(films, letters, tmp_path):
+    batches(experiment(films, "see"), tmp_path)
+    (kept,) = tmp_path.glob("conditions-*.safetensors")
+    assert load_file(kept)["conditions"].shape == (9, len(training_runs.LETTERS))
+    other = training_runs.SeeingLetters()
+    other.fingerprint = "another tower"
+    supervision.make_supervision(experiment(films, "see"), other, folder=tmp_path).see(
+        ["x" * 32], lambda _: [png()]
+    )
+    assert len(list(tmp_path.glob("conditions-*.safetensors"))) == 2
+    np.testing.assert_array_equal(load_file(kept)["conditions"].shape, (9, len(training_runs.LETTERS)))
+
+
+def png():
+    import io
+
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("RGB", (3, 3), (9, 8, 7)).save(file, "PNG")
+    return file.getvalue()
