@@ -94,6 +94,6 @@ def _refusal(repository: str, error: Exception) -> str:
         return f"The hub does not let this token write {repository}: use one that may, or another name."
     detail = str(error).strip().splitlines()
     return (
-        f"{repository} could not be uploaded ({type(error).__name__}: {detail[0] if detail else 'no reason'}): "
-        "check the network and try again."
+        f"{repository} could not be uploaded ({type(error).__name__}: {detail[0] if detail else 'no reason'}"
+        "): check the network and try again."
     )

@@ -25,8 +25,8 @@ _DAMAGE = (
     DamagedPickleError,
 )
 
-# A description of 100,000 tensors takes a third of it.
-_LARGEST_PICKLE = 32 << 20
+# A description of 50,000 tensors fits; a larger one would take minutes.
+_LARGEST_PICKLE = 8 << 20
 # Weights compress to nine tenths; what shrinks more than this was made to fill the memory.
 _LARGEST_EXPANSION = 50
 
