@@ -43,7 +43,7 @@ def stft(
     transform = functools.partial(
         _stft, window_length=window_length, hop_length=hop_length, frames=samples // hop_length + 1
     )
-    return _per_device(transform, waveform.shape[0])(waveform)
+    return _per_device(transform, waveform)(waveform)
 
 
 def istft(
@@ -75,7 +75,7 @@ def istft(
             f"real {real.shape} and imag {imag.shape} must both be [batch, frames, {window_length // 2 + 1}]"
         )
     transform = functools.partial(_istft, window_length=window_length, hop_length=hop_length, samples=samples)
-    return _per_device(transform, real.shape[0])(real, imag)
+    return _per_device(transform, real)(real, imag)
 
 
 def _check_window(window_length: int, hop_length: int) -> None:
@@ -134,7 +134,7 @@ def _hann(window_length: int) -> np.ndarray:
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window_length) / window_length)
 
 
-def _per_device(transform: Callable, batch: int) -> Callable:
+def _per_device(transform: Callable, examples: Array) -> Callable:
     """Keeps an FFT on the device that holds its examples.
 
     XLA's partitioner gathers the operand of an FFT on every device (jax issues 13081 and 15680), so
@@ -142,7 +142,7 @@ def _per_device(transform: Callable, batch: int) -> Callable:
     split between them.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or mesh.size == 1 or batch % mesh.size:
+    if mesh.empty or mesh.size == 1 or examples.shape[0] % mesh.size:
         return transform
     if any(kind == jax.sharding.AxisType.Manual for kind in mesh.axis_types):
         return transform  # already inside a shard_map

@@ -62,7 +62,7 @@ def compare(
     checkpoint: Checkpoint,
     materials: Sequence[Material],
     *,
-    si_sdr_db: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    si_sdr_db: Callable[[np.ndarray, np.ndarray], np.ndarray | jax.Array],
 ) -> list[Comparison]:
     """Runs every exported function on every batch, in a fresh process and live.
 
@@ -193,5 +193,5 @@ def _timed(call: Callable[[], jax.Array]) -> tuple[np.ndarray, tuple[float, ...]
 
 
 def _masked(config: ModelConfig, mixture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    parts = tuple(jnp.asarray(mask[..., index]) for index in range(3))
+    parts = (jnp.asarray(mask[..., 0]), jnp.asarray(mask[..., 1]), jnp.asarray(mask[..., 2]))
     return np.asarray(masking.separate(config, jnp.asarray(mixture), lambda _: parts))

@@ -162,7 +162,7 @@ def versions(export_format: str) -> dict[str, str]:
     ]
     found |= {name: importlib.metadata.version(name) for name in packages}
     if export_format == "onnx":
-        from audiosep_jax.export.onnx import OPSET
+        from audiosep_jax.export.onnx_graph import OPSET
 
         found["opset"] = str(OPSET)
     return found

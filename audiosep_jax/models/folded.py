@@ -52,7 +52,8 @@ def fold(config: ModelConfig, variables: dict[str, Any]) -> FoldedParams:
         return scale
 
     def residual(params: dict, stats: dict) -> FoldedParams:
-        block = {} if (scale := norm(params["norm1"], stats["norm1"])) is None else {"scale": scale}
+        scale = norm(params["norm1"], stats["norm1"])
+        block: FoldedParams = {} if scale is None else {"scale": scale}
         scale = norm(params["norm2"], stats["norm2"])
         block["conv1"] = params["conv1"]["kernel"] * (1 if scale is None else scale)
         block["conv2"] = params["conv2"]["kernel"]
@@ -61,7 +62,8 @@ def fold(config: ModelConfig, variables: dict[str, Any]) -> FoldedParams:
         return block
 
     def decoder(params: dict, stats: dict) -> FoldedParams:
-        block = {} if (scale := norm(params["norm"], stats["norm"])) is None else {"scale": scale}
+        scale = norm(params["norm"], stats["norm"])
+        block: FoldedParams = {} if scale is None else {"scale": scale}
         block["up"] = params["up"]["kernel"]
         block["block"] = residual(params["block"], stats["block"])
         return block
@@ -93,6 +95,7 @@ def mask_logits(
     """Returns what `ResUNet` returns in evaluation: logits of the mask, and of the rotation's two parts."""
     # Parts are taken by jax.lax, not by brackets, which become gathers where the batch is symbolic.
     frames = magnitude.shape[1]
+    folded = jax.tree.map(jnp.asarray, folded)
     film = _Columns(condition @ folded["film"]["kernel"] + folded["film"]["bias"][None])
 
     def activated(hidden: Array, scale: Array | None) -> Array:

@@ -33,7 +33,8 @@ def main(inputs: str, outputs: str) -> None:
     function, signal, result = "whole", "waveform", "estimate"
     if "magnitude" in arrays:
         function, signal, result = "core", "magnitude", "mask"
-    np.savez(outputs, **{result: load(function)(arrays[signal], arrays["condition"])})
+    results = {result: load(function)(arrays[signal], arrays["condition"])}
+    np.savez(outputs, allow_pickle=False, **results)
 
 
 if __name__ == "__main__":
