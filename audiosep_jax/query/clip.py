@@ -16,7 +16,7 @@ from audiosep_jax.query import clip_config, clip_towers, clip_weights, weights
 from audiosep_jax.query.batching import batches
 from audiosep_jax.query.clip_config import ClipConfig
 from audiosep_jax.query.fingerprint import fingerprint
-from audiosep_jax.query.images import SETTINGS_FILE, Preprocessing, load_preprocessing, preprocess
+from audiosep_jax.query.images import SETTINGS_FILES, Preprocessing, load_preprocessing, preprocess
 from audiosep_jax.query.tokenizer import FILES as TOKENIZER_FILES
 from audiosep_jax.query.tokenizer import load_tokenizer, tokenize
 
@@ -24,7 +24,7 @@ from audiosep_jax.query.tokenizer import load_tokenizer, tokenize
 HUGGING_FACE_ID = "openai/clip-vit-base-patch32"
 
 REQUIRED_FILES = ("config.json", "model.safetensors")
-FILES = (*REQUIRED_FILES, *TOKENIZER_FILES, SETTINGS_FILE)
+FILES = (*REQUIRED_FILES, *TOKENIZER_FILES, *SETTINGS_FILES)
 
 # Batches of images come in few shapes, so that few are compiled.
 IMAGES_PER_BATCH = (1, 4, 16)

@@ -14,7 +14,8 @@ from audiosep_jax.errors import AudioSepError
 from audiosep_jax.query import weights
 from audiosep_jax.serialization import from_dict
 
-SETTINGS_FILE = "preprocessor_config.json"
+# Where transformers 5 writes the settings, below the key `image_processor`, and where older versions did.
+SETTINGS_FILES = ("processor_config.json", "preprocessor_config.json")
 
 # A resized picture with more pixels than this is a line, not a picture.
 MOST_RESIZED_PIXELS = 1 << 26
@@ -22,7 +23,7 @@ MOST_RESIZED_PIXELS = 1 << 26
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """What happens to an image before the tower; fields are named as in `preprocessor_config.json`.
+    """What happens to an image before the tower; fields are named as in transformers' settings.
 
     Attributes:
       size: the shorter edge after resizing; or height and width, where the proportions are given up.
@@ -57,7 +58,7 @@ class Preprocessing:
 
 
 def load_preprocessing(folder: str | Path, *, image_size: int) -> Preprocessing:
-    """Reads a folder's `preprocessor_config.json`; without one, or where it is silent, CLIP's values hold.
+    """Reads the settings of a transformers image processor; where they are silent, CLIP's values hold.
 
     Args:
       folder: of the model.
@@ -66,15 +67,14 @@ def load_preprocessing(folder: str | Path, *, image_size: int) -> Preprocessing:
     Raises:
       AudioSepError: the file is broken, or what it describes makes no images of the tower's size.
     """
-    path = Path(folder) / SETTINGS_FILE
-    values = weights.read_json(path) if path.is_file() else {}
+    path, values = _settings(Path(folder))
     names = {field.name for field in dataclasses.fields(Preprocessing)}
     given = {name: value for name, value in values.items() if name in names and value is not None}
     given["size"] = _lengths(given.get("size", image_size), path)
     crop = _lengths(given.get("crop_size", image_size), path)
     given["crop_size"] = crop * 2 if len(crop) == 1 else crop
     try:
-        preprocessing = from_dict(Preprocessing, given, where=SETTINGS_FILE)
+        preprocessing = from_dict(Preprocessing, given, where=path.name)
     except AudioSepError as error:
         raise AudioSepError(f"{path} is unfit: {error}") from None
     cropped = preprocessing.do_center_crop
@@ -154,6 +154,16 @@ def _read(file: Path | io.BytesIO, name: str) -> np.ndarray:
         raise AudioSepError(f"{name} is no image that can be read: give a JPEG or PNG file.") from None
     except Exception as error:  # what a broken file makes Pillow's many readers trip over
         raise AudioSepError(f"{name} is a broken image file ({error}): save it again.") from error
+
+
+def _settings(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Returns the settings and the file that they are from; transformers too prefers the newer form."""
+    newer, older = (folder / name for name in SETTINGS_FILES)
+    if newer.is_file():
+        values = weights.read_json(newer).get("image_processor")
+        if isinstance(values, dict):
+            return newer, values
+    return older, weights.read_json(older) if older.is_file() else {}
 
 
 def _rgb(image: Image.Image) -> np.ndarray:

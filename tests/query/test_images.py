@@ -71,6 +71,21 @@ def test_without_settings_the_values_are_those_of_clip(tmp_path):
     np.testing.assert_allclose(pixels, RECORD["portrait"], rtol=0, atol=1e-5)
 
 
+def test_the_newer_form_of_the_settings_is_preferred(tmp_path):
+    height, width, values = CASES["other_numbers"]
+    write_settings(tmp_path, {"crop_size": 224})
+    newer = tmp_path / "processor_config.json"
+    # Another processor's settings alone say nothing about images.
+    newer.write_text('{"feature_extractor": {"size": 3}}')
+    with pytest.raises(AudioSepError, match=r"preprocessor_config\.json does not lead to"):
+        load_preprocessing(tmp_path, image_size=11)
+    newer.write_text(json.dumps({"image_processor": values, "processor_class": "CLIPProcessor"}))
+    pixels = preprocess(noise(height, width), load_preprocessing(tmp_path, image_size=12))
+    np.testing.assert_allclose(pixels, RECORD["other_numbers"], rtol=0, atol=1e-5)
+    with pytest.raises(AudioSepError, match=r"/processor_config\.json does not lead to"):
+        load_preprocessing(tmp_path, image_size=11)
+
+
 @given(height=st.integers(1, 90), width=st.integers(1, 90), size=st.integers(1, 20), edge=st.integers(1, 30))
 @settings(max_examples=60)
 def test_every_picture_becomes_a_square_of_the_towers_size(height, width, size, edge):
