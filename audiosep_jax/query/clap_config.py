@@ -202,7 +202,10 @@ def _extractor(folder: Path) -> dict[str, Any]:
 
 
 def _from_transformers(values: dict[str, Any], extractor: dict[str, Any], *, where: str) -> ClapConfig:
-    text, audio = values.get("text_config") or {}, values.get("audio_config") or {}
+    text, audio = (values.get(key) or {} for key in ("text_config", "audio_config"))
+    for key, section in (("text_config", text), ("audio_config", audio)):
+        if not isinstance(section, dict):
+            raise AudioSepError(f"{key} is {section!r}: a JSON object is needed.")
     if audio.get("enable_fusion"):
         raise AudioSepError(
             "it has feature fusion (enable_fusion), which is not implemented: take a model without, "
@@ -222,7 +225,12 @@ def _from_transformers(values: dict[str, Any], extractor: dict[str, Any], *, whe
         shape["patch_stride"] = [shape["patch_stride"]] * 2
     heard = {ours: extractor[key] for ours, key in _LOG_MEL_KEYS.items() if key in extractor}
     log_mel = {"mel_bins": extractor.get("feature_size", shape["mel_bins"]), **heard}
-    seconds = extractor.get("max_length_s", 10)
+    seconds, rate_hz = extractor.get("max_length_s", 10), log_mel.get("sample_rate_hz", 48_000)
+    if not isinstance(seconds, int | float) or not isinstance(rate_hz, int):
+        raise AudioSepError(
+            f"its feature extractor has max_length_s {seconds!r} and sampling_rate {rate_hz!r}: "
+            "numbers are needed."
+        )
     config = from_dict(
         ClapConfig,
         {
@@ -230,7 +238,7 @@ def _from_transformers(values: dict[str, Any], extractor: dict[str, Any], *, whe
             "text": {key: text.get(key, default) for key, default in _TEXT_DEFAULTS.items()},
             "audio": shape,
             "log_mel": log_mel,
-            "clip_samples": seconds * log_mel.get("sample_rate_hz", LogMelConfig.sample_rate_hz),
+            "clip_samples": int(seconds * rate_hz),
             "projection_size": values.get("projection_dim", 512),
             "projection_act": values.get("projection_hidden_act", "relu"),
         },

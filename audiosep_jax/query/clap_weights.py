@@ -56,6 +56,11 @@ def audio_names(config: ClapConfig) -> list[str]:
     return [name for name, _ in _leaves(_audio_tree(config))]
 
 
+def tensor_shapes(config: ClapConfig) -> dict[str, tuple[int, ...]]:
+    """Returns names and shapes of the tensors that both embeddings depend on, constants left out."""
+    return dict([*_leaves(_text_tree(config)), *_leaves(_audio_tree(config))])
+
+
 def tensor_problems(config: ClapConfig, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
     """Returns what is wrong with the names and shapes of tensors: nothing if they are a whole CLAP.
 
@@ -63,7 +68,7 @@ def tensor_problems(config: ClapConfig, shapes: Mapping[str, tuple[int, ...]]) -
       config: shape of the CLAP.
       shapes: by the names of the config's layout.
     """
-    expected = dict([*_leaves(_text_tree(config)), *_leaves(_audio_tree(config))])
+    expected = tensor_shapes(config)
     unused = (
         *_UNUSED,
         *(_TEXT_PREFIX[config.layout] + name for name in roberta_weights.UNUSED_TENSORS),

@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query import clap_config, clap_projection, clap_weights, roberta, roberta_weights
+from audiosep_jax.query import (
+    clap_config,
+    clap_projection,
+    clap_weights,
+    roberta,
+    roberta_weights,
+    weights,
+)
 from audiosep_jax.query.roberta import RobertaConfig
 
 BASE = RobertaConfig(
@@ -45,17 +52,22 @@ def case(name):
 
 
 @pytest.mark.parametrize("name", clap_folders.NAMES)
-def test_the_pooled_token_is_that_of_transformers(name):
-    config, tensors = case(name)
+def test_embeddings_are_those_of_transformers(tmp_path, name):
+    config = clap_config.load(clap_folders.write_transformers(tmp_path, name))
+    assert config.text == case(name)[0]
     expected = clap_folders.record(name)
     # A padding token stands inside the last text, and the longest text has every position.
-    assert (expected["token_ids"][3] == config.pad_token_id)[expected["mask"][3]].any()
-    assert expected["mask"][0].sum() == config.max_tokens
+    assert (expected["token_ids"][3] == config.text.pad_token_id)[expected["mask"][3]].any()
+    assert expected["mask"][0].sum() == config.text.max_tokens
+    params = clap_weights.text_parameters(config, weights.TensorFile(tmp_path / "model.safetensors"))
     with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
-        params = roberta_weights.parameters(config, tensors)
-        pooled = apply(config, params, expected["token_ids"], expected["mask"])
+        pooled = apply(config.text, params["roberta"], expected["token_ids"], expected["mask"])
+        embedded = clap_projection.apply(
+            params["projection"], pooled, size=config.projection_size, activation=config.projection_act
+        )
     assert np.std(expected["pooled"]) > 0.3
     np.testing.assert_allclose(pooled, expected["pooled"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(embedded, expected["text"], rtol=0, atol=2e-6)
 
 
 def test_golden_text_embeddings_of_laion():
