@@ -1,0 +1,20 @@
+import export_models
+import pytest
+
+from audiosep_jax.export import exporting
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """A checkpoint folder of a small model whose statistics are not those of a fresh one."""
+    return export_models.save(tmp_path_factory.mktemp("checkpoint"), **export_models.MODELS["scale_shift"])
+
+
+@pytest.fixture(scope="session")
+def exported(checkpoint, tmp_path_factory):
+    """An export per format, by name; tests copy what they change."""
+    place = tmp_path_factory.mktemp("exports")
+    return {
+        kind: exporting.export(checkpoint, place / kind, export_format=kind, window_seconds=0.1)
+        for kind in ("stablehlo", "onnx", "safetensors")
+    }

@@ -1,0 +1,354 @@
+"""`audiosep export` and its check: real folders, a real fresh process, injected faults."""
+
+import datetime
+import errno
+import importlib.util
+import json
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import export_models
+import numpy as np
+import pytest
+import soundfile
+
+import audiosep_jax
+from audiosep_jax import cli
+from audiosep_jax.checkpoints import folder as checkpoints
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.evals import metrics
+from audiosep_jax.export import check, exporting, manifest, material, verification, writing
+
+NOW = datetime.datetime(2026, 8, 31, 12, tzinfo=datetime.UTC)
+
+
+def audiosep(capsys, *arguments):
+    """Returns the status and what was printed, output and errors together."""
+    status = cli.main([str(argument) for argument in arguments])
+    shown = capsys.readouterr()
+    return status, shown.out + shown.err
+
+
+def copied(exported, kind, tmp_path):
+    return Path(shutil.copytree(exported[kind], tmp_path / kind))
+
+
+def edit(place, **changes):
+    path = place / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **changes}), "utf-8")
+
+
+@pytest.mark.parametrize(("kind", "function"), [("stablehlo", "whole"), ("onnx", "core")])
+def test_an_export_passes_its_check_on_real_sound(kind, function, checkpoint, tmp_path, capsys):
+    out, recording = tmp_path / "served", tmp_path / "recording.flac"
+    soundfile.write(recording, export_models.noise(3000, 2), 11_025)
+    arguments = ("--format", kind, "--functions", function, "--window-seconds", 0.1)
+    status, shown = audiosep(capsys, "export", "--checkpoint", checkpoint, "--out", out, *arguments)
+    assert status == 0, shown
+    assert "does not identify the query encoder" in shown
+    written = sorted(path.name for path in out.iterdir())
+    assert written == sorted([f"{function}.{kind}", "manifest.json", "run.py"])
+    status, shown = audiosep(capsys, "export", "--check", out, "--audio", recording)
+    assert status == 0, shown
+    assert "Conditions are random vectors" in shown
+    rows = [line.split(" | ") for line in shown.splitlines() if line.startswith(f"| {function} ")]
+    assert [(row[1], row[2]) for row in rows] == [
+        ("bundled mixture", "1"),
+        ("bundled mixtures", "3"),
+        ("recording.flac", "1"),
+    ]
+    assert all(float(row[3]) <= check.LIMITS[kind] for row in rows)
+    assert [row[4] == "–" for row in rows] == [False, False, True]
+
+
+def test_a_model_that_computes_something_else_fails_the_check(exported, checkpoint, tmp_path):
+    # The weights of another model under the first one's manifest: only the comparison can find it.
+    other = export_models.save(tmp_path / "other", seed=1, **export_models.MODELS["scale_shift"])
+    wrong = exporting.export(
+        other, tmp_path / "wrong", export_format="onnx", functions=("whole",), window_seconds=0.1
+    )
+    recorded = verification.read_manifest(exported["onnx"])
+    del recorded["functions"]["core"]
+    loaded = verification.live_checkpoint(exported["onnx"], recorded, None)
+    batches = material.batches(
+        sample_rate_hz=8000, samples=800, condition_of=material.random_condition(5), recordings=()
+    )
+    comparisons = check.compare(wrong, recorded, loaded, batches[:1], si_sdr_db=metrics.si_sdr_db)
+    found = check.problems("onnx", comparisons)
+    assert len(found) == 2
+    assert "whole, bundled mixture, batch 1: differs by" in found[0]
+    assert "SI-SDR differs by" in found[1]
+
+
+def test_a_difference_that_is_not_a_number_is_beyond_every_limit():
+    values = {
+        "function": "whole",
+        "material": "x",
+        "batch": 1,
+        "live_seconds": (1.0,),
+        "export_seconds": (1.0,),
+    }
+    nan = float("nan")
+    one = check.Comparison(**values, difference=nan, live_db=1.0, export_db=nan, difference_db=nan)
+    assert len(check.problems("stablehlo", [one])) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "package"), [("stablehlo", "flax"), ("onnx", "jax"), ("onnx", "audiosep_jax.models.folded")]
+)
+def test_the_fresh_process_refuses_what_an_export_must_not_need(
+    kind, package, exported, tmp_path, monkeypatch
+):
+    script = tmp_path / "needy.py"
+    script.write_text(f"import {package}\ndef load(function, folder): return lambda a, b: a\n")
+    real = exporting.runner
+    monkeypatch.setattr(check, "runner", lambda name: script if name == kind else real(name))
+    with pytest.raises(AudioSepError, match=f"ImportError: {package.split('.')[0]} is refused"):
+        check.run_fresh(exported[kind], kind, [("whole", np.zeros((1, 8)), np.zeros((1, 5)))])
+
+
+def test_a_foreign_run_script_is_not_executed(exported, tmp_path):
+    place = copied(exported, "onnx", tmp_path)
+    (place / "run.py").write_text(f"open({str(tmp_path / 'harm')!r}, 'w')\n" + (place / "run.py").read_text())
+    condition = np.ones((2, 5), np.float32)
+    ((result, seconds),) = check.run_fresh(place, "onnx", [("whole", np.ones((2, 800)), condition)])
+    assert result.shape == (2, 800)
+    assert len(seconds) >= 1
+    assert not (tmp_path / "harm").exists()
+    with pytest.raises(AudioSepError, match=r"run\.py is not the file that was exported"):
+        verification.verify_files(place, verification.read_manifest(place))
+
+
+def test_the_script_beside_an_export_runs_as_it_says(exported, tmp_path):
+    signal = export_models.noise(2, 800)
+    np.savez(tmp_path / "inputs.npz", waveform=signal, condition=export_models.noise(2, 5))
+    script = exported["onnx"] / "run.py"
+    command = [sys.executable, "-I", script, tmp_path / "inputs.npz", tmp_path / "outputs.npz"]
+    subprocess.run(command, check=True, timeout=120)
+    estimate = np.load(tmp_path / "outputs.npz")["estimate"]
+    assert estimate.shape == signal.shape
+    assert np.abs(estimate).max() > 0.01
+    help_text = subprocess.run(command[:3], capture_output=True, text=True, check=False).stderr
+    assert "INPUTS.npz holds" in help_text
+
+
+def test_the_archive_is_the_checkpoint_bit_for_bit(exported, checkpoint, tmp_path, capsys):
+    place = exported["safetensors"]
+    for name in ("model.safetensors", "config.json"):
+        assert (place / name).read_bytes() == (checkpoint / name).read_bytes()
+    assert audiosep_jax.load(place).config == audiosep_jax.load(checkpoint).config
+    status, shown = audiosep(capsys, "export", "--check", place, "--checkpoint", checkpoint)
+    assert status == 0
+    assert "holds the same tensors" in shown
+
+
+def test_a_tower_inside_the_checkpoint_travels_and_is_identified(tmp_path):
+    place = export_models.save(tmp_path / "with_tower", **export_models.BASE)
+    (place / "tower").mkdir()
+    (place / "tower" / "vocab.txt").write_text("dog\n")
+    config = json.loads((place / "config.json").read_text())
+    config["query"] = {"encoder": "sentence", "source": "tower"}
+    (place / "config.json").write_text(json.dumps(config))
+    out = exporting.export(place, tmp_path / "archive", export_format="safetensors")
+    assert (out / "tower" / "vocab.txt").read_text() == "dog\n"
+    recorded = verification.read_manifest(out)
+    assert recorded["query"]["source"] == "tower"
+    assert recorded["query"]["tower"] == {"vocab.txt": manifest.file_hash(place / "tower" / "vocab.txt")}
+    assert recorded["files"]["tower/vocab.txt"]["bytes"] == 4
+    (out / "tower" / "vocab.txt").write_text("cat\n")
+    with pytest.raises(AudioSepError, match=r"tower/vocab\.txt is not the file"):
+        verification.verify_files(out, recorded)
+
+
+def test_the_manifest_says_what_a_caller_needs(exported, checkpoint):
+    recorded = json.loads((exported["stablehlo"] / "manifest.json").read_text("utf-8"))
+    assert recorded["audio"] == {
+        "sample_rate_hz": 8000,
+        "channels": 1,
+        "window_samples": 800,
+        "window_seconds": 0.1,
+    }
+    assert (recorded["stft"]["frames"], recorded["stft"]["bins"], recorded["stft"]["hop_length"]) == (
+        41,
+        33,
+        20,
+    )
+    whole, core = recorded["functions"]["whole"], recorded["functions"]["core"]
+    assert [one["name"] for one in whole["inputs"]] == ["waveform", "condition"]
+    assert core["outputs"] == [{"name": "mask", "shape": ["batch", 41, 33, 3], "dtype": "float32"}]
+    assert set(recorded["versions"]) == {"audiosep_jax", "python", "jax", "jaxlib", "numpy"}
+    assert recorded["config"]["model"]["film"] == "scale_shift"
+    assert Path(recorded["checkpoint"]) == checkpoint.resolve()
+    loaded = checkpoints.load(checkpoint)
+    assert recorded["parameters"]["tensors"] == manifest.parameter_hashes(loaded.variables)
+    onnx = json.loads((exported["onnx"] / "manifest.json").read_text("utf-8"))
+    assert onnx["expires"] is None
+    assert onnx["versions"]["opset"] == "13"
+    assert onnx["parameters"]["sha256"] == recorded["parameters"]["sha256"]
+
+
+def test_six_months_end_on_a_day_that_exists(checkpoint, tmp_path):
+    place = exporting.export(
+        checkpoint, tmp_path / "out", export_format="stablehlo", functions=("core",), created=NOW
+    )
+    recorded = verification.read_manifest(place)
+    assert recorded["expires"] == "2027-02-28T12:00:00+00:00"
+    last = datetime.datetime(2027, 2, 28, 12, tzinfo=datetime.UTC)
+    verification.verify_date(place, recorded, now=last - datetime.timedelta(seconds=1))
+    with pytest.raises(AudioSepError, match=r"expired on 2027-02-28"):
+        verification.verify_date(place, recorded, now=last)
+
+
+def test_tampering_and_expiry_are_refused_before_anything_runs(exported, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(check, "run_fresh", None)
+    place = copied(exported, "onnx", tmp_path)
+    model = place / "whole.onnx"
+    data = bytearray(model.read_bytes())
+    data[len(data) // 2] ^= 1
+    model.write_bytes(data)
+    (place / "core.onnx").unlink()
+    status, shown = audiosep(capsys, "export", "--check", place)
+    assert status == 2
+    assert "core.onnx is missing; whole.onnx is not the file that was exported" in shown
+    place = copied(exported, "stablehlo", tmp_path)
+    edit(place, expires="2026-01-01T00:00:00+00:00")
+    status, shown = audiosep(capsys, "export", "--check", place)
+    assert status == 2
+    assert "expired on 2026-01-01" in shown
+    edit(place, expires=5)
+    assert "date of expiry" in audiosep(capsys, "export", "--check", place)[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "is damaged"),
+        ("[]", "is not the manifest of an export"),
+        ('{"kind": "audiosep_jax export", "manifest_version": 99}', "has version 99"),
+        ('{"kind": "audiosep_jax export", "manifest_version": 1}', "its 'format' is missing"),
+        (None, "manifest.json cannot be read"),
+    ],
+)
+def test_unusable_manifests_are_named(text, said, tmp_path):
+    if text is not None:
+        (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(AudioSepError, match=said):
+        verification.read_manifest(tmp_path)
+
+
+def test_the_check_wants_the_checkpoint_of_the_export(exported, checkpoint, tmp_path, capsys):
+    other = export_models.save(tmp_path / "other", seed=1, **export_models.MODELS["scale_shift"])
+    status, shown = audiosep(capsys, "export", "--check", exported["onnx"], "--checkpoint", other)
+    assert status == 2
+    assert "is not the model" in shown
+    assert "tensors differ" in shown
+    place = copied(exported, "onnx", tmp_path)
+    edit(place, checkpoint=str(tmp_path / "moved"))
+    assert "which is not here: name the checkpoint" in audiosep(capsys, "export", "--check", place)[1]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "sub/notes.txt"])
+def test_foreign_files_are_left_alone(name, exported, checkpoint, tmp_path):
+    place = copied(exported, "onnx", tmp_path)
+    (place / name).parent.mkdir(exist_ok=True)
+    (place / name).write_text("mine")
+    before = manifest.folder_hashes(place)
+    with pytest.raises(AudioSepError, match="which is no part of an export"):
+        exporting.export(checkpoint, place, export_format="safetensors")
+    assert manifest.folder_hashes(place) == before
+    (place / name).unlink()
+    (place / "__pycache__").mkdir()
+    (place / "__pycache__" / "run.cpython-311.pyc").write_text("")
+    exporting.export(checkpoint, place, export_format="safetensors")
+    assert not (place / "whole.onnx").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"onnx"}
+
+
+def test_files_links_and_unwritable_places_are_refused(checkpoint, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    for out, said in [
+        (tmp_path / "file", "is not a folder"),
+        (tmp_path / "link", "is not a folder"),
+        (tmp_path / "file" / "below", "cannot be written"),
+        (Path("/proc/export"), "cannot be written"),
+    ]:
+        with pytest.raises(AudioSepError, match=said):
+            exporting.export(checkpoint, out, export_format="safetensors")
+
+
+def test_a_full_disk_leaves_what_was_there(exported, checkpoint, tmp_path):
+    place = copied(exported, "safetensors", tmp_path)
+    before = manifest.folder_hashes(place)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(AudioSepError, match=r"cannot be written .*make room"):
+            exporting.export(checkpoint, place, export_format="onnx", functions=("core",), window_seconds=0.1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert manifest.folder_hashes(place) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["safetensors"]
+
+
+def test_a_failed_exchange_puts_the_old_export_back(exported, checkpoint, tmp_path, monkeypatch):
+    place = copied(exported, "safetensors", tmp_path)
+    before = manifest.folder_hashes(place)
+    rename = writing.os.rename
+
+    def failing(source, target):
+        if Path(target) == place and ".safetensors-old-" not in str(source):
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        rename(source, target)
+
+    monkeypatch.setattr(writing.os, "rename", failing)
+    with pytest.raises(AudioSepError, match="Device or resource busy"):
+        exporting.export(checkpoint, place, export_format="safetensors")
+    assert manifest.folder_hashes(place) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["safetensors"]
+
+
+def test_without_onnx_one_sentence_says_what_to_install(checkpoint, tmp_path, capsys, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else find(name))
+    out = tmp_path / "out"
+    status, shown = audiosep(capsys, "export", "--checkpoint", checkpoint, "--format", "onnx", "--out", out)
+    assert status == 2
+    assert "pip install 'audiosep_jax[onnx]'" in shown
+    assert "Traceback" not in shown
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "Give either --out"),
+        (("--out", "a", "--check", "b"), "Give either --out"),
+        (("--out", "a", "--audio", "b.wav"), "--audio belongs to --check"),
+        (("--check", "nothing_here"), "nothing_here is not an export"),
+        (("--out", "a", "--checkpoint", "nothing_here"), "nothing_here"),
+        (("--out", "a", "--window-seconds", "0"), "0 s long"),
+        (("--out", "a", "--window-seconds", "nan"), "nan s long"),
+        (("--out", "a", "--functions"), "No function was given"),
+    ],
+)
+def test_mistakes_are_one_sentence(arguments, said, checkpoint, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if "--checkpoint" not in arguments and "--check" not in arguments:
+        arguments = (*arguments, "--checkpoint", checkpoint)
+    status, shown = audiosep(capsys, "export", *arguments)
+    assert status == 2
+    assert said in shown
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["stablehlo", "onnx"])
+def test_the_bundled_model_passes_its_check(kind, tmp_path, capsys):
+    assert audiosep(capsys, "export", "--format", kind, "--out", tmp_path / "served")[0] == 0
+    status, shown = audiosep(capsys, "export", "--check", tmp_path / "served")
+    assert status == 0, shown
+    assert shown.count("bundled mixtures | 3") == 2
