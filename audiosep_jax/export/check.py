@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from audiosep_jax.checkpoints.folder import Checkpoint
@@ -193,5 +192,5 @@ def _timed(call: Callable[[], jax.Array]) -> tuple[np.ndarray, tuple[float, ...]
 
 
 def _masked(config: ModelConfig, mixture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    parts = (jnp.asarray(mask[..., 0]), jnp.asarray(mask[..., 1]), jnp.asarray(mask[..., 2]))
-    return np.asarray(masking.separate(config, jnp.asarray(mixture), lambda _: parts))
+    masked = jax.jit(lambda mixture, *parts: masking.separate(config, mixture, lambda _: parts))
+    return np.asarray(masked(mixture, mask[..., 0], mask[..., 1], mask[..., 2]))

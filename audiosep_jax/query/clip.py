@@ -84,7 +84,7 @@ class ClipEncoder:
         path = folder / "model.safetensors"
         return cls(
             config,
-            clip_weights.parameters(config, weights.read_tensors(path), where=str(path)),
+            clip_weights.parameters(config, weights.TensorFile(path), where=str(path)),
             tokenizer,
             tokenizer_hash=tokenizer_hash,
             preprocessing=preprocessing,

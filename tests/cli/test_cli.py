@@ -49,7 +49,7 @@ def test_help_and_version(capsys):
     ("arguments", "said"),
     [
         (["seperate", "a.wav"], "there is no command 'seperate': did you mean separate?"),
-        (["sing"], "there is no command 'sing': choose one of separate, prepare, train, evaluate."),
+        (["sing"], f"there is no command 'sing': choose one of {', '.join(cli.COMMANDS)}."),
         (["--verbose"], "there is no option '--verbose'"),
     ],
 )

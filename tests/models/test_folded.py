@@ -1,9 +1,8 @@
-"""Folded inference equals the separator, for every kind of model."""
+"""Folded inference equals the separator; other shapes of model are met in tests/export."""
 
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -12,16 +11,8 @@ from audiosep_jax.models import folded, separator
 
 SHIFT = {"window_length": 64, "hop_length": 20, "encoder_widths": (3, 4), "condition_size": 5}
 MODELS = {
-    "shift": SHIFT,
-    "scale_shift": {**SHIFT, "film": "scale_shift"},
-    "power": {**SHIFT, "magnitude_power": 0.3, "unused_tensors": False, "bottleneck_blocks": 3},
-    "deep": {
-        **SHIFT,
-        "encoder_widths": (2, 2, 2),
-        "hop_length": 32,
-        "window_length": 128,
-        "condition_size": 1,
-    },
+    "shift": {**SHIFT, "magnitude_power": 0.3},
+    "scale_shift": {**SHIFT, "film": "scale_shift", "unused_tensors": False},
 }
 
 
@@ -76,8 +67,9 @@ def test_no_statistics_are_left_and_one_product_projects_all(name):
 
 def test_the_core_gives_a_mask_and_a_rotation():
     config = ModelConfig(**MODELS["scale_shift"])
-    params = jax.tree.map(jnp.asarray, folded.fold(config, drawn(config)))
-    mask = np.asarray(folded.core(config, params, jnp.abs(noise(2, 9, 33)), jnp.asarray(noise(2, 5))))
+    params = folded.fold(config, drawn(config))
+    core = jax.jit(functools.partial(folded.core, config))
+    mask = np.asarray(core(params, np.abs(noise(2, 9, 33)), noise(2, 5)))
     assert mask.shape == (2, 9, 33, 3)
     assert 0 < mask[..., 0].min() < mask[..., 0].max() < 1
     np.testing.assert_allclose(np.hypot(mask[:, :, :-1, 1], mask[:, :, :-1, 2]), 1, atol=1e-4)

@@ -7,11 +7,13 @@ import threading
 import jax
 import numpy as np
 import pytest
+import small_towers
 import training_runs
 from safetensors.numpy import load_file
 
 from audiosep_jax.config import QueryConfig
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.query.encoder import load_encoder
 from audiosep_jax.train import loop, supervision
 from audiosep_jax.train import mesh as meshes
 from data_pipelines.mixtures import MixturePipeline
@@ -38,9 +40,9 @@ def logged(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text("utf-8").splitlines()]
 
 
-def batches(config, tmp_path):
+def batches(config, tmp_path, *, encoder=None):
     """The batches of a run, as the loop would get them."""
-    encoder = training_runs.load(config.query.source)
+    encoder = encoder or training_runs.load(config.query.source)
     pipeline = MixturePipeline(
         config.data,
         config.mixture,
@@ -69,14 +71,40 @@ def test_segments_are_heard_by_one_thread_outside_of_the_loop_s_mesh(sounds, tmp
     assert {name for batch in wanted for name in batch.modality} == {"text", "audio"}
 
 
-def test_a_run_that_sees_takes_undescribed_clips_from_frames(films, letters, tmp_path):
-    config = experiment(films, "see")
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, validation=(str(films),)))
-    training_runs.SeeingLetters.images = 0
+@pytest.mark.parametrize(("encoder", "other"), [("clap", "audio"), ("clip", "frames")])
+def test_towers_supervise_a_run(films, tmp_path, encoder, other):
+    words = sorted({word for caption in training_runs.CAPTIONS.values() for word in caption.split()})
+    tower = small_towers.write_tower(tmp_path / "tower", encoder, words=words)
+    config = training_runs.experiment(films, steps=4)
+    config = dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, condition_size=small_towers.CONDITION_SIZE),
+        query=QueryConfig(encoder=encoder, source=str(tower), text_ratio=0.5),
+        data=dataclasses.replace(config.data, validation=(str(films),)),
+    )
     result = loop.train(config, tmp_path / "run")
     assert np.isfinite(result.validation_sdri_db)
-    assert training_runs.SeeingLetters.images == 18  # each frame once, training and validation together
-    assert {"share_text", "share_frames"} <= set(logged(tmp_path / "run")[0])
+    lines = [line for line in logged(tmp_path / "run") if "loss" in line]
+    assert len(lines) == 4
+    for line in lines:
+        assert line["share_text"] + line[f"share_{other}"] == 1
+    assert sum(line[f"share_{other}"] for line in lines) > 0
+    # Two clips in the same colours or with the same sound would make this pass by chance.
+    drawn = {}
+    for batch in batches(config, tmp_path / "run", encoder=load_encoder(config.query)):
+        assert all(
+            caption or name == other for caption, name in zip(batch.captions, batch.modality, strict=True)
+        )
+        np.testing.assert_allclose(np.linalg.norm(batch.condition, axis=1), 1, rtol=1e-5)
+        drawn |= {ids[0]: row for ids, row in zip(batch.ids, batch.condition, strict=True)}
+    assert len(np.unique(np.round(list(drawn.values()), 6), axis=0)) > 3
+
+
+def test_conditions_of_frames_are_their_unit_mean_and_computed_once(films, letters, tmp_path):
+    config = experiment(films, "see")
+    training_runs.SeeingLetters.images = 0
+    batches(config, tmp_path / "run")
+    assert training_runs.SeeingLetters.images == 18
 
     clips = {}
     for batch in batches(config, tmp_path / "run"):
