@@ -1,0 +1,303 @@
+"""How fast captions and sounds become conditions on this machine.
+
+Run `python -m benchmarks.towers`. The towers have the sizes of LAION's CLAP (RoBERTa-base, HTSAT-base) and of
+CLIP ViT-B/32, and random weights: times do not depend on values. A first call includes compilation; "per
+second" counts captions or clips by the median of the warm calls.
+"""
+
+import dataclasses
+import itertools
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tokenizers
+import tyro
+from safetensors.numpy import save_file
+from tokenizers import models, pre_tokenizers, processors, trainers
+
+import audiosep_jax
+from audiosep_jax.query import clap, clap_config, clap_constants, clap_weights, clip, clip_towers, log_mel
+from audiosep_jax.query.cache import ConditionCache
+from audiosep_jax.query.clap_config import ClapConfig
+from audiosep_jax.query.clip_config import ClipConfig, ClipTextConfig, ClipVisionConfig
+from audiosep_jax.query.htsat import HtsatConfig
+from audiosep_jax.query.images import load_preprocessing
+from audiosep_jax.query.roberta import RobertaConfig
+from benchmarks.separation import machine
+
+LAION_CLAP = ClapConfig(
+    layout="laion",
+    text=RobertaConfig(
+        vocab_size=50265,
+        hidden_size=768,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        intermediate_size=3072,
+        max_position_embeddings=514,
+        type_vocab_size=1,
+        hidden_act="gelu",
+        layer_norm_eps=1e-5,
+        pad_token_id=1,
+    ),
+    audio=HtsatConfig(embed_dim=128, depths=(2, 2, 12, 2), heads=(4, 8, 16, 32)),
+)
+
+CLIP_B32 = ClipConfig(text=ClipTextConfig(), vision=ClipVisionConfig())
+
+# Sentences as AudioCaps and Clotho have them: 2 to 18 words, 10 on average.
+_WHAT = (
+    "A dog barks",
+    "Rain falls on a tin roof",
+    "A man is speaking in a large hall",
+    "An emergency vehicle siren blares",
+    "Birds chirp and sing",
+    "A woman laughs",
+    "A car engine idles and then revs up loudly",
+    "Someone is typing on a computer keyboard",
+    "Thunder rumbles",
+    "A cat meows",
+    "Glass breaks",
+    "A train passes by",
+    "A baby cries",
+    "Waves crash on the shore",
+    "A church bell rings several times",
+    "A door creaks open",
+)
+_WHILE = (
+    "",
+    "while the wind blows",
+    "as people talk in the background",
+    "followed by a loud bang",
+    "and water is running from a faucet",
+    "while a crowd cheers and claps",
+    "with footsteps on gravel nearby",
+    "as music plays",
+)
+_WHERE = ("", "in the distance", "on a busy street", "inside a small room", "near a river", "at night")
+_SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BenchmarkArgs:
+    """Measure the query towers."""
+
+    captions: int = 512
+    """Different captions to encode."""
+    clips: int = 8
+    """Sounds to encode, 10 s at 32 kHz each."""
+    repeats: int = 3
+    """Warm calls of each kind."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Wall-clock seconds of one kind of call.
+
+    Attributes:
+      name: of the call.
+      first: seconds of the first call, compilation included.
+      warm: seconds of the later calls; empty for what is done once.
+      items: captions or clips that one call handles; 0 where there are none.
+    """
+
+    name: str
+    first: float
+    warm: tuple[float, ...] = ()
+    items: int = 0
+
+    def row(self) -> str:
+        """Returns a row of the Markdown table."""
+        cells = [self.name, _duration(self.first)]
+        if self.warm:
+            cells += [_duration(f(self.warm)) for f in (min, statistics.median, max)]
+        else:
+            cells += [""] * 3
+        median = statistics.median(self.warm or (self.first,))
+        return f"| {' | '.join([*cells, f'{self.items / median:.1f}' if self.items else ''])} |"
+
+
+def captions(count: int) -> list[str]:
+    """Returns different English captions in an order that mixes their lengths.
+
+    Raises:
+      AudioSepError: more are asked for than there are.
+    """
+    parts = itertools.product(_WHAT, _WHILE, _WHERE)
+    sentences = [f"{' '.join(filter(None, words))}." for words in parts]
+    if not 0 < count <= len(sentences):
+        raise audiosep_jax.AudioSepError(f"--captions is {count}: give 1 to {len(sentences)}.")
+    order = np.random.default_rng(0).permutation(len(sentences))
+    return [sentences[place] for place in order[:count]]
+
+
+def measure(
+    args: BenchmarkArgs, *, clap_shape: ClapConfig = LAION_CLAP, clip_shape: ClipConfig = CLIP_B32
+) -> list[Timing]:
+    """Times CLAP's loading, texts, the cache and sounds, and CLIP's texts.
+
+    Raises:
+      AudioSepError: more captions are asked for than there are.
+    """
+    texts = captions(args.captions)
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_clap(folder, clap_shape, rng)
+        # Starting the backend is not the tower's work.
+        jax.block_until_ready(jax.numpy.zeros(1))
+        timings = _texts_and_sounds(folder, texts, rng, args)
+        encoder = _clip(clip_shape, folder, rng)
+    timings.append(
+        _repeated(
+            f"CLIP: {len(texts)} captions", lambda: encoder.encode(texts), args.repeats, items=len(texts)
+        )
+    )
+    return timings
+
+
+def _texts_and_sounds(
+    folder: Path, texts: Sequence[str], rng: np.random.Generator, args: BenchmarkArgs
+) -> list[Timing]:
+    encoder, load_seconds = _timed(lambda: clap.load(str(folder)))
+    timings = [
+        Timing(name="CLAP: load the text tower", first=load_seconds),
+        _repeated("CLAP: one caption", lambda: encoder.encode(texts[:1]), args.repeats, items=1),
+        _repeated(
+            f"CLAP: {len(texts)} captions", lambda: encoder.encode(texts), args.repeats, items=len(texts)
+        ),
+    ]
+    cache = folder / "cache"
+    _, hash_seconds = _timed(lambda: encoder.fingerprint)
+    timings.append(Timing(name="CLAP: fingerprint, once per process", first=hash_seconds))
+    written, write_seconds = _timed(lambda: ConditionCache(encoder, folder=cache).conditions(texts))
+    timings.append(
+        Timing(name=f"{len(texts)} captions into the cache", first=write_seconds, items=len(texts))
+    )
+    counted = _Counted(encoder)
+    timings.append(
+        _repeated(
+            f"{len(texts)} captions from the cache's file",
+            lambda: np.testing.assert_array_equal(
+                ConditionCache(counted, folder=cache).conditions(texts), written
+            ),
+            args.repeats,
+            items=len(texts),
+        )
+    )
+    if counted.calls:
+        raise AssertionError("the tower was asked for captions that the cache's file holds")
+    sounds = list(0.1 * rng.standard_normal((args.clips, 320_000), np.float32))
+    timings.append(
+        _repeated(
+            f"CLAP: {args.clips} sounds of 10 s",
+            lambda: encoder.encode_audio(sounds, sample_rate_hz=32_000),
+            args.repeats,
+            items=args.clips,
+        )
+    )
+    return timings
+
+
+class _Counted:
+    """An encoder that counts the texts it is asked for."""
+
+    def __init__(self, encoder: clap.ClapEncoder) -> None:
+        self.condition_size, self.fingerprint = encoder.condition_size, encoder.fingerprint
+        self.calls = 0
+        self._encoder = encoder
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        self.calls += len(texts)
+        return self._encoder.encode(texts)
+
+
+def write_clap(folder: Path, config: ClapConfig, rng: np.random.Generator) -> None:
+    """Writes a tower folder with random weights."""
+    shapes = clap_weights.tensor_shapes(config)
+    tensors = {name: _draw(shape, rng) for name, shape in shapes.items()}
+    tensors |= {
+        name: np.ascontiguousarray(value, np.int64 if value.dtype.kind == "i" else np.float32)
+        for name, value in clap_constants.constants(config)
+    }
+    tensors[clap_config.MEL_MATRIX] = log_mel.mel_matrix(config.log_mel)
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(clap_config.to_json(config)))
+    tokenizer().save(str(folder / "tokenizer.json"))
+
+
+def tokenizer() -> tokenizers.Tokenizer:
+    """Returns a byte-level tokenizer in RoBERTa's manner that knows the captions' words, as RoBERTa does."""
+    made = tokenizers.Tokenizer(models.BPE(unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        special_tokens=_SPECIAL,
+        vocab_size=2000,
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    made.train_from_iterator([*_WHAT, *(f" {words}" for words in (*_WHILE, *_WHERE))], trainer)
+    made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return made
+
+
+def _clip(config: ClipConfig, folder: Path, rng: np.random.Generator) -> clip.ClipEncoder:
+    """Makes a CLIP with a random text tower, and without a vision tower."""
+    shapes = jax.eval_shape(lambda key: clip_towers.init(config, key)["text"], jax.random.key(0))
+    params: dict[str, Any] = {"text": jax.tree.map(lambda leaf: _draw(leaf.shape, rng), shapes)}
+    return clip.ClipEncoder(
+        config,
+        params,
+        tokenizer(),
+        tokenizer_hash="",
+        preprocessing=load_preprocessing(folder, image_size=config.vision.image_size),
+    )
+
+
+def _draw(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    if len(shape) < 2:
+        return np.ones(shape, np.float32)
+    return np.float32(0.02) * rng.standard_normal(shape, np.float32)
+
+
+def table(timings: Sequence[Timing]) -> str:
+    """Returns a Markdown table with a row per timing."""
+    header = [
+        "| | first call | min | median | max | per second |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    return "\n".join([*header, *(timing.row() for timing in timings)])
+
+
+def _repeated(name: str, call: Callable[[], object], repeats: int, *, items: int) -> Timing:
+    first = _timed(call)[1]
+    return Timing(name=name, first=first, warm=tuple(_timed(call)[1] for _ in range(repeats)), items=items)
+
+
+def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    started = time.perf_counter()
+    result = call()
+    return result, time.perf_counter() - started
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1e3:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def main(args: BenchmarkArgs) -> None:
+    """Measures and prints a table."""
+    timings = measure(args)
+    print(f"{machine()}\n\n{table(timings)}")
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(BenchmarkArgs))
+    except audiosep_jax.AudioSepError as error:
+        raise SystemExit(f"error: {error}") from None
