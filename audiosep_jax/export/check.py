@@ -89,7 +89,7 @@ def compare(
     live = {name: jax.jit(functools.partial(calls[name], config)) for name in manifest["functions"]}
     comparisons = []
     for (name, material), (_, array, condition), (result, seconds) in zip(cases, given, ran, strict=True):
-        expected, live_seconds = _timed(lambda n=name, a=array, c=condition: live[n](variables, a, c))
+        expected, live_seconds = timed(lambda n=name, a=array, c=condition: live[n](variables, a, c))
         if result.shape != expected.shape:
             raise AudioSepError(
                 f"{folder}: {name} returned shape {result.shape} where {expected.shape} is due."
@@ -182,7 +182,8 @@ def problems(export_format: str, comparisons: Sequence[Comparison]) -> list[str]
     return found
 
 
-def _timed(call: Callable[[], jax.Array]) -> tuple[np.ndarray, tuple[float, ...]]:
+def timed(call: Callable[[], jax.Array]) -> tuple[np.ndarray, tuple[float, ...]]:
+    """Returns a call's result, and the seconds of the calls after the first, as `run_fresh` times them."""
     result, seconds = np.asarray(call()), []
     while len(seconds) < _MAX_CALLS and sum(seconds) < _MAX_SECONDS:
         started = time.perf_counter()

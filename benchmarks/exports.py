@@ -1,0 +1,137 @@
+"""How fast exports run beside the live model on this machine.
+
+Run `python -m benchmarks.exports`. A model is exported in both formats and reloaded in a process of its own;
+"÷ live" is the ratio of the median warm calls, 1 where both take as long. The whole function is timed:
+waveform in, waveform out; seven warm calls, or fewer where they take more than 20 s together. The model of
+the released widths has random weights, which take as long as trained ones.
+"""
+
+import dataclasses
+import functools
+import statistics
+import tempfile
+from pathlib import Path
+
+import jax
+import numpy as np
+import tyro
+
+import audiosep_jax
+from audiosep_jax.checkpoints import folder
+from audiosep_jax.config import ExperimentConfig, ModelConfig
+from audiosep_jax.export import check, exporting
+from audiosep_jax.models import separator
+from audiosep_jax.separation import BUNDLED_CHECKPOINT
+from benchmarks.separation import machine
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BenchmarkArgs:
+    """Measure StableHLO and ONNX exports beside the live model."""
+
+    checkpoint: tuple[Path, ...] = ()
+    """Folders of models; without them the bundled one and a random one of the released widths."""
+    seconds: float = 5.0
+    """Length of the window."""
+    batch: tuple[int, ...] = (1, 3)
+    """Batch sizes."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Warm calls of one model in one form.
+
+    Attributes:
+      model: its name.
+      form: "live", "stablehlo" or "onnx".
+      batch: windows per call.
+      seconds: of each call.
+      live: median seconds of the live model for this batch.
+    """
+
+    model: str
+    form: str
+    batch: int
+    seconds: tuple[float, ...]
+    live: float
+
+    def row(self) -> str:
+        """Returns a row of the Markdown table."""
+        median = statistics.median(self.seconds)
+        times = (f"{1e3 * value:.0f}" for value in (min(self.seconds), median, max(self.seconds)))
+        cells = (self.model, self.form, str(self.batch), *times, f"{median / self.live:.2f}")
+        return f"| {' | '.join(cells)} |"
+
+
+def measure(args: BenchmarkArgs) -> list[Timing]:
+    """Exports and times every model.
+
+    Raises:
+      AudioSepError: a checkpoint cannot be loaded, or onnx is not installed.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        places = args.checkpoint or (BUNDLED_CHECKPOINT, _released_widths(Path(scratch)))
+        return [timing for place in places for timing in _measure(place, Path(scratch), args)]
+
+
+def _measure(place: Path, scratch: Path, args: BenchmarkArgs) -> list[Timing]:
+    checkpoint = folder.load(place)
+    config = checkpoint.config.model
+    rng = np.random.default_rng(0)
+    cases = []
+    for batch in args.batch:
+        waveform = 0.1 * rng.standard_normal((batch, round(args.seconds * config.sample_rate_hz)), np.float32)
+        condition = rng.standard_normal((batch, config.condition_size), np.float32)
+        cases.append(("whole", waveform, condition / np.linalg.norm(condition, axis=1, keepdims=True)))
+    live = jax.jit(functools.partial(separator.apply, config))
+    variables = jax.device_put(checkpoint.variables)
+    measured = {"live": [check.timed(lambda c=case: live(variables, *c[1:]))[1] for case in cases]}
+    for export_format in ("stablehlo", "onnx"):
+        out = exporting.export(
+            place,
+            scratch / f"{checkpoint.config.name}-{export_format}",
+            export_format=export_format,
+            functions=("whole",),
+            window_seconds=args.seconds,
+        )
+        ran = check.run_fresh(out, export_format, cases)
+        measured[export_format] = [tuple(seconds) for _, seconds in ran]
+    return [
+        Timing(
+            model=checkpoint.config.name,
+            form=form,
+            batch=batch,
+            seconds=seconds[index],
+            live=statistics.median(measured["live"][index]),
+        )
+        for index, batch in enumerate(args.batch)
+        for form, seconds in measured.items()
+    ]
+
+
+def table(timings: list[Timing]) -> str:
+    """Returns a Markdown table with a row per timing."""
+    header = [
+        "| model | form | batch | min, ms | median, ms | max, ms | ÷ live |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    return "\n".join([*header, *(timing.row() for timing in timings)])
+
+
+def _released_widths(scratch: Path) -> Path:
+    config = ExperimentConfig(name="released widths", model=ModelConfig())
+    folder.save(scratch / "released", config, separator.init(config.model, jax.random.key(0)))
+    return scratch / "released"
+
+
+def main(args: BenchmarkArgs) -> None:
+    """Measures and prints a table."""
+    timings = measure(args)
+    print(f"{machine()}\n\n{table(timings)}")
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(BenchmarkArgs))
+    except audiosep_jax.AudioSepError as error:
+        raise SystemExit(f"error: {error}") from None
