@@ -51,7 +51,7 @@ LAION_CLAP = ClapConfig(
 
 CLIP_B32 = ClipConfig(text=ClipTextConfig(), vision=ClipVisionConfig())
 
-# Sentences as AudioCaps and Clotho have them: 2 to 18 words, 10 on average.
+# Sentences as AudioCaps and Clotho have them: 2 to 18 words, 12 on average.
 _WHAT = (
     "A dog barks",
     "Rain falls on a tin roof",
@@ -81,7 +81,6 @@ _WHILE = (
     "as music plays",
 )
 _WHERE = ("", "in the distance", "on a busy street", "inside a small room", "near a river", "at night")
-_SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -140,11 +139,7 @@ def captions(count: int) -> list[str]:
 def measure(
     args: BenchmarkArgs, *, clap_shape: ClapConfig = LAION_CLAP, clip_shape: ClipConfig = CLIP_B32
 ) -> list[Timing]:
-    """Times CLAP's loading, texts, the cache and sounds, and CLIP's texts.
-
-    Raises:
-      AudioSepError: more captions are asked for than there are.
-    """
+    """Times CLAP's loading, texts, the cache and sounds, and CLIP's texts."""
     texts = captions(args.captions)
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as name:
@@ -237,7 +232,7 @@ def tokenizer() -> tokenizers.Tokenizer:
     made = tokenizers.Tokenizer(models.BPE(unk_token="<unk>"))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
-        special_tokens=_SPECIAL,
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>"],
         vocab_size=2000,
         show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),

@@ -197,7 +197,8 @@ def _extractor(folder: Path) -> dict[str, Any]:
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
             values = weights.read_json(folder / name)
-            return values.get("feature_extractor", values)
+            values = values.get("feature_extractor", values)
+            return values if isinstance(values, dict) else {}
     return {}
 
 
