@@ -35,7 +35,7 @@ def experiments(draw):
             magnitude_power=draw(st.floats(1e-3, 1)),
             unused_tensors=draw(st.booleans()),
         ),
-        query=QueryConfig(encoder=draw(TEXT), source=draw(TEXT)),
+        query=QueryConfig(encoder=draw(TEXT), source=draw(TEXT), text_ratio=draw(st.floats(0, 1))),
         mixture=MixtureConfig(gain_range_db=tuple(gains), level_range_db=(low, high)),
         data=DataConfig(
             datasets=tuple(draw(st.lists(TEXT, max_size=3))),
@@ -109,6 +109,7 @@ def test_a_mistake_is_named_with_its_place(values, said):
         (ModelConfig, {"magnitude_power": 0.0}, "model.magnitude_power is 0.0"),
         (ModelConfig, {"magnitude_power": 1.5}, "model.magnitude_power is 1.5"),
         (MixtureConfig, {"sources": 1}, "mixture.sources is 1"),
+        *((QueryConfig, {"text_ratio": ratio}, f"query.text_ratio is {ratio}") for ratio in (-0.1, 1.1)),
         (MixtureConfig, {"gain_range_db": (3, 2)}, "mixture.gain_range_db is (3, 2)"),
         (MixtureConfig, {"level_range_db": (3.0, 2.0)}, "mixture.level_range_db is (3.0, 2.0)"),
         (MixtureConfig, {"absent_probability": 1.0}, "mixture.absent_probability is 1.0"),

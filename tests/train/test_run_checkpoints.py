@@ -15,6 +15,7 @@ import pytest
 import training_runs
 
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.serialization import to_dict
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
 from audiosep_jax.train.checkpoint import RunCheckpoints
@@ -143,3 +144,18 @@ def test_fields_that_change_no_step_may_change(tmp_path):
     save(tmp_path, 4)
     train = dataclasses.replace(CONFIG.train, save_every=3, log_every=9, evaluate_every=2, audio_examples=0)
     assert restore(tmp_path, dataclasses.replace(CONFIG, train=train))[1] == 4
+
+
+def test_a_run_of_before_a_field_was_there_goes_on_with_its_default(tmp_path, monkeypatch):
+    def before(config):
+        values = to_dict(config)
+        del values["query"]["text_ratio"]
+        return values
+
+    with monkeypatch.context() as patch:
+        patch.setattr("audiosep_jax.train.checkpoint.to_dict", before)
+        save(tmp_path, 4)
+    assert restore(tmp_path)[1] == 4
+    half = dataclasses.replace(CONFIG, query=dataclasses.replace(CONFIG.query, text_ratio=0.5))
+    with pytest.raises(AudioSepError, match=r"query\.text_ratio was 1\.0 and is 0\.5"):
+        restore(tmp_path, half)
