@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import importlib.util
 import os
 import statistics
 from pathlib import Path
@@ -12,8 +13,15 @@ import tyro
 from audiosep_jax.errors import AudioSepError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+    from audiosep_jax.checkpoints.folder import Checkpoint
     from audiosep_jax.export.check import Comparison
     from audiosep_jax.separation import AudioSep
+
+_BUNDLED = "bundled"  # in a manifest: the checkpoint that comes with the package, wherever that lies
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,14 +62,11 @@ def run(args: ExportArgs) -> int:
 
 def _export(out: Path, args: ExportArgs) -> int:
     from audiosep_jax import separation
-    from audiosep_jax.checkpoints import hub
     from audiosep_jax.export import exporting
 
     if args.format == "onnx":
-        from audiosep_jax.export import onnx
-
-        onnx.check_installed()
-    place = separation.BUNDLED_CHECKPOINT if args.checkpoint is None else hub.resolve(args.checkpoint)
+        _need("onnx")
+    place = _place(args.checkpoint)
     fingerprint, reason = _fingerprint(separation.load(place))
     folder = exporting.export(
         place,
@@ -69,6 +74,8 @@ def _export(out: Path, args: ExportArgs) -> int:
         export_format=args.format,
         functions=args.functions,
         window_seconds=args.window_seconds,
+        # A path is recorded whole, a name as it is.
+        source=_BUNDLED if args.checkpoint is None else _unless_path(args.checkpoint),
         fingerprint=fingerprint,
     )
     for path in sorted(folder.iterdir()):
@@ -78,6 +85,26 @@ def _export(out: Path, args: ExportArgs) -> int:
         print(f"The manifest does not identify the query encoder: {reason}")
     print(f"Compare it with the live model: audiosep export --check {folder}")
     return 0
+
+
+def _place(checkpoint: str | None) -> Path:
+    """Returns the folder that an argument or a manifest names."""
+    from audiosep_jax import separation
+    from audiosep_jax.checkpoints import hub
+
+    return separation.BUNDLED_CHECKPOINT if checkpoint in (None, _BUNDLED) else hub.resolve(checkpoint)
+
+
+def _unless_path(checkpoint: str) -> str | None:
+    return None if Path(checkpoint).expanduser().exists() else checkpoint
+
+
+def _need(package: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise AudioSepError(
+            f"The package {package} is not installed, which this format needs: "
+            "pip install 'audiosep_jax[onnx]'."
+        )
 
 
 def _fingerprint(model: "AudioSep") -> tuple[str | None, str]:
@@ -92,37 +119,29 @@ def _fingerprint(model: "AudioSep") -> tuple[str | None, str]:
 
 def _check(folder: Path, args: ExportArgs) -> int:
     os.environ["JAX_PLATFORMS"] = "cpu"  # before JAX is imported: accelerators round products on the way
-    from audiosep_jax.checkpoints import hub
     from audiosep_jax.evals import metrics
     from audiosep_jax.export import check, material, verification
-    from audiosep_jax.separation import AudioSep
 
     manifest = verification.read_manifest(folder)
     verification.verify_files(folder, manifest)
     print(f"{len(manifest['files'])} files match their hashes")
     verification.verify_date(folder, manifest, now=datetime.datetime.now(datetime.UTC))
     if manifest["format"] == "safetensors":
-        checkpoint = verification.live_checkpoint(folder, manifest, folder)
+        verification.live_checkpoint(folder, manifest, folder)
         print(f"{len(manifest['parameters']['tensors'])} tensors match their hashes")
         if args.checkpoint is not None:
-            verification.live_checkpoint(folder, manifest, hub.resolve(args.checkpoint))
+            verification.live_checkpoint(folder, manifest, _place(args.checkpoint))
             print(f"{args.checkpoint} holds the same tensors")
         return 0
-    place = None if args.checkpoint is None else hub.resolve(args.checkpoint)
+    if manifest["format"] == "onnx":
+        _need("onnxruntime")
+    place = _place(args.checkpoint or manifest["checkpoint"])
     checkpoint = verification.live_checkpoint(folder, manifest, place)
     print(f"{len(manifest['parameters']['tensors'])} tensors of the checkpoint match their hashes")
-    model = checkpoint.config.model
-    try:
-        live = AudioSep(checkpoint.config, checkpoint.variables)
-        live.condition(query="a dog barking")
-        condition_of = lambda query: live.condition(query=query)  # noqa: E731
-    except AudioSepError as error:
-        print(f"Conditions are random vectors, because there is no query encoder: {error}")
-        condition_of = material.random_condition(model.condition_size)
     materials = material.batches(
-        sample_rate_hz=model.sample_rate_hz,
+        sample_rate_hz=checkpoint.config.model.sample_rate_hz,
         samples=manifest["audio"]["window_samples"],
-        condition_of=condition_of,
+        condition_of=_conditions(checkpoint),
         recordings=args.audio,
     )
     comparisons = check.compare(folder, manifest, checkpoint, materials, si_sdr_db=metrics.si_sdr_db)
@@ -132,6 +151,20 @@ def _check(folder: Path, args: ExportArgs) -> int:
         raise AudioSepError(f"{folder} does not compute what the live model computes: {'; '.join(found)}.")
     print(f"equal to the live model within {check.LIMITS[manifest['format']]:g} and {check.LIMIT_DB:g} dB")
     return 0
+
+
+def _conditions(checkpoint: "Checkpoint") -> "Callable[[str], np.ndarray]":
+    """Returns the query encoder, or a stand-in where there is none to load."""
+    from audiosep_jax.export import material
+    from audiosep_jax.separation import AudioSep
+
+    live = AudioSep(checkpoint.config, checkpoint.variables)
+    try:
+        live.condition(query=material.SCENES[0][-1])
+    except AudioSepError as error:
+        print(f"Conditions are random vectors, because there is no query encoder: {error}")
+        return material.random_condition(checkpoint.config.model.condition_size)
+    return lambda query: live.condition(query=query)
 
 
 def table(comparisons: "list[Comparison]") -> str:

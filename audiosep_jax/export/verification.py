@@ -9,6 +9,7 @@ from audiosep_jax.checkpoints import folder as checkpoints
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.export import manifest as manifests
 from audiosep_jax.export.writing import KIND, MANIFEST_FILE
+from audiosep_jax.serialization import to_dict
 
 _FIELDS = {
     "format": str,
@@ -98,33 +99,35 @@ def verify_date(folder: Path, manifest: dict[str, Any], *, now: datetime.datetim
         )
 
 
-def live_checkpoint(
-    folder: Path, manifest: dict[str, Any], checkpoint: Path | None
-) -> checkpoints.Checkpoint:
+def live_checkpoint(folder: Path, manifest: dict[str, Any], place: Path) -> checkpoints.Checkpoint:
     """Loads the checkpoint that an export came from.
 
     Args:
       folder: of the export.
       manifest: of the export.
-      checkpoint: where the checkpoint lies now; None takes the place that the manifest recorded.
+      place: folder of the checkpoint.
 
     Raises:
       AudioSepError: it cannot be loaded, or is not the model that was exported.
     """
-    place = Path(manifest["checkpoint"]) if checkpoint is None else checkpoint
-    if checkpoint is None and not place.is_dir():
+    if not place.is_dir():
         raise AudioSepError(
             f"{folder} was exported from {place}, which is not here: name the checkpoint with --checkpoint."
         )
     loaded = checkpoints.load(place)
     recorded = manifest["parameters"].get("tensors")
+    recorded = recorded if isinstance(recorded, dict) else {}
     found = manifests.parameter_hashes(loaded.variables)
-    if recorded != found:
-        recorded = recorded if isinstance(recorded, dict) else {}
-        names = set(recorded) | set(found)
-        wrong = sorted(name for name in names if recorded.get(name) != found.get(name))
+    names = set(recorded) | set(found)
+    wrong = sorted(name for name in names if recorded.get(name) != found.get(name))
+    if wrong:
         raise AudioSepError(
             f"{place} is not the model that {folder} was exported from: {len(wrong)} of {len(names)} tensors "
             f"differ, {wrong[0]} among them."
+        )
+    if to_dict(loaded.config)["model"] != manifest["config"].get("model"):
+        raise AudioSepError(
+            f"{place} has the parameters of {folder}, but another model config: give the checkpoint that was "
+            "exported."
         )
     return loaded
