@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 
-import audiosep_jax
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.export.functions import Function, Tensor, frames
 from audiosep_jax.export.writing import KIND
@@ -153,14 +152,10 @@ def folder_hashes(folder: Path) -> dict[str, str]:
 
 def versions(export_format: str) -> dict[str, str]:
     """Returns the versions that made an export."""
-    found = {"audiosep_jax": audiosep_jax.__version__, "python": platform.python_version()}
-    packages = [
-        "jax",
-        "jaxlib",
-        "numpy",
-        *({"onnx": ["onnx"], "safetensors": ["safetensors"]}.get(export_format, [])),
-    ]
-    found |= {name: importlib.metadata.version(name) for name in packages}
+    packages = ["audiosep_jax", "jax", "jaxlib", "numpy"]
+    packages += {"onnx": ["onnx"], "safetensors": ["safetensors"]}.get(export_format, [])
+    found = {name: importlib.metadata.version(name) for name in packages}
+    found["python"] = platform.python_version()
     if export_format == "onnx":
         from audiosep_jax.export.onnx_graph import OPSET
 

@@ -1,9 +1,9 @@
 """ONNX: one file per function, standard operators only, with a symbolic batch."""
 
+import importlib.metadata
 import importlib.util
 from typing import TYPE_CHECKING
 
-import audiosep_jax
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.export.functions import Function, frames
@@ -61,7 +61,7 @@ def serialize(config: ModelConfig, params: FoldedParams, function: Function) -> 
         result=result,
         output=(function.output.name, function.output.shape),
         producer="audiosep_jax",
-        producer_version=audiosep_jax.__version__,
+        producer_version=importlib.metadata.version("audiosep_jax"),
     ).SerializeToString()
 
 
