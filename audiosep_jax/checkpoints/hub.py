@@ -1,5 +1,6 @@
 """Checkpoint folders on the Hugging Face hub: found in the cache or downloaded."""
 
+import json
 import re
 from pathlib import Path
 
@@ -49,8 +50,18 @@ def _cached(repository: str, revision: str | None) -> Path | None:
         )
     except Exception:  # not cached; whatever else is wrong, the download finds it again and says so
         return None
-    # An interrupted download leaves a part; a tower is checked by the one who asks for it.
-    return folder if all((folder / file).is_file() for file in REQUIRED) else None
+    return folder if _is_whole(folder) else None
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a cached folder has what it needs: an interrupted download leaves a part."""
+    if not all((folder / file).is_file() for file in REQUIRED):
+        return False
+    try:
+        source = json.loads((folder / "config.json").read_text("utf-8"))["query"]["source"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return True  # whatever it is, it is there; loading it says what is wrong
+    return source != "tower" or all((folder / "tower" / file).is_file() for file in REQUIRED)
 
 
 def _download(repository: str, revision: str | None, *, checkpoint: str) -> Path:

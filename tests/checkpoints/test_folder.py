@@ -196,3 +196,36 @@ def test_what_is_no_folder_is_said_to_be_none(tmp_path, place):
     for path in (tmp_path / "nowhere", place / "config.json"):
         with pytest.raises(AudioSepError, match="is not a checkpoint folder"):
             folder.load(path)
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".pt", ".safetensors"])
+def test_weights_that_are_not_converted_are_told_how(suffix, tmp_path):
+    path = tmp_path / f"audiosep{suffix}"
+    path.write_bytes(b"x")
+    with pytest.raises(AudioSepError, match=r"make one of it with `audiosep convert .*audiosep\.\w+ FOLDER`"):
+        folder.load(path)
+
+
+@pytest.mark.parametrize("kind", ["laion_clap", "clap", "clip", "bert"])
+def test_a_tower_is_no_checkpoint(kind, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, "projection_dim": 512}))
+    with pytest.raises(AudioSepError, match=f"is not a checkpoint folder but a '{kind}' model"):
+        folder.load(tmp_path)
+
+
+def with_source(place, source):
+    values = json.loads((place / "config.json").read_text("utf-8"))
+    values["query"] = {"encoder": "clap", "source": source}
+    (place / "config.json").write_text(json.dumps(values))
+    return folder.load(place).config.query.source
+
+
+def test_a_tower_inside_the_folder_is_found_wherever_the_folder_lies(place, monkeypatch):
+    (place / "tower").mkdir()
+    (place.parent / "other").mkdir()
+    assert with_source(place, "tower") == str(place / "tower")
+    for source in ("absent", "../other", ".", "", str(place.parent / "other"), "org/tower"):
+        assert with_source(place, source) == source
+    monkeypatch.chdir(place.parent)
+    assert folder.load(place.name).config.query.source == "org/tower"
+    assert with_source(Path(place.name), "tower") == f"{place.name}/tower"
