@@ -10,7 +10,13 @@ from typing import Literal
 import numpy as np
 
 from audiosep_jax.checkpoints import folder, pytorch_names, pytorch_shape, safetensors_stream, tower
-from audiosep_jax.checkpoints.source import CheckpointFolder, Tensors, TowerFolder, open_source
+from audiosep_jax.checkpoints.source import (
+    LAION_MODEL_TYPE,
+    CheckpointFolder,
+    Tensors,
+    TowerFolder,
+    open_source,
+)
 from audiosep_jax.checkpoints.staging import new_folder
 from audiosep_jax.config import ExperimentConfig, MixtureConfig, ModelConfig, QueryConfig
 from audiosep_jax.errors import AudioSepError
@@ -148,7 +154,7 @@ def _convert_separator(
         folder.save(staging, experiment, pytorch_names.from_pytorch(config, source.separator))
         safetensors_stream.write(staging / folder.CARRIED_FILE, carried, metadata=metadata)
         if place is not None:
-            place.write(staging / folder.TOWER_FOLDER)
+            place.write(staging / folder.TOWER_FOLDER, condition_size=config.condition_size)
     found = [
         f"{source.path} is AudioSep, {source.form}.",
         f"separator: {_counted(source.separator)}; {_shape(config)}.",
@@ -175,13 +181,19 @@ class _Tower:
     def __init__(self, source: Tensors | TowerFolder, tokenizer: str) -> None:
         self.source = source
         self.encoder = "clap" if isinstance(source, Tensors) else source.encoder
-        self.tensors = source.tower if isinstance(source, Tensors) else source.tensors
+        if isinstance(source, Tensors):
+            self.tensors = source.tower
+        else:
+            self.tensors = tower.laion_tensors(source.path) or source.tensors
         self._tokenizer = tokenizer
 
+    @property
+    def _is_laion(self) -> bool:
+        return isinstance(self.source, Tensors) or self.source.model_type == LAION_MODEL_TYPE
+
     def problems(self) -> list[str]:
-        if not isinstance(self.source, Tensors):
-            return []
-        return tower.laion_problems(self.tensors, where=str(self.source.path))
+        """Names what is wrong with LAION's tensors; those of transformers are judged when they are loaded."""
+        return tower.laion_problems(self.tensors, where=str(self.source.path)) if self._is_laion else []
 
     def check(self) -> None:
         problems = self.problems()
@@ -197,11 +209,18 @@ class _Tower:
             return self.source.path
         return tower.find_tokenizer(self._tokenizer)
 
-    def write(self, target: Path) -> None:
-        if isinstance(self.source, TowerFolder):
-            tower.write_folder(target, self.source, tokenizer_folder=self.find_tokenizer())
+    def write(self, target: Path, *, condition_size: int | None = None) -> None:
+        """Writes the folder; `condition_size` is what the separator needs."""
+        tokenizer = self.find_tokenizer()
+        if isinstance(self.source, TowerFolder) and not self._is_laion:
+            size = tower.write_folder(target, self.source, tokenizer_folder=tokenizer)
         else:
-            tower.write_laion(target, self.tensors, tokenizer_folder=self.find_tokenizer())
+            size = tower.write_laion(target, self.tensors, tokenizer_folder=tokenizer)
+        if condition_size not in (None, size):
+            raise AudioSepError(
+                f"{self.source.path} gives conditions of {size} numbers, and the separator needs "
+                f"{condition_size}: give the tower of its training with --tower."
+            )
 
 
 def _opened_tower(source: str | Path) -> Tensors | TowerFolder:

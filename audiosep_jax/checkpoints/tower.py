@@ -39,8 +39,8 @@ def laion_problems(tensors: dict[str, np.ndarray], *, where: str) -> list[str]:
     return clap_weights.tensor_problems(config, shapes)
 
 
-def write_laion(folder: Path, tensors: dict[str, np.ndarray], *, tokenizer_folder: Path) -> None:
-    """Writes the folder of a CLAP with LAION's tensors, each as it is.
+def write_laion(folder: Path, tensors: dict[str, np.ndarray], *, tokenizer_folder: Path) -> int:
+    """Writes the folder of a CLAP with LAION's tensors, each as it is; returns the length of a condition.
 
     Args:
       folder: is created.
@@ -63,32 +63,35 @@ def write_laion(folder: Path, tensors: dict[str, np.ndarray], *, tokenizer_folde
         )
     metadata = {"format": "pt", "state_dict": json.dumps(list(tensors))}
     safetensors_stream.write(folder / "model.safetensors", tensors, metadata=metadata)
+    return config.projection_size
 
 
-def write_folder(folder: Path, source: TowerFolder, *, tokenizer_folder: Path | None) -> None:
-    """Copies a tower folder: its config.json, its tensors in one file, its tokenizer and settings.
+def write_folder(folder: Path, source: TowerFolder, *, tokenizer_folder: Path) -> int:
+    """Copies a transformers folder: config.json, tensors in one file, tokenizer and settings.
 
     Args:
       folder: is created.
       source: the tower.
-      tokenizer_folder: None takes the tokenizer of the source.
+      tokenizer_folder: the tokenizer is copied from there.
+
+    Returns:
+      The length of a condition.
 
     Raises:
       AudioSepError: it is not a tower that the query encoder can read.
       OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True)
-    copy_tokenizer(tokenizer_folder or source.path, folder)
+    copy_tokenizer(tokenizer_folder, folder)
     for name in ("config.json", *_SETTINGS):
         if (source.path / name).is_file():
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(source.path / name, folder / name)
     safetensors_stream.write(folder / "model.safetensors", source.tensors, metadata={"format": "pt"})
-    if source.model_type != LAION_MODEL_TYPE:
-        try:
-            load_encoder(QueryConfig(encoder=source.encoder, source=str(folder)))
-        except AudioSepError as error:
-            raise AudioSepError(str(error).replace(str(folder), str(source.path))) from error
+    try:
+        return load_encoder(QueryConfig(encoder=source.encoder, source=str(folder))).condition_size
+    except AudioSepError as error:
+        raise AudioSepError(str(error).replace(str(folder), str(source.path))) from error
 
 
 def find_tokenizer(source: str) -> Path:

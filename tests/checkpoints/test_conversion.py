@@ -169,6 +169,19 @@ def test_a_separator_gets_the_tower_that_is_named(files, converted, tmp_path):
         assert fingerprint(folder.load(target).config.query) == expected
 
 
+def test_a_tower_of_another_size_or_a_broken_one_is_refused(files, converted, tmp_path):
+    separator = bare_separator(tmp_path / "separator.pt")
+    clap_folders.write_transformers(tmp_path / "clap", "a")
+    said = "gives conditions of 20 numbers, and the separator needs 6"
+    refused(tmp_path, separator, said, preset="paper", tower_source=tmp_path / "clap")
+    shutil.copytree(converted / "tower", tmp_path / "broken")
+    tensors = load_file(tmp_path / "broken" / "model.safetensors")
+    del tensors["audio_branch.norm.bias"]
+    save_file(tensors, tmp_path / "broken" / "model.safetensors")
+    said = "does not fit CLAP: missing audio_branch.norm.bias"
+    refused(tmp_path, separator, said, preset="paper", tower_source=tmp_path / "broken")
+
+
 def fingerprint(query):
     """The hash of everything that the tower's conditions depend on."""
     return load_encoder(query).fingerprint
