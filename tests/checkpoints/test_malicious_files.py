@@ -305,7 +305,7 @@ def sound_pickle(tmp):
         return file.read("archive/data.pkl")
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(
     changes=st.lists(
         st.tuples(st.integers(0, 400), st.binary(min_size=1, max_size=3)), min_size=1, max_size=4

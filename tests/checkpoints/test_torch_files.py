@@ -182,7 +182,7 @@ def assert_same(read, written):
         assert read == written
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(content=CONTENTS)
 def test_what_is_written_is_read_bit_for_bit(content, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "content.pt"
