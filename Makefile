@@ -30,9 +30,12 @@ lint: $(STAMP)  ## check format and style
 types: $(STAMP)  ## check types
 	$(BIN)/pyright
 
-bench: $(STAMP)  ## time separation, training and the data pipeline
+bench: $(STAMP)  ## time separation, training, the data pipeline, the towers and exports
 	$(BIN)/python -m benchmarks.separation
 	$(BIN)/python -m benchmarks.data_pipeline
+	$(BIN)/python -m benchmarks.towers
+	$(BIN)/python -m benchmarks.windows
+	$(BIN)/python -m benchmarks.exports
 
 install: $(STAMP)  ## make .venv and install everything that development needs
 

@@ -132,6 +132,7 @@ def run_fresh(
     Raises:
       AudioSepError: the process fails; the text holds the last line that it wrote.
     """
+    folder = folder.absolute()  # the process runs elsewhere
     script = runner(export_format)
     own = folder / RUN_FILE
     if own.is_file() and own.read_bytes() == script.read_bytes():

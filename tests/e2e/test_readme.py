@@ -1,5 +1,6 @@
 """Every command of README.md runs, in the order of the README and in one folder."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -10,10 +11,20 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import released_files
 import soundfile
-from readme_commands import blocks, commands, environment, look_like_repository, recipe, run, shortened
+from readme_commands import (
+    TOKENIZER,
+    blocks,
+    commands,
+    environment,
+    look_like_repository,
+    recipe,
+    run,
+    shortened,
+)
 
-from audiosep_jax.checkpoints import folder
+from audiosep_jax.checkpoints import folder, torch_file
 from audiosep_jax.config import ExperimentConfig, MixtureConfig, ModelConfig, QueryConfig, TrainConfig
 from audiosep_jax.models import separator
 
@@ -36,10 +47,19 @@ QUICK = ExperimentConfig(
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory) -> Path:
-    """The folder of somebody who follows the README."""
+    """The folder of somebody who follows the README and has downloaded AudioSep: a small one of its kind."""
     place = tmp_path_factory.mktemp("reader")
     look_like_repository(place)
+    bring_audiosep(place)
     return place
+
+
+def bring_audiosep(place: Path) -> None:
+    """Writes a small file of the released one's kind, and a tokenizer."""
+    small = dataclasses.replace(released_files.SMALL, window_length=2048)  # the released model's window
+    tensors = released_files.state_dict(released_files.separator_tensors(small))
+    released_files.write_lightning(place / "audiosep_base_4M_steps.ckpt", tensors)
+    released_files.write_tokenizer(place / TOKENIZER)
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +127,17 @@ def test_training_and_evaluation_left_their_results(reader):
     assert result["overall"]["count"] == 21
 
 
+def test_conversion_and_export_left_their_results(reader):
+    released, back = (
+        torch_file.read(reader / name)["state_dict"]
+        for name in ("audiosep_base_4M_steps.ckpt", "back_in_pytorch.ckpt")
+    )
+    assert list(released) == list(back)
+    for name in released:
+        np.testing.assert_array_equal(released[name].read(), back[name].read(), strict=True)
+    assert (reader / "served" / "manifest.json").is_file()
+
+
 @pytest.mark.parametrize("block", blocks("python"))
 def test_python_block(block, reader):
     result = subprocess.run(
@@ -134,6 +165,7 @@ def test_unknown_command_is_not_covered(quick):
 @pytest.mark.timeout(3600)
 def test_commands_as_they_stand(tmp_path):
     look_like_repository(tmp_path)
+    bring_audiosep(tmp_path)
     for command in commands():
         name, *rest = command.split()
         if name == ".":
@@ -141,6 +173,8 @@ def test_commands_as_they_stand(tmp_path):
         if name == "make" and rest == ["test"]:
             continue  # this is part of it
         started = time.monotonic()
+        if command.startswith("audiosep convert audiosep_base"):
+            command = shortened(command, tmp_path) or command
         result = run(recipe(rest[0]) if name == "make" else command, tmp_path, timeout_s=1800)
         print(f"{time.monotonic() - started:.0f} s: {command}")
         assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]

@@ -42,8 +42,10 @@ def edit(place, **changes):
 
 
 @pytest.mark.parametrize("kind", ["stablehlo", "onnx"])
-def test_an_export_passes_its_check_on_real_sound(kind, checkpoint, tmp_path, capsys):
-    function, out, recording = "whole", tmp_path / "served", tmp_path / "recording.flac"
+def test_an_export_passes_its_check_on_real_sound(kind, checkpoint, tmp_path, monkeypatch, capsys):
+    # Relative paths, as people type them: the check's own process runs in another folder.
+    monkeypatch.chdir(tmp_path)
+    function, out, recording = "whole", Path("served"), Path("recording.flac")
     soundfile.write(recording, export_models.noise(3000, 2), 11_025)
     arguments = ("--format", kind, "--functions", function, "--window-seconds", 0.1)
     status, shown = audiosep(capsys, "export", "--checkpoint", checkpoint, "--out", out, *arguments)
