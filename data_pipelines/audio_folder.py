@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import difflib
 import hashlib
 import json
 import posixpath
@@ -65,6 +66,8 @@ class AudioFolder(ClipBuilder):
         rows: dict[str, ClipRow] = {}
         table = _read_table(path)
         captioned = any(name in table.fields for name in _CAPTIONS)
+        if not captioned:
+            _check_no_caption_is_lost(table.fields, path)
         for where, line in table.lines:
             row = self._parse(line, where, captioned=captioned)
             known = rows.get(row.file)
@@ -104,6 +107,16 @@ class AudioFolder(ClipBuilder):
         digest = hashlib.sha256(source.encode(errors="surrogatepass")).digest()
         share = int.from_bytes(digest[:8], "big") / 2**64
         return "validation" if share < self._validation_share else "train"
+
+
+def _check_no_caption_is_lost(fields: set[str], path: Path) -> None:
+    """A table may do without captions, but not because their column is misspelt."""
+    for field in sorted(fields):
+        if difflib.get_close_matches(field.lower(), (*_CAPTIONS, "text", "description"), cutoff=0.7):
+            raise AudioSepError(
+                f"{path} has a column {field!r} and none named captions: rename it to captions, or, if its "
+                "texts are not to be used, to something else."
+            )
 
 
 def _find_metadata(source: Path, metadata: str | Path | None) -> Path:

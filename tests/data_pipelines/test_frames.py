@@ -132,6 +132,9 @@ def test_a_table_says_which_clips_have_no_caption(tmp_path):
     for text in ("file,captions\na.wav,one\nb.wav,\n", "file,captions,frames\na.wav,one,\nb.wav,,\n"):
         with pytest.raises(AudioSepError, match="line 3 names no caption"):
             rows(text)
+    for column in ("Captions", "captoins", "text", "Caption", "descriptions"):
+        with pytest.raises(AudioSepError, match=f"has a column '{column}' and none named captions"):
+            rows(f"file,{column}\na.wav,a dog barks\n")
     entries = '{"data": [{"wav": "a.wav", "caption": "x"}, {"wav": "b.wav"}]}'
     with pytest.raises(AudioSepError, match="entry 1 names no caption"):
         rows(entries, "clips.json")
