@@ -14,15 +14,13 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import tyro
 
-import audiosep_jax
 from audiosep_jax.checkpoints import folder
 from audiosep_jax.config import ExperimentConfig, ModelConfig
 from audiosep_jax.export import check, exporting
 from audiosep_jax.models import separator
 from audiosep_jax.separation import BUNDLED_CHECKPOINT
-from benchmarks.separation import machine
+from benchmarks import timing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,14 +122,10 @@ def _released_widths(scratch: Path) -> Path:
     return scratch / "released"
 
 
-def main(args: BenchmarkArgs) -> None:
-    """Measures and prints a table."""
-    timings = measure(args)
-    print(f"{machine()}\n\n{table(timings)}")
+def report(args: BenchmarkArgs) -> str:
+    """Measures and returns a table."""
+    return table(measure(args))
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(BenchmarkArgs))
-    except audiosep_jax.AudioSepError as error:
-        raise SystemExit(f"error: {error}") from None
+    timing.run(report, BenchmarkArgs)

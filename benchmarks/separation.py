@@ -5,18 +5,10 @@ per second of the median warm call.
 """
 
 import dataclasses
-import importlib.metadata
-import os
-import platform
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import jax
 import numpy as np
-import tyro
 
 import audiosep_jax
 from audiosep_jax.config import ExperimentConfig
@@ -25,10 +17,9 @@ from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
 from audiosep_jax.train.optimizer import make_optimizer
 from audiosep_jax.train.step import make_train_step
+from benchmarks import timing
+from benchmarks.timing import Timing, repeated, timed
 
-T = TypeVar("T")
-
-_PACKAGES = ("audiosep_jax", "jax", "jaxlib", "flax", "numpy")
 _QUERY = "a dog barks while rain falls on a tin roof"
 
 
@@ -46,34 +37,6 @@ class BenchmarkArgs:
     """Mixtures per train step; 0 takes the experiment's."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Timing:
-    """Wall-clock seconds of one kind of call.
-
-    Attributes:
-      name: of the call.
-      first: seconds of the first call, compilation included.
-      warm: seconds of the later calls; empty for what is done once.
-      audio_seconds: sound that one call handles; 0 where there is none.
-    """
-
-    name: str
-    first: float
-    warm: tuple[float, ...] = ()
-    audio_seconds: float = 0.0
-
-    def row(self) -> str:
-        """Returns a row of the Markdown table."""
-        cells = [self.name, _duration(self.first)]
-        if self.warm:
-            median = statistics.median(self.warm)
-            cells += [_duration(value) for value in (min(self.warm), median, max(self.warm))]
-            cells.append(f"{self.audio_seconds / median:.1f}" if self.audio_seconds else "")
-        else:
-            cells += [""] * 4
-        return f"| {' | '.join(cells)} |"
-
-
 def measure(args: BenchmarkArgs) -> list[Timing]:
     """Times loading, a query, separations and a train step.
 
@@ -82,13 +45,13 @@ def measure(args: BenchmarkArgs) -> list[Timing]:
     """
     # Starting the backend is not the model's work.
     jax.block_until_ready(jax.numpy.zeros(1))
-    model, load_seconds = _timed(lambda: audiosep_jax.load(args.checkpoint))
+    model, load_seconds = timed(lambda: audiosep_jax.load(args.checkpoint))
     timings = [Timing(name="load the model", first=load_seconds)]
     config = model.config
     if config.query.encoder != "none":
-        encoder, encoder_seconds = _timed(lambda: load_encoder(config.query))
+        encoder, encoder_seconds = timed(lambda: load_encoder(config.query))
         timings.append(Timing(name="load the query encoder", first=encoder_seconds))
-        timings.append(_repeated("encode a query", lambda: encoder.encode([_QUERY]), repeats=args.repeats))
+        timings.append(repeated("encode a query", lambda: encoder.encode([_QUERY]), repeats=args.repeats))
     rng = np.random.default_rng(0)
     condition = _unit(rng.standard_normal(config.model.condition_size))
     for seconds in args.seconds:
@@ -96,13 +59,13 @@ def measure(args: BenchmarkArgs) -> list[Timing]:
         # A model that has compiled nothing yet: lengths share programs.
         fresh = audiosep_jax.load(args.checkpoint)
         timings.append(
-            _repeated(
+            repeated(
                 f"separate {seconds:g} s",
                 lambda fresh=fresh, waveform=waveform: fresh.separate(
                     waveform, fresh.sample_rate_hz, condition=condition
                 ),
                 repeats=args.repeats,
-                audio_seconds=seconds,
+                amount=seconds,
             )
         )
     batch_size = args.batch_size or config.train.batch_size
@@ -135,47 +98,12 @@ def _train_step(config: ExperimentConfig, variables: dict, *, batch_size: int, r
             state, metrics = step(state, arrays)
             jax.block_until_ready((state, metrics))
 
-        return _repeated(
+        return repeated(
             f"train step, {batch_size} × {seconds:g} s",
             once,
             repeats=repeats,
-            audio_seconds=batch_size * seconds,
+            amount=batch_size * seconds,
         )
-
-
-def machine() -> str:
-    """Names the machine, its accelerator if it has one, and the versions that were measured."""
-    model = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        names = [line for line in information.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].partition(":")[2].strip() if names else model
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    devices = jax.devices()
-    accelerator = "" if devices[0].platform == "cpu" else f", {len(devices)} × {devices[0].device_kind}"
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)
-    return f"{model}, {cores} cores{accelerator}; Python {platform.python_version()}, {versions}"
-
-
-def table(timings: list[Timing]) -> str:
-    """Returns a Markdown table with a row per timing."""
-    header = [
-        "| | first call | min | median | max | × real time |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    return "\n".join([*header, *(timing.row() for timing in timings)])
-
-
-def _repeated(name: str, call: Callable[[], object], *, repeats: int, audio_seconds: float = 0.0) -> Timing:
-    first = _timed(call)[1]
-    warm = tuple(_timed(call)[1] for _ in range(repeats))
-    return Timing(name=name, first=first, warm=warm, audio_seconds=audio_seconds)
-
-
-def _timed(call: Callable[[], T]) -> tuple[T, float]:
-    started = time.perf_counter()
-    result = call()
-    return result, time.perf_counter() - started
 
 
 def _noise(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -186,18 +114,10 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds * 1e3:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
-
-
-def main(args: BenchmarkArgs) -> None:
-    """Measures and prints a table."""
-    timings = measure(args)
-    print(f"{machine()}\n\n{table(timings)}")
+def report(args: BenchmarkArgs) -> str:
+    """Measures and returns a table."""
+    return timing.table(measure(args), speed="× real time")
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(BenchmarkArgs))
-    except audiosep_jax.AudioSepError as error:
-        raise SystemExit(f"error: {error}") from None
+    timing.run(report, BenchmarkArgs)

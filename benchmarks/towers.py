@@ -8,17 +8,14 @@ second" counts captions or clips by the median of the warm calls.
 import dataclasses
 import itertools
 import json
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import tokenizers
-import tyro
 from safetensors.numpy import save_file
 from tokenizers import models, pre_tokenizers, processors, trainers
 
@@ -30,7 +27,8 @@ from audiosep_jax.query.clip_config import ClipConfig, ClipTextConfig, ClipVisio
 from audiosep_jax.query.htsat import HtsatConfig
 from audiosep_jax.query.images import load_preprocessing
 from audiosep_jax.query.roberta import RobertaConfig
-from benchmarks.separation import machine
+from benchmarks import timing
+from benchmarks.timing import Timing, repeated, timed
 
 LAION_CLAP = ClapConfig(
     layout="laion",
@@ -95,33 +93,6 @@ class BenchmarkArgs:
     """Warm calls of each kind."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Timing:
-    """Wall-clock seconds of one kind of call.
-
-    Attributes:
-      name: of the call.
-      first: seconds of the first call, compilation included.
-      warm: seconds of the later calls; empty for what is done once.
-      items: captions or clips that one call handles; 0 where there are none.
-    """
-
-    name: str
-    first: float
-    warm: tuple[float, ...] = ()
-    items: int = 0
-
-    def row(self) -> str:
-        """Returns a row of the Markdown table."""
-        cells = [self.name, _duration(self.first)]
-        if self.warm:
-            cells += [_duration(f(self.warm)) for f in (min, statistics.median, max)]
-        else:
-            cells += [""] * 3
-        median = statistics.median(self.warm or (self.first,))
-        return f"| {' | '.join([*cells, f'{self.items / median:.1f}' if self.items else ''])} |"
-
-
 def captions(count: int) -> list[str]:
     """Returns different English captions in an order that mixes their lengths.
 
@@ -150,8 +121,11 @@ def measure(
         timings = _texts_and_sounds(folder, texts, rng, args)
         encoder = _clip(clip_shape, folder, rng)
     timings.append(
-        _repeated(
-            f"CLIP: {len(texts)} captions", lambda: encoder.encode(texts), args.repeats, items=len(texts)
+        repeated(
+            f"CLIP: {len(texts)} captions",
+            lambda: encoder.encode(texts),
+            repeats=args.repeats,
+            amount=len(texts),
         )
     )
     return timings
@@ -160,41 +134,45 @@ def measure(
 def _texts_and_sounds(
     folder: Path, texts: Sequence[str], rng: np.random.Generator, args: BenchmarkArgs
 ) -> list[Timing]:
-    encoder, load_seconds = _timed(lambda: clap.load(str(folder)))
+    encoder: Any  # pyright takes no cached property for that of a protocol
+    encoder, load_seconds = timed(lambda: clap.load(str(folder)))
     timings = [
         Timing(name="CLAP: load the text tower", first=load_seconds),
-        _repeated("CLAP: one caption", lambda: encoder.encode(texts[:1]), args.repeats, items=1),
-        _repeated(
-            f"CLAP: {len(texts)} captions", lambda: encoder.encode(texts), args.repeats, items=len(texts)
+        repeated("CLAP: one caption", lambda: encoder.encode(texts[:1]), repeats=args.repeats, amount=1),
+        repeated(
+            f"CLAP: {len(texts)} captions",
+            lambda: encoder.encode(texts),
+            repeats=args.repeats,
+            amount=len(texts),
         ),
     ]
     cache = folder / "cache"
-    _, hash_seconds = _timed(lambda: encoder.fingerprint)
+    _, hash_seconds = timed(lambda: encoder.fingerprint)
     timings.append(Timing(name="CLAP: fingerprint, once per process", first=hash_seconds))
-    written, write_seconds = _timed(lambda: ConditionCache(encoder, folder=cache).conditions(texts))
+    written, write_seconds = timed(lambda: ConditionCache(encoder, folder=cache).conditions(texts))
     timings.append(
-        Timing(name=f"{len(texts)} captions into the cache", first=write_seconds, items=len(texts))
+        Timing(name=f"{len(texts)} captions into the cache", first=write_seconds, amount=len(texts))
     )
     counted = _Counted(encoder)
     timings.append(
-        _repeated(
+        repeated(
             f"{len(texts)} captions from the cache's file",
             lambda: np.testing.assert_array_equal(
                 ConditionCache(counted, folder=cache).conditions(texts), written
             ),
-            args.repeats,
-            items=len(texts),
+            repeats=args.repeats,
+            amount=len(texts),
         )
     )
     if counted.calls:
         raise AssertionError("the tower was asked for captions that the cache's file holds")
     sounds = list(0.1 * rng.standard_normal((args.clips, 320_000), np.float32))
     timings.append(
-        _repeated(
+        repeated(
             f"CLAP: {args.clips} sounds of 10 s",
             lambda: encoder.encode_audio(sounds, sample_rate_hz=32_000),
-            args.repeats,
-            items=args.clips,
+            repeats=args.repeats,
+            amount=args.clips,
         )
     )
     return timings
@@ -261,38 +239,10 @@ def _draw(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     return np.float32(0.02) * rng.standard_normal(shape, np.float32)
 
 
-def table(timings: Sequence[Timing]) -> str:
-    """Returns a Markdown table with a row per timing."""
-    header = [
-        "| | first call | min | median | max | per second |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    return "\n".join([*header, *(timing.row() for timing in timings)])
-
-
-def _repeated(name: str, call: Callable[[], object], repeats: int, *, items: int) -> Timing:
-    first = _timed(call)[1]
-    return Timing(name=name, first=first, warm=tuple(_timed(call)[1] for _ in range(repeats)), items=items)
-
-
-def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    started = time.perf_counter()
-    result = call()
-    return result, time.perf_counter() - started
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds * 1e3:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
-
-
-def main(args: BenchmarkArgs) -> None:
-    """Measures and prints a table."""
-    timings = measure(args)
-    print(f"{machine()}\n\n{table(timings)}")
+def report(args: BenchmarkArgs) -> str:
+    """Measures and returns a table."""
+    return timing.table(measure(args), speed="per second")
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(BenchmarkArgs))
-    except audiosep_jax.AudioSepError as error:
-        raise SystemExit(f"error: {error}") from None
+    timing.run(report, BenchmarkArgs)

@@ -25,30 +25,12 @@ def test_each_kind_of_call_is_timed(tmp_path, benchmark):
         optimizer=OptimizerConfig(kind="adamw"),
     )
     folder.save(tmp_path, config, separator.init(config.model, jax.random.key(0)))
-    timings = benchmark.measure(
-        benchmark.BenchmarkArgs(checkpoint=tmp_path, seconds=(0.5,), repeats=2, batch_size=1)
-    )
+    args = benchmark.BenchmarkArgs(checkpoint=tmp_path, seconds=(0.5,), repeats=2, batch_size=1)
+    with jax.numpy_dtype_promotion("standard"):  # Optax's Adam promotes
+        timings = benchmark.measure(args)
     names = [timing.name for timing in timings]
     assert names == ["load the model", "separate 0.5 s", "train step, 1 × 0.2 s"]
     for timing in timings[1:]:
         assert len(timing.warm) == 2
         # Compilation is in the first call and in no other.
         assert timing.first > max(timing.warm) > 0
-
-
-def test_the_table_states_first_call_and_spread(benchmark):
-    lines = benchmark.table(
-        [
-            benchmark.Timing(name="load", first=1.25),
-            benchmark.Timing(name="separate", first=2, warm=(0.5, 0.25, 1.5), audio_seconds=5),
-        ]
-    )
-    assert lines.splitlines()[2:] == [
-        "| load | 1.25 s |  |  |  |  |",
-        "| separate | 2.00 s | 250 ms | 500 ms | 1.50 s | 10.0 |",
-    ]
-
-
-def test_the_machine_is_named_with_versions(benchmark):
-    assert f"jax {jax.__version__}" in benchmark.machine()
-    assert " cores" in benchmark.machine()

@@ -58,16 +58,3 @@ def test_captions_are_different_sentences_of_many_lengths(benchmark):
     assert benchmark.captions(3) == texts[:3]
     with pytest.raises(AudioSepError, match="--captions is 0"):
         benchmark.captions(0)
-
-
-def test_the_table_states_first_call_spread_and_rate(benchmark):
-    lines = benchmark.table(
-        [
-            benchmark.Timing(name="load", first=1.234),
-            benchmark.Timing(name="encode", first=9.0, warm=(3.0, 0.5, 2.0), items=8),
-        ]
-    ).splitlines()
-    assert lines[2:] == [
-        "| load | 1.23 s |  |  |  |  |",
-        "| encode | 9.00 s | 500 ms | 2.00 s | 3.00 s | 4.0 |",
-    ]
