@@ -7,3 +7,15 @@ class AudioSepError(Exception):
     Its text is one clear sentence: what is wrong, where, and what to do about it. The command line
     prints it without a traceback and exits with status 2.
     """
+
+
+def shown(text: object, *, longest: int = 200) -> str:
+    """Returns what a stranger wrote, for an error's one line: cut, and escaped where a terminal would obey.
+
+    Args:
+      text: a text, or an exception that may quote one.
+      longest: characters that are kept.
+    """
+    whole = str(text)
+    kept = whole if len(whole) <= longest else f"{whole[:longest]}…"
+    return kept if kept.isprintable() else repr(kept)

@@ -2,14 +2,14 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, shown
 
 _DTYPES = {
     "F64": np.dtype(np.float64),
@@ -30,6 +30,7 @@ _DTYPES = {
     "BOOL": np.dtype(np.bool_),
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_LONGEST_NAME = 500
 
 
 def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -50,15 +51,36 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             header = json.loads(file.read(size))
         content = np.memmap(path, np.uint8, "r")
         metadata = header.pop("__metadata__", {})
+        check_names(header, where=path)
         tensors = {}
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             if entry["dtype"] not in _DTYPES:
-                raise AudioSepError(f"{path}: {name} is of type {entry['dtype']}, which is not supported.")
+                raise AudioSepError(
+                    f"{path}: {name} is of type {shown(entry['dtype'])}, which is not supported."
+                )
             start, stop = (8 + size + offset for offset in entry["data_offsets"])
             tensors[name] = content[start:stop].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise AudioSepError(f"{path} is damaged or not a safetensors file: {error}.") from error
+        raise AudioSepError(f"{path} is damaged or not a safetensors file: {shown(error)}.") from error
     return tensors, metadata
+
+
+def check_names(names: Iterable[object], *, where: str | Path) -> None:
+    """Checks the names of tensors, which errors print: short texts that do nothing to a terminal.
+
+    Raises:
+      AudioSepError: there are others.
+    """
+    for name in names:
+        if not isinstance(name, str):
+            raise AudioSepError(
+                f"{where} has a tensor whose name is no text: get the file from its publisher."
+            )
+        if len(name) > _LONGEST_NAME or not name.isprintable():
+            raise AudioSepError(
+                f"{where} has a tensor with the name {shown(repr(name))}, which no model has: get the "
+                "file from its publisher."
+            )
 
 
 def write(path: str | Path, tensors: Mapping[str, np.ndarray], *, metadata: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from audiosep_jax.checkpoints import file_kinds, safetensors_stream, torch_file
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, shown
 from audiosep_jax.query import weights
 
 SEPARATOR_PREFIX = "ss_model."
@@ -113,13 +113,18 @@ def _state_dict(path: Path) -> tuple[str, Mapping[str, Any]]:
             form = "a checkpoint of PyTorch Lightning" if lightning else "a PyTorch checkpoint"
             content = inner
         if content and all(isinstance(value, torch_file.TorchTensor) for value in content.values()):
-            return form, {str(name): value.read() for name, value in content.items()}
-        odd = [str(name) for name, value in content.items() if not isinstance(value, torch_file.TorchTensor)]
+            safetensors_stream.check_names(content, where=path)
+            return form, {name: value.read() for name, value in content.items()}
+        odd = [name for name, value in content.items() if not isinstance(value, torch_file.TorchTensor)]
+        # A key that is no text is not written out: it may be a tuple of a million long texts.
+        keys = ", ".join(shown(key) if isinstance(key, str) else "one that is no text" for key in odd[:10])
         if isinstance(inner, dict) and inner:
-            raise AudioSepError(f"{path}: in its state_dict {', '.join(odd)} are no tensors.")
+            raise AudioSepError(
+                f"{path}: in its state_dict {keys}{', …' if len(odd) > 10 else ''} are no tensors."
+            )
         if content:
             raise AudioSepError(
-                f"{path} holds no state dict: its keys are {', '.join(odd[:10])}. Give the checkpoint of the "
+                f"{path} holds no state dict: its keys are {keys}. Give the checkpoint of the "
                 "model, with its weights under 'state_dict'."
             )
     raise AudioSepError(f"{path} holds no weights: give the checkpoint of the model.")
@@ -181,7 +186,7 @@ def _folder(path: Path) -> Tensors | TowerFolder | CheckpointFolder:
         encoder = TRANSFORMERS_TOWERS[model_type]
     else:
         raise AudioSepError(
-            f"{path} has a config.json of model_type {model_type!r}: towers are taken over from "
+            f"{path} has a config.json of model_type {shown(repr(model_type))}: towers are taken over from "
             f"{', '.join(TRANSFORMERS_TOWERS)} of transformers."
         )
     return TowerFolder(
@@ -209,14 +214,16 @@ def _shards(index: Path) -> dict[str, np.ndarray]:
     for name, place in places.items():
         file = index.parent / place
         if "/" in place or "\\" in place or not file.is_file():
-            absent.append(json.dumps(place))
+            absent.append(shown(json.dumps(place)))
             continue
         if place not in shards:
             shards[place] = _state_dict(file)[1]
         if name not in shards[place]:
-            absent.append(f"{name} in {place}")
+            absent.append(f"{shown(name)} in {shown(place)}")
             continue
         tensors[name] = shards[place][name]
     if absent:
-        raise AudioSepError(f"{index} names what is not there: {', '.join(dict.fromkeys(absent))}.")
+        raise AudioSepError(
+            f"{index} names what is not there: {', '.join(list(dict.fromkeys(absent))[:100])}."
+        )
     return tensors

@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 
 from audiosep_jax.checkpoints.torch_pickle import Builder, DamagedPickleError, load
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, shown
 
 _DAMAGE = (
     OSError,
@@ -29,6 +29,10 @@ _DAMAGE = (
 _LARGEST_PICKLE = 8 << 20
 # Weights compress to nine tenths; what shrinks more than this was made to fill the memory.
 _LARGEST_EXPANSION = 50
+# PyTorch numbers storages.
+_LONGEST_KEY = 100
+# NumPy has no more.
+_MOST_AXES = 32
 
 _STORAGES = {
     "DoubleStorage": np.float64,
@@ -116,7 +120,16 @@ def read(path: str | Path) -> Any:
     except FileNotFoundError:
         raise AudioSepError(f"{path} does not exist.") from None
     except _DAMAGE as error:
-        raise AudioSepError(f"{path} is damaged or cut short ({error}): get the file again.") from error
+        raise _damaged(path, error) from error
+    except (MemoryError, RecursionError) as error:
+        raise AudioSepError(
+            f"{path} describes more than fits into the memory: it may be an attack; get the file from its "
+            "publisher."
+        ) from error
+
+
+def _damaged(path: Path, error: Exception) -> AudioSepError:
+    return AudioSepError(f"{path} is damaged or cut short ({shown(error)}): get the file again.")
 
 
 class _File:
@@ -156,6 +169,8 @@ class _File:
         kind, storage_type, key, _, count = persistent_id
         if kind != "storage" or not isinstance(storage_type, np.dtype) or not isinstance(key, str):
             raise DamagedPickleError("an unknown persistent id")
+        if len(key) > _LONGEST_KEY:
+            raise DamagedPickleError("a storage whose name is too long")
         name = f"{self.root}data/{key}"
         if name not in self.entries or not _is_size(count):
             raise DamagedPickleError(f"there is no storage {key!r}")
@@ -204,9 +219,7 @@ class _Storage:
             try:
                 self._content.append(self.file.entry(self.name))
             except _DAMAGE as error:
-                raise AudioSepError(
-                    f"{self.file.path} is damaged or cut short ({error}): get the file again."
-                ) from error
+                raise _damaged(self.file.path, error) from error
         return self._content[0]
 
 
@@ -219,8 +232,11 @@ def _tensor(
 ) -> TorchTensor:
     if not isinstance(storage, _Storage) or not isinstance(shape, tuple) or not isinstance(strides, tuple):
         raise DamagedPickleError("a tensor without storage or shape")
-    if len(shape) != len(strides) or len(shape) > 32 or not all(map(_is_size, (offset, *shape, *strides))):
-        raise DamagedPickleError(f"a tensor of shape {shape} with strides {strides} at {offset}")
+    if len(shape) != len(strides) or len(shape) > _MOST_AXES:
+        raise DamagedPickleError("a tensor with too many axes, or without a stride for each")
+    # Until here they may be anything: a nested tuple of 60 bytes takes more than the memory to write out.
+    if not all(map(_is_size, (offset, *shape, *strides))):
+        raise DamagedPickleError("a tensor whose shape, strides or offset are none")
     dtype = dtype or storage.dtype
     elements = 1 + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
     if 0 in shape:
@@ -257,13 +273,13 @@ def _ordered_dict(*pairs: Any) -> "OrderedDict[str, Any]":
 
 
 def _size(*dimensions: Any) -> tuple:
-    if len(dimensions) != 1 or not isinstance(dimensions[0], list | tuple):
+    if len(dimensions) != 1 or not isinstance(dimensions[0], list | tuple) or len(dimensions[0]) > _MOST_AXES:
         raise DamagedPickleError("a size of unusual make")
     return tuple(dimensions[0])
 
 
 def _subclass(function: Any, _kind: Any, arguments: Any, _state: Any) -> Any:
-    if not isinstance(function, Builder) or not isinstance(arguments, tuple):
+    if not isinstance(function, Builder) or not isinstance(arguments, tuple) or len(arguments) > _MOST_AXES:
         raise DamagedPickleError("a tensor of an unknown class")
     return function.build(*arguments)
 

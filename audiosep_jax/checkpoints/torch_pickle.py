@@ -2,11 +2,11 @@
 
 import dataclasses
 import pickletools
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.checkpoints.torch_names import is_harmless
+from audiosep_jax.errors import AudioSepError, shown
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,31 +27,6 @@ class DamagedPickleError(Exception):
     """The bytes are not a pickle that this machine understands."""
 
 
-# Classes that Lightning, its loggers and NumPy leave beside the weights. They become `Inert`.
-_CLASSES = """
-argparse.Namespace
-pathlib.Path pathlib.PosixPath pathlib.WindowsPath pathlib._local.PosixPath pathlib._local.WindowsPath
-pathlib.PurePath pathlib.PurePosixPath pathlib.PureWindowsPath
-datetime.date datetime.datetime datetime.timedelta uuid.UUID typing.Any
-collections.Counter collections.defaultdict collections.deque
-numpy.ndarray numpy.dtype numpy.core.multiarray.scalar numpy._core.multiarray.scalar
-numpy.core.multiarray._reconstruct numpy._core.multiarray._reconstruct
-_codecs.encode copyreg._reconstructor copy_reg._reconstructor
-torch.device torch.Generator torch.serialization._get_layout
-"""
-_BUILT_IN = (
-    "object int long float complex str unicode bytes bytearray list tuple dict set frozenset slice range"
-)
-_HARMLESS = {
-    *_CLASSES.split(),
-    *(f"{module}.{name}" for module in ("builtins", "__builtin__") for name in _BUILT_IN.split()),
-}
-# Classes only: a function's name begins with a small letter, and a dot would reach into another module.
-_HARMLESS_CLASSES = re.compile(
-    r"(pytorch_lightning|lightning|lightning_fabric|lightning_utilities|torchmetrics|omegaconf)"
-    r"(\.[a-z_]\w*)*\.[A-Z]\w*"
-)
-
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _SCALARS = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
@@ -60,6 +35,13 @@ _SCALARS = {
 }
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _KEY_TYPES = (str, int, float, bytes, type(None), Inert)
+
+# What a pickle names twice is in memory once, so that a small file can describe a huge object: whatever
+# walks or copies one must be short. Training frameworks stay far below all of these.
+_LONGEST_KEY = 4
+_MOST_ARGUMENTS = 32
+_LONGEST_NAME = 300
+_MOST_REFUSED = 20
 
 
 def load(data: bytes, *, known: Mapping[str, Any], persistent: Callable[[tuple], Any], where: str) -> Any:
@@ -76,7 +58,7 @@ def load(data: bytes, *, known: Mapping[str, Any], persistent: Callable[[tuple],
       where: how errors name the file.
 
     Raises:
-      AudioSepError: the file names anything else; all such names are given at once.
+      AudioSepError: the file names anything else; up to twenty such names are given at once.
       DamagedPickleError: it is not a whole pickle.
     """
     machine = _Machine(known, persistent)
@@ -86,9 +68,13 @@ def load(data: bytes, *, known: Mapping[str, Any], persistent: Callable[[tuple],
         raise
     except Exception as error:  # the bytes may be anything, and so may be what goes wrong
         machine.raise_if_refused(where)
-        raise DamagedPickleError(f"{type(error).__name__}: {error}") from error
+        raise DamagedPickleError(shown(f"{type(error).__name__}: {error}")) from error
     machine.raise_if_refused(where)
     return result
+
+
+def _is_plain(key: Any) -> bool:
+    return isinstance(key, _KEY_TYPES) and not (isinstance(key, int) and key.bit_length() > 64)
 
 
 class _Machine:
@@ -102,10 +88,12 @@ class _Machine:
 
     def raise_if_refused(self, where: str) -> None:
         if self.refused:
+            names = [shown(name) for name in list(self.refused)[:_MOST_REFUSED]]
+            more = len(self.refused) - len(names)
             raise AudioSepError(
-                f"{where} was not read, because it asks for {', '.join(self.refused)}: weights need no such "
-                "thing, so it may be an attack; get the file from its publisher, as safetensors if there is "
-                "a choice."
+                f"{where} was not read, because it asks for {', '.join(names)}"
+                f"{f' and {more} more' if more else ''}: weights need no such thing, so it may be an attack; "
+                "get the file from its publisher, as safetensors if there is a choice."
             )
 
     def run(self, data: bytes) -> Any:
@@ -130,14 +118,20 @@ class _Machine:
     def _find(self, module: Any, name: Any) -> Any:
         if not (isinstance(module, str) and isinstance(name, str)):
             raise DamagedPickleError("a name that is no text")
+        if len(module) + len(name) > _LONGEST_NAME:
+            raise DamagedPickleError("a name that is too long for a class")
         full = f"{module}.{name}"
         if full in self.known:
             return self.known[full]
-        if full not in _HARMLESS and not _HARMLESS_CLASSES.fullmatch(full):
-            self.refused[full if len(full) < 200 else f"{full[:200]}…"] = None
+        if not is_harmless(full):
+            self.refused[full] = None
         return Inert(full)
 
     def _call(self, function: Any, arguments: Any) -> Any:
+        if not isinstance(arguments, tuple | list) or len(arguments) > _MOST_ARGUMENTS:
+            if isinstance(function, Builder):
+                raise DamagedPickleError("a call with too many arguments")
+            arguments = ()
         if isinstance(function, Builder):
             return function.build(*arguments)
         if isinstance(function, Inert):
@@ -236,9 +230,10 @@ class _Machine:
         if not isinstance(target, dict):
             raise DamagedPickleError("a dict that is none")
         for key, value in zip(values[::2], values[1::2], strict=True):
-            # The hash of a deeply nested tuple would overflow the interpreter's own stack.
+            # The hash of a deeply nested tuple would overflow the interpreter's own stack, and those of a
+            # long tuple and of a number with a million digits are computed anew at every use.
             flat = key if isinstance(key, tuple) else (key,)
-            if not all(isinstance(part, _KEY_TYPES) for part in flat):
+            if len(flat) > _LONGEST_KEY or not all(map(_is_plain, flat)):
                 raise DamagedPickleError("a key of an unusual type")
             target[key] = value
 

@@ -1,8 +1,11 @@
 """Files that attack whoever reads them: refused with a sentence, and nothing of them has run."""
 
+import json
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import zipfile
 import zlib
 from pathlib import Path
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from audiosep_jax.checkpoints import torch_file, torch_writer
 from audiosep_jax.checkpoints.source import open_source
@@ -336,3 +340,182 @@ def test_a_checksum_of_zero_is_none(tmp_path):
     Path(path).write_bytes(data)
     with pytest.raises(AudioSepError, match="does not match its checksum"):
         torch_file.read(path)["state_dict"]["x"].read()
+
+
+def doubled(times):
+    """A tuple of two tuples of two tuples …: sixty bytes in memory, and 2^times parts for who walks it."""
+    return b")" + b"q\x01h\x01\x86" * times
+
+
+def long_text(letters):
+    return text("x" * letters)
+
+
+def shape_of_doublings():
+    return in_state_dict(tensor().replace(b"(" + number(4) + b"t(", doubled(60) + b"(", 1))
+
+
+def offset_of_doublings():
+    return in_state_dict(tensor().replace(number(0), doubled(60), 1))
+
+
+def persistent_id_of_doublings():
+    return b"\x80\x02" + doubled(60) + b"Q."
+
+
+def key_of_references_to_one_text():
+    return b"\x80\x02}" + long_text(5 << 20) + b"q\x000(" + b"h\x00" * 300_000 + b"tNs."
+
+
+def key_that_is_hashed_again_and_again():
+    key = b"(" + b"N" * 300_000 + b"tq\x000"
+    return b"\x80\x02}" + key + b"h\x00Ns" * 200_000 + b"."
+
+
+def number_that_is_hashed_again_and_again():
+    digits = b"\x8b" + struct.pack("<i", 4 << 20) + b"\x7f" * (4 << 20) + b"q\x000"
+    return b"\x80\x02}" + digits + b"h\x00Ns" * 200_000 + b"."
+
+
+def sizes_of_one_long_list():
+    shape = b"](" + b"N" * 1_000_000 + b"eq\x000"
+    size = b"ctorch\nSize\nq\x010"
+    return b"\x80\x02" + shape + size + b"h\x01h\x00\x85R" * 500_000 + b"."
+
+
+def calls_with_a_million_arguments():
+    build = b"ctorch._utils\n_rebuild_parameter\nq\x000"
+    arguments = b"(" + tensor() + b"N" * 1_000_000 + b"tq\x010"
+    return b"\x80\x02" + build + arguments + b"h\x00h\x01R0" * 500_000 + b"N."
+
+
+def class_names_of_one_long_text():
+    return b"\x80\x02" + long_text(4 << 20) + b"q\x000" + b"h\x00h\x00\x930" * 400_000 + b"N."
+
+
+def other_keys_of_one_long_text():
+    """A dict that is no state dict, with keys that fill any terminal."""
+    return b"\x80\x02}(" + b"".join(text(f"{i}" + "x" * 99_999) + b"N" for i in range(60)) + b"u."
+
+
+def long_storage_name():
+    return in_state_dict(tensor(key="x" * (4 << 20)))
+
+
+def terminal_codes_as_a_class():
+    return b"\x80\x02c\x1b[31mevil\x1b]0;owned\x07\nrun\n)R."
+
+
+def terminal_codes_as_a_tensor():
+    return b"\x80\x02}" + text("\x1b[31mevil") + tensor() + b"s."
+
+
+def terminal_codes_as_a_key():
+    return b"\x80\x02}" + text("\x1b[31mevil\n") + b"Ns."
+
+
+def terminal_codes_as_no_tensor():
+    return b"\x80\x02}" + text("state_dict") + b"}(" + text("\x1b[31m") + b"N" + text("x") + tensor() + b"us."
+
+
+def terminal_codes_as_a_storage():
+    return in_state_dict(tensor(key="\x1b[31m"))
+
+
+def long_name_of_a_tensor():
+    return b"\x80\x02}" + text("x" * 501) + tensor() + b"s."
+
+
+def number_as_the_name_of_a_tensor():
+    return b"\x80\x02}" + number(7) + tensor() + b"s."
+
+
+def nonsense_that_python_quotes():
+    return b"\x80\x02I" + b"9" * 4_000_000 + b"\x1b[31m\n."
+
+
+EXHAUSTING = {
+    shape_of_doublings: "shape, strides or offset are none",
+    offset_of_doublings: "shape, strides or offset are none",
+    persistent_id_of_doublings: "is damaged or cut short",
+    key_of_references_to_one_text: "a key of an unusual type",
+    key_that_is_hashed_again_and_again: "a key of an unusual type",
+    number_that_is_hashed_again_and_again: "a key of an unusual type",
+    sizes_of_one_long_list: "a size of unusual make",
+    calls_with_a_million_arguments: "a call with too many arguments",
+    class_names_of_one_long_text: "a name that is too long for a class",
+    other_keys_of_one_long_text: "holds no state dict: its keys are 0xxx",
+    long_storage_name: "a storage whose name is too long",
+    terminal_codes_as_a_class: r"asks for '\x1b[31mevil\x1b]0;owned\x07.run'",
+    terminal_codes_as_a_tensor: r"\x1b[31mevil",
+    terminal_codes_as_a_key: r"its keys are '\x1b[31mevil\n'",
+    terminal_codes_as_no_tensor: r"in its state_dict '\x1b[31m' are no tensors",
+    terminal_codes_as_a_storage: r"there is no storage '\x1b[31m'",
+    long_name_of_a_tensor: "which no model has",
+    number_as_the_name_of_a_tensor: "a tensor whose name is no text",
+    nonsense_that_python_quotes: "is damaged or cut short",
+}
+
+# Every file is read by a process of its own, which the kernel ends if it takes long or much.
+READ = """
+import json, os, resource, signal, sys
+from audiosep_jax.checkpoints.source import open_source
+from audiosep_jax.errors import AudioSepError
+for path in sys.argv[1:]:
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        signal.alarm(5)
+        resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+        try:
+            open_source(path)
+            said = "nothing"
+        except AudioSepError as error:
+            said = str(error)
+        except BaseException as error:
+            said = "traceback: " + type(error).__name__
+        print(json.dumps([path, said]), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    place = tmp_path_factory.mktemp("exhausting")
+    paths = [archive(place / f"{make.__name__}.pt", make(), method=zipfile.ZIP_STORED) for make in EXHAUSTING]
+    command = [sys.executable, "-c", READ, *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
+    said = dict(json.loads(line) for line in done.stdout.splitlines())
+    return {path.stem: said.get(str(path), "ended by the kernel") for path in paths}
+
+
+@pytest.mark.parametrize("attack", EXHAUSTING, ids=lambda attack: attack.__name__)
+def test_what_would_fill_memory_time_or_terminal_is_refused_in_a_short_sentence(attack, answers):
+    said = answers[attack.__name__]
+    assert f"{attack.__name__}.pt" in said
+    assert EXHAUSTING[attack] in said
+    assert len(said) < 3000
+    assert said.isprintable()
+
+
+def test_the_doublings_of_these_tests_are_what_they_say(tmp_path):
+    assert pickle.loads(b"\x80\x02" + doubled(2) + b".") == (((), ()), ((), ()))
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mevil", "x" * 501])
+def test_names_in_safetensors_reach_no_terminal_either(name, tmp_path):
+    save_file({name: np.ones(2, np.float32)}, tmp_path / "x.safetensors")
+    with pytest.raises(AudioSepError, match="which no model has") as error:
+        open_source(tmp_path / "x.safetensors")
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 500
+
+
+def test_running_out_of_memory_is_no_traceback(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(torch_file, "load", full)
+    with pytest.raises(AudioSepError, match="describes more than fits into the memory"):
+        torch_file.read(archive(tmp_path / "x.pt", b"N."))
