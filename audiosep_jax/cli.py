@@ -1,11 +1,16 @@
 """The command `audiosep`: finds the command's module, parses its arguments, and words its errors."""
 
+import contextlib
 import difflib
 import importlib
 import io
+import signal
 import sys
+import threading
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 
 import audiosep_jax
 from audiosep_jax.compilation import use_cache
@@ -24,7 +29,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `audiosep` and returns its exit status: 0, 2 for a user's mistake, 130 for Ctrl-C.
+    """Runs `audiosep` and returns its exit status: 0, 2 for a user's mistake, 130 at Ctrl-C, 143 at SIGTERM.
 
     Args:
       argv: the arguments; None takes those of the process.
@@ -35,18 +40,56 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    with _unwinding_at_sigterm() as terminated:
+        try:
+            return _dispatch(arguments)
+        except AudioSepError as error:
+            if debug:
+                traceback.print_exc()
+            print(f"audiosep: error: {error}", file=sys.stderr)
+            return 2
+        except (KeyboardInterrupt, _Terminated):
+            if debug:
+                traceback.print_exc()
+            print(f"audiosep: {'terminated' if terminated() else 'interrupted'}", file=sys.stderr)
+            return 143 if terminated() else 130
+
+
+class _Terminated(BaseException):
+    """SIGTERM; not KeyboardInterrupt, at which training saves a step that may be half done."""
+
+
+@contextlib.contextmanager
+def _unwinding_at_sigterm() -> Iterator[Callable[[], bool]]:
+    """Makes SIGTERM an exception, so that what is half written is removed; yields whether it came.
+
+    Where Ctrl-C has a handler of its own, as between the steps of a training, that is asked instead.
+    Outside the main thread, and where SIGTERM has a handler already, nothing changes.
+    """
+    last: list[float] = []
+
+    def unwind(number: int, frame: FrameType | None) -> None:
+        # `timeout` and others send it twice, to the process and to its group: the second must not stop the
+        # cleaning up.
+        again = bool(last) and time.monotonic() - last[-1] < 1.0
+        last.append(time.monotonic())
+        if again:
+            return
+        noted = signal.getsignal(signal.SIGINT)
+        if callable(noted) and noted is not signal.default_int_handler:
+            noted(number, frame)
+        else:
+            raise _Terminated
+
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield lambda: False
+        return
+    signal.signal(signal.SIGTERM, unwind)
     try:
-        return _dispatch(arguments)
-    except AudioSepError as error:
-        if debug:
-            traceback.print_exc()
-        print(f"audiosep: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        if debug:
-            traceback.print_exc()
-        print("audiosep: interrupted", file=sys.stderr)
-        return 130
+        yield lambda: bool(last)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _dispatch(arguments: list[str]) -> int:

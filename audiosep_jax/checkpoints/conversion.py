@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from audiosep_jax.checkpoints import folder, pytorch_names, pytorch_shape, safetensors_stream, tower
+from audiosep_jax.checkpoints import finite, folder, pytorch_names, pytorch_shape, safetensors_stream, tower
 from audiosep_jax.checkpoints.source import (
     LAION_MODEL_TYPE,
     CheckpointFolder,
@@ -59,7 +59,7 @@ def convert(
       source: the released `.ckpt`, its safetensors form, a LAION `.pt`, a transformers folder or id.
       target: the new folder.
       preset: "base", "paper" or "dcase": sample rate and hop, where the STFT window leaves a choice.
-      tokenizer: of a CLAP with LAION's tensors: a folder or a Hugging Face id.
+      tokenizer: of a tower that comes without: a folder or a Hugging Face id. The default is for CLAPs only.
       tower_source: a CLAP, CLIP or sentence encoder for a separator that comes without one.
       kind: "audiosep" and "tower" refuse the other.
       overwrite: replace a checkpoint or tower folder at the target.
@@ -99,7 +99,7 @@ def _convert_tower(
 ) -> Conversion:
     place = _Tower(source, tokenizer)
     place.check()
-    with new_folder(target, overwrite=overwrite) as staging:
+    with new_folder(target, overwrite=overwrite, sources=(source.path, tokenizer)) as staging:
         staging.rmdir()
         place.write(staging)
     return Conversion(
@@ -121,7 +121,7 @@ def _convert_separator(
     overwrite: bool,
 ) -> Conversion:
     config = pytorch_shape.model_config(source.separator, preset=preset, where=str(source.path))
-    problems = pytorch_names.problems(config, source.separator)
+    problems = pytorch_names.problems(config, source.separator) + finite.problems(source.separator)
     place = None
     if source.tower:
         if tower_source is not None:
@@ -150,7 +150,8 @@ def _convert_separator(
     carried = {name: value for name, value in source.separator.items() if pytorch_names.is_carried(name)}
     dtypes = {name: value.dtype.name for name, value in source.separator.items() if value.dtype != np.float32}
     metadata = {"format": "pt", "state_dict": json.dumps(source.order), "dtypes": json.dumps(dtypes)}
-    with new_folder(target, overwrite=overwrite) as staging:
+    sources = (source.path, tower_source, tokenizer)
+    with new_folder(target, overwrite=overwrite, sources=sources) as staging:
         folder.save(staging, experiment, pytorch_names.from_pytorch(config, source.separator))
         safetensors_stream.write(staging / folder.CARRIED_FILE, carried, metadata=metadata)
         if place is not None:
@@ -192,21 +193,31 @@ class _Tower:
         return isinstance(self.source, Tensors) or self.source.model_type == LAION_MODEL_TYPE
 
     def problems(self) -> list[str]:
-        """Names what is wrong with LAION's tensors; those of transformers are judged when they are loaded."""
-        return tower.laion_problems(self.tensors, where=str(self.source.path)) if self._is_laion else []
+        """Names what is wrong with LAION's tensors; shapes of transformers' are judged when they are loaded."""
+        if self._is_laion:
+            return tower.laion_problems(self.tensors, where=str(self.source.path))
+        return finite.problems(self.tensors)
 
     def check(self) -> None:
         problems = self.problems()
         if isinstance(self.source, Tensors):
             problems += [f"{name} is unknown" for name in self.source.unknown]
         if problems:
-            raise AudioSepError(f"{self.source.path} does not fit CLAP: {'; '.join(problems)}.")
+            what = "CLAP" if self._is_laion else "a query tower"
+            raise AudioSepError(f"{self.source.path} does not fit {what}: {'; '.join(problems)}.")
         self.find_tokenizer()
 
     def find_tokenizer(self) -> Path:
         """Returns the tokenizer's folder; towers that come in a folder have their own."""
         if isinstance(self.source, TowerFolder) and tower.tokenizer_files(self.source.path):
             return self.source.path
+        # A CLAP's text tower is a RoBERTa; another's tokens would be other words.
+        if self.encoder != "clap" and self._tokenizer == tower.ROBERTA:
+            raise AudioSepError(
+                f"{self.source.path} holds no tokenizer (tokenizer.json, vocab.json with merges.txt, or "
+                f"vocab.txt): name the folder or Hugging Face id of {tower.described(self.source)}'s own with "
+                "--tokenizer."
+            )
         return tower.find_tokenizer(self._tokenizer)
 
     def write(self, target: Path, *, condition_size: int | None = None) -> None:

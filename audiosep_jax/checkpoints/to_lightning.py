@@ -72,7 +72,7 @@ def to_lightning(source: str | Path, target: str | Path, *, overwrite: bool = Fa
             },
             **{TOWER_PREFIX + name: tensor for name, tensor in clap.items()},
         }
-    with new_file(target, overwrite=overwrite) as staging:
+    with new_file(target, overwrite=overwrite, sources=(path,)) as staging:
         torch_writer.write(staging, torch_writer.lightning_checkpoint(state_dict))
     numbers = sum(math.prod(tensor.shape) for tensor in state_dict.values())
     lines = (f"{target} holds {len(state_dict)} tensors with {numbers:,} numbers, {origin}.", *note)

@@ -1,13 +1,12 @@
-"""Writing a folder whole or not at all."""
+"""Writing an export folder whole or not at all."""
 
 import contextlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from audiosep_jax.checkpoints import staging
 from audiosep_jax.errors import AudioSepError
 
 MANIFEST_FILE = "manifest.json"
@@ -25,26 +24,13 @@ def whole_folder(out: Path) -> Iterator[Path]:
     """
     out = Path(os.path.abspath(out))  # not resolve(): a link at `out` is refused below
     try:
-        _check_replaceable(out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        with staging.staged_folder(out, check=lambda: _check_replaceable(out)) as new:
+            yield new
     except OSError as error:
-        raise _unwritable(out, error) from error
-    try:
-        yield staging
-        staging.chmod(0o755)
-        _publish(staging, out)
-    except OSError as error:
-        raise _unwritable(out, error) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _unwritable(out: Path, error: OSError) -> AudioSepError:
-    return AudioSepError(
-        f"The export folder {out} cannot be written ({error.strerror or error}): make room or choose "
-        "another --out."
-    )
+        raise AudioSepError(
+            f"The export folder {out} cannot be written ({error.strerror or error}): make room or choose "
+            "another --out."
+        ) from error
 
 
 def _check_replaceable(out: Path) -> None:
@@ -52,13 +38,11 @@ def _check_replaceable(out: Path) -> None:
         raise AudioSepError(f"{out} is not a folder: choose another --out.")
     if not out.exists():
         return
-    there = {path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()}
     # Where somebody imports run.py, Python leaves a cache.
-    foreign = sorted(name for name in there - _listed(out) if not name.startswith("__pycache__/"))
-    if foreign:
-        raise AudioSepError(
-            f"{out} holds {foreign[0]!r}, which is no part of an export: choose a new folder."
-        )
+    cache = {path.relative_to(out).as_posix() for path in out.glob("__pycache__/*.pyc")}
+    name = staging.foreign(out, _listed(out) | cache)
+    if name is not None:
+        raise AudioSepError(f"{out} holds {name!r}, which is no part of an export: choose a new folder.")
 
 
 def _listed(out: Path) -> set[str]:
@@ -70,20 +54,3 @@ def _listed(out: Path) -> set[str]:
         return {MANIFEST_FILE, *manifest["files"]}
     except (OSError, ValueError, KeyError, TypeError):
         return set()
-
-
-def _publish(staging: Path, out: Path) -> None:
-    _check_replaceable(out)  # again: the work before took a while
-    if not out.exists():
-        os.rename(staging, out)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent)) / out.name
-    try:
-        os.rename(out, old)
-        try:
-            os.rename(staging, out)
-        except OSError:
-            os.rename(old, out)
-            raise
-    finally:
-        shutil.rmtree(old.parent, ignore_errors=True)

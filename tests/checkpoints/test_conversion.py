@@ -321,9 +321,9 @@ def test_what_is_there_is_not_lost(files, tmp_path):
     (target / "thesis.txt").unlink()
     convert(files / "audiosep.ckpt", target, **kwargs)
     refused(tmp_path, files / "audiosep.ckpt", "add --overwrite", **kwargs)
-    (target / "stale.txt").write_text("")
+    (target / "vocab.txt").write_text("")
     convert(files / "audiosep.ckpt", target, overwrite=True, **kwargs)
-    assert not (target / "stale.txt").exists()
+    assert not (target / "vocab.txt").exists()
     assert folder.load(target).config.model == SMALL
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 

@@ -1,7 +1,9 @@
 """The dispatcher: help, version, mistakes, exit statuses, and what it must not import."""
 
+import signal
 import subprocess
 import sys
+import threading
 import types
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 import audiosep_jax
 from audiosep_jax import cli
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.train.interrupt import noted_interrupts
 
 
 def command_that(monkeypatch, behaviour):
@@ -87,6 +90,61 @@ def test_ctrl_c_is_130_and_a_bug_keeps_its_traceback(monkeypatch, capsys):
     command_that(monkeypatch, raising(ZeroDivisionError("a bug")))
     with pytest.raises(ZeroDivisionError):
         cli.main(["evaluate"])
+
+
+def test_sigterm_is_143_after_the_cleaning_up(monkeypatch, capsys):
+    cleaned = []
+
+    def run(args):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)  # as `timeout` does; not to stop what follows
+            cleaned.append(True)
+
+    command_that(monkeypatch, run)
+    assert cli.main(["evaluate"]) == 143
+    assert capsys.readouterr().err == "audiosep: terminated\n"
+    assert cleaned == [True]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_sigterm_in_a_training_ends_it_between_two_steps_as_ctrl_c_does(monkeypatch, capsys):
+    steps = []
+
+    def run(args):
+        with noted_interrupts() as interrupted:
+            for step in range(10):
+                if step == 3:
+                    signal.raise_signal(signal.SIGTERM)
+                steps.append(step)
+                if interrupted():
+                    raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        command_that(monkeypatch, run)
+        assert cli.main(["evaluate"]) == 143
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert steps == [0, 1, 2, 3]
+    assert capsys.readouterr().err == "audiosep: terminated\n"
+
+
+def test_anothers_sigterm_and_other_threads_are_left_alone(monkeypatch):
+    seen, statuses = [], []
+    command_that(monkeypatch, lambda args: signal.raise_signal(signal.SIGTERM) or 0)
+    signal.signal(signal.SIGTERM, lambda *_: seen.append(True))
+    try:
+        assert cli.main(["evaluate"]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    assert seen == [True]
+    command_that(monkeypatch, lambda args: 0)
+    thread = threading.Thread(target=lambda: statuses.append(cli.main(["evaluate"])))
+    thread.start()
+    thread.join()
+    assert statuses == [0]
 
 
 HEAVY = "{'jax', 'flax', 'numpy', 'tyro', 'soundfile', 'tensorflow', 'torch', 'rich', 'grain'}"

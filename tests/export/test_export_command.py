@@ -18,9 +18,10 @@ import soundfile
 import audiosep_jax
 from audiosep_jax import cli
 from audiosep_jax.checkpoints import folder as checkpoints
+from audiosep_jax.checkpoints import staging
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals import metrics
-from audiosep_jax.export import check, exporting, manifest, material, verification, writing
+from audiosep_jax.export import check, exporting, manifest, material, verification
 
 NOW = datetime.datetime(2026, 8, 31, 12, tzinfo=datetime.UTC)
 
@@ -305,14 +306,14 @@ def test_a_full_disk_leaves_what_was_there(exported, checkpoint, tmp_path):
 def test_a_failed_exchange_puts_the_old_export_back(exported, checkpoint, tmp_path, monkeypatch):
     place = copied(exported, "safetensors", tmp_path)
     before = manifest.folder_hashes(place)
-    rename = writing.os.rename
+    rename = staging.os.rename
 
     def failing(source, target):
-        if Path(target) == place and ".safetensors-old-" not in str(source):
+        if Path(target) == place and Path(source).name != "old":
             raise OSError(errno.EBUSY, "Device or resource busy")
         rename(source, target)
 
-    monkeypatch.setattr(writing.os, "rename", failing)
+    monkeypatch.setattr(staging.os, "rename", failing)
     with pytest.raises(AudioSepError, match="Device or resource busy"):
         exporting.export(checkpoint, place, export_format="safetensors")
     assert manifest.folder_hashes(place) == before
