@@ -1,7 +1,6 @@
 """Shape of a CLAP: from the `config.json` of its folder, or derived from the tensors of LAION's files."""
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from audiosep_jax.errors import AudioSepError
 from audiosep_jax.query import htsat_weights, weights
 from audiosep_jax.query.bert import ACTIVATIONS
 from audiosep_jax.query.htsat import HtsatConfig
+from audiosep_jax.query.laion_sizes import axis, most, numbered
 from audiosep_jax.query.log_mel import LogMelConfig
 from audiosep_jax.query.roberta import RobertaConfig
 from audiosep_jax.serialization import from_dict, to_dict
@@ -17,7 +17,6 @@ from audiosep_jax.serialization import from_dict, to_dict
 LAION_MODEL_TYPE = "laion_clap"
 
 MEL_MATRIX = "audio_branch.logmel_extractor.melW"
-_PROJECTION = "text_projection.0.weight"
 
 # What transformers takes for a key that its config.json lacks, where it is not our own default.
 _TEXT_DEFAULTS = {
@@ -132,6 +131,9 @@ def to_json(config: ClapConfig) -> dict[str, Any]:
 def from_laion(shapes: Mapping[str, tuple[int, ...]], *, where: str = "tensors") -> ClapConfig:
     """Derives the shape of a CLAP from the tensors of LAION's files; they say nothing else about it.
 
+    Every size is what most of the tensors say that show it: missing and mis-shaped ones do not keep
+    `clap_weights.tensor_problems` from naming all that is wrong.
+
     What no tensor shows is as in all of LAION's files: 48 kHz, a hop of 480 samples, 50 Hz to 14 kHz, heads
     of 64 in the text tower, GELU in the towers, and ReLU in the projections.
 
@@ -143,48 +145,73 @@ def from_laion(shapes: Mapping[str, tuple[int, ...]], *, where: str = "tensors")
       AudioSepError: the tensors are those of a model with fusion, of one with other towers, or of none.
     """
     audio = htsat_weights.config_from_laion(shapes, where=where)
-    text = _laion_text(shapes, where=where)
-    absent = [name for name in (MEL_MATRIX, _PROJECTION) if len(shapes.get(name, ())) != 2]
-    if absent:
-        raise AudioSepError(f"{where} is no whole CLAP: {' and '.join(absent)} missing or no matrix.")
-    bins, mels = shapes[MEL_MATRIX]
+    kernels = [f"audio_branch.spectrogram_extractor.stft.conv_{part}.weight" for part in ("real", "imag")]
+    bins = [axis(shapes, MEL_MATRIX, 0, rank=2), *(axis(shapes, name, 0, rank=3) for name in kernels)]
+    log_mel = LogMelConfig()
+    projections = [
+        axis(shapes, f"{tower}_projection.{layer}.{leaf}", 0, rank=rank)
+        for tower in ("text", "audio")
+        for layer in (0, 2)
+        for leaf, rank in (("weight", 2), ("bias", 1))
+    ]
     return ClapConfig(
         layout="laion",
-        text=text,
+        text=_laion_text(shapes, where=where),
         audio=audio,
-        log_mel=LogMelConfig(window_length=2 * (bins - 1), mel_bins=mels),
-        projection_size=shapes[_PROJECTION][0],
+        log_mel=LogMelConfig(
+            window_length=most(
+                (None if size is None else 2 * (size - 1) for size in bins),
+                default=log_mel.window_length,
+                least=log_mel.hop_length,
+            ),
+            mel_bins=audio.mel_bins,
+        ),
+        projection_size=most(projections, default=512),
     )
 
 
 def _laion_text(shapes: Mapping[str, tuple[int, ...]], *, where: str) -> RobertaConfig:
-    branch = {name.removeprefix("text_branch."): tuple(shape) for name, shape in shapes.items()}
+    branch = {
+        name.removeprefix("text_branch."): tuple(shape)
+        for name, shape in shapes.items()
+        if name.startswith("text_branch.")
+    }
+    # A layer has sixteen tensors: a stray one does not make another layer.
+    layers = numbered(branch, "encoder.layer.", least=4)
     # BERT has RoBERTa's tensor names, but two rows of token types; BART and CLIP have other names.
-    if branch.get("embeddings.token_type_embeddings.weight", (0,))[0] != 1:
+    if not layers or axis(branch, "embeddings.token_type_embeddings.weight", 0, rank=2) == 2:
         raise AudioSepError(
             f"{where} holds no RoBERTa text tower (text_branch.embeddings…, with one token type): CLAPs with "
             "BERT, BART or CLIP's transformer are not implemented."
         )
-
-    def rows(name: str) -> int:
-        shape = branch.get(name, ())
-        if len(shape) != 2:
-            raise AudioSepError(
-                f"{where} holds no whole RoBERTa text tower: text_branch.{name} is missing or no matrix."
-            )
-        return shape[0]
-
-    size = rows("pooler.dense.weight")
-    if not size or size % 64:
+    prefixes = [f"encoder.layer.{index}." for index in range(layers)]
+    norms = ["embeddings.LayerNorm.", *(f"{prefix}output.LayerNorm." for prefix in prefixes)]
+    sizes = [axis(branch, f"{norm}{leaf}", 0, rank=1) for norm in norms for leaf in ("weight", "bias")]
+    parts = ("self.query", "self.key", "self.value", "output.dense")
+    sizes += [
+        axis(branch, f"{prefix}attention.{part}.weight", place, rank=2)
+        for prefix in prefixes
+        for part in parts
+        for place in (0, 1)
+    ]
+    size = most(sizes, default=_TEXT_DEFAULTS["hidden_size"])
+    if size % 64:
         raise AudioSepError(f"{where} has a text tower of size {size}: RoBERTa's heads have 64 each.")
-    layers = {match[1] for match in map(re.compile(r"encoder\.layer\.(\d+)\.").match, branch) if match}
+    inner = [axis(branch, f"{prefix}intermediate.dense.weight", 0, rank=2) for prefix in prefixes]
+    inner += [axis(branch, f"{prefix}intermediate.dense.bias", 0, rank=1) for prefix in prefixes]
+    inner += [axis(branch, f"{prefix}output.dense.weight", 1, rank=2) for prefix in prefixes]
+    positions = axis(branch, "embeddings.position_embeddings.weight", 0, rank=2)
+    position_ids = axis(branch, "embeddings.position_ids", 1, rank=2)
+    words = axis(branch, "embeddings.word_embeddings.weight", 0, rank=2)
     return RobertaConfig(
-        vocab_size=rows("embeddings.word_embeddings.weight"),
+        vocab_size=most([words], default=_TEXT_DEFAULTS["vocab_size"], least=2),
         hidden_size=size,
-        num_hidden_layers=len(layers),
+        num_hidden_layers=layers,
         num_attention_heads=size // 64,
-        intermediate_size=rows("encoder.layer.0.intermediate.dense.weight"),
-        max_position_embeddings=rows("embeddings.position_embeddings.weight"),
+        intermediate_size=most(inner, default=4 * size),
+        max_position_embeddings=most(
+            [positions, position_ids], default=_TEXT_DEFAULTS["max_position_embeddings"], least=5
+        ),
         type_vocab_size=1,
         hidden_act="gelu",
         layer_norm_eps=1e-5,

@@ -9,6 +9,7 @@ import numpy as np
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.query.htsat import HtsatConfig
 from audiosep_jax.query.htsat_blocks import effective_window
+from audiosep_jax.query.laion_sizes import axis, most, numbered
 from audiosep_jax.query.tensor_mapping import Stored, conv, dense, norm, parameters, stack
 
 LAION_PREFIX = "audio_branch."
@@ -144,8 +145,9 @@ def _tree(config: HtsatConfig, prefix: str, batch_norm: str, table: str, block: 
 def config_from_laion(shapes: Mapping[str, tuple[int, ...]], *, where: str = "tensors") -> HtsatConfig:
     """Reads the shape of the tower from the shapes of LAION's tensors.
 
-    What no tensor shows is as in all of LAION's models: patches that do not overlap, exact GELU, 1e-5 in the
-    norms.
+    Every size is what most of the tensors say that show it, so that some missing or mis-shaped ones do not
+    hide what is wrong with the others. What no tensor shows is as in all of LAION's models: patches that do
+    not overlap, exact GELU, 1e-5 in the norms.
 
     Args:
       shapes: by LAION's names, `audio_branch.…`; those with another prefix are not looked at.
@@ -163,59 +165,122 @@ def config_from_laion(shapes: Mapping[str, tuple[int, ...]], *, where: str = "te
         raise AudioSepError(
             f"{where} is a CLAP with feature fusion, which is not implemented: take an unfused model."
         )
-
-    def shape(name: str, rank: int) -> tuple[int, ...]:
-        found = branch.get(name)
-        if found is None or len(found) != rank or 0 in found:
-            raise AudioSepError(
-                f"{where} holds no HTSAT audio tower: {LAION_PREFIX}{name} is "
-                f"{'missing' if found is None else f'of shape {found}, but {rank} axes are needed'}."
-            )
-        return found
-
-    table = "attn.relative_position_bias_table"
-    depths = []
-    while f"layers.{len(depths)}.blocks.0.{table}" in branch or not depths:
-        depths.append(_count(branch, f"layers.{len(depths)}.blocks."))
-    tables = [shape(f"layers.{stage}.blocks.0.{table}", 2) for stage in range(len(depths))]
-    windows = [(math.isqrt(rows) + 1) // 2 for rows, _ in tables]
-    embed_dim, _, patch_size, _ = shape("patch_embed.proj.weight", 4)
-    mel_bins, inner = shape("bn0.weight", 1)[0], shape("layers.0.blocks.0.mlp.fc1.weight", 2)[0]
+    # A block has a dozen tensors: a stray one does not make another block.
+    depths = [
+        numbered(branch, f"layers.{stage}.blocks.", least=4)
+        for stage in range(numbered(branch, "layers.", least=4))
+    ]
+    if not depths or 0 in depths:
+        raise AudioSepError(
+            f"{where} holds no HTSAT audio tower: {LAION_PREFIX}layers.{len(depths) and depths.index(0)}."
+            "blocks.… are missing."
+        )
+    embed_dim, inner = _widths(branch, depths)
+    patch_size = most((axis(branch, "patch_embed.proj.weight", place, rank=4) for place in (2, 3)), default=4)
+    windows = _windows(branch, depths)
+    statistics = ("weight", "bias", "running_mean", "running_var")
+    bins = [axis(branch, f"bn0.{leaf}", 0, rank=1) for leaf in statistics]
     try:
         return HtsatConfig(
             embed_dim=embed_dim,
             depths=tuple(depths),
-            heads=tuple(heads for _, heads in tables),
+            heads=_heads(branch, depths, embed_dim),
             spec_size=_spec_size(branch, depths, windows, patch_size),
-            mel_bins=mel_bins,
+            mel_bins=most([*bins, axis(branch, "logmel_extractor.melW", 1, rank=2)], default=64),
             patch_size=patch_size,
             patch_stride=(patch_size, patch_size),
-            patch_norm="patch_embed.norm.weight" in branch,
+            patch_norm=any(f"patch_embed.norm.{leaf}" in branch for leaf in statistics[:2]),
             window_size=max(windows),
             mlp_ratio=inner / embed_dim,
-            qkv_bias="layers.0.blocks.0.attn.qkv.bias" in branch,
+            qkv_bias=any(name.endswith(".attn.qkv.bias") for name in branch),
         )
     except AudioSepError as error:
         raise AudioSepError(f"{where} holds no usable HTSAT audio tower: {error}") from None
 
 
-def _count(branch: Mapping[str, tuple[int, ...]], prefix: str) -> int:
-    """How many numbers follow the prefix, counted from 0 without a gap."""
-    numbers = {name[len(prefix) :].split(".")[0] for name in branch if name.startswith(prefix)}
-    count = 0
-    while str(count) in numbers:
-        count += 1
-    return count
+def _widths(branch: Mapping[str, tuple[int, ...]], depths: list[int]) -> tuple[int, int]:
+    """Channels of the first stage, and of the hidden layer in its blocks; every stage doubles both."""
+    sizes = [axis(branch, "patch_embed.proj.weight", 0, rank=4)]
+    sizes += [axis(branch, f"patch_embed.{name}", 0, rank=1) for name in ("proj.bias", "norm.weight")]
+    inners: list[int | None] = []
+    for stage, depth in enumerate(depths):
+        for prefix in (f"layers.{stage}.blocks.{block}" for block in range(depth)):
+            found = [axis(branch, f"{prefix}.{name}", 0, rank=1) for name in ("norm1.weight", "norm2.weight")]
+            found += [axis(branch, f"{prefix}.attn.proj.weight", place, rank=2) for place in (0, 1)]
+            sizes += [_part(size, 2**stage) for size in found]
+            found = [axis(branch, f"{prefix}.mlp.fc1.{name}", 0, rank=rank) for name, rank in _LEAVES]
+            found.append(axis(branch, f"{prefix}.mlp.fc2.weight", 1, rank=2))
+            inners += [_part(size, 2**stage) for size in found]
+    size = most(sizes, default=128)
+    return size, most(inners, default=4 * size)
+
+
+_LEAVES = (("weight", 2), ("bias", 1))
+
+
+def _part(size: int | None, parts: int) -> int | None:
+    return None if size is None or size % parts else size // parts
+
+
+def _root(area: int | None) -> int | None:
+    """The side of a square, or None."""
+    side = math.isqrt(area or 0)
+    return side if side and side**2 == area else None
+
+
+def _windows(branch: Mapping[str, tuple[int, ...]], depths: list[int]) -> list[int]:
+    """The window of every stage, from its tables of biases, indices and masks."""
+    known: list[int] = []
+    for stage, depth in enumerate(depths):
+        found: list[int | None] = []
+        for attention in (f"layers.{stage}.blocks.{block}.attn" for block in range(depth)):
+            side = _root(axis(branch, f"{attention}.relative_position_bias_table", 0, rank=2))
+            found.append((side + 1) // 2 if side and side % 2 else None)
+            found.append(_root(axis(branch, f"{attention}.relative_position_index", 0, rank=2)))
+            found.append(_root(axis(branch, f"{attention}_mask", 1, rank=3)))
+        known.append(most(found, default=0))
+    # Only a last small image would make the window smaller.
+    return [window or max(known) or 8 for window in known]
+
+
+def _heads(branch: Mapping[str, tuple[int, ...]], depths: list[int], embed_dim: int) -> tuple[int, ...]:
+    """The heads of every stage; where its own tables leave a doubt, every stage doubles them."""
+    own = []
+    for stage, depth in enumerate(depths):
+        tables = (
+            f"layers.{stage}.blocks.{block}.attn.relative_position_bias_table" for block in range(depth)
+        )
+        found = [axis(branch, table, 1, rank=2) for table in tables]
+        own.append([heads for heads in found if heads and embed_dim * 2**stage % heads == 0])
+    known = [(stage, most(found, default=1)) for stage, found in enumerate(own) if found] or [(0, 1)]
+    return tuple(
+        most(
+            # Other stages decide only between equally many.
+            [*found * len(depths), *(_part(heads * 2**stage, 2**other) for other, heads in known)],
+            default=1,
+        )
+        for stage, found in enumerate(own)
+    )
 
 
 def _spec_size(
     branch: Mapping[str, tuple[int, ...]], depths: list[int], windows: list[int], stride: int
 ) -> int:
-    """The size of the image, from the first stage that tells its resolution; LAION's 256 if none does."""
-    for stage, (depth, window) in enumerate(zip(depths, windows, strict=True)):
-        if depth < 2:  # no block that could shift
-            continue
-        # The second block shifts, unless the window is the whole image.
-        mask = branch.get(f"layers.{stage}.blocks.1.attn_mask") or (1,)
-        return window * math.isqrt(mask[0]) * 2**stage * stride
-    return 256
+    """The size of the image: as many windows as the masks tell; LAION's 256 if nothing does."""
+    masks = [
+        _root(axis(branch, f"layers.{stage}.blocks.{block}.attn_mask", 0, rank=3))
+        for stage, depth in enumerate(depths)
+        for block in range(1, min(depth, 2))
+    ]
+    stages = [stage for stage, depth in enumerate(depths) if depth > 1]
+    # Without masks a window is the whole image: surely in a stage whose window is smaller than another's.
+    smaller = [stage for stage, window in enumerate(windows) if window < max(windows)]
+    whole = (smaller or stages[-1:] or [None])[0]
+    default = 256 if whole is None else windows[whole] * 2**whole * stride
+    return most(
+        (
+            side and windows[stage] * side * 2**stage * stride
+            for stage, side in zip(stages, masks, strict=True)
+        ),
+        default=default,
+    )

@@ -47,8 +47,16 @@ def test_config_of_a_tower_without_shifts():
         "audio_branch.patch_embed.proj.weight": (6, 1, 2, 2),
         "audio_branch.bn0.weight": (10,),
         "audio_branch.layers.0.blocks.0.attn.relative_position_bias_table": (19**2, 3),
-        "audio_branch.layers.0.blocks.0.mlp.fc1.weight": (12, 6),
-        "audio_branch.layers.0.blocks.1.mlp.fc1.weight": (12, 6),
+        **{
+            f"audio_branch.layers.0.blocks.{block}.{name}": shape
+            for block in range(2)
+            for name, shape in (
+                ("mlp.fc1.weight", (12, 6)),
+                ("mlp.fc1.bias", (12,)),
+                ("norm1.weight", (6,)),
+                ("norm2.weight", (6,)),
+            )
+        },
     }
     assert htsat_weights.config_from_laion(shapes) == HtsatConfig(
         embed_dim=6,
@@ -68,15 +76,11 @@ def test_config_of_a_tower_without_shifts():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"bn0.weight": None}, "big.pt holds no HTSAT audio tower: audio_branch.bn0.weight is missing"),
-        ({"bn0.weight": (4, 4)}, r"bn0.weight is of shape \(4, 4\), but 1 axes are needed"),
         ({"patch_embed.mel_conv2d.weight": (8, 1, 4, 12)}, "big.pt is a CLAP with feature fusion"),
         (
-            {"layers.0.blocks.0.attn.relative_position_bias_table": (225, 3)},
-            "big.pt holds no usable HTSAT audio tower: stage 0 has size 8: .* multiple of its 3 heads",
+            {f"bn0.{leaf}": (70,) for leaf in ("weight", "bias", "running_mean", "running_var")},
+            "spec_size is 64",
         ),
-        ({"bn0.weight": (70,)}, "spec_size is 64"),
-        ({"layers.0.blocks.1.attn_mask": (0, 64, 64)}, "no usable HTSAT audio tower: all of .* be positive"),
     ],
 )
 def test_unreadable_towers_are_refused(change, sentence):
