@@ -352,7 +352,7 @@ def long_text(letters):
 
 
 def shape_of_doublings():
-    return in_state_dict(tensor().replace(b"(" + number(4) + b"t(", doubled(60) + b"(", 1))
+    return in_state_dict(tensor().replace(b"(" + number(4) + b"t(", doubled(60) + b"\x85(", 1))
 
 
 def offset_of_doublings():
