@@ -5,6 +5,7 @@ import datetime
 import importlib.util
 import os
 import statistics
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from audiosep_jax.separation import AudioSep
 
 _BUNDLED = "bundled"  # in a manifest: the checkpoint that comes with the package, wherever that lies
+
+_HEADER = (
+    "| function | sound | batch | max difference | SI-SDR live → export | export, ms | live, ms |",
+    "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,8 +150,19 @@ def _check(folder: Path, args: ExportArgs) -> int:
         condition_of=_conditions(checkpoint),
         recordings=args.audio,
     )
-    comparisons = check.compare(folder, manifest, checkpoint, materials, si_sdr_db=metrics.si_sdr_db)
-    print(table(comparisons))
+    comparisons = []
+    for one in check.compare(
+        folder,
+        manifest,
+        checkpoint,
+        materials,
+        si_sdr_db=metrics.si_sdr_db,
+        progress=lambda line: print(line, file=sys.stderr, flush=True),
+    ):
+        if not comparisons:
+            print("\n".join(_HEADER))
+        print(row(one), flush=True)
+        comparisons.append(one)
     found = check.problems(manifest["format"], comparisons)
     if found:
         raise AudioSepError(f"{folder} does not compute what the live model computes: {'; '.join(found)}.")
@@ -167,19 +184,13 @@ def _conditions(checkpoint: "Checkpoint") -> "Callable[[str], np.ndarray]":
     return lambda query: live.condition(query=query)
 
 
-def table(comparisons: "list[Comparison]") -> str:
-    """Returns a Markdown table with a row per comparison; times are minimum / median / maximum in ms."""
-    rows = [
-        "| function | sound | batch | max difference | SI-SDR live → export | export, ms | live, ms |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for one in comparisons:
-        known = one.live_db == one.live_db
-        score = f"{one.live_db:.3f} → {one.export_db:.3f} dB ({one.difference_db:.1e})" if known else "–"
-        times = [_milliseconds(seconds) for seconds in (one.export_seconds, one.live_seconds)]
-        cells = (one.function, one.material, one.batch, f"{one.difference:.1e}", score, *times)
-        rows.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(rows)
+def row(one: "Comparison") -> str:
+    """Returns a comparison as a row of a Markdown table; times are minimum / median / maximum in ms."""
+    known = one.live_db == one.live_db
+    score = f"{one.live_db:.3f} → {one.export_db:.3f} dB ({one.difference_db:.1e})" if known else "–"
+    times = [_milliseconds(seconds) for seconds in (one.export_seconds, one.live_seconds)]
+    cells = (one.function, one.material, one.batch, f"{one.difference:.1e}", score, *times)
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def _milliseconds(seconds: tuple[float, ...]) -> str:

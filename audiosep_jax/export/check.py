@@ -3,13 +3,14 @@
 import dataclasses
 import functools
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jax
 import numpy as np
@@ -27,7 +28,7 @@ LIMIT_DB = 0.01
 
 _PROJECT = ("audiosep_jax", "data_pipelines", "experiments", "flax", "torch", "tensorflow")
 _REFUSED = {"stablehlo": (*_PROJECT, "onnx", "onnxruntime"), "onnx": (*_PROJECT, "jax", "jaxlib", "onnx")}
-_MAX_CALLS, _MAX_SECONDS = 7, 20.0
+_MAX_CALLS, _MAX_SECONDS = 7, 5.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,7 @@ class Comparison:
       live_db, export_db: mean SI-SDR of the estimates against the true targets, NaN without targets.
       difference_db: largest absolute difference of the SI-SDR of one mixture, NaN without targets.
       live_seconds, export_seconds: of calls after the first.
+      fault: why the export's result cannot be compared at all, else empty.
     """
 
     function: str
@@ -53,6 +55,12 @@ class Comparison:
     difference_db: float
     live_seconds: tuple[float, ...]
     export_seconds: tuple[float, ...]
+    fault: str = ""
+
+    @property
+    def place(self) -> str:
+        """Names the function and the batch."""
+        return _place(self.function, self.material, self.batch)
 
 
 def compare(
@@ -62,8 +70,9 @@ def compare(
     materials: Sequence[Material],
     *,
     si_sdr_db: Callable[[np.ndarray, np.ndarray], np.ndarray | jax.Array],
-) -> list[Comparison]:
-    """Runs every exported function on every batch, in a fresh process and live.
+    progress: Callable[[str], None] = lambda line: None,
+) -> Iterator[Comparison]:
+    """Runs every exported function on every batch, in a fresh process and live; yields as they come.
 
     Args:
       folder: of the export, its files verified.
@@ -71,6 +80,8 @@ def compare(
       checkpoint: that it came from.
       materials: mixtures of the export's rate and window.
       si_sdr_db: (target, estimate), both `[batch, samples]`, -> `[batch]`.
+      progress: called with a line whenever the fresh process is through with a batch, because all of them
+        run before the first comparison.
 
     Raises:
       AudioSepError: the export does not run in a process of its own.
@@ -82,55 +93,72 @@ def compare(
     def signal(name: str, material: Material) -> np.ndarray:
         return material.mixture if name == "whole" else np.asarray(spectrum(material.mixture)[2])
 
+    def done(index: int) -> None:
+        name, material = cases[index]
+        place = _place(name, material.name, len(material.mixture))
+        progress(f"the export ran {index + 1} of {len(cases)}: {place}")
+
     given = [(name, signal(name, material), material.condition) for name, material in cases]
-    ran = run_fresh(folder, manifest["format"], given)
+    ran = run_fresh(folder, manifest["format"], given, done=done)
     calls = {"whole": separator.apply, "core": separator.core}
     variables = jax.device_put(checkpoint.variables)
     live = {name: jax.jit(functools.partial(calls[name], config)) for name in manifest["functions"]}
-    comparisons = []
     for (name, material), (_, array, condition), (result, seconds) in zip(cases, given, ran, strict=True):
         expected, live_seconds = timed(lambda n=name, a=array, c=condition: live[n](variables, a, c))
-        if result.shape != expected.shape:
-            raise AudioSepError(
-                f"{folder}: {name} returned shape {result.shape} where {expected.shape} is due."
-            )
-        difference = 0.0
-        if name == "core":
-            # Not of cosine and sine, which mean nothing where the network's rotation has no length.
-            difference = float(np.abs(result[..., 0] - expected[..., 0]).max())
-            result, expected = (_masked(config, material.mixture, mask) for mask in (result, expected))
-        scores = np.full((2, len(result)), np.nan)
-        if material.target is not None:
-            scores = np.stack([si_sdr_db(material.target, one) for one in (expected, result)])
-        comparisons.append(
-            Comparison(
-                function=name,
-                material=material.name,
-                batch=len(result),
-                difference=max(difference, float(np.abs(result - expected).max())),
-                live_db=float(scores[0].mean()),
-                export_db=float(scores[1].mean()),
-                difference_db=float(np.abs(scores[1] - scores[0]).max()),
-                live_seconds=live_seconds,
-                export_seconds=tuple(seconds),
-            )
+        found, due = (f"{one.dtype} {list(one.shape)}" for one in (result, expected))
+        of_mask, differences = np.float32(0), np.float32(np.nan)
+        scores = np.full((2, len(expected)), np.nan)
+        if found == due:
+            with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, which is beyond every limit
+                if name == "core":
+                    # Not of cosine and sine, which mean nothing where the rotation has no length.
+                    of_mask = np.abs(result[..., 0] - expected[..., 0])
+                    result, expected = (
+                        np.asarray(_masked(config, material.mixture, one)) for one in (result, expected)
+                    )
+                differences = np.append(of_mask, np.abs(result - expected))
+            if material.target is not None:
+                scores = np.stack([si_sdr_db(material.target, one) for one in (expected, result)])
+        yield Comparison(
+            function=name,
+            material=material.name,
+            batch=len(material.mixture),
+            # NumPy's maximum is NaN where any sample is.
+            difference=float(np.max(differences)),
+            live_db=float(scores[0].mean()),
+            export_db=float(scores[1].mean()),
+            difference_db=float(np.max(np.abs(scores[1] - scores[0]))),
+            live_seconds=live_seconds,
+            export_seconds=tuple(seconds),
+            fault="" if found == due else f"returned {found} where {due} is due",
         )
-    return comparisons
 
 
 def run_fresh(
-    folder: Path, export_format: str, cases: Sequence[tuple[str, np.ndarray, np.ndarray]]
+    folder: Path,
+    export_format: str,
+    cases: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    *,
+    done: Callable[[int], None] = lambda index: None,
+    max_seconds: float = _MAX_SECONDS,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Runs (function, signal, condition) in a process that can import neither this project nor Flax.
 
     The process runs the folder's own run.py if that is the script of this version, and else the script of
     this version: what came with a folder from elsewhere is not executed.
 
+    Args:
+      folder: of the export.
+      export_format: "stablehlo" or "onnx".
+      cases: what to run.
+      done: called with the index of every case when it has run.
+      max_seconds: as `timed` takes it, per case.
+
     Returns:
       Per case the result, and the seconds of the calls after the first.
 
     Raises:
-      AudioSepError: the process fails; the text holds the last line that it wrote.
+      AudioSepError: the process fails; the text holds its reason.
     """
     folder = folder.absolute()  # the process runs elsewhere
     script = runner(export_format)
@@ -138,61 +166,93 @@ def run_fresh(
     if own.is_file() and own.read_bytes() == script.read_bytes():
         script = own
     with tempfile.TemporaryDirectory() as scratch:
-        job, result = Path(scratch, "job.npz"), Path(scratch, "result.npz")
+        job, result, errors = (Path(scratch, name) for name in ("job.npz", "result.npz", "errors.txt"))
         arrays = {}
         for index, (function, signal, condition) in enumerate(cases):
             arrays |= {f"{index}/function": function, f"{index}/signal": signal}
             arrays[f"{index}/condition"] = condition
         np.savez(job, **arrays)
-        finished = subprocess.run(
-            [
-                *(
-                    sys.executable,
-                    "-I",
-                    str(runner("fresh")),
-                    str(script),
-                    str(folder),
-                    str(job),
-                    str(result),
-                ),
-                *(str(_MAX_CALLS), str(_MAX_SECONDS), *_REFUSED[export_format]),
-            ],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            cwd=scratch,
-            # Where float32 is float32: accelerators round products on the way.
-            env={**os.environ, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""},
-        )
-        if finished.returncode != 0:
-            last = (finished.stderr.strip().splitlines() or [f"status {finished.returncode}"])[-1]
-            raise AudioSepError(f"{folder} does not run in a process of its own: {last}")
+        command = [sys.executable, "-I", *map(str, (runner("fresh"), script, folder, job, result))]
+        command += [str(_MAX_CALLS), str(max_seconds), *_REFUSED[export_format]]
+        # Where float32 is float32: accelerators round products on the way. JAX's notice that it filters its
+        # tracebacks would hide the reason behind it.
+        on_cpu = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", "JAX_TRACEBACK_FILTERING": "off"}
+        with errors.open("wb") as log:
+            status, reason = _follow(command, scratch, {**os.environ, **on_cpu}, log, done)
+        if status != 0:
+            reason = reason or _reason(errors.read_text("utf-8", "replace"), status)
+            raise AudioSepError(f"{folder} does not run in a process of its own: {reason}")
         with np.load(result) as found:
             return [(found[f"{i}/result"], found[f"{i}/seconds"]) for i in range(len(cases))]
+
+
+def _follow(
+    command: Sequence[str], cwd: str, env: dict[str, str], log: IO[bytes], done: Callable[[int], None]
+) -> tuple[int, str]:
+    """Runs the fresh process and tells of its cases; returns its status and the reason that it gives."""
+    reason = ""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=log, text=True, errors="replace", cwd=cwd, env=env
+    ) as process:
+        try:
+            for line in process.stdout or ():
+                kind, _, text = line.rstrip("\n").partition(" ")
+                if kind == "done" and text.isdecimal():
+                    done(int(text))
+                elif kind == "failed":
+                    reason = text
+        except BaseException:
+            process.kill()
+            raise
+    return process.returncode, reason
+
+
+def _reason(errors: str, status: int) -> str:
+    """Returns the exception's own line of what a process wrote, or else how it ended."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
+    if status < 0:
+        return f"signal {-status} ended it"
+    return (named or lines or [f"status {status}"])[-1]
 
 
 def problems(export_format: str, comparisons: Sequence[Comparison]) -> list[str]:
     """Returns what lies beyond the limits, in words."""
     found, limit = [], LIMITS[export_format]
+    if not comparisons:
+        found.append("nothing was compared")
     for one in comparisons:
-        place = f"{one.function}, {one.material}, batch {one.batch}"
+        if one.fault:
+            found.append(f"{one.place}: {one.fault}")
+            continue
         if not one.difference <= limit:
-            found.append(f"{place}: differs by {one.difference:.2g}, allowed is {limit:g}")
+            found.append(f"{one.place}: differs by {one.difference:.2g}, allowed is {limit:g}")
         if not np.isnan(one.live_db) and not one.difference_db <= LIMIT_DB:
-            found.append(f"{place}: SI-SDR differs by {one.difference_db:.2g} dB, allowed is {LIMIT_DB:g}")
+            found.append(
+                f"{one.place}: SI-SDR differs by {one.difference_db:.2g} dB, allowed is {LIMIT_DB:g}"
+            )
     return found
 
 
-def timed(call: Callable[[], jax.Array]) -> tuple[np.ndarray, tuple[float, ...]]:
-    """Returns a call's result, and the seconds of the calls after the first, as `run_fresh` times them."""
+def timed(
+    call: Callable[[], jax.Array], *, max_seconds: float = _MAX_SECONDS
+) -> tuple[np.ndarray, tuple[float, ...]]:
+    """Returns a call's result, and the seconds of the calls after the first, as `run_fresh` times them.
+
+    The first call compiles. A second is always timed, up to seven where they take `max_seconds` together.
+    """
     result, seconds = np.asarray(call()), []
-    while len(seconds) < _MAX_CALLS and sum(seconds) < _MAX_SECONDS:
+    while not seconds or (len(seconds) < _MAX_CALLS and sum(seconds) + seconds[-1] <= max_seconds):
         started = time.perf_counter()
         np.asarray(call())
         seconds.append(time.perf_counter() - started)
     return result, tuple(seconds)
 
 
-def _masked(config: ModelConfig, mixture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    masked = jax.jit(lambda mixture, *parts: masking.separate(config, mixture, lambda _: parts))
-    return np.asarray(masked(mixture, mask[..., 0], mask[..., 1], mask[..., 2]))
+def _place(function: str, material: str, batch: int) -> str:
+    return f"{function}, {material}, batch {batch}"
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _masked(config: ModelConfig, mixture: jax.Array, mask: jax.Array) -> jax.Array:
+    return masking.separate(config, mixture, lambda _: (mask[..., 0], mask[..., 1], mask[..., 2]))

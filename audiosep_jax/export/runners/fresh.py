@@ -3,7 +3,8 @@
   python -I fresh.py RUN.py FOLDER JOB.npz RESULT.npz MAX_CALLS MAX_SECONDS REFUSED...
 
 JOB.npz holds, for case 0, 1, …: `i/function`, `i/signal`, `i/condition`. RESULT.npz gets `i/result` and
-`i/seconds`, one duration per call after the first.
+`i/seconds`, one duration per call after the first. A line "done i" on standard output says that case i has
+run, a line "failed REASON" why the process ends.
 """
 
 import importlib.abc
@@ -40,16 +41,30 @@ def main(argv: list[str]) -> None:
         arguments = (job[f"{case}/signal"], job[f"{case}/condition"])
         results[f"{case}/result"] = functions[name](*arguments)
         seconds: list[float] = []
-        while len(seconds) < int(max_calls) and sum(seconds) < float(max_seconds):
+        # At least one; no more where the next would go beyond the time.
+        while not seconds or (
+            len(seconds) < int(max_calls) and sum(seconds) + seconds[-1] <= float(max_seconds)
+        ):
             started = time.perf_counter()
             functions[name](*arguments)
             seconds.append(time.perf_counter() - started)
         results[f"{case}/seconds"] = np.array(seconds)
+        print(f"done {case}", flush=True)
     there = sorted(set(refused) & set(sys.modules))
     if there:
-        raise SystemExit(f"{', '.join(there)} came in although refused")
-    np.savez(result_file, **results)
+        raise ImportError(f"{', '.join(there)} came in although refused")
+    np.savez(result_file, allow_pickle=False, **results)
+
+
+def reason(error: Exception) -> str:
+    """Returns an exception as one line: the messages of compilers have many."""
+    text = " ".join(str(error).split()) or "without a message"
+    return f"{type(error).__name__}: {text if len(text) <= 300 else f'{text[:299]}…'}"
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except Exception as failure:  # whatever the export's runtime raises is the finding
+        print(f"\nfailed {reason(failure)}", flush=True)
+        raise
