@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    with _unwinding_at_sigterm() as terminated:
+    with _unwinding_at_sigterm(training=arguments[:1] == ["train"]) as terminated:
         try:
             return _dispatch(arguments)
         except AudioSepError as error:
@@ -55,16 +55,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 143 if terminated() else 130
 
 
-class _Terminated(BaseException):
-    """SIGTERM; not KeyboardInterrupt, at which training saves a step that may be half done."""
+class _Terminated(SystemExit):
+    """SIGTERM came; nothing that is to go on after an error catches it."""
 
 
 @contextlib.contextmanager
-def _unwinding_at_sigterm() -> Iterator[Callable[[], bool]]:
+def _unwinding_at_sigterm(*, training: bool) -> Iterator[Callable[[], bool]]:
     """Makes SIGTERM an exception, so that what is half written is removed; yields whether it came.
 
-    Where Ctrl-C has a handler of its own, as between the steps of a training, that is asked instead.
-    Outside the main thread, and where SIGTERM has a handler already, nothing changes.
+    Where Ctrl-C has a handler of its own, as between the steps of a training, that is asked instead; where
+    it has none, SIGTERM ends a training at once as ever, which goes on from its newest checkpoint. Outside
+    the main thread, and where SIGTERM has a handler already, nothing changes.
     """
     last: list[float] = []
 
@@ -78,8 +79,11 @@ def _unwinding_at_sigterm() -> Iterator[Callable[[], bool]]:
         noted = signal.getsignal(signal.SIGINT)
         if callable(noted) and noted is not signal.default_int_handler:
             noted(number, frame)
+        elif training:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTERM)
         else:
-            raise _Terminated
+            raise _Terminated(143)
 
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
