@@ -12,7 +12,7 @@ from golden_inputs import reference_tensor
 from audiosep_jax.checkpoints import pytorch_constants, pytorch_names, torch_writer
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.models import separator
-from audiosep_jax.query import clap_constants, clap_weights, log_mel
+from audiosep_jax.query import clap_config, clap_constants, clap_weights, log_mel
 from audiosep_jax.query.clap_config import ClapConfig
 from audiosep_jax.query.htsat import HtsatConfig
 from audiosep_jax.query.log_mel import LogMelConfig
@@ -47,6 +47,13 @@ def _constants(config):
     return pytorch_constants.constants(config)
 
 
+def _clap_constants(config):
+    return {
+        name: np.ascontiguousarray(value, np.int64 if value.dtype.kind == "i" else np.float32)
+        for name, value in clap_constants.constants(config)
+    }
+
+
 def separator_tensors(config=SMALL):
     """A separator's state dict in the reference's order, with random weights and the true constants."""
     shapes = separator.flat_shapes(config)
@@ -65,10 +72,7 @@ def clap_tensors(config=CLAP):
     shapes = clap_weights.tensor_shapes(config)
     tensors = {"logit_scale_a": np.array(2.6, np.float32), "logit_scale_t": np.array(2.6, np.float32)}
     tensors |= {name: reference_tensor(name, tuple(shape)) for name, shape in shapes.items()}
-    tensors |= {
-        name: np.ascontiguousarray(value, np.int64 if value.dtype.kind == "i" else np.float32)
-        for name, value in clap_constants.constants(config)
-    }
+    tensors |= _clap_constants(config)
     tensors["audio_branch.logmel_extractor.melW"] = np.asarray(log_mel.mel_matrix(config.log_mel), np.float32)
     tensors["audio_branch.bn0.num_batches_tracked"] = np.array(7)
     tensors["text_branch.embeddings.position_ids"] = np.arange(40)[None]
@@ -136,13 +140,13 @@ def released_tensors():
             return kernels[name]
         if name.endswith("num_batches_tracked"):
             return np.array(1_000_000)
-        if name.endswith("relative_position_index"):
-            return np.zeros(shape, np.int64)
         return np.asarray(reference_tensor(name, tuple(shape)))
 
-    kernels = _constants(ModelConfig())
+    kernels = dict(_constants(ModelConfig()))
     separator_ = json.loads((GOLDEN / "resunet30.keys.json").read_text("utf-8"))["base"]
     clap = json.loads((GOLDEN / "laion_clap.keys.json").read_text("utf-8"))
+    config = clap_config.from_laion({name: tuple(shape) for name, shape in clap.items()})
+    kernels |= _clap_constants(config)
     return state_dict(
         {name: tensor(name, shape) for name, shape in separator_.items()},
         {name: tensor(name, shape) for name, shape in clap.items()},

@@ -193,7 +193,7 @@ class _Tower:
         return isinstance(self.source, Tensors) or self.source.model_type == LAION_MODEL_TYPE
 
     def problems(self) -> list[str]:
-        """Names what is wrong with LAION's tensors; shapes of transformers' are judged when they are loaded."""
+        """Names what is wrong; the shapes of transformers' tensors are judged when they are loaded."""
         if self._is_laion:
             return tower.laion_problems(self.tensors, where=str(self.source.path))
         return finite.problems(self.tensors)
@@ -215,8 +215,8 @@ class _Tower:
         if self.encoder != "clap" and self._tokenizer == tower.ROBERTA:
             raise AudioSepError(
                 f"{self.source.path} holds no tokenizer (tokenizer.json, vocab.json with merges.txt, or "
-                f"vocab.txt): name the folder or Hugging Face id of {tower.described(self.source)}'s own with "
-                "--tokenizer."
+                f"vocab.txt): give the one of {tower.described(self.source)}, a folder or a Hugging Face id, "
+                "with --tokenizer."
             )
         return tower.find_tokenizer(self._tokenizer)
 

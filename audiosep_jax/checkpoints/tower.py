@@ -5,13 +5,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
-from audiosep_jax.checkpoints import safetensors_stream
+from audiosep_jax.checkpoints import finite, safetensors_stream
 from audiosep_jax.checkpoints.source import LAION_MODEL_TYPE, Tensors, TowerFolder
 from audiosep_jax.config import QueryConfig
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query import clap_config, clap_weights, tokenizer, weights
+from audiosep_jax.query import clap_config, clap_constants, clap_weights, tokenizer, weights
 from audiosep_jax.query.encoder import load_encoder
 
 # What a transformers folder has besides its weights, and a tower folder keeps.
@@ -32,11 +33,22 @@ ROBERTA = "roberta-base"
 def laion_problems(tensors: dict[str, np.ndarray], *, where: str) -> list[str]:
     """Returns a phrase for everything that keeps tensors by LAION's names from being a whole CLAP."""
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    numbers = finite.problems(tensors)
     try:
         config = clap_config.from_laion(shapes, where=where)
     except AudioSepError as error:
-        return [str(error).removesuffix(".")]
-    return clap_weights.tensor_problems(config, shapes)
+        return [str(error).removesuffix("."), *numbers]
+    problems = clap_weights.tensor_problems(config, shapes)
+    problems += [
+        f"{name} is {tensors[name].dtype}, needed is a floating type"
+        for name in clap_weights.tensor_shapes(config)
+        if name in tensors and not jnp.issubdtype(tensors[name].dtype, np.floating)
+    ]
+    problems += [
+        f"{name} is not the constant of the audio tower that the shapes tell"
+        for name in clap_constants.different(config, tensors)
+    ]
+    return problems + numbers
 
 
 def write_laion(folder: Path, tensors: dict[str, np.ndarray], *, tokenizer_folder: Path) -> int:

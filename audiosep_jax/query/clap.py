@@ -93,7 +93,8 @@ class ClapEncoder:
         tensors = weights.TensorFile(self._path)
         for name in clap_weights.audio_names(self.config):
             digest.update(name.encode())
-            digest.update(np.ascontiguousarray(tensors[name]).data)
+            # As bytes, because a buffer knows no bfloat16.
+            digest.update(np.ascontiguousarray(tensors[name]).reshape(-1).view(np.uint8).data)
         settings = ("clap", self.config, self._max_tokens, digest.hexdigest())
         return fingerprint(settings, tokenizer_hash=self._tokenizer_hash, params=self._text_params)
 

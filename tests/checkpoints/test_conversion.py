@@ -22,11 +22,13 @@ from released_files import CLAP, SMALL
 from safetensors.numpy import load_file, save_file
 
 import audiosep_jax
-from audiosep_jax.checkpoints import folder, torch_writer
+from audiosep_jax.checkpoints import finite, folder, safetensors_stream, torch_writer
 from audiosep_jax.checkpoints.conversion import convert
 from audiosep_jax.checkpoints.pytorch_names import from_pytorch
 from audiosep_jax.config import QueryConfig
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.query import clap_weights
+from audiosep_jax.query.clap import ClapEncoder
 from audiosep_jax.query.encoder import load_encoder
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
@@ -244,6 +246,95 @@ def test_every_problem_is_named_at_once_and_nothing_is_written(files, tensors, t
     ):
         assert part in str(error.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.ckpt"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_rounded_tower_is_the_same_tower(dtype, files, tensors, tmp_path):
+    """Its constants are rounded, too; the first query by a sound must not take them for another's."""
+    source = tmp_path / "half.ckpt"
+    half = {n: v.astype(dtype) if v.dtype == np.float32 else v for n, v in tensors.items()}
+    torch_writer.write(source, torch_writer.lightning_checkpoint(half))
+    convert(source, tmp_path / "out", preset="paper", tokenizer=str(files / "tokenizer"))
+    encoder = load_encoder(folder.load(tmp_path / "out").config.query)
+    assert isinstance(encoder, ClapEncoder)
+    assert len(encoder.fingerprint) == 64
+    tower = safetensors_stream.read(tmp_path / "out" / "tower" / "model.safetensors")[0]
+    clap_weights.audio_parameters(encoder.config, tower)
+
+
+def test_constants_of_another_tower_are_named_with_the_other_problems(files, tmp_path):
+    clap = released_files.clap_tensors()
+    kernel, mask = (
+        next(name for name in clap if name.endswith(end)) for end in ("conv_real.weight", "attn_mask")
+    )
+    clap[kernel] = (clap[kernel] * 1.001).astype(np.float16)  # more than rounding
+    clap[mask] = np.where(clap[mask] < 0, np.float32(0), np.float32(-100))
+    del clap["text_branch.pooler.dense.weight"]
+    torch_writer.write(tmp_path / "clap.pt", OrderedDict(clap))
+    with pytest.raises(AudioSepError, match=r"clap\.pt does not fit CLAP: ") as error:
+        convert(tmp_path / "clap.pt", tmp_path / "out", tokenizer=str(files / "tokenizer"))
+    for part in (
+        "missing text_branch.pooler.dense.weight",
+        f"{kernel} is not the constant of the audio tower that the shapes tell",
+        f"{mask} is not the constant of",
+    ):
+        assert part in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_that_are_no_numbers_are_named_with_the_other_problems(dtype, files, tensors, tmp_path):
+    broken = OrderedDict(tensors)
+    values = {
+        "ss_model.base.encoder_block1.conv_block1.conv1.weight": np.nan,
+        "ss_model.film.decoder_block2->beta2.bias": np.inf,
+        "query_encoder.model.text_branch.embeddings.word_embeddings.weight": -np.inf,
+    }
+    for name, value in values.items():
+        broken[name] = broken[name].astype(dtype)
+        broken[name].flat[-1] = value
+    del broken["ss_model.base.bn0.bias"]
+    source = tmp_path / "broken.ckpt"
+    torch_writer.write(source, torch_writer.lightning_checkpoint(broken))
+    with pytest.raises(AudioSepError, match=r"base\.bn0\.bias is missing") as error:
+        convert(source, tmp_path / "out", preset="paper", tokenizer=str(files / "tokenizer"))
+    for name in values:
+        bare = name.removeprefix("ss_model.").removeprefix("query_encoder.model.")
+        assert f"{bare} holds NaN or infinity" in str(error.value)
+    assert str(error.value).count("NaN") == len(values)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.ckpt"]
+
+
+def test_nan_in_the_middle_of_a_large_or_transposed_tensor_is_found():
+    large = np.zeros((3, 1 << 20), np.float16)
+    assert finite.problems({"large": large, "empty": large[:0], "count": np.array(3)}) == []
+    large[1, 5] = np.nan
+    expected = [f"{name} holds NaN or infinity" for name in ("large", "transposed")]
+    assert finite.problems({"large": large, "transposed": large.T}) == expected
+
+
+def test_a_transformers_tower_with_nan_is_refused(tmp_path):
+    write_clip(tmp_path / "clip")
+    tensors = load_file(tmp_path / "clip" / "model.safetensors")
+    name = next(iter(sorted(name for name, value in tensors.items() if value.dtype == np.float32)))
+    tensors[name].flat[0] = np.nan
+    save_file(tensors, tmp_path / "clip" / "model.safetensors")
+    refused(tmp_path, tmp_path / "clip", f"clip does not fit a query tower: {name} holds NaN")
+
+
+@pytest.mark.parametrize("kind", ["clip", "sentence"])
+def test_only_a_clap_takes_the_tokenizer_of_roberta(kind, tmp_path):
+    source = tmp_path / "source"
+    if kind == "clip":
+        write_clip(source)
+        for name in ("vocab.json", "merges.txt", "tokenizer.json"):
+            (source / name).unlink(missing_ok=True)
+    else:
+        shutil.copytree(DATA / "tiny_bert_relu", source)
+    with pytest.raises(AudioSepError, match=r"source holds no tokenizer .* with --tokenizer") as error:
+        convert(source, tmp_path / "out")
+    assert "roberta" not in str(error.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
 
 
 def refused(tmp_path, source, said, **kwargs):
