@@ -3,6 +3,7 @@
 import functools
 
 import export_models
+import jax
 import numpy as np
 import pytest
 
@@ -22,7 +23,7 @@ def compared(checkpoint, monkeypatch):
     monkeypatch.setattr(
         check.separator,
         "core",
-        lambda config, variables, magnitude, condition: check.jax.numpy.full((*magnitude.shape, 3), 0.5),
+        lambda config, variables, magnitude, condition: jax.numpy.full((*magnitude.shape, 3), 0.5),
     )
 
     def compare(change, *, function="whole", target=None, si_sdr_db=metrics.si_sdr_db):
@@ -88,7 +89,6 @@ def test_a_hundredth_of_a_decibel_is_the_limit_of_every_mixture(export_format, s
     ],
     ids=["all NaN", "one NaN", "one infinity"],
 )
-@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 def test_what_is_not_a_number_is_beyond_every_limit(function, change, compared):
     (one,) = compared(change, function=function)
     assert not one.difference <= 1e9
@@ -118,6 +118,20 @@ def test_another_shape_or_type_is_a_problem(change, said, compared):
 
 def test_nothing_compared_is_no_success():
     assert check.problems("onnx", []) == ["nothing was compared"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "package"), [("stablehlo", "flax"), ("onnx", "jax"), ("onnx", "audiosep_jax.models.folded")]
+)
+def test_the_fresh_process_refuses_what_an_export_must_not_need(
+    kind, package, exported, tmp_path, monkeypatch
+):
+    script = tmp_path / "needy.py"
+    script.write_text(f"import {package}\ndef load(function, folder): return lambda a, b: a\n")
+    real = exporting.runner
+    monkeypatch.setattr(check, "runner", lambda name: script if name == kind else real(name))
+    with pytest.raises(AudioSepError, match=f"ImportError: {package.split('.')[0]} is refused"):
+        check.run_fresh(exported[kind], kind, [("whole", np.zeros((1, 8)), np.zeros((1, 5)))])
 
 
 @pytest.mark.parametrize("kind", ["stablehlo", "onnx"])
@@ -181,7 +195,7 @@ def test_an_interrupt_ends_the_process(exported):
 def test_timed_calls_stop_in_time(monkeypatch):
     clock = iter(np.arange(0, 100, 2.0))
     monkeypatch.setattr(check.time, "perf_counter", lambda: next(clock))
-    assert [len(check.timed(lambda: np.ones(1), max_seconds=most)[1]) for most in (0, 3, 5, 99)] == [
+    assert [len(check.timed(lambda: jax.numpy.ones(1), max_seconds=most)[1]) for most in (0, 3, 5, 99)] == [
         1,
         1,
         2,

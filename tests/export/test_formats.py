@@ -26,7 +26,7 @@ quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimizati
 def run_onnx(data, *arrays):
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     names = [given.name for given in session.get_inputs()]
-    return session.run(None, dict(zip(names, arrays, strict=True)))[0]
+    return np.asarray(session.run(None, dict(zip(names, arrays, strict=True)))[0])
 
 
 def close(result, expected, limit):

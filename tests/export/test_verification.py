@@ -1,0 +1,174 @@
+"""The manifest of an export: what it says, and what is refused before anything runs."""
+
+import datetime
+import functools
+import json
+import shutil
+from pathlib import Path
+
+import export_models
+import pytest
+from export_folders import audiosep, copied, edit
+
+from audiosep_jax.checkpoints import folder as checkpoints
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.export import check, exporting, manifest, verification
+
+NOW = datetime.datetime(2026, 8, 31, 12, tzinfo=datetime.UTC)
+
+
+def test_the_manifest_says_what_a_caller_needs(exported, checkpoint):
+    recorded = json.loads((exported["stablehlo"] / "manifest.json").read_text("utf-8"))
+    assert recorded["audio"] == {
+        "sample_rate_hz": 8000,
+        "channels": 1,
+        "window_samples": 800,
+        "window_seconds": 0.1,
+    }
+    assert (recorded["stft"]["frames"], recorded["stft"]["bins"], recorded["stft"]["hop_length"]) == (
+        41,
+        33,
+        20,
+    )
+    whole, core = recorded["functions"]["whole"], recorded["functions"]["core"]
+    assert [one["name"] for one in whole["inputs"]] == ["waveform", "condition"]
+    assert core["outputs"] == [{"name": "mask", "shape": ["batch", 41, 33, 3], "dtype": "float32"}]
+    assert set(recorded["versions"]) == {"audiosep_jax", "python", "jax", "jaxlib", "numpy"}
+    assert recorded["config"]["model"]["film"] == "scale_shift"
+    assert Path(recorded["checkpoint"]) == checkpoint.resolve()
+    loaded = checkpoints.load(checkpoint)
+    assert recorded["parameters"]["tensors"] == manifest.parameter_hashes(loaded.variables)
+    onnx = json.loads((exported["onnx"] / "manifest.json").read_text("utf-8"))
+    assert onnx["expires"] is None
+    assert onnx["versions"]["opset"] == "13"
+    assert onnx["parameters"]["sha256"] == recorded["parameters"]["sha256"]
+
+
+def test_six_months_end_on_a_day_that_exists(checkpoint, tmp_path):
+    place = exporting.export(
+        checkpoint, tmp_path / "out", export_format="stablehlo", functions=("core",), created=NOW
+    )
+    recorded = verification.read_manifest(place)
+    assert recorded["expires"] == "2027-02-28T12:00:00+00:00"
+    last = datetime.datetime(2027, 2, 28, 12, tzinfo=datetime.UTC)
+    verification.verify_date(place, recorded, now=last - datetime.timedelta(seconds=1))
+    with pytest.raises(AudioSepError, match=r"expired on 2027-02-28"):
+        verification.verify_date(place, recorded, now=last)
+
+
+def test_tampering_and_expiry_are_refused_before_anything_runs(exported, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(check, "run_fresh", None)
+    place = copied(exported, "onnx", tmp_path)
+    model = place / "whole.onnx"
+    data = bytearray(model.read_bytes())
+    data[len(data) // 2] ^= 1
+    model.write_bytes(data)
+    (place / "core.onnx").unlink()
+    status, shown = audiosep(capsys, "export", "--check", place)
+    assert status == 2
+    assert "core.onnx is missing; whole.onnx is not the file that was exported" in shown
+    place = copied(exported, "stablehlo", tmp_path)
+    edit(place, expires="2026-01-01T00:00:00+00:00")
+    status, shown = audiosep(capsys, "export", "--check", place)
+    assert status == 2
+    assert "expired on 2026-01-01" in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "is damaged"),
+        ("[" * 100_000, "is damaged"),
+        ("[]", "is not the manifest of an export"),
+        ('{"kind": "audiosep_jax export", "manifest_version": 99}', "has version 99"),
+        ('{"kind": "audiosep_jax export", "manifest_version": 1}', "'format', 'name', .*'expires' missing"),
+        (None, "manifest.json cannot be read"),
+    ],
+)
+def test_unusable_manifests_are_named(text, said, tmp_path):
+    if text is not None:
+        (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(AudioSepError, match=said):
+        verification.read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value", "said"),
+    [
+        ("onnx", "functions", {}, "'functions' names none"),
+        ("onnx", "functions", "x", "'functions' is no object"),
+        ("onnx", "functions.whole", "x", "'functions.whole' has the file None, not 'whole.onnx'"),
+        ("onnx", "functions.whole.file", "../whole.onnx", "'functions.whole' has the file '../whole.onnx'"),
+        ("onnx", "functions.whole.file", ["whole.onnx"], "'functions.whole' has the file"),
+        ("onnx", "functions.half", {"file": "half.onnx"}, "the function 'half' is not known"),
+        ("safetensors", "functions", {"whole": {"file": "x"}}, "the format has none"),
+        ("stablehlo", "expires", None, "'expires' is None, where a date with its time zone is due"),
+        ("stablehlo", "expires", 5, "'expires' is 5, where a date"),
+        ("stablehlo", "expires", "soon", "'expires' is 'soon', where a date"),
+        ("stablehlo", "expires", "2099-01-01", "'expires' is '2099-01-01', where a date"),
+        ("onnx", "expires", "2099-01-01T00:00:00+00:00", "where null is due"),
+        ("onnx", "created", "yesterday", "'created' is 'yesterday', no date"),
+        ("onnx", "audio", {}, "'audio.sample_rate_hz' is None"),
+        ("onnx", "audio.sample_rate_hz", 16_000, "'audio.sample_rate_hz' is not that of 'config.model'"),
+        ("onnx", "audio.sample_rate_hz", True, "'audio.sample_rate_hz' is True"),
+        ("onnx", "audio.window_samples", 0, "'audio.window_samples' is 0"),
+        ("onnx", "audio.window_samples", 10**12, "'audio.window_samples' is 1000000000000"),
+        ("onnx", "audio.window_samples", "5", "'audio.window_samples' is '5'"),
+        ("onnx", "format", "exe", "'format' is 'exe', not one of stablehlo, onnx, safetensors"),
+        ("onnx", "format", ["onnx"], "'format' is no text"),
+        ("onnx", "config", {}, "'config.model' is missing"),
+        ("onnx", "checkpoint", "", "'checkpoint' is empty"),
+        ("onnx", "parameters", {}, "'parameters.tensors' lists no tensors"),
+        ("safetensors", "parameters.tensors", 3, "'parameters.tensors' lists no tensors"),
+        ("onnx", "files", {}, "'files' lists none"),
+        ("onnx", "files", {"../a": {"sha256": "0" * 64}}, "'../a' does not lie in the folder"),
+        ("onnx", "files", {"a\0": {"sha256": "0" * 64}}, "does not lie in the folder"),
+        ("onnx", "files", {"a": 1}, "the file 'a' has no SHA-256"),
+        ("onnx", "files", {"a": {"sha256": "0" * 64}}, "a is missing; whole.onnx is not listed"),
+        ("onnx", "files", {"x" * 300: {"sha256": "0" * 64}}, "xxx"),
+    ],
+)
+def test_a_damaged_field_is_one_sentence(kind, field, value, said, exported, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(check, "compare", None)
+    place = copied(exported, kind, tmp_path)
+    recorded = json.loads((place / "manifest.json").read_text("utf-8"))
+    *parents, last = field.split(".")
+    functools.reduce(dict.__getitem__, parents, recorded)[last] = value
+    edit(place, **recorded)
+    status, shown = audiosep(capsys, "export", "--check", place)
+    assert status == 2
+    assert said in shown
+    assert shown.count("\n") == 1
+    assert "Traceback" not in shown
+
+
+def test_all_that_is_wrong_with_a_manifest_is_said_at_once(exported, tmp_path):
+    place = copied(exported, "stablehlo", tmp_path)
+    edit(place, functions={}, expires=None, query="x", audio={"sample_rate_hz": 8000})
+    with pytest.raises(AudioSepError) as caught:
+        verification.read_manifest(place)
+    said = str(caught.value)
+    assert "'query' is no object; 'expires' is None" in said
+    assert "'functions' names none; 'audio.window_samples' is None" in said
+
+
+@pytest.mark.parametrize("kind", ["stablehlo", "onnx", "safetensors"])
+def test_what_an_export_writes_is_a_sound_manifest(kind, exported):
+    assert verification.read_manifest(exported[kind])["format"] == kind
+
+
+def test_the_check_wants_the_checkpoint_of_the_export(exported, checkpoint, tmp_path, capsys):
+    other = export_models.save(tmp_path / "other", seed=1, **export_models.MODELS["scale_shift"])
+    status, shown = audiosep(capsys, "export", "--check", exported["onnx"], "--checkpoint", other)
+    assert status == 2
+    assert "is not the model" in shown
+    assert "tensors differ" in shown
+    place = copied(exported, "onnx", tmp_path)
+    edit(place, checkpoint=str(tmp_path / "moved"))
+    assert "which is not here: name the checkpoint" in audiosep(capsys, "export", "--check", place)[1]
+    same = Path(shutil.copytree(checkpoint, tmp_path / "same"))
+    config = json.loads((same / "config.json").read_text())
+    config["model"]["hop_length"] = 16
+    (same / "config.json").write_text(json.dumps(config))
+    shown = audiosep(capsys, "export", "--check", place, "--checkpoint", same)[1]
+    assert "but another model config" in shown
