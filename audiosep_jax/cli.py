@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import importlib
 import io
+import re
 import signal
 import sys
 import threading
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except AudioSepError as error:
             if debug:
                 traceback.print_exc()
-            print(f"audiosep: error: {error}", file=sys.stderr)
+            print(f"audiosep: error: {_one_line(str(error))}", file=sys.stderr)
             return 2
         except (KeyboardInterrupt, _Terminated):
             if debug:
@@ -118,6 +119,11 @@ def _dispatch(arguments: list[str]) -> int:
     command = importlib.import_module(f"audiosep_jax.commands.{name}")
     arguments_class = getattr(command, f"{name.capitalize()}Args")
     return command.run(tyro.cli(arguments_class, args=rest, prog=f"audiosep {name}"))
+
+
+def _one_line(text: str) -> str:
+    """Escapes what a terminal would obey: an error may quote a file that a stranger wrote."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)
 
 
 def _help() -> str:

@@ -83,6 +83,12 @@ def test_a_users_mistake_is_one_line_and_debug_shows_where(monkeypatch, capsys):
         assert shown.endswith("audiosep: error: a.wav is empty: record something.\n")
 
 
+def test_an_error_cannot_command_the_terminal(monkeypatch, capsys):
+    command_that(monkeypatch, raising(AudioSepError("no \x1b[31mred\x07\nsecond line, but naïve 音.")))
+    assert cli.main(["evaluate"]) == 2
+    assert capsys.readouterr().err == "audiosep: error: no \\x1b[31mred\\x07\\nsecond line, but naïve 音.\n"
+
+
 def test_ctrl_c_is_130_and_a_bug_keeps_its_traceback(monkeypatch, capsys):
     command_that(monkeypatch, raising(KeyboardInterrupt()))
     assert cli.main(["evaluate"]) == 130
