@@ -9,6 +9,12 @@ class AudioSepError(Exception):
     """
 
 
+def printable(text: object) -> str:
+    """Returns a path or text for an error's one line: as it is, or quoted where it would break it."""
+    whole = str(text)
+    return whole if whole.isprintable() else repr(whole)
+
+
 def shown(text: object, *, longest: int = 200) -> str:
     """Returns what a stranger wrote, for an error's one line: cut, and escaped where a terminal would obey.
 
@@ -18,4 +24,4 @@ def shown(text: object, *, longest: int = 200) -> str:
     """
     whole = str(text)
     kept = whole if len(whole) <= longest else f"{whole[:longest]}…"
-    return kept if kept.isprintable() else repr(kept)
+    return printable(kept)

@@ -9,9 +9,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from audiosep_jax.arguments import checked_rate, checked_waveform
-from audiosep_jax.audio.containers import printable
 from audiosep_jax.audio.reading import AudioReader
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, printable
 from audiosep_jax.query.encoder import AudioQueryEncoder, ImageQueryEncoder, QueryEncoder, mean_condition
 
 AudioExample = str | Path | tuple[np.ndarray, int]

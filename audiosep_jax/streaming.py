@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32
 
-from audiosep_jax.audio.containers import format_for, pcm_bits, printable, quantise
+from audiosep_jax.audio.containers import format_for, pcm_bits, quantise
 from audiosep_jax.audio.files import AudioReader, AudioWriter
 from audiosep_jax.audio.resample import StreamResampler
 from audiosep_jax.audio.residual import split, split_steps
 from audiosep_jax.audio.windows import OverlapAdd, WindowPlan
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, printable
 
 Process = Callable[[Float32[np.ndarray, "batch window"]], Float32[np.ndarray, "batch window"]]
 Progress = Callable[[int, int], None]

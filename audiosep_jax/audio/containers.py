@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Num
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, printable
 
 FORMATS = {
     ".wav": "WAV",
@@ -52,12 +52,6 @@ def quantise(waveform: Num[np.ndarray, "*shape"], bits: int) -> Num[np.ndarray, 
     """Returns the nearest PCM steps of a waveform in ±1, clipped to what `bits` can hold, as int32."""
     scale = 2 ** (bits - 1)
     return np.clip(np.rint(waveform.astype(np.float64) * scale), -scale, scale - 1).astype(np.int32)
-
-
-def printable(path: str | Path) -> str:
-    """Returns a path for an error's one line: as it is, or quoted where it holds a line break or the like."""
-    text = str(path)
-    return text if text.isprintable() else repr(text)
 
 
 class SequentialFile(soundfile.SoundFile):

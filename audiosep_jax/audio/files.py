@@ -9,11 +9,11 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32, Num
 
-from audiosep_jax.audio.containers import open_sound, printable, truncated
+from audiosep_jax.audio.containers import open_sound, truncated
 from audiosep_jax.audio.reading import AudioReader
 from audiosep_jax.audio.resample import resample
 from audiosep_jax.audio.writing import AudioWriter
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, printable
 
 __all__ = ["AudioReader", "AudioWriter", "Recording", "decode_audio", "read_audio", "write_audio"]
 

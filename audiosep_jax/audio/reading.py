@@ -14,10 +14,9 @@ from audiosep_jax.audio.containers import (
     missing_samples_allowed,
     ogg_cut_off,
     open_sound,
-    printable,
     truncated,
 )
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, printable
 
 _UNKNOWN_LENGTH = 1 << 62  # libsndfile reports its largest integer for a stream that does not say
 

@@ -16,10 +16,9 @@ from audiosep_jax.audio.containers import (
     ends_well,
     format_for,
     pcm_bits,
-    printable,
     quantise,
 )
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, printable
 
 _BLOCK = 1 << 16
 _WAV_LIMIT_BYTES = 2**32 - 4096  # a WAV header counts bytes in 32 bits

@@ -13,7 +13,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from audiosep_jax.checkpoints import file_kinds
-from audiosep_jax.checkpoints.shapes import flat_shapes
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.models import separator
@@ -95,7 +94,7 @@ def load(folder: str | Path) -> Checkpoint:
     if not weights.is_file():
         raise AudioSepError(f"{folder} holds no {WEIGHTS_FILE}: it is not a whole checkpoint folder.")
     flat, problems = {}, []
-    shapes = flat_shapes(config.model)
+    shapes = separator.flat_shapes(config.model)
     expected = {".".join(path): path for path in shapes}
     try:
         with safe_open(weights, framework="numpy") as tensors:

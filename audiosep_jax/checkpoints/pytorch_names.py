@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from audiosep_jax.checkpoints.shapes import flat_shapes
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.models import separator
@@ -50,7 +49,7 @@ def tensor_names(config: ModelConfig) -> list[TensorName]:
             "the PyTorch reference takes the magnitude as it is; this model raises it to the power of "
             f"{config.magnitude_power}."
         )
-    return [_name(path) for path in flat_shapes(config)]
+    return [_name(path) for path in separator.flat_shapes(config)]
 
 
 def is_carried(name: str) -> bool:
@@ -68,7 +67,7 @@ def problems(config: ModelConfig, state_dict: Mapping[str, np.ndarray]) -> list[
       config: the model's shape.
       state_dict: a separator's tensors, without prefix.
     """
-    shapes = flat_shapes(config)
+    shapes = separator.flat_shapes(config)
     found, known = [], set()
     for name in tensor_names(config):
         known.add(name.pytorch)

@@ -40,14 +40,10 @@ def run(args: ConvertArgs) -> int:
     """Converts, and prints what was found and what was written."""
     if args.to == "pytorch":
         given = [
-            f"--{name}"
-            for name, default in (
-                ("preset", None),
-                ("tokenizer", "roberta-base"),
-                ("tower", None),
-                ("kind", "auto"),
-            )
-            if getattr(args, name) != default
+            f"--{field.name}"
+            for field in dataclasses.fields(args)
+            if field.name in ("preset", "tokenizer", "tower", "kind")
+            and getattr(args, field.name) != field.default
         ]
         if given:
             raise AudioSepError(f"{' and '.join(given)} cannot be used with --to pytorch: leave them out.")

@@ -11,8 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from audiosep_jax.audio.containers import printable
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, printable
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 import functools
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import flax.linen as nn
@@ -60,10 +62,14 @@ def init(config: ModelConfig, key: Array) -> Variables:
     return jax.tree.map(jnp.asarray, jax.tree.unflatten(tree, values))
 
 
-def flat_shapes(config: ModelConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
-    """Returns the shape of every variable by its path, such as ("params", "resunet", "bn0", "scale")."""
+@functools.lru_cache(maxsize=8)
+def flat_shapes(config: ModelConfig) -> Mapping[tuple[str, ...], tuple[int, ...]]:
+    """Returns the shape of every variable by its path, such as ("params", "resunet", "bn0", "scale").
+
+    Computed once per config, because tracing a model takes half a second; read-only.
+    """
     leaves, _ = jax.tree_util.tree_flatten_with_path(shapes(config))
-    return {tuple(part.key for part in path): leaf.shape for path, leaf in leaves}
+    return MappingProxyType({tuple(part.key for part in path): leaf.shape for path, leaf in leaves})
 
 
 def shapes(config: ModelConfig) -> Variables:

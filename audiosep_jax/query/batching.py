@@ -1,4 +1,4 @@
-"""Texts of many lengths in padded batches of few shapes."""
+"""Padded batches of few shapes, so that few are compiled."""
 
 from collections.abc import Iterator, Sequence
 
@@ -42,3 +42,15 @@ def batches(
                 token_ids[place, : len(tokens[row])] = tokens[row]
                 mask[place, : len(tokens[row])] = True
             yield rows, token_ids, mask
+
+
+def fixed_batches(count: int, sizes: Sequence[int]) -> Iterator[tuple[range, int]]:
+    """Yields the places of consecutive items, and the size of the batch that takes them.
+
+    Args:
+      count: of all items.
+      sizes: of batches, ascending; as many items as the last one takes go together.
+    """
+    for start in range(0, count, sizes[-1]):
+        rows = range(start, min(start + sizes[-1], count))
+        yield rows, next(size for size in sizes if size >= len(rows))

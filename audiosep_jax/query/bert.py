@@ -47,15 +47,22 @@ class BertConfig:
         numbers = {name: value for name, value in fields.items() if not isinstance(value, str)}
         if min(numbers.values()) <= 0:
             raise AudioSepError(f"all of {numbers} must be positive.")
-        if self.hidden_size % self.num_attention_heads:
-            raise AudioSepError(
-                f"hidden_size is {self.hidden_size}: it must be a multiple of num_attention_heads "
-                f"({self.num_attention_heads})."
-            )
-        if self.hidden_act not in ACTIVATIONS:
-            raise AudioSepError(
-                f"hidden_act is {self.hidden_act!r}: only {', '.join(ACTIVATIONS)} are implemented."
-            )
+        check_layers(self.hidden_size, self.num_attention_heads, self.hidden_act)
+
+
+def check_layers(hidden_size: int, num_attention_heads: int, hidden_act: str) -> None:
+    """Checks what the layers of every transformer tower need.
+
+    Raises:
+      AudioSepError: the heads do not share the hidden size, or the activation is not implemented.
+    """
+    if hidden_size % num_attention_heads:
+        raise AudioSepError(
+            f"hidden_size is {hidden_size}: it must be a multiple of num_attention_heads "
+            f"({num_attention_heads})."
+        )
+    if hidden_act not in ACTIVATIONS:
+        raise AudioSepError(f"hidden_act is {hidden_act!r}: only {', '.join(ACTIVATIONS)} are implemented.")
 
 
 def load_config(path: str | Path) -> BertConfig:

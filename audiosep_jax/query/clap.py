@@ -22,7 +22,7 @@ from audiosep_jax.query import (
     tokenizer,
     weights,
 )
-from audiosep_jax.query.batching import batches
+from audiosep_jax.query.batching import batches, fixed_batches
 from audiosep_jax.query.clap_config import ClapConfig
 from audiosep_jax.query.clap_weights import tensor_problems as tensor_problems
 from audiosep_jax.query.fingerprint import fingerprint
@@ -76,12 +76,7 @@ class ClapEncoder:
         tensors = weights.TensorFile(self._path)
         clap_weights.check_tensors(self.config, tensors.shapes, where=str(self._path))
         self._tokenizer, self._tokenizer_hash = tokenizer.load_tokenizer(folder)
-        words = self._tokenizer.get_vocab_size()
-        if words > self.config.text.vocab_size:
-            raise AudioSepError(
-                f"{folder} has a tokenizer of {words} tokens and a model of {self.config.text.vocab_size}: "
-                "they do not belong together; download the model again."
-            )
+        tokenizer.check_vocabulary(self._tokenizer, self.config.text.vocab_size, folder=folder)
         self._max_tokens = min(MAX_TOKENS, self.config.text.max_tokens)
         params = clap_weights.text_parameters(self.config, tensors, where=str(self._path))
         self._text_params = jax.device_put(params)
@@ -132,13 +127,11 @@ class ClapEncoder:
         """
         clips = [self._clip(waveform, place, sample_rate_hz) for place, waveform in enumerate(waveforms)]
         conditions = np.empty((len(clips), self.condition_size), np.float32)
-        for start in range(0, len(clips), AUDIO_BATCHES[-1]):
-            rows = clips[start : start + AUDIO_BATCHES[-1]]
-            size = next(size for size in AUDIO_BATCHES if size >= len(rows))
+        for rows, size in fixed_batches(len(clips), AUDIO_BATCHES):
             batch = np.zeros((size, self.config.clip_samples), np.float32)
-            batch[: len(rows)] = rows
+            batch[: len(rows)] = [clips[row] for row in rows]
             embedded = _embed_audio(self.config, self._audio_params, jax.device_put(batch))
-            conditions[start : start + len(rows)] = jax.device_get(embedded)[: len(rows)]
+            conditions[rows] = jax.device_get(embedded)[: len(rows)]
         return conditions
 
     @functools.cached_property

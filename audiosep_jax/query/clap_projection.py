@@ -5,10 +5,10 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from audiosep_jax.query.bert import ACTIVATIONS
+from audiosep_jax.query.unit import unit_rows
 
 
 class Projection(nn.Module):
@@ -37,4 +37,4 @@ def apply(
     """
     with jax.default_matmul_precision("highest"):
         projected: Array = Projection(size, activation).apply({"params": params}, pooled)  # pyright: ignore[reportAssignmentType]
-    return projected / jnp.maximum(jnp.linalg.norm(projected, axis=1, keepdims=True), 1e-12)
+    return unit_rows(projected)

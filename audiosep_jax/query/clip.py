@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tokenizers
 from jaxtyping import Array, Float, Int
 
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.query import clip_config, clip_towers, clip_weights, weights
-from audiosep_jax.query.batching import batches
+from audiosep_jax.query.batching import batches, fixed_batches
 from audiosep_jax.query.clip_config import ClipConfig
 from audiosep_jax.query.fingerprint import fingerprint
 from audiosep_jax.query.images import SETTINGS_FILES, Preprocessing, load_preprocessing, preprocess
 from audiosep_jax.query.tokenizer import FILES as TOKENIZER_FILES
-from audiosep_jax.query.tokenizer import load_tokenizer, tokenize
+from audiosep_jax.query.tokenizer import check_vocabulary, load_tokenizer, tokenize
+from audiosep_jax.query.unit import unit_rows
 
 # The CLIP whose conditions have 512 numbers, as AudioSep's released models take them.
 HUGGING_FACE_ID = "openai/clip-vit-base-patch32"
@@ -124,14 +124,12 @@ class ClipEncoder:
         for place, image in enumerate(images):
             _check_image(image, place)
         size = self._config.vision.image_size
-        for start in range(0, len(images), IMAGES_PER_BATCH[-1]):
-            members = images[start : start + IMAGES_PER_BATCH[-1]]
-            batch = next(number for number in IMAGES_PER_BATCH if number >= len(members))
+        for rows, batch in fixed_batches(len(images), IMAGES_PER_BATCH):
             pixels = np.zeros((batch, size, size, 3), np.float32)
-            for row, image in zip(pixels, members, strict=False):
-                row[...] = preprocess(image, self._preprocessing)
+            for row, place in enumerate(rows):
+                pixels[row] = preprocess(images[place], self._preprocessing)
             embedded = _embed_images(self._config, self._params, jax.device_put(pixels))
-            conditions[start : start + len(members)] = jax.device_get(embedded)[: len(members)]
+            conditions[rows] = jax.device_get(embedded)[: len(rows)]
         return conditions
 
 
@@ -139,18 +137,14 @@ class ClipEncoder:
 def _embed_text(
     config: ClipConfig, params: Mapping[str, Any], token_ids: Int[Array, "batch length"]
 ) -> Float[Array, "batch size"]:
-    return _unit(clip_towers.text_embeddings(config, params, token_ids))
+    return unit_rows(clip_towers.text_embeddings(config, params, token_ids))
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _embed_images(
     config: ClipConfig, params: Mapping[str, Any], pixels: Float[Array, "batch height width 3"]
 ) -> Float[Array, "batch size"]:
-    return _unit(clip_towers.image_embeddings(config, params, pixels))
-
-
-def _unit(rows: Float[Array, "batch size"]) -> Float[Array, "batch size"]:
-    return rows / jnp.maximum(jnp.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return unit_rows(clip_towers.image_embeddings(config, params, pixels))
 
 
 def _check_image(image: Any, place: int) -> None:
@@ -164,11 +158,7 @@ def _check_image(image: Any, place: int) -> None:
 def _check_tokenizer(folder: Path, config: ClipConfig, tokenizer: tokenizers.Tokenizer) -> None:
     """Raises where the tower would look for an end-of-text token that the tokenizer does not write."""
     text = config.text
-    if tokenizer.get_vocab_size() > text.vocab_size:
-        raise AudioSepError(
-            f"{folder} has a tokenizer of {tokenizer.get_vocab_size()} tokens and a model of "
-            f"{text.vocab_size}: they do not belong together; download the model again."
-        )
+    check_vocabulary(tokenizer, text.vocab_size, folder=folder)
     last = tokenizer.encode("a").ids[-1:]
     if text.eos_token_id not in (clip_towers.LEGACY_EOS_TOKEN_ID, *last):
         raise AudioSepError(

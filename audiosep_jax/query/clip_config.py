@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.query import weights
-from audiosep_jax.query.bert import ACTIVATIONS
+from audiosep_jax.query.bert import check_layers
 from audiosep_jax.serialization import from_dict
 
 
@@ -29,15 +29,7 @@ class ClipTowerConfig:
         }
         if min(positive.values()) <= 0:
             raise AudioSepError(f"all of {positive} must be positive.")
-        if self.hidden_size % self.num_attention_heads:
-            raise AudioSepError(
-                f"hidden_size is {self.hidden_size}: it must be a multiple of num_attention_heads "
-                f"({self.num_attention_heads})."
-            )
-        if self.hidden_act not in ACTIVATIONS:
-            raise AudioSepError(
-                f"hidden_act is {self.hidden_act!r}: only {', '.join(ACTIVATIONS)} are implemented."
-            )
+        check_layers(self.hidden_size, self.num_attention_heads, self.hidden_act)
 
 
 # The defaults are those of transformers' CLIPTextConfig and CLIPVisionConfig, the towers of ViT-B/32: a

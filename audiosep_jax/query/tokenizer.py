@@ -74,6 +74,19 @@ def load_tokenizer(folder: str | Path) -> tuple[tokenizers.Tokenizer, str]:
     return tokenizer, hashlib.sha256(content.encode()).hexdigest()
 
 
+def check_vocabulary(tokenizer: tokenizers.Tokenizer, vocab_size: int, *, folder: Path) -> None:
+    """Checks that a model of `vocab_size` words knows all tokens of the tokenizer beside it.
+
+    Raises:
+      AudioSepError: it does not.
+    """
+    if tokenizer.get_vocab_size() > vocab_size:
+        raise AudioSepError(
+            f"{folder} has a tokenizer of {tokenizer.get_vocab_size()} tokens and a model of {vocab_size}: "
+            "they do not belong together; download the model again."
+        )
+
+
 def tokenize(
     tokenizer: tokenizers.Tokenizer,
     texts: Sequence[str],
