@@ -1,0 +1,34 @@
+"""Frozen dataclasses that hold the whole of an experiment."""
+
+from audiosep_jax.config.data import DataConfig, MixtureConfig
+from audiosep_jax.config.experiment import ExperimentConfig
+from audiosep_jax.config.model import FilmKind, ModelConfig, QueryConfig
+from audiosep_jax.config.training import (
+    ComputeKind,
+    ExecutionConfig,
+    LossKind,
+    MeshConfig,
+    NonFinitePolicy,
+    OptimizerConfig,
+    OptimizerKind,
+    RematPolicy,
+    TrainConfig,
+)
+
+__all__ = [
+    "ComputeKind",
+    "DataConfig",
+    "ExecutionConfig",
+    "ExperimentConfig",
+    "FilmKind",
+    "LossKind",
+    "MeshConfig",
+    "MixtureConfig",
+    "ModelConfig",
+    "NonFinitePolicy",
+    "OptimizerConfig",
+    "OptimizerKind",
+    "QueryConfig",
+    "RematPolicy",
+    "TrainConfig",
+]

@@ -1,0 +1,87 @@
+"""What is built: the separator and the tower that conditions it."""
+
+import dataclasses
+from typing import Literal
+
+from audiosep_jax.config.checks import at_least
+from audiosep_jax.errors import AudioSepError
+
+FilmKind = Literal["shift", "scale_shift"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """A ResUNet30 separator. The defaults are the released AudioSep checkpoint.
+
+    Attributes:
+      sample_rate_hz: rate of the waveforms that the model reads and returns.
+      window_length: STFT window and FFT length in samples; the model sees `window_length // 2` bins.
+      hop_length: STFT hop in samples.
+      encoder_widths: channels of the encoder blocks; every block but the last halves time, each
+        halves frequency.
+      bottleneck_blocks: residual blocks between encoder and decoder.
+      film: "shift" adds a projection of the condition after each BatchNorm (the released model);
+        "scale_shift" also multiplies by one plus a second projection.
+      condition_size: length of the condition vector.
+      magnitude_power: exponent on the magnitude before `bn0`. 1 is the reference; a power below 1
+        compresses the dynamic range, which small models learn faster from.
+      unused_tensors: declare the 24 tensors that the released model holds and never uses (`bn2` and
+        `beta2` of the decoders), so that a checkpoint survives the way in and out; they get no gradient.
+    """
+
+    sample_rate_hz: int = 32_000
+    window_length: int = 2048
+    hop_length: int = 320
+    encoder_widths: tuple[int, ...] = (32, 64, 128, 256, 384, 384)
+    bottleneck_blocks: int = 1
+    film: FilmKind = "shift"
+    condition_size: int = 512
+    magnitude_power: float = 1.0
+    unused_tensors: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.encoder_widths) < 2 or min(self.encoder_widths) < 1:
+            raise AudioSepError(
+                f"model.encoder_widths is {self.encoder_widths}: give two or more positive widths."
+            )
+        bins, factor = self.window_length // 2, 2 ** len(self.encoder_widths)
+        if self.window_length % 2 or bins % factor:
+            raise AudioSepError(
+                f"model.window_length is {self.window_length}: half of it must be a multiple of {factor}, "
+                f"because {len(self.encoder_widths)} encoder blocks halve the frequency axis."
+            )
+        if not 0 < self.hop_length <= self.window_length // 2:
+            raise AudioSepError(
+                f"model.hop_length is {self.hop_length}: it must lie between 1 and half the window "
+                f"({self.window_length // 2}), so that the windows overlap enough to be inverted."
+            )
+        at_least(self, "model", 1, "sample_rate_hz", "bottleneck_blocks", "condition_size")
+        if not 0 < self.magnitude_power <= 1:
+            raise AudioSepError(f"model.magnitude_power is {self.magnitude_power}: give a number in (0, 1].")
+
+    @property
+    def time_multiple(self) -> int:
+        """STFT frames are padded to a multiple of this: 32 with six encoder blocks."""
+        return 2 ** (len(self.encoder_widths) - 1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QueryConfig:
+    """Which frozen tower turns a query into a condition.
+
+    Attributes:
+      encoder: registered name of the tower: "sentence" is all-MiniLM-L6-v2, "none" means that
+        conditions are given as vectors.
+      source: a folder, a Hugging Face id, or "" for the tower's default weights.
+      text_ratio: share of the training examples whose condition comes from their caption. The rest take it
+        from the target itself: from its sound where the tower hears ("clap"), from its frames where it sees
+        ("clip"). An example that has only one of the two always uses that one.
+    """
+
+    encoder: str = "none"
+    source: str = ""
+    text_ratio: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.text_ratio <= 1:
+            raise AudioSepError(f"query.text_ratio is {self.text_ratio}: give a share in [0, 1].")

@@ -1,0 +1,156 @@
+"""How a model is trained, and on which devices."""
+
+import dataclasses
+from typing import Literal
+
+from audiosep_jax.config.checks import at_least
+from audiosep_jax.errors import AudioSepError
+
+OptimizerKind = Literal["adam", "adamw", "adamw_amsgrad"]
+LossKind = Literal["l1", "snr"]
+ComputeKind = Literal["float32", "bfloat16"]
+RematPolicy = Literal["none", "activations", "blocks"]
+NonFinitePolicy = Literal["stop", "skip"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Optax optimizer and schedule.
+
+    Attributes:
+      kind: "adamw_amsgrad" follows PyTorch's AMSGrad exactly (maximum of the raw second moment).
+      learning_rate: the rate that the schedule's factors multiply.
+      warmup_steps, warmup_factors: the rate is `factors[i] · learning_rate` for `warmup_steps` steps
+        each, then `learning_rate` (the reference's constant-warm-up schedule).
+      decay_steps: steps of a final cosine decay to zero that ends at the last step; 0 for none.
+    """
+
+    kind: OptimizerKind = "adamw_amsgrad"
+    learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    warmup_steps: int = 10_000
+    warmup_factors: tuple[float, ...] = (0.001, 0.01, 0.1)
+    decay_steps: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(self, "optimizer", 0, "weight_decay", "warmup_steps", "decay_steps")
+        for name in ("learning_rate", "epsilon"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise AudioSepError(f"optimizer.{name} is {getattr(self, name)}: give a positive number.")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise AudioSepError(f"optimizer.{name} is {getattr(self, name)}: give a number in [0, 1).")
+        if self.kind == "adam" and self.weight_decay:
+            raise AudioSepError('optimizer.weight_decay has no meaning for "adam": choose kind "adamw".')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeshConfig:
+    """How the devices of all processes are arranged. The batch is split over all of them.
+
+    Attributes:
+      replica: copies of the whole arrangement, such as slices or islands with a slow network between them;
+        -1 takes what the other two axes leave.
+      data: devices that hold the same parameters and other examples; -1 as above.
+      fsdp: devices over which parameters and the optimizer's state are split; -1 as above.
+    """
+
+    replica: int = 1
+    data: int = -1
+    fsdp: int = 1
+
+    def __post_init__(self) -> None:
+        sizes = {name: getattr(self, name) for name in ("replica", "data", "fsdp")}
+        for name, size in sizes.items():
+            if size != -1 and size < 1:
+                raise AudioSepError(f"mesh.{name} is {size}: give a positive number of devices, or -1.")
+        if list(sizes.values()).count(-1) > 1:
+            raise AudioSepError(
+                f"mesh.{' and mesh.'.join(name for name in sizes if sizes[name] == -1)} are -1: only one "
+                "axis can take what the others leave."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExecutionConfig:
+    """How a train step is computed. Parameters, checkpoints and, but for rounding, results stay the same.
+
+    Attributes:
+      compute: type of activations and convolutions. Parameters, statistics, STFT and loss are float32 always.
+      remat: what the backward pass computes again instead of keeping it: "none"; "activations", what lies
+        between a normalization and its convolution; "blocks", all but the input of every residual block.
+      lanes: neighbouring frequency bins are folded into channels until a layer has this many, because an
+        accelerator computes and stores 128 channels at a time; 0 leaves the layers as they are.
+      microbatches: parts in which a batch is computed one after the other before the one update. Every part
+        is normalized by its own statistics, and moves the running ones.
+    """
+
+    compute: ComputeKind = "float32"
+    remat: RematPolicy = "none"
+    lanes: int = 0
+    microbatches: int = 1
+
+    def __post_init__(self) -> None:
+        at_least(self, "execution", 0, "lanes")
+        at_least(self, "execution", 1, "microbatches")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The loop.
+
+    Attributes:
+      steps: total optimizer steps.
+      batch_size: global batch, over all devices and hosts.
+      loss: "l1" is the mean absolute error of the waveform (the reference); "snr" is the mean energy of
+        the error relative to the mixture, in dB, softly limited at -30 dB.
+      seed: of the parameters' initial values.
+      log_every, save_every, evaluate_every: in steps; `evaluate_every=0` evaluates at the end only.
+      save_minutes: also save when this much time has passed since the last save; 0 saves by step alone.
+      keep_checkpoints: how many recent checkpoints stay.
+      keep_every: checkpoints of steps that this divides stay for ever; 0 keeps the recent ones alone.
+      validation_mixtures: fixed mixtures at 0 dB from the validation clips that measure SDRi.
+      audio_examples: how many of them are written to TensorBoard as sound and spectrogram.
+      init_from: a checkpoint folder to start from, or "".
+      ema_decay: share of the old value in the exponential moving average of the parameters, which is then
+        what is validated and delivered; 0 keeps no average.
+      on_non_finite: what a loss or gradient that is not finite does: "stop" the run, or "skip" the step,
+        which then changes nothing.
+      spike_deviations: a loss this many standard deviations above its recent mean is recorded with its batch
+        in `spikes.jsonl`; 0 records none.
+      profile_steps: first and last step of a JAX profile; (0, 0) takes none.
+    """
+
+    steps: int = 1_000_000
+    batch_size: int = 96
+    loss: LossKind = "l1"
+    seed: int = 0
+    log_every: int = 50
+    save_every: int = 1_000
+    evaluate_every: int = 5_000
+    keep_checkpoints: int = 2
+    validation_mixtures: int = 64
+    audio_examples: int = 2
+    init_from: str = ""
+    save_minutes: float = 0.0
+    keep_every: int = 0
+    ema_decay: float = 0.0
+    on_non_finite: NonFinitePolicy = "stop"
+    spike_deviations: float = 6.0
+    profile_steps: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        at_least(self, "train", 1, "steps", "batch_size", "log_every", "save_every", "keep_checkpoints")
+        at_least(self, "train", 1, "validation_mixtures")
+        at_least(self, "train", 0, "evaluate_every", "audio_examples", "seed", "save_minutes", "keep_every")
+        at_least(self, "train", 0, "spike_deviations")
+        if not 0 <= self.ema_decay < 1:
+            raise AudioSepError(f"train.ema_decay is {self.ema_decay}: give a number in [0, 1).")
+        first, last = self.profile_steps
+        if not 0 <= first <= last:
+            raise AudioSepError(
+                f"train.profile_steps is ({first}, {last}): give the first and the last step, in order."
+            )
