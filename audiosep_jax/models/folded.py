@@ -15,7 +15,8 @@ from jaxtyping import Array, Float
 
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.models import masking
-from audiosep_jax.models.layers import BatchNorm, average_pool, convolve, upsample
+from audiosep_jax.models.convolution import average_pool, convolve, upsample
+from audiosep_jax.models.layers import BatchNorm
 from audiosep_jax.models.resunet import NEGATIVE_SLOPE, pooling_strides
 
 FoldedParams = dict[str, Any]

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from audiosep_jax.config import FilmKind, ModelConfig
-from audiosep_jax.models.layers import BatchNorm, Convolution, FiLM, UpConvolution, average_pool
+from audiosep_jax.models.convolution import average_pool
+from audiosep_jax.models.layers import BatchNorm, Convolution, FiLM, UpConvolution
 
 NEGATIVE_SLOPE = 0.01
 
