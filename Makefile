@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types bench install clean
+.PHONY: help demo test test-slow test-pod test-tpu lint types bench install clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | \
@@ -18,10 +18,17 @@ demo: $(STAMP)  ## prepare, train, evaluate and separate on bundled clips; write
 	$(BIN)/python -m experiments.demo
 
 test: $(STAMP)  ## run the fast tests
-	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not pod and not tpu" -n $(WORKERS) --dist loadfile
 
 test-slow: $(STAMP)  ## run the slow tests
 	$(BIN)/python -m pytest -m slow
+
+test-pod: $(STAMP)  ## run the tests of several processes and of injected faults
+	$(BIN)/python -m pytest -m pod
+
+test-tpu: $(STAMP)  ## compile for TPUs, without one; installs libtpu (700 MB)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[tpu]'
+	$(BIN)/python -m pytest -m tpu
 
 lint: $(STAMP)  ## check format and style
 	$(BIN)/ruff format --check .

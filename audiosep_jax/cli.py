@@ -22,6 +22,7 @@ COMMANDS = {
     "separate": "extract the described sounds from recordings",
     "prepare": "turn recordings and captions into a dataset for training",
     "train": "train a model, or go on training it",
+    "compile": "see whether a training fits a TPU, and how fast it would be, without one",
     "evaluate": "measure a model on a fixed evaluation set",
     "convert": "take over released PyTorch weights, or write them back for PyTorch",
     "export": "write a model for serving without this project",

@@ -65,6 +65,7 @@ ARROWS = {
         "query",
         "serialization",
     },
+    "capacity": {"audio", "config", "data_pipelines", "errors", "models", "serialization", "train"},
     "data_pipelines": {"audio", "config", "errors", "serialization"},
 }
 
