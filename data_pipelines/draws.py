@@ -69,7 +69,7 @@ class Draw:
 
 
 class DrawSource:
-    """Random access to draws: element `k` is position `k % local` of this process in step `k // local`.
+    """Random access to draws: element `k` is the `k % local`-th of this process in step `k // local`.
 
     Args:
       table: the clips.
@@ -79,7 +79,10 @@ class DrawSource:
       seed: with step and position it decides every draw.
       weights: share of targets and of interferers per dataset; empty means by number of clips.
       supervision: what conditions are taken from.
-      process_index, process_count: which slice of the global batch this process reads.
+      process_index, process_count: which slice of the global batch, or of each of its microbatches, this
+        process reads.
+      microbatches: consecutive parts of the global batch. A process reads its slice of each, so that what
+        stands in a part does not depend on the number of processes.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class DrawSource:
         supervision: Supervision = Supervision(),
         process_index: int = 0,
         process_count: int = 1,
+        microbatches: int = 1,
     ):
         self._table = table
         self._mixture = mixture
@@ -103,7 +107,9 @@ class DrawSource:
         self._batch_size = batch_size
         self._seed = seed
         self._local = batch_size // process_count
-        self._first = process_index * self._local
+        self._part = batch_size // microbatches
+        self._slice = self._part // process_count
+        self._first = process_index * self._slice
         table.check(mixture.sources + (mixture.absent_probability > 0))
         shares = np.asarray(weights or table.sizes, float)
         self._dataset_edges = np.cumsum(shares / shares.sum())
@@ -115,7 +121,8 @@ class DrawSource:
 
     def __getitem__(self, index: int) -> Draw:
         step, place = divmod(int(index), self._local)
-        return self.draw(step, self._first + place)
+        part, place = divmod(place, self._slice)
+        return self.draw(step, part * self._part + self._first + place)
 
     def draw(self, step: int, position: int) -> Draw:
         """Draws one mixture."""

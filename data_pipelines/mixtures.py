@@ -62,6 +62,8 @@ class MixturePipeline:
         decode it.
       process_index, process_count: this process's place; with `local = batch_size / process_count` it gets
         the positions from `process_index · local` on of each global batch.
+      microbatches: parts that a step computes one after the other: consecutive positions of the global batch.
+        A process gets its slice of each part, the first part's first.
 
     Attributes:
       table: the clips.
@@ -84,10 +86,13 @@ class MixturePipeline:
         supervision: Supervision = Supervision(),
         process_index: int = 0,
         process_count: int = 1,
+        microbatches: int = 1,
     ):
-        if batch_size % process_count:
+        if batch_size % (process_count * microbatches):
+            parts = f" in {microbatches} microbatches" if microbatches > 1 else ""
             raise AudioSepError(
-                f"A batch of {batch_size} cannot be split over {process_count} processes: choose a multiple."
+                f"A batch of {batch_size} cannot be split over {process_count} processes{parts}: choose a "
+                f"multiple of {process_count * microbatches}."
             )
         self._data = data
         self._local = batch_size // process_count
@@ -107,6 +112,7 @@ class MixturePipeline:
             supervision=supervision,
             process_index=process_index,
             process_count=process_count,
+            microbatches=microbatches,
         )
         edges = np.cumsum([0, *self.table.sizes])
         self._places = [

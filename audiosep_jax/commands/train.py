@@ -11,6 +11,7 @@ import tyro
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.serialization import from_dict, to_dict
+from audiosep_jax.train.distributed import DistributedOptions, initialize
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,11 +26,27 @@ class TrainArgs:
     """Go on with the run in --workdir; --no-resume refuses a folder that already holds one."""
     set: tuple[str, ...] = ()
     """Changes of the config, as FIELD=VALUE with a JSON value: train.steps=100 mixture.sources=3."""
+    coordinator: str = ""
+    """HOST:PORT of process 0 where several processes train together. TPU pods, SLURM and Kubernetes tell it
+    by themselves, and the two below with it."""
+    process_index: int | None = None
+    """Which of the processes this is, from 0 on."""
+    process_count: int | None = None
+    """How many processes train together; 1 trains in this one alone, whatever the cluster says."""
+    wait_seconds: int = 300
+    """How long processes wait for each other at the start."""
 
 
 def run(args: TrainArgs) -> int:
     """Trains and prints where the model lies."""
     config = changed(load_experiment(args.experiment), args.set)
+    options = DistributedOptions(
+        coordinator=args.coordinator,
+        process_index=args.process_index,
+        process_count=args.process_count,
+        wait_seconds=args.wait_seconds,
+    )
+    initialize(options)
     from audiosep_jax.train.loop import train
 
     result = train(config, args.workdir, resume=args.resume)

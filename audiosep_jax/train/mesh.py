@@ -1,21 +1,74 @@
-"""The device mesh: one axis over which the batch is split, parameters on every device."""
+"""The device mesh: how examples and the train state lie on the devices of all processes."""
+
+import collections
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from audiosep_jax.config import MeshConfig
 from audiosep_jax.errors import AudioSepError
 
-BATCH_AXIS = "data"
+AXES = ("replica", "data", "fsdp")
+"""The batch is split over all three, parameters and the optimizer's state over the last."""
 
 
-def make_mesh() -> Mesh:
-    """Returns a mesh of all local devices."""
-    return jax.make_mesh((jax.local_device_count(),), (BATCH_AXIS,), axis_types=(AxisType.Auto,))
+def make_mesh(config: MeshConfig = MeshConfig(), devices: Sequence[Any] | None = None) -> Mesh:
+    """Returns a mesh with the axes `AXES`.
+
+    Neighbours on an axis are neighbours in the network where the platform says how its devices are wired.
+    Slices, which a slow network connects, are divided along the first axes that they divide.
+
+    Args:
+      config: sizes of the axes.
+      devices: those to use; all devices of all processes without it.
+
+    Raises:
+      AudioSepError: the sizes do not multiply to the number of devices, or processes differ in theirs.
+    """
+    devices = jax.devices() if devices is None else devices
+    shape = _shape(config, len(devices))
+    per_process = collections.Counter(device.process_index for device in devices)
+    if len(set(per_process.values())) > 1:
+        raise AudioSepError(
+            "every process must have the same number of devices, but they have "
+            f"{', '.join(str(per_process[index]) for index in sorted(per_process))}: show each as many."
+        )
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    if slices == 1:
+        arranged = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    else:
+        between = []
+        for size in shape:
+            between.append(math.gcd(size, slices // math.prod(between)))
+        within = [size // count for size, count in zip(shape, between, strict=True)]
+        arranged = mesh_utils.create_hybrid_device_mesh(
+            within, between, devices, allow_split_physical_axes=True
+        )
+    return Mesh(arranged, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def _shape(config: MeshConfig, devices: int) -> tuple[int, ...]:
+    sizes = [getattr(config, name) for name in AXES]
+    given = math.prod(size for size in sizes if size != -1)
+    if (devices % given if -1 in sizes else devices != given) or given > devices:
+        product = " · ".join(
+            f"{name} {'?' if size == -1 else size}" for name, size in zip(AXES, sizes, strict=True)
+        )
+        raise AudioSepError(
+            f"the mesh ({product}) does not fit {devices} devices: give mesh.{', mesh.'.join(AXES)} sizes "
+            f"whose product is {devices}, or set one of them to -1."
+        )
+    return tuple(devices // given if size == -1 else size for size in sizes)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The first axis split over the devices."""
-    return NamedSharding(mesh, PartitionSpec(BATCH_AXIS))
+    """The first axis split over all devices."""
+    return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -23,10 +76,67 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def check_batch_size(batch_size: int, mesh: Mesh) -> None:
-    """Raises AudioSepError where a batch does not divide over the devices."""
-    if batch_size % mesh.size:
+def state_sharding(mesh: Mesh, state: Any) -> Any:
+    """Returns how a train state lies on the devices, as a tree of its structure.
+
+    Parameters, their moving average and the optimizer's moments are split over `fsdp`, each on the largest
+    of its axes that divides (the last of equals); what has none, the statistics and the counters are
+    copies everywhere.
+
+    Args:
+      mesh: as `make_mesh` made it.
+      state: a `TrainState`, or any tree of arrays or `jax.ShapeDtypeStruct`s.
+    """
+    count = mesh.shape.get("fsdp", 1)
+
+    def place(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        sizes = [size if size % count == 0 else 0 for size in leaf.shape]
+        of_statistics = any(getattr(part, "name", None) == "batch_stats" for part in path)
+        if count == 1 or of_statistics or not any(sizes):
+            return replicated(mesh)
+        axis = max(range(len(sizes)), key=lambda axis: (sizes[axis], axis))
+        return NamedSharding(mesh, PartitionSpec(*([None] * axis), "fsdp"))
+
+    return jax.tree_util.tree_map_with_path(place, state)
+
+
+def put_state(mesh: Mesh, state: Any) -> Any:
+    """Lays a state, which every process has made alike, on the devices of all processes."""
+
+    def put(leaf: Any, sharding: NamedSharding) -> jax.Array:
+        host = np.asarray(leaf)
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+    return jax.tree.map(put, state, state_sharding(mesh, state))
+
+
+def put_batch(mesh: Mesh, arrays: Mapping[str, np.ndarray], *, microbatches: int = 1) -> dict[str, jax.Array]:
+    """Returns the global batch from this process's part of it, every example on one device.
+
+    Args:
+      mesh: as `make_mesh` made it.
+      arrays: this process's examples, as a pipeline with the same `microbatches` delivers them: those of
+        the first microbatch first.
+      microbatches: every device gets its share of each microbatch, one after the other, so that the step
+        finds each of them on all devices, and which examples share a microbatch depends on no device.
+    """
+    sharding = batch_sharding(mesh)
+    local = sum(device.process_index == jax.process_index() for device in mesh.devices.flat)
+
+    def put(array: np.ndarray) -> jax.Array:
+        if microbatches > 1:
+            parts = array.reshape(microbatches, local, -1, *array.shape[1:])
+            array = np.ascontiguousarray(parts.swapaxes(0, 1)).reshape(array.shape)
+        return jax.make_array_from_process_local_data(sharding, array)
+
+    return {name: put(array) for name, array in arrays.items()}
+
+
+def check_batch_size(batch_size: int, mesh: Mesh, *, microbatches: int = 1) -> None:
+    """Raises AudioSepError where a batch does not divide over microbatches and devices."""
+    unit = mesh.size * microbatches
+    if batch_size % unit:
+        over = f"{mesh.size} devices" + (f" in {microbatches} microbatches" if microbatches > 1 else "")
         raise AudioSepError(
-            f"train.batch_size {batch_size} cannot be split over {mesh.size} devices: choose a multiple of "
-            f"{mesh.size}."
+            f"train.batch_size {batch_size} cannot be split over {over}: choose a multiple of {unit}."
         )

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from audiosep_jax.config import ModelConfig
+from audiosep_jax.config import ExperimentConfig, ModelConfig
 from audiosep_jax.models import separator
 
 NEVER = -1
@@ -19,24 +19,34 @@ class TrainState:
     """A pytree.
 
     Attributes:
-      step: number of steps taken, int32.
+      step: number of steps taken, skipped ones included, int32: the data go on with this one.
       params: trained parameters.
       batch_stats: running statistics of BatchNorm.
       opt_state: of the Optax optimizer.
+      ema: moving average of the parameters, of their structure; None where none is kept.
+      skipped: number of steps that changed nothing because something was not finite, int32.
       failed_step: the first step whose loss or gradient was not finite, or -1. From there on steps
-        change nothing, so that the state stays the one that met the bad batch.
+        change nothing, so that the state stays the one that met the bad batch. Where such steps are skipped
+        it stays -1.
     """
 
     step: jax.Array
     params: Any
     batch_stats: Any
     opt_state: Any
+    ema: Any
+    skipped: jax.Array
     failed_step: jax.Array
 
     @property
     def variables(self) -> separator.Variables:
-        """What `separator.apply` takes."""
+        """What training goes on with, as `separator.apply` takes it."""
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+    @property
+    def delivered(self) -> separator.Variables:
+        """What is validated and delivered: the averaged parameters where an average is kept."""
+        return {"params": self.params if self.ema is None else self.ema, "batch_stats": self.batch_stats}
 
 
 def create(
@@ -45,8 +55,17 @@ def create(
     key: jax.Array,
     *,
     variables: separator.Variables | None = None,
+    average: bool = False,
 ) -> TrainState:
-    """Returns the state before the first step, from fresh variables or the given ones."""
+    """Returns the state before the first step.
+
+    Args:
+      config: of the model.
+      optimizer: its state begins here.
+      key: draws the parameters.
+      variables: to start from instead.
+      average: keep a moving average of the parameters (`train.ema_decay` above 0).
+    """
     start = separator.init(config, key) if variables is None else variables
     params, batch_stats = (jax.tree.map(jnp.asarray, start[part]) for part in ("params", "batch_stats"))
     return TrainState(
@@ -54,5 +73,15 @@ def create(
         params=params,
         batch_stats=batch_stats,
         opt_state=optimizer.init(params),
+        # Buffers of its own: a step that donates its state cannot donate one buffer twice.
+        ema=jax.tree.map(jnp.copy, params) if average else None,
+        skipped=jnp.zeros([], jnp.int32),
         failed_step=jnp.full([], NEVER, jnp.int32),
+    )
+
+
+def shapes(config: ExperimentConfig, optimizer: optax.GradientTransformation) -> TrainState:
+    """Returns the state of an experiment as `jax.ShapeDtypeStruct`s, at no cost."""
+    return jax.eval_shape(
+        lambda: create(config.model, optimizer, jax.random.key(0), average=config.train.ema_decay > 0)
     )
