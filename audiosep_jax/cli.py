@@ -10,12 +10,12 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 import audiosep_jax
 from audiosep_jax.compilation import use_cache
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, Stopped
 
 # A command's module and its libraries are imported only when it is called, so that --help answers at once.
 COMMANDS = {
@@ -33,6 +33,8 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs `audiosep` and returns its exit status: 0, 2 for a user's mistake, 130 at Ctrl-C, 143 at SIGTERM.
 
+    A training that a signal ended has saved its state: whoever started it may start it again, and it goes on.
+
     Args:
       argv: the arguments; None takes those of the process.
     """
@@ -42,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    with _unwinding_at_sigterm(training=arguments[:1] == ["train"]) as terminated:
+    # A training has handlers of its own between its steps. Before them SIGTERM ends it as ever.
+    with _unwinding_at_sigterm() if arguments[:1] != ["train"] else contextlib.nullcontext():
         try:
             return _dispatch(arguments)
         except AudioSepError as error:
@@ -50,50 +53,44 @@ def main(argv: Sequence[str] | None = None) -> int:
                 traceback.print_exc()
             print(f"audiosep: error: {_one_line(str(error))}", file=sys.stderr)
             return 2
-        except (KeyboardInterrupt, _Terminated):
+        except (KeyboardInterrupt, _Terminated) as error:
             if debug:
                 traceback.print_exc()
-            print(f"audiosep: {'terminated' if terminated() else 'interrupted'}", file=sys.stderr)
-            return 143 if terminated() else 130
+            number = error.number if isinstance(error, _Terminated | Stopped) else signal.SIGINT
+            print(f"audiosep: {'terminated' if number == signal.SIGTERM else 'interrupted'}", file=sys.stderr)
+            return 128 + number
 
 
 class _Terminated(SystemExit):
     """SIGTERM came; nothing that is to go on after an error catches it."""
 
+    number = signal.SIGTERM
+
 
 @contextlib.contextmanager
-def _unwinding_at_sigterm(*, training: bool) -> Iterator[Callable[[], bool]]:
-    """Makes SIGTERM an exception, so that what is half written is removed; yields whether it came.
+def _unwinding_at_sigterm() -> Iterator[None]:
+    """Makes SIGTERM an exception, so that what is half written is removed.
 
-    Where Ctrl-C has a handler of its own, as between the steps of a training, that is asked instead; where
-    it has none, SIGTERM ends a training at once as ever, which goes on from its newest checkpoint. Outside
-    the main thread, and where SIGTERM has a handler already, nothing changes.
+    Outside the main thread, and where SIGTERM has a handler already, nothing changes.
     """
-    last: list[float] = []
+    last = -float("inf")
 
-    def unwind(number: int, frame: FrameType | None) -> None:
+    def unwind(_number: int, _frame: FrameType | None) -> None:
         # `timeout` and others send it twice, to the process and to its group: the second must not stop the
         # cleaning up.
-        again = bool(last) and time.monotonic() - last[-1] < 1.0
-        last.append(time.monotonic())
-        if again:
-            return
-        noted = signal.getsignal(signal.SIGINT)
-        if callable(noted) and noted is not signal.default_int_handler:
-            noted(number, frame)
-        elif training:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.raise_signal(signal.SIGTERM)
-        else:
+        nonlocal last
+        again = time.monotonic() - last < 1.0
+        last = time.monotonic()
+        if not again:
             raise _Terminated(143)
 
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield lambda: False
+        yield
         return
     signal.signal(signal.SIGTERM, unwind)
     try:
-        yield lambda: bool(last)
+        yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

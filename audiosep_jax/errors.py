@@ -1,4 +1,6 @@
-"""The one exception that is meant for the person in front of the screen."""
+"""What ends a command: the exception that is meant for the person in front of the screen, and signals."""
+
+import signal
 
 
 class AudioSepError(Exception):
@@ -7,6 +9,18 @@ class AudioSepError(Exception):
     Its text is one clear sentence: what is wrong, where, and what to do about it. The command line
     prints it without a traceback and exits with status 2.
     """
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal came, and the work has ended where it can go on later.
+
+    Args:
+      number: of the signal; the command line exits with 128 more, as a shell says it.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
 
 
 def printable(text: object) -> str:

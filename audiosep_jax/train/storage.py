@@ -1,0 +1,110 @@
+"""Work directories, here or in a bucket: one kind of path for both, and files that appear whole."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+# epath would take TensorFlow for gs:// where somebody has installed it; it is never imported here.
+os.environ.setdefault("EPATH_USE_TF", "false")
+
+from etils import epath
+
+from audiosep_jax.errors import AudioSepError, shown
+
+_BACKENDS = {"gs": "gcsfs", "s3": "s3fs"}
+"""What reads and writes a scheme. Arrays go to buckets without it, but folders are read through it."""
+
+
+def is_remote(path: str | os.PathLike) -> bool:
+    """Whether a path lies in a bucket, such as gs://bucket/run."""
+    return "://" in os.fspath(path)
+
+
+def work_directory(path: str | os.PathLike) -> epath.Path:
+    """Makes a work directory and returns it; a local one becomes absolute.
+
+    Raises:
+      AudioSepError: it cannot be made, its scheme is unknown, or what reads the bucket is not installed.
+    """
+    text = os.fspath(path)
+    if not is_remote(text):
+        folder = epath.Path(os.path.abspath(text))
+    else:
+        scheme = text.partition("://")[0]
+        if scheme not in _BACKENDS:
+            known = ", ".join(f"{name}://" for name in _BACKENDS)
+            raise AudioSepError(
+                f"work directory {shown(text)}: {scheme}:// is not known; give a local folder or {known}."
+            )
+        folder = epath.Path(text)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except ImportError as error:
+        package = _BACKENDS[text.partition("://")[0]]
+        raise AudioSepError(
+            f"work directory {shown(text)} needs the package {package}: pip install {package}."
+        ) from error
+    except Exception as error:  # every backend has its own: OSError here, HTTP and credentials there
+        raise AudioSepError(f"work directory {shown(text)} cannot be made: {shown(error)}.") from error
+    return folder
+
+
+@contextlib.contextmanager
+def replacing_file(path: epath.Path) -> Iterator[Path]:
+    """Gives a local temporary path and, when the block ends without an error, puts the file at `path`.
+
+    Locally the file is moved there, in a bucket it is uploaded as one object: readers see the old one or
+    the new one whole. The temporary file keeps the suffix, because writers choose the format by it.
+
+    Raises:
+      AudioSepError: the file cannot be written there.
+    """
+    near = None if is_remote(path) else os.fspath(path.parent)
+    try:
+        handle, name = tempfile.mkstemp(dir=near, prefix=f".{path.stem}-", suffix=path.suffix)
+        os.close(handle)
+    except OSError as error:
+        raise AudioSepError(f"{path} cannot be written: {error.strerror}.") from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        if near is None:
+            path.write_bytes(temporary.read_bytes())
+        else:
+            temporary.chmod(0o644)
+            os.replace(temporary, path)
+    except OSError as error:
+        raise AudioSepError(f"{path} cannot be written: {shown(error)}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def local_folder(path: epath.Path) -> Iterator[Path]:
+    """Gives a local folder for what only writes to local ones; its files end up in the folder `path`.
+
+    A local `path` is that folder itself. For one in a bucket it is temporary, and its files are uploaded when
+    the block ends without an error, the largest last: what is small describes it, and has to be there first.
+
+    Raises:
+      AudioSepError: the folder cannot be written.
+    """
+    if not is_remote(path):
+        yield Path(path)
+        return
+    with tempfile.TemporaryDirectory(prefix="audiosep-") as name:
+        yield Path(name)
+        files = sorted((file for file in Path(name).rglob("*") if file.is_file()), key=_size)
+        try:
+            for file in files:
+                with file.open("rb") as source, (path / file.relative_to(name).as_posix()).open("wb") as copy:
+                    shutil.copyfileobj(source, copy, 1 << 24)  # pyright: ignore[reportArgumentType]
+        except OSError as error:
+            raise AudioSepError(f"{path} cannot be written: {shown(error)}.") from error
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size
