@@ -1,0 +1,147 @@
+"""What every TPU can do, with the sources of the numbers."""
+
+import dataclasses
+import math
+
+from audiosep_jax.errors import AudioSepError
+
+_GIB = 1024**3
+
+FLOAT32_PASSES = 6
+"""Products of bfloat16 that the matrix unit computes for one of float32 at `Precision.HIGHEST`: both factors
+are split into three bfloat16 parts and the six largest of nine partial products are kept (Henry, Tang &
+Heinecke 2019, arXiv:1904.06376). At the default precision it rounds float32 to bfloat16 and computes one."""
+
+FLOAT32_HIGH_PASSES = 3
+"""The same at `Precision.HIGH`: two parts each, three of four partial products."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Chip:
+    """One kind of TPU. Rates are of a whole chip, as its maker states them.
+
+    Attributes:
+      name: as a topology begins, such as "v5e".
+      bf16_flops: peak of bfloat16 products and sums, FLOP/s.
+      hbm_bytes: what the compiler may fill, per device; a little less than what is built in.
+      hbm_bandwidth: bytes/s.
+      ici_bandwidth: bytes/s over all ports of the interconnect, both directions together.
+      dimensions: of the grid of chips; a chip has two ports in each.
+      ring: sides of a slice that are a multiple of this are closed to rings.
+      devices: JAX devices in one chip.
+      config: how the compiler is told to take a chip as `devices` devices.
+      source: where the rates are from, and when they were read.
+    """
+
+    name: str
+    bf16_flops: float
+    hbm_bytes: int
+    hbm_bandwidth: float
+    ici_bandwidth: float
+    dimensions: int
+    ring: int
+    devices: int = 1
+    config: str = ""
+    source: str
+
+    @property
+    def float32_flops(self) -> float:
+        """Peak of float32 products at `Precision.HIGHEST`: estimated from the passes, not stated anywhere."""
+        return self.bf16_flops / FLOAT32_PASSES
+
+    @property
+    def link_bandwidth(self) -> float:
+        """Bytes/s that one port sends, in the one direction."""
+        return self.ici_bandwidth / (2 * 2 * self.dimensions)
+
+
+# hbm_bytes: what libtpu 0.0.42.1 answers to a program that wants more ("exceeds available HBM (15.75G)").
+# The interconnect of v4 is not in its table: the all-reduce bandwidth of its pod, 1.1 PB/s, is that of 4096
+# chips that send 270 GB/s each, as those of the other pods are what their chips send.
+CHIPS = {
+    chip.name: chip
+    for chip in (
+        Chip(
+            name="v4",
+            bf16_flops=275e12,
+            hbm_bytes=int(30.75 * _GIB),
+            hbm_bandwidth=1200e9,
+            ici_bandwidth=540e9,
+            dimensions=3,
+            ring=4,
+            config="megacore",
+            source="https://docs.cloud.google.com/tpu/docs/v4 (November 2026)",
+        ),
+        Chip(
+            name="v5e",
+            bf16_flops=197e12,
+            hbm_bytes=int(15.75 * _GIB),
+            hbm_bandwidth=819e9,
+            ici_bandwidth=400e9,
+            dimensions=2,
+            ring=16,
+            source="https://docs.cloud.google.com/tpu/docs/v5e (November 2026)",
+        ),
+        Chip(
+            name="v5p",
+            bf16_flops=459e12,
+            hbm_bytes=int(95.74 * _GIB),
+            hbm_bandwidth=2765e9,
+            ici_bandwidth=1200e9,
+            dimensions=3,
+            ring=4,
+            source="https://docs.cloud.google.com/tpu/docs/v5p (November 2026)",
+        ),
+        Chip(
+            name="v6e",
+            bf16_flops=918e12,
+            hbm_bytes=int(31.25 * _GIB),
+            hbm_bandwidth=1638e9,
+            ici_bandwidth=800e9,
+            dimensions=2,
+            ring=16,
+            source="https://docs.cloud.google.com/tpu/docs/v6e (November 2026)",
+        ),
+        Chip(
+            name="tpu7x",
+            bf16_flops=2307e12,
+            hbm_bytes=int(94.75 * _GIB),
+            hbm_bandwidth=7380e9,
+            ici_bandwidth=1200e9,
+            dimensions=3,
+            ring=4,
+            devices=2,
+            source="https://docs.cloud.google.com/tpu/docs/tpu7x (November 2026)",
+        ),
+    )
+}
+
+_ALIASES = {"v5litepod": "v5e", "trillium": "v6e", "v7x": "tpu7x", "ironwood": "tpu7x"}
+
+
+def chip_named(name: str) -> Chip:
+    """Returns a chip by its name or one of its other names.
+
+    Raises:
+      AudioSepError: the table has no such chip.
+    """
+    try:
+        return CHIPS[_ALIASES.get(name.lower(), name.lower())]
+    except KeyError:
+        raise AudioSepError(
+            f"there is no TPU {name!r} in the table: choose one of {', '.join(CHIPS)}."
+        ) from None
+
+
+def slice_shape(chip: Chip, chips: int) -> tuple[int, ...]:
+    """Returns the sides of the usual slice of 4, 8, … 256 chips, the squarest: 2x4 for 8 chips of v5e.
+
+    Args:
+      chip: gives the number of dimensions.
+      chips: a power of two.
+    """
+    sides = [1] * chip.dimensions
+    for index in range(round(math.log2(chips))):
+        sides[-1 - index % chip.dimensions] *= 2
+    # A board is 2x2 chips, so that four chips of a cube lie in a plane.
+    return (2, 2, 1) if chips == 4 and chip.dimensions == 3 else tuple(sides)

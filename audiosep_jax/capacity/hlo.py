@@ -1,0 +1,207 @@
+"""Reads a compiled program's text: its collectives with their bytes, and the precision of its products."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator
+
+KINDS = (
+    "all-reduce",
+    "all-gather",
+    "reduce-scatter",
+    "all-to-all",
+    "ragged-all-to-all",
+    "collective-permute",
+    "collective-broadcast",
+)
+
+_ARRAY = re.compile(r"\b(pred|[a-z]+\d+\w*)\[([\d,<=]*)\]")
+_COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
+_INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = (.*)$")
+_COLLECTIVE = re.compile(rf"(?<![\w.\-%])({'|'.join(KINDS)})(-start)?\(")
+_PRODUCT = re.compile(r"(?<![\w.\-%])(convolution|dot)\(([^)]*)\)")
+_CALLED = re.compile(r"\b(?:calls|to_apply|body|condition)=%?([\w.\-]+)")
+_BRANCHES = re.compile(r"\bbranch_computations=\{([^}]*)\}")
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HloArray:
+    """Type and shape of an array: float32 `[3, 3, 32, 64]` is ("f32", (3, 3, 32, 64))."""
+
+    type: str
+    shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Its size, without the padding of its layout."""
+        bits = 8 if self.type == "pred" else int(re.sub(r"^\D+(\d+).*$", r"\1", self.type))
+        return math.ceil(math.prod(self.shape) * bits / 8)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Collective:
+    """One operation between devices.
+
+    Attributes:
+      kind: of `KINDS`.
+      arrays: what one device has of it when it is whole: the sum of an all-reduce, what an all-gather
+        returns, what a reduce-scatter takes.
+      group: devices that take part together; 0 means all.
+      asynchronous: other work may run meanwhile.
+      times: how often a step runs it, by the trip counts of the loops around it.
+      operation: what it came from, such as "jit(train_step)/…/reduce_sum".
+    """
+
+    kind: str
+    arrays: tuple[HloArray, ...]
+    group: int
+    asynchronous: bool
+    times: int = 1
+    operation: str = ""
+
+    @property
+    def bytes(self) -> int:
+        """Of all its arrays, once."""
+        return sum(array.bytes for array in self.arrays)
+
+
+def collectives(text: str) -> list[Collective]:
+    """Returns the collectives of an optimized HLO module (`compiled.as_text()`), in order.
+
+    An asynchronous one counts where it starts. A TPU's fused all-reduce and slice is a reduce-scatter.
+    """
+    module = _Module(text)
+    found = []
+    for computation, line in module.instructions():
+        match = _INSTRUCTION.match(line)
+        operation = _COLLECTIVE.search(match[2]) if match else None
+        if match is None or operation is None or '"' in match[2][: operation.start()]:
+            continue
+        kind, started = operation[1], bool(operation[2])
+        arrays = _arrays(match[2][: operation.start()])
+        if started and kind == "all-gather":
+            arrays = arrays[len(arrays) // 2 :]  # (operands, results)
+        elif started and kind == "collective-permute":
+            arrays = arrays[1:2]  # (operand, result, context)
+        group = _group(match[2])
+        if kind == "reduce-scatter" and group:
+            arrays = tuple(HloArray(type=a.type, shape=(group, *a.shape)) for a in arrays)
+        if kind == "all-reduce" and computation.startswith("all-reduce-scatter"):
+            kind = "reduce-scatter"
+        name = re.search(r'op_name="([^"]*)"', match[2])
+        found.append(
+            Collective(
+                kind=kind,
+                arrays=arrays,
+                group=group,
+                asynchronous=started or computation in module.asynchronous,
+                times=module.times(computation),
+                operation=name[1] if name else "",
+            )
+        )
+    return found
+
+
+def product_flops(text: str) -> dict[str, float]:
+    """Returns the FLOPs of matrix products and convolutions by precision: "default", "high", "highest".
+
+    Every multiplication counts two, those with a convolution's padding as well. Loops of a known number of
+    trips count as often as they run.
+    """
+    module = _Module(text)
+    lines = list(module.instructions())
+    shapes = {}
+    for _, line in lines:
+        if match := _INSTRUCTION.match(line):
+            arrays = _arrays(match[2].split("(", 1)[0]) or _arrays(match[2])[:1]
+            if arrays:
+                shapes[match[1]] = arrays[0].shape
+    flops: dict[str, float] = {"default": 0.0, "high": 0.0, "highest": 0.0}
+    for computation, line in lines:
+        match = _INSTRUCTION.match(line)
+        product = _PRODUCT.search(match[2]) if match else None
+        if match is None or product is None:
+            continue
+        operands = re.findall(r"%([\w.\-]+)", product[2])
+        if len(operands) != 2 or not all(name in shapes for name in operands):
+            continue
+        left, right = (shapes[name] for name in operands)
+        terms = (
+            _convolution_terms(match[2], right) if product[1] == "convolution" else _dot_terms(match[2], left)
+        )
+        precision = re.search(r"operand_precision=\{(\w+),", match[2])
+        name = precision[1] if precision else "default"
+        if name in flops:
+            flops[name] += 2 * math.prod(shapes[match[1]]) * terms * module.times(computation)
+    return flops
+
+
+def _convolution_terms(line: str, kernel: tuple[int, ...]) -> float:
+    """Products that are summed into one number of the result."""
+    labels = re.search(r"dim_labels=\w+_(\w+)->", line)
+    outputs = kernel[labels[1].index("o")] if labels and "o" in labels[1] else 1
+    return math.prod(kernel) / max(outputs, 1)
+
+
+def _dot_terms(line: str, left: tuple[int, ...]) -> float:
+    summed = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", line)
+    return math.prod(left[int(axis)] for axis in summed[1].split(",") if axis) if summed else 1
+
+
+def _arrays(text: str) -> tuple[HloArray, ...]:
+    return tuple(
+        HloArray(type=kind, shape=tuple(int(re.sub(r"\D", "", size)) for size in sizes.split(",") if size))
+        for kind, sizes in _ARRAY.findall(text)
+    )
+
+
+def _group(line: str) -> int:
+    """Devices per group; 0 where the text does not say, which means all."""
+    if listed := re.search(r"replica_groups=\{\{([\d,]+)\}", line):
+        return listed[1].count(",") + 1
+    if iota := re.search(r"replica_groups=\[([\d,]+)\]<=", line):
+        return int(iota[1].split(",")[-1])
+    if mesh := re.search(r"replica_groups=mesh\[([^\]]*)\]\s*\{([^}]*)\}", line):
+        sizes = dict(re.findall(r"'([^']+)'=(\d+)", mesh[1]))
+        used = re.findall(r"'([^']+)'(?::\(\d+\)(\d+))?", mesh[2])
+        return math.prod(int(part or sizes.get(axis, 1)) for axis, part in used)
+    return 0
+
+
+class _Module:
+    """Lines by computation, and how often each computation runs."""
+
+    def __init__(self, text: str) -> None:
+        self._lines: list[tuple[str, str]] = []
+        self._callers: dict[str, tuple[str, int]] = {}
+        self.asynchronous: set[str] = set()
+        computation = ""
+        for line in text.splitlines():
+            if header := _COMPUTATION.match(line):
+                computation = header[2]
+                continue
+            if " = " not in line:
+                continue
+            self._lines.append((computation, line))
+            trips = _TRIPS.search(line) if " while(" in line else None
+            called = _CALLED.findall(line)
+            for branches in _BRANCHES.findall(line):
+                called += [name.strip().lstrip("%") for name in branches.split(",")]
+            for name in called:
+                self._callers.setdefault(name, (computation, int(trips[1]) if trips else 1))
+                if " async-start(" in line:
+                    self.asynchronous.add(name)
+
+    def instructions(self) -> Iterator[tuple[str, str]]:
+        """Yields computation and line."""
+        yield from self._lines
+
+    def times(self, computation: str) -> int:
+        """How often a computation runs in one run of the program."""
+        count, seen = 1, set()
+        while computation in self._callers and computation not in seen:
+            seen.add(computation)
+            computation, factor = self._callers[computation]
+            count *= factor
+        return count

@@ -1,0 +1,52 @@
+"""`audiosep compile`: whether a training fits a TPU, and how fast it would be, without one."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompileArgs:
+    """Compile the train step of an experiment for a TPU that need not be there: memory, traffic, time.
+
+    audiosep compile experiments/base.py --topology v5e:2x2 --batch 96
+    """
+
+    experiment: Annotated[Path, tyro.conf.Positional]
+    """Python file that defines CONFIG, such as experiments/base.py."""
+    topology: str = "v5e:2x2"
+    """TPU and sides of the slice: v4:2x2x1, v5e:2x4, v5p:2x2x2, v6e:16x16, tpu7x:2x2x1; or cpu, for the
+    devices of this machine."""
+    batch: int | None = None
+    """Global batch in clips; that of the experiment without it."""
+    set: tuple[str, ...] = ()
+    """Changes of the config, as FIELD=VALUE with a JSON value: execution.remat=blocks mesh.fsdp=4."""
+    json: Path | None = None
+    """Write the whole report to this file, too."""
+
+
+def run(args: CompileArgs) -> int:
+    """Compiles and prints the report; returns 0 where the step fits, 1 where it does not."""
+    from audiosep_jax.capacity.topology import make_topology, prepare_environment
+    from audiosep_jax.commands.train import changed, load_experiment
+
+    prepare_environment()
+    batch = () if args.batch is None else (f"train.batch_size={args.batch}",)
+    config = changed(load_experiment(args.experiment), (*args.set, *batch))
+    topology = make_topology(args.topology)
+
+    from audiosep_jax.capacity.compiling import compile_step
+    from audiosep_jax.capacity.report import make_report
+    from audiosep_jax.capacity.table import print_report
+    from audiosep_jax.evals.atomic import replacing
+
+    compiled = compile_step(config, topology)
+    report = make_report(config, topology, compiled)
+    print_report(report)
+    if args.json is not None:
+        with replacing(args.json) as temporary:
+            temporary.write_text(json.dumps(report.to_json(), indent=1) + "\n", "utf-8")
+    return 0 if report.fits else 1
