@@ -10,6 +10,7 @@ from jax.sharding import Mesh, PartitionSpec
 from audiosep_jax.audio.mixing import mix
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.models import separator
+from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train.loss import waveform_loss
 
 Batch = dict[str, jax.Array]
@@ -34,7 +35,11 @@ def batch_gradients(
     momentum; m parts make m updates. Loss and gradient are the means over the parts, so the gradient is that
     of the mean loss over the whole batch. Without BatchNorm nothing but rounding would depend on the
     number of parts.
+
+    Parameters that are split over `fsdp` are gathered once, before the first part; of a part's gradient,
+    summed over all devices, every device keeps its own share, and so do the sums of the parts.
     """
+    everywhere, placed = meshes.replicated(mesh), meshes.state_sharding(mesh, params)
 
     def of_part(
         params: optax.Params, batch_stats: separator.Variables, part: Batch
@@ -43,22 +48,33 @@ def batch_gradients(
             part["segments"], part["gains_db"], level_db=part["level_db"], absent=part["absent"]
         )
         variables = {"params": params, "batch_stats": batch_stats}
-        estimate, batch_stats = separator.apply_train(config.model, variables, mixture, part["condition"])
+        estimate, batch_stats = separator.apply_train(
+            config.model, variables, mixture, part["condition"], execution=config.execution
+        )
         loss = waveform_loss(config.train.loss, estimate=estimate, target=target, mixture=mixture)
         return loss, batch_stats
 
-    value_and_grad = jax.value_and_grad(of_part, has_aux=True)
+    # The places are said in both directions, or the compiler lets the shares spread into the layers, where
+    # it then moves pieces of kernels, or worse of activations, between devices.
+    gathered = jax.lax.with_sharding_constraint(params, everywhere)
+
+    def of_gathered(batch_stats: separator.Variables, part: Batch) -> Gradients:
+        (loss, batch_stats), gradients = jax.value_and_grad(of_part, has_aux=True)(
+            gathered, batch_stats, part
+        )
+        gradients = jax.lax.with_sharding_constraint(gradients, everywhere)
+        return Gradients(loss, jax.lax.with_sharding_constraint(gradients, placed), batch_stats)
+
     parts = config.execution.microbatches
     if parts == 1:
-        (loss, batch_stats), gradients = value_and_grad(params, batch_stats, batch)
-        return Gradients(loss, gradients, batch_stats)
+        return of_gathered(batch_stats, batch)
 
     def add_part(sums: Gradients, part: Batch) -> tuple[Gradients, None]:
-        (loss, batch_stats), gradients = value_and_grad(params, sums.batch_stats, part)
-        gradients = jax.tree.map(jnp.add, sums.gradients, gradients)
-        return Gradients(sums.loss + loss, gradients, batch_stats), None
+        new = of_gathered(sums.batch_stats, part)
+        gradients = jax.tree.map(jnp.add, sums.gradients, new.gradients)
+        return Gradients(sums.loss + new.loss, gradients, new.batch_stats), None
 
-    zeros = jax.tree.map(jnp.zeros_like, params)
+    zeros = jax.lax.with_sharding_constraint(jax.tree.map(jnp.zeros_like, params), placed)
     start = Gradients(jnp.zeros([], jnp.float32), zeros, batch_stats)
     sums, _ = jax.lax.scan(add_part, start, _in_parts(batch, parts, mesh))
     gradients = jax.tree.map(lambda gradient: gradient / parts, sums.gradients)

@@ -80,8 +80,8 @@ def state_sharding(mesh: Mesh, state: Any) -> Any:
     """Returns how a train state lies on the devices, as a tree of its structure.
 
     Parameters, their moving average and the optimizer's moments are split over `fsdp`, each on the largest
-    of its axes that divides (the last of equals); what has none, the statistics and the counters are
-    copies everywhere.
+    of its axes that divides (the last of equals). Copies everywhere are: what has no such axis, vectors,
+    which save no memory worth a message between devices, statistics and counters.
 
     Args:
       mesh: as `make_mesh` made it.
@@ -92,7 +92,7 @@ def state_sharding(mesh: Mesh, state: Any) -> Any:
     def place(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         sizes = [size if size % count == 0 else 0 for size in leaf.shape]
         of_statistics = any(getattr(part, "name", None) == "batch_stats" for part in path)
-        if count == 1 or of_statistics or not any(sizes):
+        if count == 1 or of_statistics or len(sizes) < 2 or not any(sizes):
             return replicated(mesh)
         axis = max(range(len(sizes)), key=lambda axis: (sizes[axis], axis))
         return NamedSharding(mesh, PartitionSpec(*([None] * axis), "fsdp"))

@@ -68,10 +68,7 @@ def make_train_step(
     placed = meshes.state_sharding(mesh, states.shapes(config, optimizer))
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
-        # Said here, or the compiler may prefer to move activations to where a parameter's parts are.
-        params = jax.lax.with_sharding_constraint(state.params, everywhere)
-        loss, gradients, batch_stats = batch_gradients(config, params, state.batch_stats, batch, mesh)
-        gradients = jax.lax.with_sharding_constraint(gradients, placed.params)
+        loss, gradients, batch_stats = batch_gradients(config, state.params, state.batch_stats, batch, mesh)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         new = dataclasses.replace(
