@@ -72,9 +72,9 @@ def compile_step(config: ExperimentConfig, topology: Topology) -> Compiled:
     executable, wanted, available = None, None, None
     with jax.set_mesh(mesh):
         traced = make_train_step(config, optimizer, mesh).trace(state, batch)  # pyright: ignore[reportArgumentType]
-        platform = "tpu" if topology.chip else "cpu"
+        platforms = ("tpu",) if topology.chip else None
         try:
-            executable = traced.lower(lowering_platforms=(platform,)).compile()
+            executable = traced.lower(lowering_platforms=platforms).compile()
         except jax.errors.JaxRuntimeError as error:
             found = memory_of(str(error))
             if found is None:

@@ -45,7 +45,7 @@ class Report:
       devices: of JAX; two per chip on tpu7x, else one.
       batch: global, in clips.
       fits: whether the step compiled within the HBM of a device.
-      hbm_bytes_capacity: what the compiler may fill; None on the CPU.
+      hbm_bytes_capacity: what the compiler may fill; None for local devices.
       argument_bytes: state and batch.
       output_bytes: the new state and the metrics.
       alias_bytes: of the output that lie where the old state lay.
@@ -58,7 +58,7 @@ class Report:
       hbm_bytes_per_example: traffic, as the compiler counts it.
       collectives: by kind.
       largest_collectives: "kind type[shape] operation", largest first.
-      roofline: parts of the step's least time; None on the CPU.
+      roofline: parts of the step's least time; None for local devices.
       roofline_step_seconds: their result.
       examples_per_second: of the whole slice at that time.
       scaling: predictions for 4 to 256 chips.

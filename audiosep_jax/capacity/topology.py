@@ -9,10 +9,10 @@ import re
 from audiosep_jax.capacity.chips import Chip, chip_named
 from audiosep_jax.errors import AudioSepError
 
-LOCAL = "cpu"
-"""The topology that means the CPU devices of this machine."""
+LOCAL = "local"
+"""The topology that means the devices of this machine."""
 
-EXAMPLES = "v5e:2x2, v5e:16x16, v6e:4x8, v5p:2x2x2 or cpu"
+EXAMPLES = "v5e:2x2, v5e:16x16, v6e:4x8, v5p:2x2x2 or local"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,8 +20,8 @@ class Topology:
     """Devices to compile for.
 
     Attributes:
-      name: such as "v5e:2x2", or "cpu".
-      chip: None for the CPU.
+      name: such as "v5e:2x2", or "local".
+      chip: None for the devices of this machine.
       sides: chips along each dimension of the slice.
       devices: of JAX, in its order.
     """
@@ -37,8 +37,10 @@ class Topology:
         return math.prod(self.sides)
 
 
-def prepare_environment() -> None:
-    """Keeps JAX on the CPU and libtpu from asking the metadata server; call it before JAX is imported."""
+def prepare_environment(name: str) -> None:
+    """Keeps JAX off the devices and libtpu from asking for them; call it before JAX is imported."""
+    if name == LOCAL:
+        return
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["TPU_SKIP_MDS_QUERY"] = "1"
     # Without these two libtpu complains about a machine without a TPU; what they name is not looked at.
@@ -80,7 +82,7 @@ def make_topology(name: str) -> Topology:
     if name == LOCAL:
         import jax
 
-        devices = tuple(jax.devices("cpu"))
+        devices = tuple(jax.devices())
         return Topology(name=name, chip=None, sides=(len(devices),), devices=devices)
     chip, sides = parse_topology(name)
     if importlib.util.find_spec("libtpu") is None:
@@ -91,8 +93,8 @@ def make_topology(name: str) -> Topology:
     from jax.experimental import topologies
 
     options: dict = {"chip_config_name": chip.config} if chip.config else {}
-    if math.prod(sides) < 4:
-        # The usual host holds 2x2 chips; smaller slices have hosts of their own size.
+    if math.prod(sides) < 4 or sides == (2, 4):
+        # A host of a larger slice holds 2x2 chips; these slices are one host of their own size.
         options["chips_per_host_bounds"] = (*sides, 1, 1)[:3]
     canonical = f"{chip.name}:{'x'.join(map(str, sides))}"
     try:

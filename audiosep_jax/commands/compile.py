@@ -18,7 +18,7 @@ class CompileArgs:
     experiment: Annotated[Path, tyro.conf.Positional]
     """Python file that defines CONFIG, such as experiments/base.py."""
     topology: str = "v5e:2x2"
-    """TPU and sides of the slice: v4:2x2x1, v5e:2x4, v5p:2x2x2, v6e:16x16, tpu7x:2x2x1; or cpu, for the
+    """TPU and sides of the slice: v4:2x2x1, v5e:2x4, v5p:2x2x2, v6e:16x16, tpu7x:2x2x1; or local, for the
     devices of this machine."""
     batch: int | None = None
     """Global batch in clips; that of the experiment without it."""
@@ -26,18 +26,22 @@ class CompileArgs:
     """Changes of the config, as FIELD=VALUE with a JSON value: execution.remat=blocks mesh.fsdp=4."""
     json: Path | None = None
     """Write the whole report to this file, too."""
+    save: Path | None = None
+    """Write the executable to this file, to be loaded on such a slice without compiling."""
 
 
 def run(args: CompileArgs) -> int:
     """Compiles and prints the report; returns 0 where the step fits, 1 where it does not."""
     from audiosep_jax.capacity.topology import make_topology, prepare_environment
+
+    prepare_environment(args.topology)
     from audiosep_jax.commands.train import changed, load_experiment
 
-    prepare_environment()
     batch = () if args.batch is None else (f"train.batch_size={args.batch}",)
     config = changed(load_experiment(args.experiment), (*args.set, *batch))
     topology = make_topology(args.topology)
 
+    from audiosep_jax.capacity import executable
     from audiosep_jax.capacity.compiling import compile_step
     from audiosep_jax.capacity.report import make_report
     from audiosep_jax.capacity.table import print_report
@@ -49,4 +53,9 @@ def run(args: CompileArgs) -> int:
     if args.json is not None:
         with replacing(args.json) as temporary:
             temporary.write_text(json.dumps(report.to_json(), indent=1) + "\n", "utf-8")
+    if args.save is not None and compiled.executable is not None:
+        data = executable.pack(compiled.executable, config, compiled.mesh)
+        with replacing(args.save) as temporary:
+            temporary.write_bytes(data)
+        print(f"the executable is in {args.save} ({len(data) / 1e6:.0f} MB)")
     return 0 if report.fits else 1
