@@ -1,37 +1,48 @@
 """The training loop, in one fixed order: evaluate the old state, save, take the batch, step, log."""
 
 import collections
+import contextlib
 import dataclasses
-import json
+import os
 import time
-from pathlib import Path
 from typing import NoReturn
 
 import jax
 import numpy as np
+from etils import epath
 from jax.sharding import Mesh
 
-from audiosep_jax.checkpoints import folder
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.evals.atomic import replacing
-from audiosep_jax.models import separator
-from audiosep_jax.query.cache import ConditionCache
-from audiosep_jax.query.encoder import load_encoder
-from audiosep_jax.serialization import from_dict, to_dict
+from audiosep_jax.train import distributed
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
 from audiosep_jax.train.checkpoint import RunCheckpoints
-from audiosep_jax.train.interrupt import noted_interrupts
+from audiosep_jax.train.delivery import FINAL, Delivery
+from audiosep_jax.train.device_clock import DeviceClock
+from audiosep_jax.train.goodput import Clock, Goodput
+from audiosep_jax.train.heartbeat import Heartbeat
 from audiosep_jax.train.lock import only_run_in
 from audiosep_jax.train.optimizer import make_optimizer, make_schedule
+from audiosep_jax.train.preemption import noted_preemption
+from audiosep_jax.train.preparation import (
+    LoadStep,
+    Sources,
+    compiled_step,
+    first_state,
+    open_sources,
+    state_like,
+    whole,
+)
+from audiosep_jax.train.profiling import Profiling
 from audiosep_jax.train.progress import RunProgress
+from audiosep_jax.train.spikes import FILE as SPIKES_FILE
+from audiosep_jax.train.spikes import StepWatch
 from audiosep_jax.train.state import TrainState
-from audiosep_jax.train.step import StepMetrics, make_train_step
-from audiosep_jax.train.supervision import make_supervision
-from audiosep_jax.train.validation import Validation
-from audiosep_jax.train.writers import MetricWriter
-from data_pipelines.mixtures import MixtureBatch, MixturePipeline
+from audiosep_jax.train.step import StepMetrics
+from audiosep_jax.train.workdir import Workdir
+from audiosep_jax.train.writers import JsonLines, MetricWriter
+from data_pipelines.mixtures import MixtureBatch
 
 Waiting = collections.deque[tuple[int, StepMetrics, MixtureBatch]]
 """Steps whose metrics have not been read yet, oldest first."""
@@ -43,210 +54,216 @@ class TrainResult:
 
     Attributes:
       state: after the last step.
-      checkpoint: folder with the final model.
+      checkpoint: folder with the final model, in the work directory.
       validation_sdri_db: of the final model; None without validation clips.
     """
 
     state: TrainState
-    checkpoint: Path
+    checkpoint: epath.Path
     validation_sdri_db: float | None
 
 
-def train(config: ExperimentConfig, workdir: str | Path, *, resume: bool = True) -> TrainResult:
+def train(
+    config: ExperimentConfig,
+    workdir: str | os.PathLike[str],
+    *,
+    resume: bool = True,
+    load_step: LoadStep = compiled_step,
+) -> TrainResult:
     """Trains until `config.train.steps`, from the newest checkpoint of `workdir` where it has one.
+
+    Every process of the run calls it with the same arguments. Each reads its part of the data; the first
+    one writes what is written once.
 
     Args:
       config: the experiment.
-      workdir: gets checkpoints, `metrics.jsonl`, TensorBoard files, the best model by validation SDRi
-        (`best/`) and the final one (`checkpoint/`).
+      workdir: a folder that all processes reach, or `gs://…`; docs/operation.md tells what it gets.
       resume: False refuses a work directory that already has a checkpoint.
+      load_step: gives the step; without it the step is compiled here, before the first batch.
 
     Raises:
       AudioSepError: the data, the config or the work directory cannot be used, or a loss was not finite.
+      Stopped: a signal came, and the state has been saved.
     """
-    workdir = Path(workdir)
-    mesh = meshes.make_mesh()
-    meshes.check_batch_size(config.train.batch_size, mesh)
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AudioSepError(f"work directory {workdir} cannot be made: {error}.") from error
-
-    with only_run_in(workdir):
-        return _train(config, workdir, mesh, resume=resume)
-
-
-def _train(config: ExperimentConfig, workdir: Path, mesh: Mesh, *, resume: bool) -> TrainResult:
-    encoder = load_encoder(config.query)
-    if encoder.condition_size != config.model.condition_size:
-        raise AudioSepError(
-            f"query.encoder {config.query.encoder!r} gives {encoder.condition_size} numbers per caption, the "
-            f"model takes {config.model.condition_size}: set model.condition_size={encoder.condition_size}."
-        )
-    conditions = ConditionCache(encoder, folder=workdir).conditions
-    supervision = make_supervision(config, encoder, folder=workdir)
-    pipeline = MixturePipeline(
-        config.data,
-        config.mixture,
-        sample_rate_hz=config.model.sample_rate_hz,
-        batch_size=config.train.batch_size,
-        conditions=conditions,
-        supervision=supervision,
-    )
-    validation = Validation(config, conditions, supervision) if config.data.validation else None
-
-    checkpoints = RunCheckpoints(workdir, config)
-    optimizer = make_optimizer(config.optimizer, config.train.steps)
-    fresh = checkpoints.latest_step() is None
-    initial = _initial_variables(config) if fresh else None
-    state = states.create(config.model, optimizer, jax.random.key(config.train.seed), variables=initial)
-    state = jax.device_put(state, meshes.replicated(mesh))
-    first = 0
-    if not fresh:
-        if not resume:
-            raise AudioSepError(f"{workdir} already holds a run: choose another --workdir, or resume it.")
-        state, first = checkpoints.restore(state)
-
-    with jax.set_mesh(mesh):
-        run = _Run(config, workdir, mesh, optimizer, pipeline, validation, checkpoints, first)
-        return run.to_the_end(state)
-
-
-def _initial_variables(config: ExperimentConfig) -> separator.Variables | None:
-    """The variables that `train.init_from` names."""
-    if not config.train.init_from:
-        return None
-    start = folder.load(config.train.init_from)
-    if separator.flat_shapes(start.config.model) != separator.flat_shapes(config.model):
-        raise AudioSepError(
-            f"train.init_from: the model in {config.train.init_from} has other tensors than this "
-            "experiment's; take over its model config, or start from nothing."
-        )
-    return start.variables
+    clock = Clock()
+    mesh = meshes.make_mesh(config.mesh)
+    meshes.check_batch_size(config.train.batch_size, mesh, microbatches=config.execution.microbatches)
+    place = Workdir(workdir)
+    lead = distributed.is_lead()
+    with only_run_in(place.path) if lead else contextlib.nullcontext():
+        sources = open_sources(config, place, mesh)
+        checkpoints = RunCheckpoints(place.path, config)
+        optimizer = make_optimizer(config.optimizer, config.train.steps)
+        if checkpoints.latest_step() is None:
+            state, first = first_state(config, optimizer, mesh), 0
+        elif resume:
+            with clock.doing("restore"):
+                state, first = checkpoints.restore(state_like(config, optimizer, mesh))
+        else:
+            raise AudioSepError(f"{place.path} already holds a run: choose another --workdir, or resume it.")
+        run = _Run(config, place, mesh, sources, checkpoints, clock, first, load_step)
+        with run.files, jax.set_mesh(mesh):
+            return run.to_the_end(state)
 
 
 class _Run:
     """One process's share of a run, from step `first` on."""
 
-    def __init__(self, config, workdir, mesh, optimizer, pipeline, validation, checkpoints, first) -> None:
-        self.config: ExperimentConfig = config
-        self.workdir: Path = workdir
-        self.sharding = meshes.batch_sharding(mesh)
-        self.step = make_train_step(config, optimizer, mesh)
-        self.schedule = make_schedule(config.optimizer, config.train.steps)
-        self.pipeline: MixturePipeline = pipeline
-        self.validation: Validation | None = validation
-        self.checkpoints: RunCheckpoints = checkpoints
-        self.first: int = first
-        self.writer = MetricWriter(workdir, start_step=first)
-        self.best_sdri_db = self._best_so_far()
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        workdir: Workdir,
+        mesh: Mesh,
+        sources: Sources,
+        checkpoints: RunCheckpoints,
+        clock: Clock,
+        first: int,
+        load_step: LoadStep,
+    ) -> None:
+        self.config, self.workdir, self.mesh, self.load_step = config, workdir, mesh, load_step
+        self.pipeline, self.validation = sources.pipeline, sources.validation
+        self.checkpoints, self.clock, self.first = checkpoints, clock, first
+        train, process = config.train, distributed.process_index()
+        self.lead = distributed.is_lead()
+        self.schedule = make_schedule(config.optimizer, train.steps)
+        self.device = DeviceClock()
+        self.delivery = Delivery(config, workdir, first=first, process=process)
+        self.goodput = Goodput(workdir, clock, first=first, steps=train.steps) if self.lead else None
+        self.heartbeat = Heartbeat(
+            workdir, clock, process=process, also=self.goodput.write if self.goodput else None
+        )
+        self.profiling = Profiling(workdir, train.profile_steps, total=train.steps, process=process)
+        self.writer = MetricWriter(workdir, start_step=first) if self.lead else None
+        spikes = SPIKES_FILE if self.lead else SPIKES_FILE.replace(".", f"_{process:05d}.")
+        self.spikes = JsonLines(workdir, spikes, start_step=first, counted=0)
+        self.progress = RunProgress(
+            train.steps,
+            first,
+            train.batch_size,
+            clock=clock,
+            device=self.device,
+            modalities=self.pipeline.modalities,
+            quiet=not self.lead,
+        )
+        self.files = contextlib.ExitStack()
+        for close in (workdir.wait, self.spikes.close, self.writer and self.writer.close, self.device.close):
+            if close:
+                self.files.callback(close)
 
     def to_the_end(self, state: TrainState) -> TrainResult:
         train = self.config.train
+        self.watch = StepWatch(
+            self.spikes, deviations=train.spike_deviations, skipped=int(jax.device_get(state.skipped))
+        )
         waiting: Waiting = collections.deque()
-        modalities = self.pipeline.modalities
-        shown = RunProgress(train.steps, self.first, train.batch_size, modalities=modalities)
-        with noted_interrupts() as interrupted, shown as progress:
+        with noted_preemption() as stop_at, self.heartbeat, self.profiling, self.progress:
             batches = iter(self.pipeline.batches(start_step=self.first, stop_step=train.steps))
-            step = self.first
-            try:
-                for step in range(self.first, train.steps):
-                    if train.evaluate_every and step % train.evaluate_every == 0 and step > self.first:
-                        self._evaluate(state, step, progress)
-                    if step % train.save_every == 0 and step > self.first:
-                        # What is logged up to a checkpoint is on disk when the checkpoint is.
-                        self._log(state, waiting, progress)
-                        self.checkpoints.save(state, step=step)
-                    started = time.perf_counter()
+            if self.first < train.steps:
+                batches.start_prefetch()  # while the step is compiled
+                with self.clock.doing("compile"):
+                    self.step = self.load_step(self.config, self.mesh)
+            self.clock.begin("host")
+            self.progress.begin()
+            for step in range(self.first, train.steps):
+                self.clock.step = step
+                if stop_at(step):
+                    self._log(state, waiting)
+                    self._save(state, step)
+                    self._close()
+                    raise stop_at.stopped()
+                if train.evaluate_every and step % train.evaluate_every == 0 and step > self.first:
+                    self._log(state, waiting)
+                    self._evaluate(state, step)
+                if self.checkpoints.due(step) and step > self.first:
+                    # What is logged up to a checkpoint is on disk when the checkpoint is.
+                    self._log(state, waiting)
+                    self._save(state, step)
+                with self.clock.doing("data"):
                     batch = next(batches)
-                    progress.waited(time.perf_counter() - started)
-                    with jax.transfer_guard("disallow"):
-                        arrays = jax.device_put(batch.arrays, self.sharding)
-                        state, metrics = self.step(state, arrays)
-                    waiting.append((step, metrics, batch))
-                    # Metrics are read one step late, so that the device never waits for the host.
-                    self._log(state, waiting, progress, keep=1)
-                    if interrupted():
-                        raise KeyboardInterrupt
-            except KeyboardInterrupt:
-                self._log(state, waiting, progress)
-                self.checkpoints.save(state, step=int(state.step))
-                self._close()
-                raise
-            self._log(state, waiting, progress)
-            self.checkpoints.save(state, step=train.steps)
-            sdri_db = self._evaluate(state, train.steps, progress)
-        self._close()
-        final = self.workdir / "checkpoint"
-        folder.save(final, self.config, jax.device_get(state.variables))
-        return TrainResult(state=state, checkpoint=final, validation_sdri_db=sdri_db)
+                state, metrics = self._take(state, step, batch)
+                waiting.append((step, metrics, batch))
+                # Metrics are read one step late, so that the device never waits for the host.
+                self._log(state, waiting, keep=1)
+            self._log(state, waiting)
+            self.clock.step = train.steps
+            self._save(state, train.steps)
+            sdri_db = self._evaluate(state, train.steps)
+            delivered = whole(self.mesh, state.delivered)
+            with self.clock.doing("save"):
+                self.delivery.final(delivered)
+            self._close(finished=True)
+        return TrainResult(state=state, checkpoint=self.workdir.path / FINAL, validation_sdri_db=sdri_db)
 
-    def _log(self, state: TrainState, waiting: Waiting, progress: RunProgress, *, keep: int = 0) -> None:
+    def _take(self, state: TrainState, step: int, batch: MixtureBatch) -> tuple[TrainState, StepMetrics]:
+        """Hands one step over to the device; everything that moves there is said."""
+        self.profiling.before(step)
+        with jax.transfer_guard("disallow"), jax.profiler.StepTraceAnnotation("train", step_num=step):
+            arrays = meshes.put_batch(
+                self.mesh, batch.arrays, microbatches=self.config.execution.microbatches
+            )
+            handed_over = time.perf_counter()
+            state, metrics = self.step(state, arrays)
+        self.device.handed_over(handed_over, metrics.loss)
+        self.profiling.after(step, metrics.loss)
+        return state, metrics
+
+    def _log(self, state: TrainState, waiting: Waiting, *, keep: int = 0) -> None:
         """Logs the steps that wait, but for the `keep` newest; a step waits until it has been logged."""
+        train = self.config.train
         while len(waiting) > keep:
             step, metrics, batch = waiting[0]
-            metrics = jax.device_get(metrics)
+            with self.clock.doing("device"):
+                metrics = jax.device_get(metrics)
             if metrics.failed_step != states.NEVER:
                 self._stop(state, step, metrics, batch)
-            progress.stepped(step, float(metrics.loss), float(metrics.gradient_norm), batch.modality)
-            if (step + 1) % self.config.train.log_every == 0 or step + 1 == self.config.train.steps:
-                scalars = progress.summary()
+            if self.watch.look(step, metrics, batch):
+                self.progress.stepped(step, float(metrics.loss), float(metrics.gradient_norm), batch.modality)
+            else:
+                self.progress.skipped(step)
+                if self.goodput:
+                    self.goodput.skipped(self.device.last_seconds)
+            if (step + 1) % train.log_every == 0 or step + 1 == train.steps:
+                scalars = self.progress.summary(step + 1)
                 scalars["learning_rate"] = float(jax.device_get(self.schedule(np.int32(step))))
-                self.writer.scalars(step + 1, scalars)
+                if train.on_non_finite == "skip":
+                    scalars["skipped"] = self.watch.skipped
+                if self.writer:
+                    self.writer.scalars(step + 1, scalars)
             waiting.popleft()
 
     def _stop(self, state: TrainState, step: int, metrics: StepMetrics, batch: MixtureBatch) -> NoReturn:
-        """Ends a run whose loss is not finite, and keeps all that is needed to see why."""
-        place = self.workdir / f"failed_step_{step}"
-        folder.save(place, self.config, jax.device_get(state.variables))
-        np.savez(place / "batch.npz", **batch.arrays)  # pyright: ignore[reportArgumentType]
-        record = {
-            "step": step,
-            "loss": repr(float(metrics.loss)),
-            "gradient_norm": repr(float(metrics.gradient_norm)),
-            "examples": [
-                {"caption": caption, "modality": modality, "files": files}
-                for caption, modality, files in zip(batch.captions, batch.modality, batch.ids, strict=True)
-            ],
-        }
-        (place / "batch.json").write_text(json.dumps(record, indent=2), "utf-8")
+        variables = whole(self.mesh, state.variables)
         self._close()
-        files = sorted({file for files in batch.ids for file in files})
-        raise AudioSepError(
-            f"the loss of step {step} is not finite (loss {float(metrics.loss)}, gradient norm "
-            f"{float(metrics.gradient_norm)}), training stopped; its batch held {', '.join(files)}; the "
-            f"parameters before it and the batch are in {place}."
-        )
+        self.delivery.stop(variables, step, metrics, batch)
 
-    def _evaluate(self, state: TrainState, step: int, progress: RunProgress) -> float | None:
+    def _save(self, state: TrainState, step: int) -> None:
+        with self.progress.doing("save"):
+            self.checkpoints.save(state, step=step)
+            self.spikes.copy_later()
+            if self.writer:
+                self.writer.copy_later()
+        if self.goodput:
+            self.goodput.saved(step)
+
+    def _evaluate(self, state: TrainState, step: int) -> float | None:
         if self.validation is None:
             return None
-        with progress.paused("validation"):
-            means = self.validation.measure(state.variables).means()
-            self.writer.scalars(step, {f"validation/{name}": value for name, value in means.items()})
-            self.validation.write_examples(state.variables, self.writer, step=step)
-        progress.note(
+        with self.progress.doing("validation"):
+            delivered = whole(self.mesh, state.delivered)
+            means = self.validation.measure(delivered).means()
+            if self.writer:
+                self.writer.scalars(step, {f"validation/{name}": value for name, value in means.items()})
+            self.validation.write_examples(delivered, self.writer, step=step)
+            self.delivery.offer(delivered, means, step=step)
+        self.progress.note(
             f"step {step}: validation SDRi {means['sdri_db']:.2f} dB, SI-SDR {means['si_sdr_db']:.2f} dB"
         )
-        if means["sdri_db"] > self.best_sdri_db:
-            self.best_sdri_db = means["sdri_db"]
-            folder.save(self.workdir / "best", self.config, jax.device_get(state.variables))
-            record = {"step": step, "validation": means, "config": to_dict(self.config)}
-            with replacing(self.workdir / "best" / "validation.json") as temporary:
-                temporary.write_text(json.dumps(record, indent=2), "utf-8")
         return means["sdri_db"]
 
-    def _best_so_far(self) -> float:
-        """The best validation SDRi up to the step that this process starts from."""
-        record = self.workdir / "best" / "validation.json"
-        try:
-            best = json.loads(record.read_text("utf-8"))
-            if best["step"] <= self.first and from_dict(ExperimentConfig, best["config"]) == self.config:
-                return float(best["validation"]["sdri_db"])
-        except (OSError, ValueError, KeyError, TypeError, AudioSepError):
-            pass  # no record, or one that is damaged: this run's next model is its best so far
-        return -float("inf")
-
-    def _close(self) -> None:
-        self.checkpoints.close()
-        self.writer.close()
+    def _close(self, *, finished: bool = False) -> None:
+        """Waits for the checkpoints, and sums up."""
+        with self.progress.doing("save"):
+            self.checkpoints.close()
+        if self.goodput:
+            self.goodput.write(finished=finished)
+            self.progress.note(self.goodput.line())

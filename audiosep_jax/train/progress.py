@@ -1,12 +1,17 @@
 """What a person sees of a run: a bar with loss, examples per second, and the share of time spent on data."""
 
 import contextlib
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from audiosep_jax.train.device_clock import DeviceClock
+from audiosep_jax.train.goodput import Activity, Clock
+
+_PARTS: dict[str, Activity] = {"data": "data", "host": "host", "checkpoint": "save"}
 
 
 class RunProgress:
@@ -16,14 +21,26 @@ class RunProgress:
       steps: of the whole run.
       first: step that this process starts from.
       batch_size: global.
+      clock: of the loop.
+      device: measures the device.
       modalities: what conditions may be taken from; the share of each is summed up where there are several.
+      quiet: print nothing, because another process of the run does.
     """
 
     def __init__(
-        self, steps: int, first: int, batch_size: int, *, modalities: Sequence[str] = ("text",)
+        self,
+        steps: int,
+        first: int,
+        batch_size: int,
+        *,
+        clock: Clock,
+        device: DeviceClock,
+        modalities: Sequence[str] = ("text",),
+        quiet: bool = False,
     ) -> None:
+        self._clock, self._device = clock, device
         self._modalities = tuple(modalities)
-        self._console = Console()
+        self._console = Console(quiet=quiet)
         self._bar = Progress(
             TextColumn("train"),
             BarColumn(),
@@ -31,28 +48,42 @@ class RunProgress:
             TextColumn("{task.fields[numbers]}"),
             TimeRemainingColumn(),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=quiet or not self._console.is_terminal,
         )
         self._task = self._bar.add_task("train", total=steps, completed=first, numbers="compiling …")
         self._batch_size = batch_size
-        self._start_interval()
+        self.begin()
 
-    def __enter__(self) -> "RunProgress":
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def waited(self, seconds: float) -> None:
-        """Adds time in which the loop waited for data."""
-        self._wait += seconds
+    def begin(self) -> None:
+        """Begins a new interval."""
+        self._before = self._clock.seconds()
+        self._busy_before = self._device.busy_seconds()
+        self._steps = 0
+        self._losses: list[float] = []
+        self._norms: list[float] = []
+        self._drawn: Counter[str] = Counter()
+
+    def skipped(self, step: int) -> None:
+        """Counts a step that changed nothing."""
+        self._steps += 1
+        self._bar.update(self._task, completed=step + 1)
+        self.note(f"step {step}: loss or gradient is not finite; skipped")
 
     def stepped(self, step: int, loss: float, gradient_norm: float, modality: Sequence[str]) -> None:
         """Counts a finished step; `modality` is what the condition of each example was taken from."""
+        self._steps += 1
         self._drawn.update(modality)
         self._losses.append(loss)
         self._norms.append(gradient_norm)
+        if self._bar.disable:
+            return
         numbers = self._numbers()
         text = (
             f"loss {loss:.4f} · {numbers['examples_per_second']:.1f} ex/s · "
@@ -60,17 +91,20 @@ class RunProgress:
         )
         self._bar.update(self._task, completed=step + 1, numbers=text)
 
-    def summary(self) -> dict[str, float]:
-        """Returns the means since the last summary and begins a new interval."""
+    def summary(self, step: int) -> dict[str, float]:
+        """Returns the means since the last summary and begins a new interval.
+
+        Args:
+          step: number of steps taken.
+        """
         numbers = self._numbers()
         if not self._console.is_terminal:
-            step = int(self._bar.tasks[0].completed)
-            self._console.print(
-                f"step {step}: loss {numbers['loss']:.4f}, {numbers['examples_per_second']:.1f} examples/s, "
-                f"data wait {100 * numbers['data_wait_share']:.0f} %",
-                highlight=False,
+            loss = f"loss {numbers['loss']:.4f}" if self._losses else "all skipped"
+            self.note(
+                f"step {step}: {loss}, {numbers['examples_per_second']:.1f} examples/s, "
+                f"data wait {100 * numbers['data_wait_share']:.0f} %"
             )
-        self._start_interval()
+        self.begin()
         return numbers
 
     def note(self, text: str) -> None:
@@ -78,29 +112,26 @@ class RunProgress:
         self._bar.console.print(text, highlight=False, markup=False)
 
     @contextlib.contextmanager
-    def paused(self, what: str) -> Iterator[None]:
-        """Leaves the time of a validation out of the interval."""
-        self._bar.update(self._task, numbers=f"{what} …")
-        started = time.perf_counter()
-        yield
-        self._started += time.perf_counter() - started
-
-    def _start_interval(self) -> None:
-        self._started = time.perf_counter()
-        self._wait = 0.0
-        self._losses: list[float] = []
-        self._norms: list[float] = []
-        self._drawn: Counter[str] = Counter()
+    def doing(self, activity: Activity) -> Iterator[None]:
+        """Shows what the run does other than steps, and has the clock count it as that."""
+        self._bar.update(self._task, numbers=f"{activity} …")
+        with self._clock.doing(activity):
+            yield
 
     def _numbers(self) -> dict[str, float]:
-        seconds = max(time.perf_counter() - self._started, 1e-9)
-        count = max(len(self._losses), 1)
+        spent = {name: value - self._before[name] for name, value in self._clock.seconds().items()}
+        # A validation is no part of the interval, and a compilation comes before the first.
+        seconds = max(sum(spent[name] for name in ("data", "host", "device", "save")), 1e-9)
+        steps = max(self._steps, 1)
         several = self._modalities if len(self._modalities) > 1 else ()
-        shares = {f"share_{name}": self._drawn[name] / max(self._drawn.total(), 1) for name in several}
-        return {
-            "loss": sum(self._losses) / count,
-            "gradient_norm": sum(self._norms) / count,
-            "examples_per_second": len(self._losses) * self._batch_size / seconds,
-            "data_wait_share": self._wait / seconds,
-            **shares,
+        numbers = {
+            "examples_per_second": self._steps * self._batch_size / seconds,
+            "data_wait_share": spent["data"] / seconds,
+            **{f"seconds/{part}": spent[activity] / steps for part, activity in _PARTS.items()},
+            "seconds/device": (self._device.busy_seconds() - self._busy_before) / steps,
+            **{f"share_{name}": self._drawn[name] / max(self._drawn.total(), 1) for name in several},
         }
+        if not self._losses:
+            return numbers
+        means = {"loss": self._losses, "gradient_norm": self._norms}
+        return {**{name: sum(values) / len(values) for name, values in means.items()}, **numbers}

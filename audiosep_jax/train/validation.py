@@ -5,12 +5,14 @@ import functools
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from audiosep_jax.audio.mixing import mix
 from audiosep_jax.config import ExperimentConfig, MixtureConfig
-from audiosep_jax.evals.measure import Measurements, measure_arrays
+from audiosep_jax.evals.measure import Measurements, filled, measure_arrays
 from audiosep_jax.evals.spectrogram import draw_spectrograms
 from audiosep_jax.models import separator
+from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train.writers import MetricWriter
 from data_pipelines.mixtures import MixturePipeline
 from data_pipelines.queries import Conditions
@@ -23,14 +25,22 @@ _BATCH = 8
 class Validation:
     """The same mixtures at every call: two clips at 0 dB, 5 s.
 
+    The devices of all processes share the work, and every process gets all estimates and measures them, so
+    that all come to the same numbers.
+
     Args:
       config: of the experiment; `data.validation` names the clips.
+      mesh: of the run.
       conditions: vectors per caption.
       supervision: gives clips without a caption their condition, and no others.
     """
 
     def __init__(
-        self, config: ExperimentConfig, conditions: Conditions, supervision: Supervision = Supervision()
+        self,
+        config: ExperimentConfig,
+        mesh: Mesh,
+        conditions: Conditions,
+        supervision: Supervision = Supervision(),
     ) -> None:
         self._model = config.model
         self._audio_examples = min(config.train.audio_examples, config.train.validation_mixtures)
@@ -47,26 +57,49 @@ class Validation:
         self._mixture, self._target = np.asarray(mixture), np.asarray(target)
         self._condition = batch.condition
         self._titles = [caption or ids[0] for caption, ids in zip(batch.captions, batch.ids, strict=True)]
-        self._apply = jax.jit(functools.partial(separator.apply, config.model))
+        self._split, everywhere = meshes.batch_sharding(mesh), meshes.replicated(mesh)
+        self._batch_size = -(-_BATCH // mesh.size) * mesh.size
+        self._apply = jax.jit(functools.partial(separator.apply, config.model), out_shardings=everywhere)
 
     def measure(self, variables: separator.Variables) -> Measurements:
-        """Separates and measures all mixtures."""
+        """Separates and measures all mixtures; all processes call it at the same step.
+
+        Args:
+          variables: of the model, on the mesh of the run.
+        """
         return measure_arrays(
             functools.partial(self._separate, variables),
             mixture=self._mixture,
             target=self._target,
             condition=self._condition,
-            batch_size=_BATCH,
+            batch_size=self._batch_size,
         )
 
-    def write_examples(self, variables: separator.Variables, writer: MetricWriter, *, step: int) -> None:
-        """Writes the first mixtures as sound and spectrogram."""
-        count = self._audio_examples
-        if not count:
+    def write_examples(
+        self, variables: separator.Variables, writer: MetricWriter | None, *, step: int
+    ) -> None:
+        """Writes the first mixtures as sound and spectrogram.
+
+        All processes call it at the same step; those without a writer only help.
+
+        Args:
+          variables: of the model, on the mesh of the run.
+          writer: gets sounds and pictures; None for no one.
+          step: how many steps the model has been trained.
+        """
+        rate, size = self._model.sample_rate_hz, self._batch_size
+        shown = range(self._audio_examples)
+        estimates = [
+            estimate
+            for rows in (slice(start, start + size) for start in shown[::size])
+            for estimate in self._separate(
+                variables, filled(self._mixture[rows], size), filled(self._condition[rows], size)
+            )
+        ]
+        if writer is None:
             return
-        rate = self._model.sample_rate_hz
-        estimates = self._separate(variables, self._mixture[:count], self._condition[:count])
-        for index, estimate in enumerate(estimates):
+        for index in shown:
+            estimate = estimates[index]
             waveforms = {
                 "mixture": self._mixture[index],
                 "target": self._target[index],
@@ -80,8 +113,12 @@ class Validation:
     def _separate(
         self, variables: separator.Variables, mixture: np.ndarray, condition: np.ndarray
     ) -> np.ndarray:
-        estimate = self._apply(variables, jax.device_put(mixture), jax.device_put(condition))
-        return jax.device_get(estimate)
+        arrays = [
+            # Every process holds all mixtures and brings the rows of its own devices.
+            jax.make_array_from_callback(array.shape, self._split, array.__getitem__)
+            for array in (mixture, condition)
+        ]
+        return jax.device_get(self._apply(variables, *arrays))
 
 
 def _pixels(figure) -> np.ndarray:

@@ -2,64 +2,157 @@
 
 import json
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.train.workdir import Workdir
 
 METRICS_FILE = "metrics.jsonl"
+BOARD_FOLDER = "tensorboard"
+_LARGEST_EVENT_FILE = 16 << 20
+
+
+class JsonLines:
+    """A file of one JSON object a line, each with its step.
+
+    A run that is taken up again at `start_step` drops what an earlier process wrote for later steps, so
+    that no step stands twice. The file appears with its first line.
+
+    Args:
+      workdir: of the run.
+      name: of the file.
+      start_step: first step of this process.
+      counted: what "step" means in this file: 1 where it is the number of steps taken, 0 where it is the
+        index of one, and steps from `start_step` on will come again.
+
+    Raises:
+      AudioSepError: the file cannot be written.
+    """
+
+    def __init__(self, workdir: Workdir, name: str, *, start_step: int, counted: int = 1) -> None:
+        self._workdir, self._name = workdir, name
+        self._path = workdir.local / name
+        self._file = None
+        with _named(self._path):
+            workdir.fetch(name)
+            _drop_later_lines(self._path, start_step - 1 + counted)
+
+    def write(self, values: Mapping[str, Any]) -> None:
+        """Writes one line, which is in the file when this returns."""
+        with _named(self._path):
+            if self._file is None:
+                self._file = self._path.open("a", encoding="utf-8")
+            self._file.write(json.dumps(values) + "\n")
+            self._file.flush()
+
+    def copy_later(self) -> None:
+        """Copies the file to remote storage while the run goes on."""
+        self._workdir.copy_later(self._name)
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._file is not None:
+            self._file.close()
+        self.copy_later()
 
 
 class MetricWriter:
     """Writes scalars, sounds and pictures by step.
 
-    A run that is taken up again at `start_step` drops what an earlier process wrote for later steps, so
-    that no step stands twice.
-
     Args:
       workdir: of the run; gets `metrics.jsonl` and the folder `tensorboard`.
-      start_step: first step of this process.
+      start_step: first step of this process; what an earlier one wrote for later steps is dropped.
     """
 
-    def __init__(self, workdir: str | Path, *, start_step: int) -> None:
-        workdir = Path(workdir)
-        path = workdir / METRICS_FILE
-        _drop_later_lines(path, start_step)
-        self._lines = path.open("a", encoding="utf-8")
-        # TensorBoard drops its purge step as well; what an earlier process wrote for `start_step` stays.
-        purge_step = start_step + 1 if start_step else None
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=purge_step)
+    def __init__(self, workdir: Workdir, *, start_step: int) -> None:
+        self._lines = JsonLines(workdir, METRICS_FILE, start_step=start_step)
+        self._workdir = workdir
+        self._folder = workdir.local / BOARD_FOLDER
+        self._files = 0
+        with _named(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._board = self._open_board()
+            if start_step:
+                # TensorBoard drops its purge step as well; what an earlier process wrote for it stays.
+                start = SessionLog(status=SessionLog.START)
+                self._board.write_event(Event(step=start_step + 1, wall_time=time.time(), session_log=start))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes one line of numbers."""
-        self._lines.write(json.dumps({"step": step, **values}) + "\n")
-        self._lines.flush()
+        self._lines.write({"step": step, **values})
         for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+            self._add(step, summary.scalar(name, value))
+        with _named(self._folder):
+            self._board.flush()
 
     def audio(self, step: int, name: str, waveform: np.ndarray, *, sample_rate_hz: int) -> None:
         """Writes a waveform `[samples]` as sound."""
-        self._board.add_audio(name, np.clip(waveform, -1, 1)[:, None], step, sample_rate=sample_rate_hz)
+        self._add(step, summary.audio(name, np.clip(waveform, -1, 1)[:, None], sample_rate=sample_rate_hz))
 
     def image(self, step: int, name: str, pixels: np.ndarray) -> None:
         """Writes a picture, uint8 `[height, width, 3]`."""
-        self._board.add_image(name, pixels, step, dataformats="HWC")
+        self._add(step, summary.image(name, pixels, dataformats="HWC"))
+
+    def copy_later(self) -> None:
+        """Copies what has been written to remote storage while the run goes on."""
+        if not self._workdir.remote:
+            return
+        self._lines.copy_later()
+        self._board.flush()
+        file = Path(self._name)
+        self._workdir.copy_later(f"{BOARD_FOLDER}/{file.name}")
+        if file.stat().st_size > _LARGEST_EVENT_FILE:
+            # A file is copied as a whole each time: begin a new one before that gets slow.
+            self._board.close()
+            self._board = self._open_board()
 
     def close(self) -> None:
         """Flushes and closes both."""
         self._lines.close()
-        self._board.close()
+        with _named(self._folder):
+            self._board.close()
+        self._workdir.copy_later(f"{BOARD_FOLDER}/{Path(self._name).name}")
+
+    def _open_board(self) -> EventsWriter:
+        # tensorboardX's SummaryWriter writes from a thread whose death, as on a full disk, blocks the loop.
+        self._files += 1
+        board = EventsWriter(str(self._folder / "events"), filename_suffix=f".{os.getpid()}.{self._files}")
+        self._name = board._file_name
+        return board
+
+    def _add(self, step: int, what: Any) -> None:
+        with _named(self._folder):
+            self._board.write_event(Event(step=step, wall_time=time.time(), summary=what))
 
 
-def _drop_later_lines(path: Path, start_step: int) -> None:
-    """Keeps the lines of steps up to `start_step`, and no line that a killed process left half-written."""
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise AudioSepError(
+            f"{path} cannot be written: {error.strerror or error}; make room or permit it, then start the "
+            "same command again: the run goes on from its newest checkpoint."
+        ) from error
+
+
+def _drop_later_lines(path: Path, last_step: int) -> None:
+    """Keeps the lines of steps up to `last_step`, and no line that a killed process left half-written."""
     if not path.exists():
         return
     kept = []
     for line in path.read_text("utf-8", errors="replace").splitlines():
         try:
-            if json.loads(line)["step"] <= start_step:
+            if json.loads(line)["step"] <= last_step:
                 kept.append(line + "\n")
         except (ValueError, KeyError, TypeError):
             continue

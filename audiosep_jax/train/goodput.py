@@ -1,0 +1,158 @@
+"""Where a run's time goes over all its restarts, and the share of it that trained."""
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, Literal, get_args
+
+from audiosep_jax.train.workdir import Workdir
+
+FILE = "goodput.json"
+_KEPT_STEPS = 100
+
+Activity = Literal["start", "restore", "compile", "data", "host", "device", "save", "validation"]
+"""What the loop does. "data" is waiting for a batch, "device" for a result; "host" is the rest of a step."""
+
+
+class Clock:
+    """Knows what the loop is doing: every moment belongs to exactly one activity. Other threads may ask.
+
+    Attributes:
+      step: the step that the loop is at.
+    """
+
+    def __init__(self) -> None:
+        self.step = 0
+        self._lock = threading.Lock()
+        self._seconds: dict[Activity, float] = dict.fromkeys(get_args(Activity), 0.0)
+        self._activity: Activity = "start"
+        self._since, self._moved = time.perf_counter(), time.time()
+
+    def begin(self, activity: Activity) -> Activity:
+        """Goes over to an activity; returns the one before."""
+        with self._lock:
+            now = time.perf_counter()
+            self._seconds[self._activity] += now - self._since
+            before, self._activity = self._activity, activity
+            self._since, self._moved = now, time.time()
+            return before
+
+    @contextlib.contextmanager
+    def doing(self, activity: Activity) -> Iterator[None]:
+        """Does something else for the length of a block."""
+        before = self.begin(activity)
+        try:
+            yield
+        finally:
+            self.begin(before)
+
+    def seconds(self) -> dict[Activity, float]:
+        """Returns how long each activity has taken in this process, the current one included."""
+        with self._lock:
+            running = time.perf_counter() - self._since
+            seconds = self._seconds.copy()
+            seconds[self._activity] += running
+            return seconds
+
+    def now(self) -> tuple[Activity, float]:
+        """Returns the current activity and the time (Unix, in seconds) at which it began."""
+        with self._lock:
+            return self._activity, self._moved
+
+
+class Goodput:
+    """Adds up a run's time over its processes, one after the other, in `goodput.json`.
+
+    Args:
+      workdir: of the run.
+      clock: of this process.
+      first: step that this process starts from. What an earlier one trained beyond it is lost.
+      steps: of the whole run.
+    """
+
+    def __init__(self, workdir: Workdir, clock: Clock, *, first: int, steps: int) -> None:
+        self._workdir, self._clock = workdir, clock
+        self._writing = threading.Lock()
+        self._finished = False
+        before = _read(workdir)
+        earlier: dict[str, float] = before.get("seconds", {})
+        self._over = bool(before.get("finished")) and first >= steps
+        self._began: float = before.get("began", time.time())
+        self._starts: int = before.get("starts", 0) + 1
+        self._earlier = {name: float(value) for name, value in earlier.items()}
+        trained = self._earlier.pop("train", 0.0)
+        until = {int(step): float(seconds) for step, seconds in before.get("trained_until", {}).items()}
+        self._until = {step: seconds for step, seconds in until.items() if step <= first}
+        self._trained = self._until[max(self._until)] if self._until else 0.0
+        self._lost = self._earlier.pop("lost", 0.0) + trained - self._trained
+        between = max(time.time() - before["updated"], 0.0) if "updated" in before else 0.0
+        # The time between two processes ends where this one's clock began.
+        between = max(between - sum(clock.seconds().values()), 0.0) if before else 0.0
+        self._between = self._earlier.pop("between_starts", 0.0) + between
+
+    def saved(self, step: int) -> None:
+        """Notes that a restart will lose nothing before `step`; call it when the steps before it are done."""
+        until = self._until | {step: self._seconds()["train"]}
+        # Another thread may be reading the one before.
+        self._until = dict(sorted(until.items())[-_KEPT_STEPS:])
+
+    def skipped(self, seconds: float) -> None:
+        """Takes the time of a step that changed nothing from what trained."""
+        self._trained -= seconds
+        self._lost += seconds
+
+    def record(self) -> dict[str, Any]:
+        """Returns what `goodput.json` holds: the share, its parts in seconds, and what a restart needs."""
+        seconds = self._seconds()
+        wall = sum(seconds.values())
+        return {
+            "goodput": seconds["train"] / max(wall, 1e-9),
+            "wall_seconds": wall,
+            "seconds": seconds,
+            "starts": self._starts,
+            "step": self._clock.step,
+            "finished": self._finished,
+            "began": self._began,
+            "updated": time.time(),
+            "trained_until": {str(step): seconds for step, seconds in self._until.items()},
+        }
+
+    def write(self, *, finished: bool = False) -> None:
+        """Writes `goodput.json`, but for a run that was finished before this process."""
+        with self._writing:
+            self._finished |= finished
+            if not self._over:
+                self._workdir.write_text(FILE, json.dumps(self.record(), indent=2) + "\n")
+
+    def line(self) -> str:
+        """Returns one line for a person."""
+        record = self.record()
+        parts = sorted(record["seconds"].items(), key=lambda part: -part[1])
+        said = ", ".join(f"{name.replace('_', ' ')} {value:.1f} s" for name, value in parts if value >= 0.05)
+        times = f"{record['starts']} start{'s' * (record['starts'] > 1)}"
+        return f"goodput {100 * record['goodput']:.1f} % of {record['wall_seconds']:.1f} s, {times}: {said}"
+
+    def _seconds(self) -> dict[str, float]:
+        """All of the run's time so far, in parts that do not overlap."""
+        here = self._clock.seconds()
+        others = {name: seconds for name, seconds in here.items() if name not in ("host", "device")}
+        return {
+            "train": self._trained + here["host"] + here["device"],
+            "lost": self._lost,
+            "between_starts": self._between,
+            **{name: self._earlier.get(name, 0.0) + seconds for name, seconds in others.items()},
+        }
+
+
+def _read(workdir: Workdir) -> dict[str, Any]:
+    """What earlier processes left; nothing where the file is damaged, because it is no reason to stop."""
+    try:
+        record = json.loads(workdir.read_text(FILE) or "{}")
+        numbers = [*record["seconds"].values(), *record["trained_until"].values()] if record else []
+        if not all(isinstance(number, float | int) for number in numbers):
+            return {}
+        return record
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return {}

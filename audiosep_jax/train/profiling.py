@@ -1,0 +1,83 @@
+"""A JAX profile of some steps: those that the config names, or the next few at SIGUSR1."""
+
+import signal
+import threading
+from types import FrameType
+from typing import Self
+
+import jax
+
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.train.workdir import Workdir
+
+FOLDER = "profile"
+STEPS_AT_A_SIGNAL = 5
+
+
+class Profiling:
+    """A context manager around the loop; writes TensorBoard's profile files to `profile/`.
+
+    Every process profiles its own devices; those but the first write to `profile/process_00001` and so on.
+    SIGUSR1 to a process profiles its next `STEPS_AT_A_SIGNAL` steps, which changes nothing else.
+
+    Args:
+      workdir: of the run.
+      steps: first and last step; (0, 0) for none.
+      total: steps of the run.
+      process: index of this process.
+
+    Raises:
+      AudioSepError: the run ends before the first of these steps.
+    """
+
+    def __init__(self, workdir: Workdir, steps: tuple[int, int], *, total: int, process: int) -> None:
+        if steps[0] >= total:
+            raise AudioSepError(
+                f"train.profile_steps is {steps}, but the steps of the run are 0 to {total - 1}: choose some."
+            )
+        self._workdir = workdir
+        self._first, self._last = steps if steps != (0, 0) else (total, total)
+        self._name = FOLDER if process == 0 else f"{FOLDER}/process_{process:05d}"
+        self._until: int | None = None
+        self._asked = False
+        self._before: signal.Handlers | None = None
+
+    def __enter__(self) -> Self:
+        usual = signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+        if usual and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGUSR1, self._ask)
+            self._before = signal.SIG_DFL
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGUSR1, self._before)
+        self._stop()
+
+    def before(self, step: int) -> None:
+        """Begins a profile where one is due."""
+        if self._until is not None:
+            return
+        if self._first <= step <= self._last:
+            self._until = self._last
+        elif self._asked:
+            self._until = step + STEPS_AT_A_SIGNAL - 1
+        else:
+            return
+        self._asked = False
+        jax.profiler.start_trace(self._workdir.local / self._name)
+
+    def after(self, step: int, result: jax.Array) -> None:
+        """Ends the profile after its last step, once that has been computed."""
+        if self._until is not None and step >= self._until:
+            result.block_until_ready()
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._until is not None:
+            self._until = None
+            jax.profiler.stop_trace()
+            self._workdir.copy_later(self._name)
+
+    def _ask(self, _signal: int, _frame: FrameType | None) -> None:
+        self._asked = True

@@ -1,0 +1,111 @@
+"""Steps worth a second look: losses far above their recent mean, and steps that were skipped."""
+
+import collections
+import dataclasses
+import math
+import statistics
+from typing import Any
+
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.train.step import StepMetrics
+from audiosep_jax.train.writers import JsonLines
+from data_pipelines.mixtures import MixtureBatch
+
+FILE = "spikes.jsonl"
+WINDOW = 200
+SMALLEST_WINDOW = 30
+MOST_SKIPPED_IN_A_ROW = 25
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spike:
+    """A loss, and what came before it.
+
+    Attributes:
+      mean, deviation: of the losses before it; the standard deviation.
+    """
+
+    mean: float
+    deviation: float
+
+
+class SpikeDetector:
+    """Compares every loss with the `WINDOW` before it, as soon as there are `SMALLEST_WINDOW`.
+
+    A spike joins the window like any loss: where the loss stays high, it is the usual one soon. A process
+    that is started again begins with an empty window.
+
+    Args:
+      deviations: standard deviations above the mean that make a spike; 0 finds none.
+    """
+
+    def __init__(self, deviations: float) -> None:
+        self._deviations = deviations
+        self._losses: collections.deque[float] = collections.deque(maxlen=WINDOW)
+
+    def look(self, loss: float) -> Spike | None:
+        """Returns the spike that a loss is, if it is one, and remembers the loss."""
+        if not self._deviations:
+            return None
+        spike = None
+        if len(self._losses) >= SMALLEST_WINDOW:
+            mean = statistics.fmean(self._losses)
+            deviation = math.sqrt(statistics.fmean((value - mean) ** 2 for value in self._losses))
+            if loss > mean + self._deviations * deviation:
+                spike = Spike(mean=mean, deviation=deviation)
+        self._losses.append(loss)
+        return spike
+
+
+class StepWatch:
+    """Looks at the metrics of every step, and records the remarkable ones in `spikes.jsonl` with their batch.
+
+    A line tells the step, its loss (null where it is not finite), whether it was skipped, the mean and
+    deviation of the losses before it, and caption, modality and files of every example that this process had.
+
+    Args:
+      lines: of the record.
+      deviations: see `SpikeDetector`.
+      skipped: number of steps that were skipped before this process.
+    """
+
+    def __init__(self, lines: JsonLines, *, deviations: float, skipped: int) -> None:
+        self._lines = lines
+        self._detector = SpikeDetector(deviations)
+        self.skipped = skipped
+        self._in_a_row = 0
+
+    def look(self, step: int, metrics: StepMetrics, batch: MixtureBatch) -> bool:
+        """Returns whether the step counts: it was not skipped.
+
+        Raises:
+          AudioSepError: `MOST_SKIPPED_IN_A_ROW` steps in a row were skipped: data or state are broken.
+        """
+        loss, skipped = float(metrics.loss), int(metrics.skipped)
+        if skipped == self.skipped:
+            self._in_a_row = 0
+            if spike := self._detector.look(loss):
+                self._write(step, batch, {"loss": loss, "skipped": False, **dataclasses.asdict(spike)})
+            return True
+        self.skipped = skipped
+        self._in_a_row += 1
+        self._write(step, batch, {"loss": loss if math.isfinite(loss) else None, "skipped": True})
+        if self._in_a_row >= MOST_SKIPPED_IN_A_ROW:
+            files = sorted({file for files in batch.ids for file in files})
+            raise AudioSepError(
+                f"steps {step + 1 - self._in_a_row} to {step} were all skipped because loss or gradient were "
+                f'not finite: start again with train.on_non_finite="stop" to keep the next such batch, '
+                f"and look at {FILE}; the last batch held {', '.join(files)}."
+            )
+        return False
+
+    def _write(self, step: int, batch: MixtureBatch, values: dict[str, Any]) -> None:
+        self._lines.write({"step": step, **values, "examples": examples(batch)})
+
+
+def examples(batch: MixtureBatch) -> list[dict[str, Any]]:
+    """Returns what is known of each example of a batch, for a record."""
+    return [
+        {"caption": caption, "modality": modality, "files": files}
+        for caption, modality, files in zip(batch.captions, batch.modality, batch.ids, strict=True)
+    ]

@@ -1,0 +1,117 @@
+"""The files that a run writes beside its checkpoints, in a work directory here or in a bucket."""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent import futures
+from pathlib import Path
+
+from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.train import storage
+
+
+class Workdir:
+    """A run's work directory.
+
+    A bucket has no appending. What grows there (logs, TensorBoard) is written to a folder of this machine
+    and copied as a whole: at every checkpoint, and at the end. A local work directory is written in place.
+
+    Args:
+      path: a local folder, or an address such as `gs://bucket/run`; it is made.
+
+    Attributes:
+      path: of the work directory.
+      remote: whether it is in a bucket.
+      local: the folder of this machine where growing files are written: `path` itself where that is local.
+
+    Raises:
+      AudioSepError: it cannot be made or reached.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = storage.work_directory(path)
+        self.remote = storage.is_remote(path)
+        local = storage.work_directory(_scratch(os.fspath(path))) if self.remote else self.path
+        self.local: Path = Path(local)
+        self._copying = futures.ThreadPoolExecutor(1, thread_name_prefix="copying")
+        self._copies: list[futures.Future[None]] = []
+
+    def read_text(self, name: str) -> str | None:
+        """Returns a file's text, None where there is no such file."""
+        file = self.path / name
+        return file.read_text() if file.exists() else None
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a small file whole or not at all.
+
+        Raises:
+          AudioSepError: it cannot be written.
+        """
+        file = self.path / name
+        if not self.remote:
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
+        with storage.replacing_file(file) as temporary:
+            temporary.write_text(text, "utf-8")
+
+    @contextlib.contextmanager
+    def written(self, name: str) -> Iterator[Path]:
+        """Gives a local folder to write in; when the block ends its files are in the folder `name`.
+
+        Raises:
+          AudioSepError: they cannot be copied there.
+        """
+        with storage.local_folder(self.path / name) as folder:
+            folder.mkdir(parents=True, exist_ok=True)
+            yield folder
+
+    def fetch(self, name: str) -> None:
+        """Takes a growing file over from the bucket, as an earlier process left it there."""
+        if not self.remote:
+            return
+        source, file = self.path / name, self.local / name
+        file.unlink(missing_ok=True)
+        if source.exists():
+            file.write_bytes(source.read_bytes())
+
+    def copy_later(self, name: str) -> None:
+        """Copies a growing file, or all files of a folder, to the bucket while the run goes on.
+
+        Raises:
+          AudioSepError: an earlier copy failed.
+        """
+        if not self.remote:
+            return
+        done = [copy for copy in self._copies if copy.done()]
+        self._copies = [copy for copy in self._copies if copy not in done]
+        self._copies.append(self._copying.submit(self._copy, name))
+        for copy in done:
+            copy.result()
+
+    def wait(self) -> None:
+        """Returns when everything has been copied.
+
+        Raises:
+          AudioSepError: a copy failed.
+        """
+        copies, self._copies = self._copies, []
+        for copy in copies:
+            copy.result()
+
+    def _copy(self, name: str) -> None:
+        source = self.local / name
+        files = (
+            [file for file in sorted(source.rglob("*")) if file.is_file()] if source.is_dir() else [source]
+        )
+        for file in files:
+            target = self.path / file.relative_to(self.local).as_posix()
+            try:
+                target.write_bytes(file.read_bytes())
+            except Exception as error:  # every backend has its own: OSError here, HTTP and credentials there
+                raise AudioSepError(f"{target} cannot be written: {shown(error)}.") from error
+
+
+def _scratch(address: str) -> Path:
+    """A folder of this user's on this machine that belongs to one address, so that a restart finds it."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return root / "audiosep_jax" / "runs" / hashlib.sha256(address.rstrip("/").encode()).hexdigest()[:16]
