@@ -3,7 +3,9 @@
 import dataclasses
 import os
 import re
+import threading
 import warnings
+from concurrent import futures
 
 import jax
 import numpy as np
@@ -65,6 +67,29 @@ def initialize(options: DistributedOptions = DistributedOptions()) -> None:
         _refuse_half_described_clusters()
     # Without it a collective operation of several CPU processes is refused.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # JAX waits where Ctrl-C does not reach, and ends the process without a word of ours when its time is
+    # over: let it wait for longer, and beside the main thread.
+    joining = futures.Future()
+    threading.Thread(target=_join, args=(options, joining), name="joining", daemon=True).start()
+    try:
+        joining.result(options.wait_seconds)
+    except futures.TimeoutError as error:
+        raise AudioSepError(
+            f"{_FAILED} within {options.wait_seconds} s: see that all of them have been started, with the "
+            "same --coordinator and --process-count where these are given and a --process-index of their "
+            "own, and that the coordinator's port is free there and open to the others."
+        ) from error
+    except ValueError as error:
+        if "coordinator_address should be defined" in str(error):
+            return  # no cluster
+        raise AudioSepError(f"{_FAILED} ({_first_line(error)}): give {_FLAGS}.") from error
+    except (RuntimeError, OSError) as error:
+        raise AudioSepError(
+            f"{_FAILED} ({_first_line(error)}): see that the coordinator's port is free, or give {_FLAGS}."
+        ) from error
+
+
+def _join(options: DistributedOptions, joining: futures.Future[None]) -> None:
     try:
         with warnings.catch_warnings():
             # A pod of Kubernetes that belongs to no job needs no package to find others.
@@ -75,19 +100,15 @@ def initialize(options: DistributedOptions = DistributedOptions()) -> None:
                 process_id=options.process_index,
                 local_device_ids=None if options.coordinator else _devices_of_a_lone_task(),
                 cluster_detection_method="deactivate" if options.coordinator else None,
-                initialization_timeout=options.wait_seconds,
+                initialization_timeout=options.wait_seconds + _LONGER_SECONDS,
             )
-    except ValueError as error:
-        if "coordinator_address should be defined" in str(error):
-            return  # no cluster
-        raise AudioSepError(f"{_FAILED} ({_first_line(error)}): give {_FLAGS}.") from error
-    except (RuntimeError, OSError) as error:
-        raise AudioSepError(
-            f"{_FAILED} within {options.wait_seconds} s ({_first_line(error)}): see that all processes have "
-            "been started, with the same coordinator, and that its port is free there and open to the others."
-        ) from error
+    except BaseException as error:
+        joining.set_exception(error)
+    else:
+        joining.set_result(None)
 
 
+_LONGER_SECONDS = 60
 _FAILED = "the processes of this run could not be joined"
 
 
