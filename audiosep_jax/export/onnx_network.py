@@ -8,7 +8,8 @@ from audiosep_jax.config import ModelConfig
 from audiosep_jax.export.onnx_graph import Graph
 from audiosep_jax.models.folded import FoldedParams
 from audiosep_jax.models.masking import SMALLEST_POWER
-from audiosep_jax.models.resunet import NEGATIVE_SLOPE, pooling_strides
+from audiosep_jax.models.normalization import NEGATIVE_SLOPE
+from audiosep_jax.models.resunet import pooling_strides
 
 
 class Network:

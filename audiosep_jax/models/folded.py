@@ -17,7 +17,8 @@ from audiosep_jax.config import ModelConfig
 from audiosep_jax.models import masking
 from audiosep_jax.models.convolution import average_pool, convolve, upsample
 from audiosep_jax.models.layers import BatchNorm
-from audiosep_jax.models.resunet import NEGATIVE_SLOPE, pooling_strides
+from audiosep_jax.models.normalization import NEGATIVE_SLOPE
+from audiosep_jax.models.resunet import pooling_strides
 
 FoldedParams = dict[str, Any]
 

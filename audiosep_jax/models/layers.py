@@ -1,12 +1,23 @@
-"""The layers whose details decide parity with PyTorch: convolution, BatchNorm, FiLM."""
+"""The modules whose details decide parity with PyTorch: convolution, BatchNorm, FiLM.
+
+Arrays may come in parts whose channels stand one after the other, as behind a skip connection, and with
+neighbouring frequency bins packed into channels (`audiosep_jax.models.packing`). Parameters have the shapes
+of the plain layers.
+"""
+
+import functools
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from audiosep_jax.config import FilmKind
-from audiosep_jax.models.convolution import convolve, upsample
+from audiosep_jax.models.normalization import Normalized, activate_through, moments
+from audiosep_jax.models.packing import PLAIN, bins_of, packed_convolve, packed_upsample
+
+Parts = tuple[Float[Array, "batch time freq _"], ...]
 
 
 class Convolution(nn.Module):
@@ -15,34 +26,57 @@ class Convolution(nn.Module):
     features: int
     size: int
     use_bias: bool
+    pack: int = PLAIN
+    keep_activation: bool = True
 
     @nn.compact
-    def __call__(self, inputs: Float[Array, "batch time freq in"]) -> Float[Array, "batch time freq out"]:
-        shape = (self.size, self.size, inputs.shape[-1], self.features)
-        outputs = convolve(inputs, self.param("kernel", nn.initializers.xavier_uniform(), shape))
+    def __call__(self, inputs: Parts | Normalized) -> Float[Array, "batch time freq out"]:
+        """Convolves arrays, or what is normalized, which is activated on the way in."""
+        parts = inputs.parts if isinstance(inputs, Normalized) else inputs
+        widths = tuple(part.shape[-1] // bins_of(self.pack) for part in parts)
+        shape = (self.size, self.size, sum(widths), self.features)
+        kernel = self.param("kernel", nn.initializers.xavier_uniform(), shape)
+        if isinstance(inputs, Normalized):
+            linear = functools.partial(packed_convolve, pack=self.pack, widths=widths)
+            outputs = activate_through(linear, inputs, kernel, keep_activation=self.keep_activation)
+        else:
+            kernels = jnp.split(kernel, np.cumsum(widths)[:-1], axis=2)
+            outputs = functools.reduce(
+                jnp.add,
+                (
+                    packed_convolve(part, own, pack=self.pack, widths=(width,))
+                    for part, own, width in zip(parts, kernels, widths, strict=True)
+                ),
+            )
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            bias = jnp.tile(bias, bins_of(self.pack)).astype(outputs.dtype)
             outputs = outputs + bias[None, None, None]
         return outputs
 
 
 class UpConvolution(nn.Module):
-    """A transposed convolution whose kernel size equals its stride, so that it is one matrix product."""
+    """A transposed convolution whose kernel size equals its stride, behind an activation."""
 
     features: int
     stride: tuple[int, int]
+    pack: int = PLAIN
+    keep_activation: bool = True
 
     @nn.compact
-    def __call__(self, inputs: Float[Array, "batch time freq in"]) -> Float[Array, "batch time2 freq2 out"]:
-        shape = (*self.stride, inputs.shape[-1], self.features)
-        return upsample(inputs, self.param("kernel", nn.initializers.xavier_uniform(), shape))
+    def __call__(self, inputs: Normalized) -> Float[Array, "batch time2 freq2 out"]:
+        shape = (*self.stride, inputs.mean.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.xavier_uniform(), shape)
+        linear = functools.partial(packed_upsample, pack=self.pack)
+        return activate_through(linear, inputs, kernel, keep_activation=self.keep_activation)
 
 
 class BatchNorm(nn.Module):
-    """BatchNorm over all but the last axis, with PyTorch's bookkeeping.
+    """The statistics and the affine parameters of a BatchNorm, with PyTorch's bookkeeping.
 
-    Unlike `flax.linen.BatchNorm` the running variance takes the unbiased batch variance. `momentum`
-    is the share of the old value that stays: PyTorch's `momentum=0.01` is 0.99 here.
+    Returns mean, reciprocal standard deviation, scale and bias, each float32 `[channels]`; the caller
+    normalizes. Unlike `flax.linen.BatchNorm` the running variance takes the unbiased batch variance.
+    `momentum` is the share of the old value that stays: PyTorch's `momentum=0.01` is 0.99 here.
     """
 
     momentum: float = 0.99
@@ -50,49 +84,83 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(
-        self, inputs: Float[Array, "*batch channels"], train: bool
-    ) -> Float[Array, "*batch channels"]:
-        channels = (inputs.shape[-1],)
+        self, parts: tuple[Float[Array, "*batch packed"], ...], train: bool, bins: int = 1
+    ) -> tuple[
+        Float[Array, " channels"],
+        Float[Array, " channels"],
+        Float[Array, " channels"],
+        Float[Array, " channels"],
+    ]:
+        widths = [part.shape[-1] // bins for part in parts]
+        channels = (sum(widths),)
         scale = self.param("scale", nn.initializers.ones, channels)
         bias = self.param("bias", nn.initializers.zeros, channels)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
         running_var = self.variable("batch_stats", "var", jnp.ones, channels)
-        axes = tuple(range(inputs.ndim - 1))
-        if train:
-            count = inputs.size // inputs.shape[-1]
-            mean = jnp.mean(inputs, axes)
-            # Two passes: the one-pass formula loses too many digits next to the golden records. The
-            # deviations sum to zero, so the mean inside them has no gradient: leaving it out saves the
-            # backward a pass.
-            deviation = inputs - jax.lax.stop_gradient(jnp.expand_dims(mean, axes))
-            var = jnp.mean(jnp.square(deviation), axes)
-            if not self.is_initializing():
-                unbiased = var * (count / max(count - 1, 1))
-                running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
-                running_var.value = self.momentum * running_var.value + (1 - self.momentum) * unbiased
-        else:
-            mean, var = running_mean.value, running_var.value
-        factor = scale * jax.lax.rsqrt(var + self.epsilon)
-        return inputs * jnp.expand_dims(factor, axes) + jnp.expand_dims(bias - mean * factor, axes)
+        if not train:
+            return running_mean.value, jax.lax.rsqrt(running_var.value + self.epsilon), scale, bias
+        near = jnp.split(running_mean.value, np.cumsum(widths)[:-1])
+        pairs = [moments(part, bins=bins, near=mean) for part, mean in zip(parts, near, strict=True)]
+        mean, var = (jnp.concatenate(values) for values in zip(*pairs, strict=True))
+        if not self.is_initializing():
+            count = parts[0].size // widths[0]
+            unbiased = var * (count / max(count - 1, 1))
+            running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
+            running_var.value = self.momentum * running_var.value + (1 - self.momentum) * unbiased
+        return mean, jax.lax.rsqrt(var + self.epsilon), scale, bias
 
 
 class FiLM(nn.Module):
     """Feature-wise linear modulation by the condition (Perez et al. 2018).
 
-    `kind="shift"` is the released AudioSep: a projection of the condition is added. `"scale_shift"`
-    also multiplies by one plus a second projection.
+    Returns a gain, `[batch, channels]` or None, and a shift, `[batch, channels]`. `kind="shift"` is the
+    released AudioSep: a projection of the condition is added. `"scale_shift"` also multiplies by one plus a
+    second projection.
     """
 
     kind: FilmKind
+    channels: int
 
     @nn.compact
     def __call__(
-        self, inputs: Float[Array, "batch time freq channels"], condition: Float[Array, "batch size"]
-    ) -> Float[Array, "batch time freq channels"]:
+        self, condition: Float[Array, "batch size"]
+    ) -> tuple[Float[Array, "batch channels"] | None, Float[Array, "batch channels"]]:
         def project(name: str) -> Array:
-            dense = nn.Dense(inputs.shape[-1], kernel_init=nn.initializers.xavier_uniform(), name=name)
-            return dense(condition)[:, None, None, :]
+            dense = nn.Dense(self.channels, kernel_init=nn.initializers.xavier_uniform(), name=name)
+            return dense(condition)
 
-        if self.kind == "scale_shift":
-            inputs = inputs * (1 + project("scale"))
-        return inputs + project("shift")
+        gain = 1 + project("scale") if self.kind == "scale_shift" else None
+        return gain, project("shift")
+
+
+class Normalization(nn.Module):
+    """BatchNorm and FiLM, to be carried out, with a leaky ReLU, by the layer behind them."""
+
+    film: FilmKind
+    pack: int = PLAIN
+
+    @nn.compact
+    def __call__(
+        self,
+        parts: tuple[Float[Array, "batch time freq packed"], ...],
+        condition: Float[Array, "batch size"],
+        train: bool,
+    ) -> Normalized:
+        mean, rstd, scale, bias = BatchNorm(name="bn")(parts, train, bins_of(self.pack))
+        if train:
+            # The layer behind passes the gradient through the statistics itself.
+            mean, rstd = jax.lax.stop_gradient((mean, rstd))
+        gain, shift = FiLM(self.film, mean.shape[0], name="film")(condition)
+        if gain is None:
+            gain, shift = scale[None], shift + bias[None]
+        else:
+            gain, shift = gain * scale[None], gain * bias[None] + shift
+        return Normalized(
+            parts=parts,
+            mean=mean,
+            rstd=rstd,
+            gain=gain,
+            shift=shift,
+            bins=bins_of(self.pack),
+            of_batch=train,
+        )

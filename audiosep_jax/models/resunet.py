@@ -1,15 +1,12 @@
 """The FiLM-conditioned ResUNet30: a magnitude spectrogram in, three mask channels out."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from audiosep_jax.config import FilmKind, ModelConfig
-from audiosep_jax.models.convolution import average_pool
-from audiosep_jax.models.layers import BatchNorm, Convolution, FiLM, UpConvolution
-
-NEGATIVE_SLOPE = 0.01
+from audiosep_jax.config import ExecutionConfig, FilmKind, ModelConfig, RematPolicy
+from audiosep_jax.models.layers import BatchNorm, Convolution, Normalization, UpConvolution
+from audiosep_jax.models.packing import PLAIN, bins_of, packs, pool
 
 
 def pooling_strides(config: ModelConfig) -> list[tuple[int, int]]:
@@ -17,40 +14,46 @@ def pooling_strides(config: ModelConfig) -> list[tuple[int, int]]:
     return [(2, 2)] * (len(config.encoder_widths) - 1) + [(1, 2)]
 
 
-class NormalizedActivation(nn.Module):
-    """BatchNorm, FiLM, leaky ReLU."""
-
-    film: FilmKind
-
-    @nn.compact
-    def __call__(
-        self,
-        inputs: Float[Array, "batch time freq channels"],
-        condition: Float[Array, "batch size"],
-        train: bool,
-    ) -> Float[Array, "batch time freq channels"]:
-        normalized = BatchNorm(name="bn")(inputs, train)
-        modulated = FiLM(self.film, name="film")(normalized, condition)
-        return jax.nn.leaky_relu(modulated, NEGATIVE_SLOPE)
-
-
 class ResidualBlock(nn.Module):
     """Two pre-activated 3×3 convolutions around a shortcut (the reference's `ConvBlockRes`)."""
 
     features: int
     film: FilmKind
+    pack: int = PLAIN
+    remat: RematPolicy = "none"
 
     @nn.compact
     def __call__(
-        self, inputs: Float[Array, "batch time freq in"], condition: Float[Array, "batch size"], train: bool
+        self,
+        parts: tuple[Float[Array, "batch time freq packed"], ...],
+        condition: Float[Array, "batch size"],
+        train: bool,
     ) -> Float[Array, "batch time freq out"]:
-        hidden = NormalizedActivation(self.film, name="norm1")(inputs, condition, train)
-        hidden = Convolution(self.features, size=3, use_bias=False, name="conv1")(hidden)
-        hidden = NormalizedActivation(self.film, name="norm2")(hidden, condition, train)
-        hidden = Convolution(self.features, size=3, use_bias=False, name="conv2")(hidden)
-        if inputs.shape[-1] != self.features:
-            inputs = Convolution(self.features, size=1, use_bias=True, name="shortcut")(inputs)
-        return inputs + hidden
+        def convolution(size: int, name: str) -> Convolution:
+            return Convolution(
+                self.features,
+                size=size,
+                use_bias=size == 1,
+                pack=self.pack,
+                keep_activation=self.remat == "none",
+                name=name,
+            )
+
+        normalized = Normalization(self.film, self.pack, name="norm1")(parts, condition, train)
+        hidden = convolution(3, "conv1")(normalized)
+        normalized = Normalization(self.film, self.pack, name="norm2")((hidden,), condition, train)
+        hidden = convolution(3, "conv2")(normalized)
+        if sum(part.shape[-1] for part in parts) != self.features * bins_of(self.pack):
+            return hidden + convolution(1, "shortcut")(parts)
+        return hidden + parts[0]
+
+
+def residual_block(
+    features: int, film: FilmKind, pack: int, remat: RematPolicy, *, name: str
+) -> ResidualBlock:
+    """Returns a block that is computed again in the backward pass where `remat` says so."""
+    kind = nn.remat(ResidualBlock, static_argnums=(3,)) if remat == "blocks" else ResidualBlock
+    return kind(features, film, pack, remat, name=name)
 
 
 class DecoderBlock(nn.Module):
@@ -60,6 +63,8 @@ class DecoderBlock(nn.Module):
     stride: tuple[int, int]
     film: FilmKind
     unused_tensors: bool
+    pack: int = PLAIN
+    remat: RematPolicy = "none"
 
     @nn.compact
     def __call__(
@@ -69,13 +74,15 @@ class DecoderBlock(nn.Module):
         condition: Float[Array, "batch size"],
         train: bool,
     ) -> Float[Array, "batch time2 freq2 out"]:
+        before = PLAIN if self.pack == PLAIN else bins_of(self.pack // 2)
         if self.unused_tensors:
             # The result is dropped, as in the reference: only the tensors matter, for the round trip.
-            NormalizedActivation(self.film, name="unused_norm")(inputs[:, :1, :1], condition, False)
-        hidden = NormalizedActivation(self.film, name="norm")(inputs, condition, train)
-        hidden = UpConvolution(self.features, self.stride, name="up")(hidden)
-        hidden = jnp.concatenate([hidden, skip], axis=-1)
-        return ResidualBlock(self.features, self.film, name="block")(hidden, condition, train)
+            Normalization(self.film, before, name="unused_norm")((inputs,), condition, False)
+        normalized = Normalization(self.film, before, name="norm")((inputs,), condition, train)
+        up = UpConvolution(self.features, self.stride, self.pack, self.remat == "none", name="up")
+        parts = (up(normalized), skip)
+        block = residual_block(self.features, self.film, self.pack, self.remat, name="block")
+        return block(parts, condition, train)
 
 
 class ResUNet(nn.Module):
@@ -86,6 +93,7 @@ class ResUNet(nn.Module):
     """
 
     config: ModelConfig
+    execution: ExecutionConfig = ExecutionConfig()
 
     @nn.compact
     def __call__(
@@ -95,31 +103,46 @@ class ResUNet(nn.Module):
         train: bool,
     ) -> Float[Array, "batch frames bins 3"]:
         """Returns the mask logits `[batch, frames, window // 2 + 1, 3]` (magnitude, real, imaginary)."""
-        config = self.config
+        config, execution = self.config, self.execution
+        pack, *_ = levels = packs(config, execution.lanes)
         if config.magnitude_power != 1:
             magnitude = magnitude**config.magnitude_power
-        hidden = BatchNorm(name="bn0")(magnitude, train)
+        mean, rstd, scale, bias = BatchNorm(name="bn0")((magnitude,), train)
+        factor = scale * rstd
+        hidden = magnitude * factor[None, None] + (bias - mean * factor)[None, None]
         frames = hidden.shape[1]
         padding = -frames % config.time_multiple
         # The Nyquist bin is dropped so that the frequency axis halves evenly.
-        hidden = jnp.pad(hidden, ((0, 0), (0, padding), (0, 0)))[:, :, :-1, None]
-        hidden = Convolution(config.encoder_widths[0], size=1, use_bias=True, name="pre_conv")(hidden)
+        hidden = jnp.pad(hidden, ((0, 0), (0, padding), (0, 0)))[:, :, :-1]
+        hidden = hidden.reshape(*hidden.shape[:2], -1, bins_of(pack)).astype(execution.compute)
+        hidden = Convolution(config.encoder_widths[0], 1, True, pack, name="pre_conv")((hidden,))
 
         strides = pooling_strides(config)
         skips = []
         for index, (width, stride) in enumerate(zip(config.encoder_widths, strides, strict=True), start=1):
-            hidden = ResidualBlock(width, config.film, name=f"encoder{index}")(hidden, condition, train)
+            pack = levels[index - 1]
+            block = residual_block(width, config.film, pack, execution.remat, name=f"encoder{index}")
+            hidden = block((hidden,), condition, train)
             skips.append(hidden)
-            hidden = average_pool(hidden, stride)
+            hidden = pool(hidden, stride, pack)
         for index in range(1, config.bottleneck_blocks + 1):
-            block = ResidualBlock(config.encoder_widths[-1], config.film, name=f"bottleneck{index}")
-            hidden = block(hidden, condition, train)
+            width = config.encoder_widths[-1]
+            block = residual_block(width, config.film, levels[-1], execution.remat, name=f"bottleneck{index}")
+            hidden = block((hidden,), condition, train)
         for index, stride in enumerate(reversed(strides), start=1):
-            skip = skips.pop()
+            skip, pack = skips.pop(), levels[-1 - index]
+            width = skip.shape[-1] // bins_of(pack)
             block = DecoderBlock(
-                skip.shape[-1], stride, config.film, config.unused_tensors, name=f"decoder{index}"
+                width,
+                stride,
+                config.film,
+                config.unused_tensors,
+                pack,
+                execution.remat,
+                name=f"decoder{index}",
             )
             hidden = block(hidden, skip, condition, train)
 
-        logits = Convolution(3, size=1, use_bias=True, name="after_conv")(hidden)
+        logits = Convolution(3, size=1, use_bias=True, pack=pack, name="after_conv")((hidden,))
+        logits = logits.astype(jnp.float32).reshape(*logits.shape[:2], -1, 3)
         return jnp.pad(logits, ((0, 0), (0, 0), (0, 1), (0, 0)))[:, :frames]

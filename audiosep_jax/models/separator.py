@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from audiosep_jax.config import ModelConfig
+from audiosep_jax.config import ExecutionConfig, ModelConfig
 from audiosep_jax.models import masking
 from audiosep_jax.models.resunet import ResUNet
 
@@ -24,13 +24,14 @@ class Separator(nn.Module):
     """Extracts the sound that the condition describes from a mixture."""
 
     config: ModelConfig
+    execution: ExecutionConfig = ExecutionConfig()
 
     @nn.compact
     def __call__(
         self, mixture: Float[Array, "batch samples"], condition: Float[Array, "batch size"], train: bool
     ) -> Float[Array, "batch samples"]:
         """Returns the estimate, of the mixture's shape."""
-        resunet = ResUNet(self.config, name="resunet")
+        resunet = ResUNet(self.config, self.execution, name="resunet")
         return masking.separate(
             self.config, mixture, lambda magnitude: masking.activate(resunet(magnitude, condition, train))
         )
@@ -129,14 +130,23 @@ def apply_train(
     variables: Variables,
     mixture: Float[Array, "batch samples"],
     condition: Float[Array, "batch size"],
+    *,
+    execution: ExecutionConfig = ExecutionConfig(),
 ) -> tuple[Float[Array, "batch samples"], Variables]:
     """Separates with the statistics of the batch.
+
+    Args:
+      config: the model's shape.
+      variables: as `init` returned them.
+      mixture: `[batch, samples]` at `config.sample_rate_hz`.
+      condition: `[batch, condition_size]`.
+      execution: how it is computed; `microbatches` is not this function's.
 
     Returns:
       The estimate and the updated running statistics. Under `jit` with a batch that is sharded over
       devices the statistics are those of the global batch.
     """
-    estimate, updates = Separator(config).apply(
+    estimate, updates = Separator(config, execution).apply(
         variables, mixture, condition, train=True, mutable=["batch_stats"]
     )
     return estimate, updates["batch_stats"]  # pyright: ignore[reportReturnType]

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from audiosep_jax.models import layers
+from audiosep_jax.models.normalization import Normalized, activate_through
+
+HIGH = 8.0
 
 RECORDS = np.load(Path(__file__).parents[1] / "data" / "torch_records.npz")
 
@@ -24,7 +27,20 @@ def batch_norm():
     def step(variables, inputs, cotangent):
         def forward(params, inputs):
             state = {"params": params, "batch_stats": variables["batch_stats"]}
-            return layers.BatchNorm().apply(state, inputs, True, mutable=["batch_stats"])
+            parts, updates = layers.BatchNorm().apply(state, (inputs,), True, mutable=["batch_stats"])
+            mean, rstd, scale, bias = parts
+            # So far above zero that the leaky ReLU does nothing.
+            shift = jnp.tile(bias[None] + HIGH, (inputs.shape[0], 1))
+            normalized = Normalized(
+                inputs=inputs,
+                mean=jax.lax.stop_gradient(mean),
+                rstd=jax.lax.stop_gradient(rstd),
+                gain=scale[None],
+                shift=shift,
+                of_batch=True,
+            )
+            outputs = activate_through(jnp.multiply, normalized, jnp.ones([1, 1, 1, 3]), keep_activation=True)
+            return outputs - HIGH, updates
 
         outputs, pullback, updates = jax.vjp(forward, variables["params"], inputs, has_aux=True)
         return outputs, pullback(cotangent), updates["batch_stats"]
@@ -62,7 +78,8 @@ def test_the_running_variance_takes_the_unbiased_variance(batch_norm):
 
 def test_batch_norm_equals_pytorch_in_evaluation(batch_norm):
     inputs = RECORDS["batch_norm/step1/inputs"]
-    outputs = layers.BatchNorm().apply(batch_norm[1], jnp.asarray(inputs), False)
+    mean, rstd, scale, bias = layers.BatchNorm().apply(batch_norm[1], (jnp.asarray(inputs),), False)
+    outputs = (inputs - np.asarray(mean)) * np.asarray(rstd * scale) + np.asarray(bias)
     np.testing.assert_allclose(outputs, RECORDS["batch_norm/evaluated"], atol=1e-5)
 
 
@@ -70,10 +87,10 @@ def test_batch_norm_equals_pytorch_in_evaluation(batch_norm):
 def test_upsampling_writes_every_kernel_tap_to_its_own_place(stride):
     inputs = jnp.asarray(draw(2, 3, 4, 5))
     module = layers.UpConvolution(6, stride)
-    variables = module.init(jax.random.key(0), inputs)
+    variables = module.init(jax.random.key(0), (inputs,))
     kernel = np.asarray(variables["params"]["kernel"])
     assert kernel.shape == (*stride, 5, 6)
-    outputs = np.asarray(module.apply(variables, inputs))
+    outputs = np.asarray(module.apply(variables, (inputs,)))
     assert outputs.shape == (2, 3 * stride[0], 4 * stride[1], 6)
     for i in range(stride[0]):
         for j in range(stride[1]):
@@ -82,16 +99,17 @@ def test_upsampling_writes_every_kernel_tap_to_its_own_place(stride):
 
 
 @pytest.mark.parametrize("kind", ["shift", "scale_shift"])
-def test_film_is_the_same_at_every_place_and_follows_its_example(kind):
-    inputs, condition = jnp.asarray(draw(2, 3, 4, 5)), jnp.asarray(draw(2, 7))
-    module = layers.FiLM(kind)
-    variables = module.init(jax.random.key(0), inputs, condition)
+def test_film_projects_the_condition_of_each_example(kind):
+    condition = jnp.asarray(draw(2, 7))
+    module = layers.FiLM(kind, 5)
+    variables = module.init(jax.random.key(0), condition)
     variables = jax.tree.map(lambda x: x + 0.1, variables)
     params = jax.tree.map(np.asarray, variables["params"])
-    projected = {
-        name: (np.asarray(condition) @ part["kernel"] + part["bias"])[:, None, None]
-        for name, part in params.items()
-    }
-    expected = np.asarray(inputs) * (1 + projected.get("scale", 0)) + projected["shift"]
-    np.testing.assert_allclose(module.apply(variables, inputs, condition), expected, atol=1e-5)
-    assert set(projected) == ({"shift"} if kind == "shift" else {"scale", "shift"})
+    projected = {name: np.asarray(condition) @ part["kernel"] + part["bias"] for name, part in params.items()}
+    gain, shift = module.apply(variables, condition)
+    np.testing.assert_allclose(shift, projected["shift"], atol=1e-5)
+    if kind == "shift":
+        assert gain is None
+        assert set(projected) == {"shift"}
+    else:
+        np.testing.assert_allclose(gain, 1 + projected["scale"], atol=1e-5)

@@ -1,0 +1,139 @@
+"""Neighbouring frequency bins packed into channels, so that layers fill an accelerator's lanes.
+
+An accelerator computes and stores 128 channels at a time, and pads fewer to that. A layer of 32 channels
+holds `[batch, time, freq, 32]`; packed by 4 the same numbers stand as `[batch, time, freq / 4, 4 · 32]`, bin
+by bin within the channels, which is the same order in memory. A kernel that works on packed channels is
+built from the plain one: every packed bin reads its neighbours from the same group or the next. The result
+is the plain layer's, but for the order of additions.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from audiosep_jax.config import ModelConfig
+from audiosep_jax.models import accelerated
+from audiosep_jax.models.convolution import average_pool, convolve, upsample
+
+PLAIN = 0
+"""A pack of none: the layers that the CPU is best at. A pack of 1 has the same shapes, and runs as packed."""
+
+
+def packs(config: ModelConfig, lanes: int) -> tuple[int, ...]:
+    """Returns how many bins each level packs: one number per encoder block, and one for the bottleneck.
+
+    The first level packs the largest power of two whose channels fit into `lanes`, every other one half of
+    the level above, so that pooling never has to sort bins into other groups. `lanes=0` is PLAIN throughout.
+    """
+    levels = range(len(config.encoder_widths) + 1)
+    if not lanes:
+        return tuple(PLAIN for _ in levels)
+    pack = 1
+    bins = config.window_length // 2
+    while 2 * pack * config.encoder_widths[0] <= lanes and bins % (2 * pack) == 0:
+        pack *= 2
+    return tuple(max(1, pack >> level) for level in levels)
+
+
+def bins_of(pack: int) -> int:
+    """Returns how many bins stand in the channels."""
+    return max(1, pack)
+
+
+def pack_kernel(
+    kernel: Float[Array, "height width in out"], pack: int
+) -> Float[Array, "height width2 packed_in packed_out"]:
+    """Returns the kernel that does on packed channels what `kernel` does on plain ones.
+
+    Args:
+      kernel: `[height, width, in, out]` with an odd width of at most `2 · pack + 1`, "same" padding.
+      pack: bins per group.
+    """
+    height, width, features_in, features_out = kernel.shape
+    if pack == 1:
+        return kernel
+    places = _places(width, pack)
+    packed = jnp.einsum(
+        "hwio,wgab->hgaibo", kernel, places.astype(kernel.dtype), precision=jax.lax.Precision.HIGHEST
+    )
+    return packed.reshape(height, places.shape[1], pack * features_in, pack * features_out)
+
+
+def _places(width: int, pack: int) -> np.ndarray:
+    """1 where tap, neighbouring group, bin within it, and bin of the result belong together."""
+    reach = -(-(width // 2) // pack)
+    places = np.zeros((width, 2 * reach + 1, pack, pack), np.float32)
+    for tap in range(width):
+        for out in range(pack):
+            group, inner = divmod(out + tap - width // 2, pack)
+            places[tap, group + reach, inner, out] = 1
+    return places
+
+
+def pool(
+    inputs: Float[Array, "batch time freq channels"], stride: tuple[int, int], pack: int
+) -> Float[Array, "batch time2 freq2 channels2"]:
+    """Averages `stride` blocks; two neighbouring bins, where packed, lie in the same group.
+
+    Args:
+      inputs: `[batch, time, freq / pack, pack · channels]`.
+      stride: in time and in frequency; that in frequency is 2.
+      pack: of the inputs; the result is packed by half.
+    """
+    if pack == PLAIN:
+        return average_pool(inputs, stride)
+    if pack == 1:
+        # In float32, because four additions in a narrower type are not its rounding once, but four times.
+        return average_pool(inputs.astype(jnp.float32), stride).astype(inputs.dtype)
+    channels = inputs.shape[-1] // pack
+    pairs = np.kron(np.repeat(np.eye(pack // 2), 2, axis=0), np.eye(channels)) / (2 * stride[0])
+    kernel = jnp.asarray(np.broadcast_to(pairs, (stride[0], 1, *pairs.shape)), inputs.dtype)
+    return jax.lax.conv_general_dilated(
+        inputs, kernel, (stride[0], 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def packed_convolve(
+    inputs: Float[Array, "batch time freq in"],
+    kernel: Float[Array, "height width in2 out"],
+    *,
+    pack: int,
+    widths: tuple[int, ...],
+) -> Float[Array, "batch time freq out2"]:
+    """Convolves with a plain kernel, zero padded to keep the size.
+
+    Args:
+      inputs: the channels of `widths`, part after part, each packed by itself.
+      kernel: `[height, width, sum of widths, out]`, float32.
+      pack: of inputs and result.
+      widths: plain channels of the parts.
+    """
+    if pack == PLAIN:
+        return convolve(inputs, kernel.astype(inputs.dtype))
+    parts = jnp.split(kernel, np.cumsum(widths)[:-1], axis=2)
+    return accelerated.convolve(inputs, jnp.concatenate([pack_kernel(part, pack) for part in parts], axis=2))
+
+
+def packed_upsample(
+    inputs: Float[Array, "batch time freq in"], kernel: Float[Array, "height width in2 out"], *, pack: int
+) -> Float[Array, "batch time2 freq2 out2"]:
+    """Convolves transposed with a stride of the kernel's size.
+
+    Args:
+      inputs: packed by half of `pack`, or by 1 where that is not whole.
+      kernel: `[height, 2, in, out]`, plain, float32.
+      pack: of the result.
+    """
+    if pack == PLAIN:
+        return upsample(inputs, kernel.astype(inputs.dtype))
+    height, width, features_in, features_out = kernel.shape
+    if pack == 1:
+        return accelerated.upsample(inputs, kernel)
+    before = pack // width
+    own = jnp.eye(before, dtype=kernel.dtype)
+    packed = jnp.einsum("hwio,ab->haibwo", kernel, own, precision=jax.lax.Precision.HIGHEST)
+    shape = (height, 1, before * features_in, math.prod((before, width, features_out)))
+    return accelerated.upsample(inputs, packed.reshape(shape))
