@@ -1,6 +1,7 @@
 """Orbax checkpoints of a run: the state, the data position, and the config they belong to."""
 
 import dataclasses
+import logging
 import os
 import threading
 import time
@@ -14,13 +15,16 @@ from etils import epath
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError, shown
 from audiosep_jax.serialization import to_dict
+from audiosep_jax.train.lock import check_held
 from audiosep_jax.train.run_config import refuse_other_runs
 from audiosep_jax.train.save_interval import Clock, SaveInterval, from_lead
 from audiosep_jax.train.state import TrainState
-from audiosep_jax.train.storage import work_directory
+from audiosep_jax.train.storage import is_remote, work_directory
 
 FOLDER = "checkpoints"
 _NONE = -1
+# Orbax logs with a traceback what it raises as well; here the error is worded once, where it is raised.
+logging.getLogger("absl").addFilter(lambda record: not (record.exc_info and "orbax" in record.pathname))
 _LATER_FIELDS = frozenset({"skipped"})
 """Fields of the state that came later; what an earlier checkpoint lacks is taken from the state it fills."""
 
@@ -78,6 +82,8 @@ class RunCheckpoints:
         self._wait()
         if step == self._newest:
             return
+        if jax.process_index() == 0:
+            check_held(self._folder.parent)
         items = {
             "state": ocp.args.StandardSave(_fields(state)),  # pyright: ignore[reportCallIssue]
             "data": ocp.args.JsonSave({"step": step, "seed": self._config.data.seed}),  # pyright: ignore[reportCallIssue]
@@ -128,8 +134,8 @@ class RunCheckpoints:
             raise
         except Exception as error:  # damage shows itself in as many ways as there are readers
             raise AudioSepError(
-                f"checkpoint {path} cannot be read: {shown(error)}. Delete that folder to go on from the one "
-                "before, or choose another --workdir."
+                f"checkpoint {path} cannot be read: {_cause(error)}. Delete that folder to go on from the "
+                "one before, or choose another --workdir."
             ) from error
         return state, step
 
@@ -154,15 +160,11 @@ class RunCheckpoints:
         if self._failure is None:
             return
         step, error = self._failure
-        whole = [step for step, _ in self._whole()]
+        before = max((step for step, _ in self._whole()), default=None)
+        then = "there is none before it" if before is None else f"the run goes on from that of step {before}"
         raise AudioSepError(
-            f"the checkpoint of step {step} could not be written to {self._folder}: {shown(error)}. "
-            + (
-                f"That of step {max(whole)} is whole, and the run goes on from it"
-                if whole
-                else "None is whole"
-            )
-            + " when there is room and it is started again."
+            f"the checkpoint of step {step} could not be written to {self._folder}: {_cause(error)}. Make "
+            f"room or repair the storage, and start the same command again: {then}."
         ) from error
 
     def _finish(self, step: int) -> None:
@@ -170,11 +172,11 @@ class RunCheckpoints:
         try:
             self._saver.wait_until_finished()
             if jax.process_index() == 0:
-                self._forget(step)
+                self._forget()
         except Exception as error:
             self._failure = (step, error)
 
-    def _forget(self, newest: int) -> None:
+    def _forget(self) -> None:
         """Deletes checkpoints that are neither recent nor kept for ever, and what killed runs left."""
         train = self._config.train
         whole = dict(self._whole())
@@ -183,7 +185,7 @@ class RunCheckpoints:
             if step not in recent and not (train.keep_every and step % train.keep_every == 0):
                 _delete(path)
         for path in self._folder.iterdir():
-            if path.name.partition(".")[0].isdigit() and path not in whole.values() and path.exists():
+            if path.name.partition(".")[0].isdigit() and path not in whole.values():
                 path.rmtree(missing_ok=True)
 
     def _whole(self) -> Iterator[tuple[int, epath.Path]]:
@@ -201,11 +203,18 @@ def _fields(state: TrainState) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def _cause(error: Exception) -> str:
+    """What an error says, in one line: its beginning names a file, its end the cause."""
+    said = " ".join(str(error).split())
+    if len(said) > 500:
+        said = f"{said[:200]} … {said[-250:]}"
+    return shown(said, longest=500)
+
+
 def _delete(path: epath.Path) -> None:
     """Deletes a checkpoint so that no moment shows half of one as whole."""
-    marker = path / "commit_success.txt"
-    if str(path).startswith("gs://"):
-        marker.unlink(missing_ok=True)
+    if is_remote(path):
+        (path / ocp.path.atomicity.COMMIT_SUCCESS_FILE).unlink(missing_ok=True)
     else:
         path = path.rename(path.with_name(f"{path.name}.deleted"))
     path.rmtree(missing_ok=True)

@@ -11,7 +11,6 @@ import pytest
 import audiosep_jax
 from audiosep_jax import cli
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.train.interrupt import noted_interrupts
 
 
 def command_that(monkeypatch, behaviour):
@@ -115,26 +114,10 @@ def test_sigterm_is_143_after_the_cleaning_up(monkeypatch, capsys):
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_sigterm_in_a_training_ends_it_between_two_steps_as_ctrl_c_does(monkeypatch, capsys):
-    steps = []
-
-    def run(args):
-        with noted_interrupts() as interrupted:
-            for step in range(10):
-                if step == 3:
-                    signal.raise_signal(signal.SIGTERM)
-                steps.append(step)
-                if interrupted():
-                    raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        command_that(monkeypatch, run)
-        assert cli.main(["evaluate"]) == 143
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert steps == [0, 1, 2, 3]
-    assert capsys.readouterr().err == "audiosep: terminated\n"
+def test_before_its_first_step_sigterm_ends_a_training_as_ever(monkeypatch):
+    monkeypatch.setattr(cli, "_dispatch", lambda _: signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+    assert cli.main(["train"]) is True
+    assert cli.main(["evaluate"]) is False
 
 
 def test_anothers_sigterm_and_other_threads_are_left_alone(monkeypatch):

@@ -19,17 +19,25 @@ from audiosep_jax.serialization import to_dict
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
 from audiosep_jax.train.checkpoint import RunCheckpoints
-from audiosep_jax.train.optimizer import make_optimizer
 
 CONFIG = training_runs.experiment("none", keep_checkpoints=2)
 
 
-def state_of(level):
-    """A state whose every number is `level`."""
-    optimizer = make_optimizer(CONFIG.optimizer, 10)
-    shapes = jax.eval_shape(lambda: states.create(CONFIG.model, optimizer, jax.random.key(0)))
-    state = jax.tree.map(lambda leaf: np.full(leaf.shape, level, leaf.dtype), shapes)
-    return jax.device_put(state, meshes.replicated(meshes.make_mesh()))
+def state_of(level, *, mesh=None, **changes):
+    """A small state whose every number is `level`, as a step over `mesh` has it."""
+    weights = {"kernel": np.full((8, 4), level, np.float32), "bias": np.full(3, level, np.float32)}
+    count = np.full([], level, np.int32)
+    state = states.TrainState(
+        step=count,
+        params=weights,
+        batch_stats={"mean": np.full(4, level, np.float32)},
+        opt_state=({"mu": weights}, count),
+        ema=None,
+        skipped=count,
+        failed_step=count,
+    )
+    mesh = meshes.make_mesh() if mesh is None else mesh
+    return meshes.put_state(mesh, dataclasses.replace(state, **changes))
 
 
 def save(workdir, *steps, config=CONFIG):
