@@ -1,0 +1,231 @@
+"""How fast a train step is beside the same step in PyTorch, on this machine.
+
+Run `python -m benchmarks.train_step`. Both start from the same weights and take the same batch; their steps
+alternate, so that whatever else the machine does meets both, and their losses are compared: twins that
+compute different things measure nothing. The twin runs in a process of its own, with the Python that
+`--torch-python` names or with this one (`pip install -e '.[bench]'`).
+"""
+
+import contextlib
+import dataclasses
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from audiosep_jax import AudioSepError
+from audiosep_jax.checkpoints.pytorch_names import to_pytorch
+from audiosep_jax.commands.train import load_experiment
+from audiosep_jax.config import ExperimentConfig
+from audiosep_jax.models import separator
+from audiosep_jax.train import mesh as meshes
+from audiosep_jax.train import state as states
+from audiosep_jax.train.optimizer import make_optimizer, make_schedule
+from audiosep_jax.train.step import make_train_step
+from benchmarks import timing
+from benchmarks.timing import Timing, timed
+
+# Losses of the first step differ by rounding alone.
+_LOSS_TOLERANCE = 1e-4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BenchmarkArgs:
+    """Measure a train step beside its PyTorch twin."""
+
+    experiment: Path = Path("experiments/base.py")
+    """Experiment file; its model must be of the released kind, its optimizer adamw_amsgrad."""
+    batch_size: int = 2
+    """Mixtures per step."""
+    repeats: int = 5
+    """Warm steps of each."""
+    torch_python: Path = Path(sys.executable)
+    """A Python that has PyTorch."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Steps of both, in the order in which they ran.
+
+    Attributes:
+      ours: seconds of our steps.
+      theirs: seconds of the twin's.
+      losses: of our steps and of the twin's, the first included.
+      torch: version of PyTorch and number of its threads.
+    """
+
+    ours: Timing
+    theirs: Timing
+    losses: tuple[tuple[float, ...], tuple[float, ...]]
+    torch: str
+
+    @property
+    def ratio(self) -> float:
+        """The twin's median over ours: above 1 we are faster."""
+        return statistics.median(self.theirs.warm) / statistics.median(self.ours.warm)
+
+
+def make_batch(config: ExperimentConfig, batch_size: int) -> dict[str, np.ndarray]:
+    """Returns noise in place of clips, and random conditions."""
+    rng = np.random.default_rng(0)
+    sources, seconds = config.mixture.sources, config.mixture.segment_seconds
+    samples = round(seconds * config.model.sample_rate_hz)
+    condition = rng.standard_normal((batch_size, config.model.condition_size))
+    return {
+        "segments": 0.1 * rng.standard_normal((batch_size, sources, samples), np.float32),
+        "gains_db": rng.integers(-10, 11, (batch_size, sources)).astype(np.int32),
+        "level_db": np.zeros(batch_size, np.float32),
+        "absent": np.zeros(batch_size, bool),
+        "condition": (condition / np.linalg.norm(condition, axis=-1, keepdims=True)).astype(np.float32),
+    }
+
+
+def make_step(
+    config: ExperimentConfig, variables: separator.Variables, batch: dict[str, np.ndarray]
+) -> Callable[[], float]:
+    """Returns a function that takes a train step, waits for it and returns its loss.
+
+    Raises:
+      AudioSepError: the batch cannot be split over the devices.
+    """
+    mesh = meshes.make_mesh(config.mesh)
+    meshes.check_batch_size(len(batch["condition"]), mesh, microbatches=config.execution.microbatches)
+    optimizer = make_optimizer(config.optimizer, config.train.steps)
+    average = config.train.ema_decay > 0
+    state = states.create(config.model, optimizer, jax.random.key(0), variables=variables, average=average)
+    state = meshes.put_state(mesh, state)
+    arrays = meshes.put_batch(mesh, batch, microbatches=config.execution.microbatches)
+    with jax.set_mesh(mesh):
+        step = make_train_step(config, optimizer, mesh)
+
+    def once() -> float:
+        nonlocal state
+        with jax.set_mesh(mesh):
+            state, metrics = step(state, arrays)
+        jax.block_until_ready(state)
+        return float(metrics.loss)
+
+    return once
+
+
+def measure(args: BenchmarkArgs) -> Comparison:
+    """Runs both, a step each in turn.
+
+    Raises:
+      AudioSepError: there is no PyTorch, the experiment has no twin, or the two do not compute the same.
+    """
+    config = load_experiment(args.experiment)
+    if config.optimizer.kind != "adamw_amsgrad" or config.train.loss != "l1":
+        raise AudioSepError(
+            f"{args.experiment}: the PyTorch twin trains with adamw_amsgrad and the l1 loss, not with "
+            f"{config.optimizer.kind} and {config.train.loss}."
+        )
+    variables = separator.init(config.model, jax.random.key(0))
+    batch = make_batch(config, args.batch_size)
+    with tempfile.TemporaryDirectory() as folder, _twin(args, config, variables, batch, Path(folder)) as twin:
+        torch, their_step = twin
+        our_step = make_step(config, variables, batch)
+        steps = {"ours": our_step, "theirs": their_step}
+        seconds = {name: [] for name in steps}
+        losses = {name: [] for name in steps}
+        for _ in range(args.repeats + 1):
+            for name, step in steps.items():
+                loss, duration = timed(step)
+                seconds[name].append(duration)
+                losses[name].append(loss)
+    difference = abs(losses["ours"][0] / losses["theirs"][0] - 1)
+    if not difference < _LOSS_TOLERANCE:
+        raise AudioSepError(
+            f"the twins do not compute the same: our first loss is {losses['ours'][0]:.7f}, PyTorch's "
+            f"{losses['theirs'][0]:.7f}."
+        )
+    amount = args.batch_size * config.mixture.segment_seconds
+    titles = {"ours": "audiosep_jax", "theirs": f"PyTorch {torch}"}
+    timings = {
+        name: Timing(name=titles[name], first=first, warm=tuple(warm), amount=amount)
+        for name, (first, *warm) in seconds.items()
+    }
+    return Comparison(**timings, losses=(tuple(losses["ours"]), tuple(losses["theirs"])), torch=torch)
+
+
+@contextlib.contextmanager
+def _twin(
+    args: BenchmarkArgs,
+    config: ExperimentConfig,
+    variables: separator.Variables,
+    batch: dict[str, np.ndarray],
+    folder: Path,
+) -> Iterator[tuple[str, Callable[[], float]]]:
+    """Starts the twin; yields its version and a function that runs a step and returns its loss."""
+    model, optimizer = config.model, config.optimizer
+    settings = {
+        "model": {
+            "window_length": model.window_length,
+            "hop_length": model.hop_length,
+            "encoder_widths": model.encoder_widths,
+            "condition_size": model.condition_size,
+        },
+        "optimizer": {
+            "lr": float(make_schedule(optimizer, config.train.steps)(0)),
+            "betas": (optimizer.beta1, optimizer.beta2),
+            "eps": optimizer.epsilon,
+            "weight_decay": optimizer.weight_decay,
+        },
+    }
+    (folder / "config.json").write_text(json.dumps(settings), "utf-8")
+    weights = {name: np.ascontiguousarray(value) for name, value in to_pytorch(model, variables).items()}
+    np.savez(folder / "weights.npz", allow_pickle=False, **weights)
+    np.savez(folder / "batch.npz", allow_pickle=False, **batch)
+    command = [str(args.torch_python), str(Path(__file__).with_name("pytorch_twin.py")), str(folder)]
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    except OSError as error:
+        raise AudioSepError(f"{args.torch_python} does not start: {error.strerror}.") from error
+
+    def answer() -> dict[str, Any]:
+        assert process.stdout
+        line = process.stdout.readline()
+        if not line:
+            said = process.communicate()[1].strip().splitlines()
+            raise AudioSepError(
+                f"the PyTorch twin ended: {said[-1].removeprefix('error: ') if said else process.returncode}"
+            )
+        return json.loads(line)
+
+    def step() -> float:
+        assert process.stdin
+        process.stdin.write("step\n")
+        process.stdin.flush()
+        return answer()["loss"]
+
+    try:
+        started = answer()
+        yield f"{started['torch']}, {started['threads']} threads", step
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def report(args: BenchmarkArgs) -> str:
+    """Measures and returns a table, the ratio and the losses."""
+    found = measure(args)
+    rows = timing.table([found.ours, found.theirs], speed="× real time")
+    fastest = min(found.theirs.warm) / min(found.ours.warm)
+    last = [losses[-1] for losses in found.losses]
+    return (
+        f"{rows}\n\nPyTorch's time ÷ ours: {found.ratio:.2f} of the medians, {fastest:.2f} of the fastest.\n"
+        f"Loss of the last step: {last[0]:.6f} here, {last[1]:.6f} in PyTorch."
+    )
+
+
+if __name__ == "__main__":
+    timing.run(report, BenchmarkArgs)
