@@ -14,6 +14,7 @@ ESC-50, 7.739 on AudioSet, 8.220 on AudioCaps and 6.850 on Clotho.
 
 from audiosep_jax.config import (
     DataConfig,
+    ExecutionConfig,
     ExperimentConfig,
     MixtureConfig,
     ModelConfig,
@@ -52,5 +53,15 @@ CONFIG = ExperimentConfig(
         warmup_steps=10_000,
         warmup_factors=(0.001, 0.01, 0.1),
     ),
-    train=TrainConfig(steps=1_000_000, batch_size=96, loss="l1"),
+    execution=ExecutionConfig(compute="bfloat16", remat="activations"),
+    train=TrainConfig(
+        steps=1_000_000,
+        batch_size=96,
+        loss="l1",
+        save_every=5_000,
+        save_minutes=20,
+        keep_checkpoints=3,
+        keep_every=100_000,
+        on_non_finite="skip",
+    ),
 )

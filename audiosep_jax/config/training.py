@@ -82,20 +82,27 @@ class ExecutionConfig:
       compute: type of activations and convolutions. Parameters, statistics, STFT and loss are float32 always.
       remat: what the backward pass computes again instead of keeping it: "none"; "activations", what lies
         between a normalization and its convolution; "blocks", all but the input of every residual block.
-      lanes: neighbouring frequency bins are folded into channels until a layer has this many, because an
-        accelerator computes and stores 128 channels at a time; 0 leaves the layers as they are.
+      lanes: neighbouring frequency bins are packed into channels until a layer has this many, because a TPU
+        computes and stores 128 channels at a time; 0 leaves the layers as they are, -1 is 128 on a TPU
+        and 0 elsewhere.
       microbatches: parts in which a batch is computed one after the other before the one update. Every part
         is normalized by its own statistics, and moves the running ones.
     """
 
     compute: ComputeKind = "float32"
     remat: RematPolicy = "none"
-    lanes: int = 0
+    lanes: int = -1
     microbatches: int = 1
 
     def __post_init__(self) -> None:
-        at_least(self, "execution", 0, "lanes")
+        at_least(self, "execution", -1, "lanes")
         at_least(self, "execution", 1, "microbatches")
+
+    def on(self, platform: str) -> "ExecutionConfig":
+        """Returns the same with `lanes` as `platform`, JAX's name of one such as "tpu", wants them."""
+        if self.lanes >= 0:
+            return self
+        return dataclasses.replace(self, lanes=128 if platform == "tpu" else 0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

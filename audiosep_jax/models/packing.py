@@ -26,10 +26,11 @@ def packs(config: ModelConfig, lanes: int) -> tuple[int, ...]:
     """Returns how many bins each level packs: one number per encoder block, and one for the bottleneck.
 
     The first level packs the largest power of two whose channels fit into `lanes`, every other one half of
-    the level above, so that pooling never has to sort bins into other groups. `lanes=0` is PLAIN throughout.
+    the level above, so that pooling never has to sort bins into other groups. Without lanes all is
+    PLAIN: `ExecutionConfig.on` has resolved -1 before, or what separates outside of training did not ask.
     """
     levels = range(len(config.encoder_widths) + 1)
-    if not lanes:
+    if lanes <= 0:
         return tuple(PLAIN for _ in levels)
     pack = 1
     bins = config.window_length // 2

@@ -39,6 +39,7 @@ def batch_gradients(
     Parameters that are split over `fsdp` are gathered once, before the first part; of a part's gradient,
     summed over all devices, every device keeps its own share, and so do the sums of the parts.
     """
+    execution = config.execution.on(mesh.devices.flat[0].platform)
     everywhere, placed = meshes.replicated(mesh), meshes.state_sharding(mesh, params)
 
     def of_part(
@@ -49,7 +50,7 @@ def batch_gradients(
         )
         variables = {"params": params, "batch_stats": batch_stats}
         estimate, batch_stats = separator.apply_train(
-            config.model, variables, mixture, part["condition"], execution=config.execution
+            config.model, variables, mixture, part["condition"], execution=execution
         )
         loss = waveform_loss(config.train.loss, estimate=estimate, target=target, mixture=mixture)
         return loss, batch_stats

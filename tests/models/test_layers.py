@@ -9,6 +9,7 @@ import pytest
 
 from audiosep_jax.models import layers
 from audiosep_jax.models.normalization import Normalized, activate_through
+from audiosep_jax.models.packing import PLAIN, packed_upsample
 
 HIGH = 8.0
 
@@ -32,11 +33,12 @@ def batch_norm():
             # So far above zero that the leaky ReLU does nothing.
             shift = jnp.tile(bias[None] + HIGH, (inputs.shape[0], 1))
             normalized = Normalized(
-                inputs=inputs,
+                parts=(inputs,),
                 mean=jax.lax.stop_gradient(mean),
                 rstd=jax.lax.stop_gradient(rstd),
                 gain=scale[None],
                 shift=shift,
+                bins=1,
                 of_batch=True,
             )
             outputs = activate_through(jnp.multiply, normalized, jnp.ones([1, 1, 1, 3]), keep_activation=True)
@@ -83,18 +85,15 @@ def test_batch_norm_equals_pytorch_in_evaluation(batch_norm):
     np.testing.assert_allclose(outputs, RECORDS["batch_norm/evaluated"], atol=1e-5)
 
 
+@pytest.mark.parametrize("pack", [PLAIN, 1])
 @pytest.mark.parametrize("stride", [(2, 2), (1, 2)])
-def test_upsampling_writes_every_kernel_tap_to_its_own_place(stride):
-    inputs = jnp.asarray(draw(2, 3, 4, 5))
-    module = layers.UpConvolution(6, stride)
-    variables = module.init(jax.random.key(0), (inputs,))
-    kernel = np.asarray(variables["params"]["kernel"])
-    assert kernel.shape == (*stride, 5, 6)
-    outputs = np.asarray(module.apply(variables, (inputs,)))
+def test_upsampling_writes_every_kernel_tap_to_its_own_place(stride, pack):
+    inputs, kernel = draw(2, 3, 4, 5), draw(*stride, 5, 6, seed=1)
+    outputs = np.asarray(packed_upsample(jnp.asarray(inputs), jnp.asarray(kernel), pack=pack))
     assert outputs.shape == (2, 3 * stride[0], 4 * stride[1], 6)
     for i in range(stride[0]):
         for j in range(stride[1]):
-            expected = np.asarray(inputs) @ kernel[i, j]
+            expected = inputs @ kernel[i, j]
             np.testing.assert_allclose(outputs[:, i :: stride[0], j :: stride[1]], expected, atol=1e-5)
 
 
