@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,9 +19,13 @@ _BACKENDS = {"gs": "gcsfs", "s3": "s3fs"}
 """What reads and writes a scheme. Arrays go to buckets without it, but folders are read through it."""
 
 
+_ADDRESS = re.compile(r"([a-z][a-z0-9]+):/+")
+"""How an address begins; pathlib makes one slash of two."""
+
+
 def is_remote(path: str | os.PathLike) -> bool:
     """Whether a path lies in a bucket, such as gs://bucket/run."""
-    return "://" in os.fspath(path)
+    return _ADDRESS.match(os.fspath(path)) is not None
 
 
 def work_directory(path: str | os.PathLike) -> epath.Path:
@@ -30,22 +35,22 @@ def work_directory(path: str | os.PathLike) -> epath.Path:
       AudioSepError: it cannot be made, its scheme is unknown, or what reads the bucket is not installed.
     """
     text = os.fspath(path)
-    if not is_remote(text):
+    address = _ADDRESS.match(text)
+    if address is None:
         folder = epath.Path(os.path.abspath(text))
+    elif address[1] in _BACKENDS:
+        folder = epath.Path(f"{address[1]}://{text[address.end() :]}")
     else:
-        scheme = text.partition("://")[0]
-        if scheme not in _BACKENDS:
-            known = ", ".join(f"{name}://" for name in _BACKENDS)
-            raise AudioSepError(
-                f"work directory {shown(text)}: {scheme}:// is not known; give a local folder or {known}."
-            )
-        folder = epath.Path(text)
+        known = " or ".join(f"{scheme}://" for scheme in _BACKENDS)
+        raise AudioSepError(
+            f"work directory {shown(text)}: {address[1]}:// is not known; give a local folder, or {known}."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except ImportError as error:
-        package = _BACKENDS[text.partition("://")[0]]
+        package = _BACKENDS[address[1] if address else "gs"]
         raise AudioSepError(
-            f"work directory {shown(text)} needs the package {package}: pip install {package}."
+            f"work directory {shown(folder)} needs the package {package}: pip install {package}."
         ) from error
     except Exception as error:  # every backend has its own: OSError here, HTTP and credentials there
         raise AudioSepError(f"work directory {shown(text)} cannot be made: {shown(error)}.") from error

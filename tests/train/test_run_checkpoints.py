@@ -154,6 +154,79 @@ def test_fields_that_change_no_step_may_change(tmp_path):
     assert restore(tmp_path, dataclasses.replace(CONFIG, train=train))[1] == 4
 
 
+@pytest.mark.parametrize(
+    ("part", "values"),
+    [
+        ("mesh", {"data": 2, "fsdp": -1}),
+        ("execution", {"remat": "blocks", "lanes": 128}),
+        ("train", {"save_minutes": 1.5, "keep_every": 10, "profile_steps": (3, 5)}),
+        ("train", {"on_non_finite": "skip", "spike_deviations": 0.0}),
+    ],
+)
+def test_where_and_how_a_step_is_computed_may_change(tmp_path, part, values):
+    save(tmp_path, 4)
+    changed = dataclasses.replace(CONFIG, **{part: dataclasses.replace(getattr(CONFIG, part), **values)})
+    assert restore(tmp_path, changed)[1] == 4
+
+
+@pytest.mark.parametrize(
+    ("part", "values"),
+    [
+        ("execution", {"compute": "bfloat16"}),
+        ("execution", {"microbatches": 2}),
+        ("train", {"ema_decay": 0.99}),
+        ("train", {"steps": 1000}),
+    ],
+)
+def test_what_a_step_computes_may_not(tmp_path, part, values):
+    save(tmp_path, 4)
+    changed = dataclasses.replace(CONFIG, **{part: dataclasses.replace(getattr(CONFIG, part), **values)})
+    (name,) = values
+    with pytest.raises(AudioSepError, match=rf"another config \({part}\.{name} was "):
+        restore(tmp_path, changed)
+
+
+def test_an_average_comes_back(tmp_path):
+    average = {"kernel": np.full((8, 4), 2, np.float32), "bias": np.full(3, 2, np.float32)}
+    checkpoints = RunCheckpoints(tmp_path, CONFIG)
+    checkpoints.save(state_of(4, ema=average), step=4)
+    checkpoints.close()
+    checkpoints = RunCheckpoints(tmp_path, CONFIG)
+    state, _ = checkpoints.restore(state_of(0, ema=average))
+    checkpoints.close()
+    assert_holds(state.ema, 2)
+    assert_holds(state.params, 4)
+
+
+OTHER_DEVICES = """
+import sys
+sys.path.insert(0, {tests!r})
+import numpy as np
+from test_run_checkpoints import CONFIG, RunCheckpoints, assert_holds, meshes, state_of
+from audiosep_jax.config import MeshConfig
+for mesh in (MeshConfig(), MeshConfig(fsdp=4), MeshConfig(data=1, fsdp=2, replica=2)):
+    like = state_of(0, mesh=meshes.make_mesh(mesh))
+    checkpoints = RunCheckpoints({workdir!r}, CONFIG)
+    state, step = checkpoints.restore(like)
+    assert_holds(state, step)
+    assert state.params["kernel"].sharding == like.params["kernel"].sharding
+    checkpoints.save(state_of(step + 1, mesh=meshes.make_mesh(mesh)), step=step + 1)
+    checkpoints.close()
+print(step, state.params["kernel"].addressable_shards[0].data.shape)
+"""
+
+
+@pytest.mark.pod
+def test_it_comes_back_on_other_devices_and_another_mesh(tmp_path):
+    save(tmp_path, 4)
+    code = OTHER_DEVICES.format(tests=str(Path(__file__).parent), workdir=str(tmp_path))
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "6 (4, 4)\n"
+    assert_holds(restore(tmp_path)[0], 7)
+
+
 def test_a_run_of_before_a_field_was_there_goes_on_with_its_default(tmp_path, monkeypatch):
     def before(config):
         values = to_dict(config)

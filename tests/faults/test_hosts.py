@@ -1,0 +1,87 @@
+"""Runs of two processes: a signal to one stops both at one step, and other processes take the run up."""
+
+import re
+import signal
+import time
+
+import faulty_runs
+import numpy as np
+import pytest
+from faulty_runs import STEPS
+
+pytestmark = [pytest.mark.pod, pytest.mark.timeout(1500)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed_pair(place, experiment_file, cache):
+    workdir = place / "pair"
+    faulty_runs.finished(*faulty_runs.start_together(experiment_file, workdir, 2, cache=cache))
+    return workdir
+
+
+def stopped(experiment_file, workdir, cache, *, signals, after=5, wait=120):
+    """Statuses and outputs of two processes that got signals, given as (process, signal)."""
+    processes = faulty_runs.start_together(experiment_file, workdir, 2, cache=cache)
+    faulty_runs.wait_for(lambda: faulty_runs.step_of(workdir) >= after, processes[0])
+    for index, number in signals:
+        processes[index].send_signal(number)
+    began = time.monotonic()
+    outputs = [process.communicate(timeout=wait)[0] for process in processes]
+    print(f"stopped {time.monotonic() - began:.1f} s after the signal")
+    return [process.returncode for process in processes], outputs
+
+
+@pytest.mark.parametrize(
+    ("signals", "statuses"),
+    [
+        ([(1, signal.SIGTERM)], [143, 143]),
+        ([(0, signal.SIGTERM), (1, signal.SIGTERM)], [143, 143]),
+        ([(0, signal.SIGINT)], [130, 143]),
+    ],
+    ids=["SIGTERM to one", "SIGTERM to all", "Ctrl-C to one"],
+)
+def test_a_signal_stops_both_at_one_step(
+    undisturbed_pair, experiment_file, cache, tmp_path, signals, statuses
+):
+    workdir = tmp_path / "run"
+    codes, outputs = stopped(experiment_file, workdir, cache, signals=signals)
+    assert codes == statuses, outputs
+    assert not any("Traceback" in output for output in outputs), outputs
+    reached = faulty_runs.step_of(workdir)
+    assert reached < STEPS
+    # All that was done is saved, to the last step.
+    assert faulty_runs.checkpoints(workdir)[-1] == reached
+    faulty_runs.finished(*faulty_runs.start_together(experiment_file, workdir, 2, cache=cache))
+    faulty_runs.assert_same_bits(undisturbed_pair, workdir)
+
+
+def test_another_number_of_processes_and_another_mesh_go_on(
+    undisturbed_pair, experiment_file, cache, tmp_path
+):
+    """Two processes stop; one with two devices goes on, split over fsdp; it sees the same examples."""
+    workdir = tmp_path / "run"
+    codes, outputs = stopped(experiment_file, workdir, cache, signals=[(1, signal.SIGTERM)])
+    assert codes == [143, 143], outputs
+    reached = faulty_runs.step_of(workdir)
+    more = faulty_runs.start(experiment_file, workdir, "--set", "mesh.fsdp=2", cache=cache, devices=2)
+    faulty_runs.finished(more)
+    expected, found = faulty_runs.losses(undisturbed_pair), faulty_runs.losses(workdir)
+    assert list(found) == list(expected) == list(range(1, STEPS + 1))
+    print(f"from step {reached} on:", max(abs(found[step] - expected[step]) for step in found))
+    for step in expected:
+        # Other devices sum in another order; another example would change the loss by far more.
+        tolerance = 0 if step <= reached else 1e-3
+        np.testing.assert_allclose(found[step], expected[step], rtol=tolerance, atol=tolerance)
+    one, two = (faulty_runs.state(run) for run in (undisturbed_pair, workdir))
+    for path, value in one.items():
+        np.testing.assert_allclose(two[path], value, rtol=1e-2, atol=1e-3, err_msg=path)
+
+
+def test_a_killed_host_ends_the_other_and_both_go_on(undisturbed_pair, experiment_file, cache, tmp_path):
+    workdir = tmp_path / "run"
+    codes, outputs = stopped(experiment_file, workdir, cache, signals=[(1, signal.SIGKILL)], wait=300)
+    assert codes[1] == -signal.SIGKILL
+    assert codes[0] not in (0, 2), outputs[0]
+    print(re.sub(r"(?s)^(.{1500}).*", r"\1", outputs[0]))
+    faulty_runs.finished(*faulty_runs.start_together(experiment_file, workdir, 2, cache=cache))
+    faulty_runs.assert_same_bits(undisturbed_pair, workdir)
