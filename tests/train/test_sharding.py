@@ -1,4 +1,4 @@
-"""The train step over four devices: same result as over one, and no audio is gathered."""
+"""The train step over eight devices: same result as over one, and no audio moves between them."""
 
 import json
 import os
@@ -6,47 +6,108 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import pytest
 import sharded_step
 
-from audiosep_jax.errors import AudioSepError
-from audiosep_jax.train import mesh as meshes
-
 # Unoptimised code compiles faster; how arrays are split over devices is decided before.
-FLAGS = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 
 
-@pytest.fixture(scope="module")
-def report():
+def reports_of(*cases):
     devices = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": FLAGS}
-    program = [sys.executable, str(Path(__file__).with_name("sharded_step.py"))]
+    program = [sys.executable, str(Path(__file__).with_name("sharded_step.py")), *cases]
     run = subprocess.run(program, env=os.environ | devices, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout.splitlines()[-1])
 
 
-def test_no_all_gather_of_audio(report):
-    assert report["devices"] == 4
-    assert report["all_reduces"] > 0
-    assert report["gathered"] < sharded_step.SAMPLES
+@pytest.fixture(scope="module")
+def reports():
+    return reports_of("alone", "data", "without shard_map")
 
 
-def test_a_bare_fft_would_gather_audio(report):
+@pytest.fixture(scope="module")
+def split_reports():
+    return reports_of("alone", "fsdp", "all fsdp")
+
+
+@pytest.fixture(scope="module")
+def parts_reports():
+    return reports_of("alone in parts", "in parts", "fsdp in parts")
+
+
+def assert_only_reductions(report):
+    """Every array that is summed over devices is a gradient, a statistic or a scalar, and each is once."""
+    tensors, statistics = report["tensors"], report["statistics"]
+    summed = report["moved"]["all-reduce"]
+    # A normalization's mean and variance may travel as one array.
+    sizes = {1, *tensors, *statistics, *(2 * size for size in statistics)}
+    assert set(summed) <= sizes
+    # Forwards sum and sum of squares of each channel, backwards two sums again, and loss and norm.
+    scalars = summed.count(1)
+    assert sum(tensors) <= sum(summed) <= sum(tensors) + 2 * sum(statistics) + scalars
+    assert scalars < 2 * len(tensors)
+
+
+def assert_same_result(report):
+    differences = report["differences"]
+    assert differences["loss"] < 1e-5
+    assert differences["gradient_norm"] < 1e-4
+    assert differences["statistics"] < 1e-5
+    assert differences["gradient"] < 1e-3
+    assert report["stays"]
+
+
+def test_only_gradients_and_statistics_are_summed_over_devices(reports):
+    report = reports["data"]
+    assert report["devices"] == 8
+    assert set(report["moved"]) == {"all-reduce"}
+    assert_only_reductions(report)
+    assert report["split"] == 0
+
+
+def test_a_bare_fft_would_gather_audio(reports):
     """What the test above would find without the shard_map around the transforms."""
-    assert report["gathered_without_shard_map"] >= sharded_step.BATCH * sharded_step.SAMPLES
+    audio = sharded_step.BATCH * sharded_step.SAMPLES
+    assert max(reports["without shard_map"]["moved"]["all-gather"]) >= audio
 
 
-def test_four_devices_compute_what_one_does(report):
-    assert report["differences"]["loss"] < 1e-5
-    assert report["differences"]["gradient_norm"] < 1e-4
-    assert report["differences"]["statistics"] < 1e-5
-    assert report["differences"]["gradient"] < 1e-3
-    assert report["replicated"]
+def test_eight_devices_compute_what_one_does(reports):
+    assert_same_result(reports["data"])
 
 
-def test_a_batch_that_does_not_divide_is_refused():
-    mesh = jax.sharding.AbstractMesh((4,), ("data",))
-    meshes.check_batch_size(8, mesh)
-    with pytest.raises(AudioSepError, match=r"train\.batch_size 6 cannot be split over 4 devices"):
-        meshes.check_batch_size(6, mesh)
+@pytest.mark.pod
+@pytest.mark.parametrize("name", ["fsdp", "all fsdp"])
+def test_with_fsdp_parameters_are_gathered_and_nothing_else(split_reports, name):
+    report = split_reports[name]
+    assert set(report["moved"]) <= {"all-reduce", "all-gather", "reduce-scatter"}
+    gathered = report["moved"]["all-gather"]
+    kernels = sorted(report["tensors"])
+    for size in sorted(gathered):
+        kernels.remove(size)  # each once: a ValueError names what is no parameter, or is gathered twice
+    assert sum(gathered) > sum(kernels)
+    # Parameters, three moments: all that is gathered lies split, nothing else does.
+    assert report["split"] == 4 * len(gathered)
+
+
+@pytest.mark.pod
+@pytest.mark.parametrize("name", ["fsdp", "all fsdp"])
+def test_split_parameters_are_those_of_one_device(split_reports, name):
+    assert_same_result(split_reports[name])
+
+
+@pytest.mark.pod
+@pytest.mark.parametrize("name", ["in parts", "fsdp in parts"])
+def test_no_example_moves_to_make_a_microbatch(parts_reports, name):
+    report = parts_reports[name]
+    assert set(report["moved"]) <= {"all-reduce", "all-gather", "reduce-scatter"}
+    largest = max(report["tensors"])
+    assert max(size for sizes in report["moved"].values() for size in sizes) <= largest
+    assert largest < sharded_step.SAMPLES
+    assert_only_reductions(report)
+
+
+@pytest.mark.pod
+@pytest.mark.parametrize("name", ["in parts", "fsdp in parts"])
+def test_microbatches_are_the_same_on_eight_devices_as_on_one(parts_reports, name):
+    assert_same_result(parts_reports[name])

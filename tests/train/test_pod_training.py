@@ -1,0 +1,150 @@
+"""One training as 1 process of 8 devices, 2 of 4 and 4 of 2: the same examples, the same parameters.
+
+Real processes over 127.0.0.1, each with its share of eight virtual devices.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = [pytest.mark.pod, pytest.mark.timeout(1800)]
+
+STEPS = 5
+DEVICES = 8
+REPLICATED = {"mesh": {}, "microbatches": 1, "steps": STEPS}
+SPLIT = {"mesh": {"data": 2, "fsdp": 4}, "microbatches": 1, "steps": STEPS}
+PARTS = {"mesh": {}, "microbatches": 2, "steps": STEPS}
+SPLIT_PARTS = {"mesh": {"replica": 2, "data": 2, "fsdp": 2}, "microbatches": 2, "steps": STEPS}
+
+# Every device sums what it holds and the sums are summed: with other processes and meshes in another order.
+# A float32 sum of n numbers then differs by about sqrt(n) · 2^-24 of their size (n = 16 examples · 2000
+# samples: 1e-5), and so does a gradient. A step here moves a parameter by no more than its gradient, so that
+# after n steps n times that noise is left, and what the steps between make of it: twice that is allowed.
+GRADIENT_NOISE = 1e-5
+BOUND = 2 * STEPS * GRADIENT_NOISE
+
+
+def together(out, dataset, count, cases):
+    """Runs the cases in `count` processes; returns the report of each, in order."""
+    out.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    flags = f"--xla_force_host_platform_device_count={DEVICES // count} --xla_backend_optimization_level=0"
+    task = {
+        "coordinator": coordinator,
+        "count": count,
+        "dataset": str(dataset),
+        "out": str(out),
+        "cases": cases,
+    }
+    program = Path(__file__).with_name("pod_process.py")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(program), json.dumps(task | {"index": index})],
+            env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for index in range(count)
+    ]
+    outputs = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * count, "\n".join(outputs)
+    return [json.loads((out / f"process{index}.json").read_text("utf-8")) for index in range(count)]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("pods")
+
+
+@pytest.fixture(scope="module")
+def pods(place, sounds):
+    """Reports by number of processes."""
+    cases = {
+        1: {"replicated": REPLICATED, "parts": PARTS},
+        2: {"replicated": REPLICATED, "split": SPLIT},
+        4: {"replicated": REPLICATED, "parts": SPLIT_PARTS},
+    }
+    return {count: together(place / str(count), sounds, count, cases[count]) for count in cases}
+
+
+def examples(reports, case, *, microbatches=1):
+    """What all processes read, per step in the order of the global batch."""
+    steps = []
+    for parts in zip(*(report[case] for report in reports), strict=True):
+        rows = [list(zip(part["ids"], part["sums"], part["gains"], strict=True)) for part in parts]
+        size = len(rows[0]) // microbatches
+        steps.append(
+            [row for m in range(microbatches) for mine in rows for row in mine[m * size : (m + 1) * size]]
+        )
+    return steps
+
+
+def arrays(place, count, case):
+    with np.load(place / str(count) / f"{case}.npz") as file:
+        return dict(file)
+
+
+def assert_same_state(one, other):
+    assert one.keys() == other.keys()
+    differences = {}
+    for name, array in one.items():
+        assert array.dtype == other[name].dtype
+        scale = max(1.0, np.abs(array).max()) if name.startswith((".params", ".ema")) else np.abs(array).max()
+        differences[name] = np.abs(array.astype(float) - other[name]).max() / max(scale, 1e-2)
+    worst = max(differences, key=differences.__getitem__)
+    print(f"largest difference {differences[worst]:.1e} in {worst}")
+    assert differences[worst] < BOUND, worst
+    moved = [name for name in one if name.startswith(".params")]
+    assert len(moved) > 20
+
+
+def test_the_processes_are_one_run(pods):
+    for count, reports in pods.items():
+        assert [report["devices"] for report in reports] == [[DEVICES // count, DEVICES]] * count
+        assert [report["lead"] for report in reports] == [True] + [False] * (count - 1)
+        assert [report["agreed"] for report in reports] == [[True, False]] * count
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_the_examples_are_those_of_one_process(pods, count):
+    assert examples(pods[count], "replicated") == examples(pods[1], "replicated")
+    first, second = examples(pods[count], "replicated")[:2]
+    assert first != second
+
+
+def test_microbatches_hold_the_examples_of_one_process(pods):
+    apart = examples(pods[4], "parts", microbatches=2)
+    assert apart == examples(pods[1], "parts") == examples(pods[1], "replicated")
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_the_parameters_are_those_of_one_process(pods, place, count):
+    assert_same_state(arrays(place, 1, "replicated"), arrays(place, count, "replicated"))
+
+
+def test_parameters_split_over_processes_are_those_of_copies(pods, place):
+    assert pods[2][0]["split shares"] == [1.0, 4.0]
+    assert_same_state(arrays(place, 1, "replicated"), arrays(place, 2, "split"))
+
+
+def test_microbatches_on_a_mesh_of_three_axes_are_those_of_one_process(pods, place):
+    assert pods[4][0]["parts shares"] == [1.0, 2.0]
+    assert_same_state(arrays(place, 1, "parts"), arrays(place, 4, "parts"))
+
+
+def test_all_processes_see_the_same_losses_go_down(pods):
+    for reports in pods.values():
+        for case in reports[0]:
+            if isinstance(reports[0][case], list) and isinstance(reports[0][case][0], dict):
+                losses = [[step["loss"] for step in report[case]] for report in reports]
+                assert all(row == losses[0] for row in losses)
+                assert losses[0][-1] < losses[0][0]
