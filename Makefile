@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-pod test-tpu lint types bench install clean
+.PHONY: help demo test test-slow test-pod test-tpu lint types bench install install-tpu clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | \
@@ -26,8 +26,7 @@ test-slow: $(STAMP)  ## run the slow tests
 test-pod: $(STAMP)  ## run the tests of several processes and of injected faults
 	$(BIN)/python -m pytest -m pod
 
-test-tpu: $(STAMP)  ## compile for TPUs, without one; installs libtpu (700 MB)
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[tpu]'
+test-tpu: install-tpu  ## compile for TPUs, without one
 	$(BIN)/python -m pytest -m tpu
 
 lint: $(STAMP)  ## check format and style
@@ -45,6 +44,9 @@ bench: $(STAMP)  ## time separation, training, the data pipeline, the towers and
 	$(BIN)/python -m benchmarks.exports
 
 install: $(STAMP)  ## make .venv and install everything that development needs
+
+install-tpu: $(STAMP)  ## add libtpu (700 MB), which compiles for TPUs and drives them
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[tpu]'
 
 $(STAMP): pyproject.toml constraints.txt requirements-encoder.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
