@@ -45,7 +45,10 @@ class TrainState:
 
     @property
     def delivered(self) -> separator.Variables:
-        """What is validated and delivered: the averaged parameters where an average is kept."""
+        """What is validated and delivered: the averaged parameters where an average is kept.
+
+        The statistics are those of the training parameters; they are averages over many steps as they are.
+        """
         return {"params": self.params if self.ema is None else self.ema, "batch_stats": self.batch_stats}
 
 

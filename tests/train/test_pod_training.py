@@ -3,6 +3,7 @@
 Real processes over 127.0.0.1, each with its share of eight virtual devices.
 """
 
+import dataclasses
 import json
 import os
 import socket
@@ -10,8 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
+import pod_process
 import pytest
+import training_runs
+
+from audiosep_jax.checkpoints import folder
 
 pytestmark = [pytest.mark.pod, pytest.mark.timeout(1800)]
 
@@ -30,33 +36,46 @@ GRADIENT_NOISE = 1e-5
 BOUND = 2 * STEPS * GRADIENT_NOISE
 
 
+def environment(count):
+    flags = f"--xla_force_host_platform_device_count={DEVICES // count} --xla_backend_optimization_level=0"
+    return os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+
+
+def free_address():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def at_once(commands, count):
+    """Runs one command per process, and waits until all have ended well; returns their outputs."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *command],
+            env=environment(count),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for command in commands
+    ]
+    outputs = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * count, "\n".join(outputs)
+    return outputs
+
+
 def together(out, dataset, count, cases):
     """Runs the cases in `count` processes; returns the report of each, in order."""
     out.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
-    flags = f"--xla_force_host_platform_device_count={DEVICES // count} --xla_backend_optimization_level=0"
     task = {
-        "coordinator": coordinator,
+        "coordinator": free_address(),
         "count": count,
         "dataset": str(dataset),
         "out": str(out),
         "cases": cases,
     }
-    program = Path(__file__).with_name("pod_process.py")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(program), json.dumps(task | {"index": index})],
-            env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for index in range(count)
-    ]
-    outputs = [process.communicate()[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * count, "\n".join(outputs)
+    program = str(Path(__file__).with_name("pod_process.py"))
+    at_once([[program, json.dumps(task | {"index": index})] for index in range(count)], count)
     return [json.loads((out / f"process{index}.json").read_text("utf-8")) for index in range(count)]
 
 
@@ -148,3 +167,28 @@ def test_all_processes_see_the_same_losses_go_down(pods):
                 losses = [[step["loss"] for step in report[case]] for report in reports]
                 assert all(row == losses[0] for row in losses)
                 assert losses[0][-1] < losses[0][0]
+
+
+def test_the_command_trains_the_same_model_in_one_process_and_in_two(place, sounds):
+    config = pod_process.experiment(SPLIT, sounds)
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, save_every=3))
+    experiment = training_runs.write_experiment(place / "experiment.py", config)
+    losses, models = {}, {}
+    for count in (1, 2):
+        workdir = place / f"run{count}"
+        command = ["-m", "audiosep_jax.cli", "train", str(experiment), "--workdir", str(workdir)]
+        if count > 1:
+            command += ["--coordinator", free_address(), "--process-count", str(count)]
+        flags = [["--process-index", str(index)] if count > 1 else [] for index in range(count)]
+        outputs = at_once([command + flag for flag in flags], count)
+        assert "Traceback" not in "".join(outputs)
+        lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text("utf-8").splitlines()]
+        losses[count] = [line["loss"] for line in lines if "loss" in line]
+        models[count] = folder.load(workdir / "checkpoint").variables
+    assert len(losses[1]) == len(losses[2]) == STEPS
+    np.testing.assert_allclose(losses[2], losses[1], rtol=1e-4)
+    one, two = (
+        {".params" + jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+        for leaves in (jax.tree_util.tree_leaves_with_path(models[count]) for count in (1, 2))
+    )
+    assert_same_state(one, two)
