@@ -15,8 +15,11 @@ from etils import epath
 
 from audiosep_jax.errors import AudioSepError, shown
 
-_BACKENDS = {"gs": "gcsfs", "s3": "s3fs"}
-"""What reads and writes a scheme. Arrays go to buckets without it, but folders are read through it."""
+_BACKENDS = {"gs": "gcsfs"}
+"""What reads and writes a scheme. Arrays go to buckets without it, but folders are read through it.
+
+S3 is not among them: Orbax finishes a checkpoint there by renaming, which copies file by file.
+"""
 
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9]+):/+")
@@ -41,9 +44,8 @@ def work_directory(path: str | os.PathLike) -> epath.Path:
     elif address[1] in _BACKENDS:
         folder = epath.Path(f"{address[1]}://{text[address.end() :]}")
     else:
-        known = " or ".join(f"{scheme}://" for scheme in _BACKENDS)
         raise AudioSepError(
-            f"work directory {shown(text)}: {address[1]}:// is not known; give a local folder, or {known}."
+            f"work directory {shown(text)}: {address[1]}:// is not supported; give a local folder, or gs://."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)

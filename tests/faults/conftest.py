@@ -3,6 +3,12 @@ import pytest
 from faulty_runs import training_runs
 
 
+@pytest.fixture(autouse=True)
+def nothing_left_running():
+    yield
+    faulty_runs.end_all()
+
+
 @pytest.fixture(scope="session")
 def place(tmp_path_factory):
     return tmp_path_factory.mktemp("faults")

@@ -19,6 +19,7 @@ import training_runs  # noqa: E402
 
 STEPS = 40
 SAVE_EVERY = 3
+STARTED = []
 
 # Steps of a tenth of a second and saves that take longer than one, so that signals find both.
 SLOW = """
@@ -67,13 +68,23 @@ def start(experiment_file, workdir, *arguments, cache, devices=1, **environment)
         "import signal, sys; from audiosep_jax.cli import main;"
         "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(main())"
     )
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-c", program, "train", str(experiment_file), "--workdir", str(workdir), *arguments],
         env=os.environ | settings | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+    STARTED.append(process)
+    return process
+
+
+def end_all():
+    """Ends what a test that failed left running."""
+    while STARTED:
+        process = STARTED.pop()
+        process.kill()
+        process.communicate()
 
 
 def start_together(experiment_file, workdir, count, *, devices=1, **options):
@@ -93,7 +104,7 @@ def start_together(experiment_file, workdir, count, *, devices=1, **options):
     ]
 
 
-def finished(*processes, timeout=400):
+def finished(*processes, timeout=1500):
     """Waits for processes and returns what they said; none may have failed."""
     outputs = [process.communicate(timeout=timeout)[0] for process in processes]
     for process, output in zip(processes, outputs, strict=True):
@@ -101,7 +112,7 @@ def finished(*processes, timeout=400):
     return outputs
 
 
-def wait_for(condition, process, *, seconds=300):
+def wait_for(condition, process, *, seconds=1500):
     """Waits until something is so, or the run has come to its end; it may not fail meanwhile."""
     end = time.monotonic() + seconds
     while process.poll() != 0 and not condition():

@@ -3,7 +3,7 @@
 import faulty_runs
 import pytest
 
-pytestmark = [pytest.mark.pod, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.pod, pytest.mark.timeout(3000)]
 
 FAULT = """
 import os
@@ -42,7 +42,7 @@ def test_a_worker_that_fails_stops_the_run(undisturbed, failing, cache, tmp_path
     workdir = tmp_path / "run"
     file = failing(fault)
     process = faulty_runs.start(file, workdir, cache=cache, FAULT="yes")
-    output = process.communicate(timeout=200)[0]
+    output = process.communicate(timeout=600)[0]
     assert process.returncode not in (0, 130, 143), output
     assert said in output
     print(process.returncode, output[-1500:])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from faulty_runs import STEPS
 
-pytestmark = [pytest.mark.pod, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.pod, pytest.mark.timeout(3000)]
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def undisturbed_pair(place, experiment_file, cache):
     return workdir
 
 
-def stopped(experiment_file, workdir, cache, *, signals, after=5, wait=120):
+def stopped(experiment_file, workdir, cache, *, signals, after=5, wait=600):
     """Statuses and outputs of two processes that got signals, given as (process, signal)."""
     processes = faulty_runs.start_together(experiment_file, workdir, 2, cache=cache)
     faulty_runs.wait_for(lambda: faulty_runs.step_of(workdir) >= after, processes[0])
@@ -79,7 +79,7 @@ def test_another_number_of_processes_and_another_mesh_go_on(
 
 def test_a_killed_host_ends_the_other_and_both_go_on(undisturbed_pair, experiment_file, cache, tmp_path):
     workdir = tmp_path / "run"
-    codes, outputs = stopped(experiment_file, workdir, cache, signals=[(1, signal.SIGKILL)], wait=300)
+    codes, outputs = stopped(experiment_file, workdir, cache, signals=[(1, signal.SIGKILL)], wait=600)
     assert codes[1] == -signal.SIGKILL
     assert codes[0] not in (0, 2), outputs[0]
     print(re.sub(r"(?s)^(.{1500}).*", r"\1", outputs[0]))

@@ -38,7 +38,7 @@ def test_twenty_kills_leave_no_trace(undisturbed, experiment_file, cache, tmp_pa
             faulty_runs.wait_for(reached, process)
             time.sleep(draw.uniform(0, 0.1))
         process.kill()
-        output = process.communicate(timeout=100)[0]
+        output = process.communicate(timeout=600)[0]
         if process.returncode == 0:
             faulty_runs.assert_same_bits(undisturbed, workdir)
             shutil.rmtree(workdir)

@@ -9,7 +9,7 @@ import fake_gcs
 import faulty_runs
 import pytest
 
-pytestmark = [pytest.mark.pod, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.pod, pytest.mark.timeout(3000)]
 
 
 def test_a_disk_that_fills_up_during_a_save_stops_the_run(undisturbed, experiment_file, cache, tmp_path):
@@ -18,7 +18,7 @@ def test_a_disk_that_fills_up_during_a_save_stops_the_run(undisturbed, experimen
     process = faulty_runs.start(experiment_file, workdir, cache=cache)
     faulty_runs.wait_for(lambda: len(faulty_runs.checkpoints(workdir)) >= 1, process)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
-    output = process.communicate(timeout=100)[0]
+    output = process.communicate(timeout=600)[0]
     assert process.returncode == 2, output
     reached = faulty_runs.checkpoints(workdir)[-1]
     (said,) = (line for line in output.splitlines() if line.startswith("audiosep: error: "))
@@ -51,7 +51,7 @@ def test_a_damaged_checkpoint_stops_the_run_and_the_one_before_is_intact(
     else:
         os.truncate(victim, victim.stat().st_size // 2)
     process = faulty_runs.start(experiment_file, workdir, cache=cache)
-    output = process.communicate(timeout=200)[0]
+    output = process.communicate(timeout=600)[0]
     assert process.returncode == 2, output
     (said,) = (line for line in output.splitlines() if line.startswith("audiosep: error: "))
     assert f"checkpoint {folder} cannot be read" in said
