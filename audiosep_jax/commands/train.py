@@ -1,6 +1,7 @@
 """`audiosep train`: trains an experiment, or goes on training it."""
 
 import dataclasses
+import functools
 import json
 import runpy
 from pathlib import Path
@@ -11,7 +12,7 @@ import tyro
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.serialization import from_dict, to_dict
-from audiosep_jax.train.distributed import DistributedOptions, initialize
+from audiosep_jax.train.distributed import DistributedOptions, initialize, is_lead
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,8 +21,9 @@ class TrainArgs:
 
     experiment: Annotated[Path, tyro.conf.Positional]
     """Python file that defines CONFIG, such as experiments/tiny.py."""
-    workdir: Path
-    """Folder of the run: checkpoints, metrics.jsonl, TensorBoard, models. A run found there goes on."""
+    workdir: str
+    """Folder of the run, or gs://BUCKET/RUN: checkpoints, metrics.jsonl, TensorBoard, models. A run there
+    goes on."""
     resume: bool = True
     """Go on with the run in --workdir; --no-resume refuses a folder that already holds one."""
     set: tuple[str, ...] = ()
@@ -35,6 +37,8 @@ class TrainArgs:
     """How many processes train together; 1 trains in this one alone, whatever the cluster says."""
     wait_seconds: int = 300
     """How long processes wait for each other at the start."""
+    executable: Path | None = None
+    """File that `audiosep compile --save` wrote for these devices, to start without compiling."""
 
 
 def run(args: TrainArgs) -> int:
@@ -49,8 +53,14 @@ def run(args: TrainArgs) -> int:
     initialize(options)
     from audiosep_jax.train.loop import train
 
-    result = train(config, args.workdir, resume=args.resume)
-    print(f"trained {config.train.steps} steps; the model is in {result.checkpoint}")
+    how = {}
+    if args.executable is not None:
+        from audiosep_jax.capacity.executable import load_executable
+
+        how["load_step"] = functools.partial(load_executable, args.executable)
+    result = train(config, args.workdir, resume=args.resume, **how)
+    if is_lead():
+        print(f"trained {config.train.steps} steps; the model is in {result.checkpoint}")
     return 0
 
 

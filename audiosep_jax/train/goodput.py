@@ -77,13 +77,12 @@ class Goodput:
         self._writing = threading.Lock()
         self._finished = False
         before = _read(workdir)
-        earlier: dict[str, float] = before.get("seconds", {})
         self._over = bool(before.get("finished")) and first >= steps
         self._began: float = before.get("began", time.time())
         self._starts: int = before.get("starts", 0) + 1
-        self._earlier = {name: float(value) for name, value in earlier.items()}
+        self._earlier: dict[str, float] = dict(before.get("seconds", {}))
         trained = self._earlier.pop("train", 0.0)
-        until = {int(step): float(seconds) for step, seconds in before.get("trained_until", {}).items()}
+        until = {int(step): seconds for step, seconds in before.get("trained_until", {}).items()}
         self._until = {step: seconds for step, seconds in until.items() if step <= first}
         self._trained = self._until[max(self._until)] if self._until else 0.0
         self._lost = self._earlier.pop("lost", 0.0) + trained - self._trained
@@ -150,9 +149,8 @@ def _read(workdir: Workdir) -> dict[str, Any]:
     """What earlier processes left; nothing where the file is damaged, because it is no reason to stop."""
     try:
         record = json.loads(workdir.read_text(FILE) or "{}")
-        numbers = [*record["seconds"].values(), *record["trained_until"].values()] if record else []
-        if not all(isinstance(number, float | int) for number in numbers):
-            return {}
-        return record
+        numbers = [*record["seconds"].values(), *record["trained_until"].values()]
+        numbers += [record["began"], record["updated"], record["starts"], *map(int, record["trained_until"])]
+        return record if all(isinstance(number, float | int) for number in numbers) else {}
     except (ValueError, KeyError, AttributeError, TypeError):
         return {}

@@ -75,7 +75,7 @@ class MetricWriter:
 
     def __init__(self, workdir: Workdir, *, start_step: int) -> None:
         self._lines = JsonLines(workdir, METRICS_FILE, start_step=start_step)
-        self._workdir = workdir
+        self._workdir, self._start_step = workdir, start_step
         self._folder = workdir.local / BOARD_FOLDER
         self._files = 0
         with _named(self._folder):
@@ -124,8 +124,10 @@ class MetricWriter:
 
     def _open_board(self) -> EventsWriter:
         # tensorboardX's SummaryWriter writes from a thread whose death, as on a full disk, blocks the loop.
+        # TensorBoard reads files in the order of their names, which begin with the second.
+        suffix = f".{self._start_step:010d}.{self._files:04d}.{os.getpid()}"
         self._files += 1
-        board = EventsWriter(str(self._folder / "events"), filename_suffix=f".{os.getpid()}.{self._files}")
+        board = EventsWriter(str(self._folder / "events"), filename_suffix=suffix)
         self._name = board._file_name
         return board
 

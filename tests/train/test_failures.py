@@ -27,11 +27,13 @@ def stopped(sounds, tmp_path_factory):
     config = training_runs.experiment(sounds, steps=20, save_every=BAD_STEP)
     batches = MixturePipeline.batches
 
+    def poison(batch):
+        if batch.step == BAD_STEP:
+            batch.segments[2, 0, 7] = np.nan
+        return batch
+
     def poisoned(self, **options):
-        for batch in batches(self, **options):
-            if batch.step == BAD_STEP:
-                batch.segments[2, 0, 7] = np.nan
-            yield batch
+        return batches(self, **options).map(poison)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(encoder.ENCODERS, "letters", "training_runs")
@@ -144,7 +146,7 @@ def test_changes_reach_the_run(tmp_path, monkeypatch):
     changes = ["train.steps=5", "query.encoder=sentence", "mixture.level_range_db=[-3, 2]"]
     assert cli.main(["train", str(path), "--workdir", str(tmp_path), "--no-resume", "--set", *changes]) == 0
     ((config, workdir, resume),) = seen
-    assert (workdir, resume) == (tmp_path, False)
+    assert (workdir, resume) == (str(tmp_path), False)
     assert config.train.steps == 5
     assert config.query.encoder == "sentence"
     assert config.mixture.level_range_db == (-3.0, 2.0)
