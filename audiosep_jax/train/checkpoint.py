@@ -50,7 +50,7 @@ class RunCheckpoints:
         steps = [step for step, _ in self._whole()] if jax.process_index() == 0 else []
         newest = from_lead(max(steps, default=_NONE))
         self._newest = None if newest == _NONE else newest
-        self._interval = SaveInterval(config.train.save_minutes, step=newest, clock=clock)
+        self._interval = SaveInterval(config.train.save_minutes, step=max(newest, 0), clock=clock)
         self._finishing: threading.Thread | None = None
         self._failure: tuple[int, Exception] | None = None
 
