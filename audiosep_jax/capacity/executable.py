@@ -75,8 +75,8 @@ def load_executable(path: str | Path, config: ExperimentConfig, mesh: Mesh) -> S
     if changes:
         more = f"; and {len(changes) - _NAMED} more" if len(changes) > _NAMED else ""
         raise AudioSepError(
-            f"{printable(path)} was compiled for something else: {'; '.join(changes[:_NAMED])}{more}. Compile it again with "
-            "`audiosep compile --save`, or train without --executable."
+            f"{printable(path)} was compiled for something else: {'; '.join(changes[:_NAMED])}{more}. "
+            "Compile it again with `audiosep compile --save`, or train without --executable."
         )
     devices = sorted(mesh.devices.flat, key=lambda device: device.id)
     try:

@@ -20,8 +20,11 @@ _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = (.*)$")
 _COLLECTIVE = re.compile(rf"(?<![\w.\-%])({'|'.join(KINDS)})(-start)?\(")
 _PRODUCT = re.compile(r"(?<![\w.\-%])(convolution|dot)\(([^)]*)\)")
+_OPERAND = re.compile(r"(?:^|[ ,])%?([A-Za-z_][\w.\-]*)(?=,|$)")
 _CALLED = re.compile(r"\b(?:calls|to_apply|body|condition)=%?([\w.\-]+)")
 _BRANCHES = re.compile(r"\bbranch_computations=\{([^}]*)\}")
+_LIMIT = re.compile(r" s32\[\]\S* constant\((\d+)\)")
+_TPU_ASYNCHRONOUS = "async_collective_name="
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 
 
@@ -95,7 +98,7 @@ def collectives(text: str) -> list[Collective]:
                 kind=kind,
                 arrays=arrays,
                 group=group,
-                asynchronous=started or computation in module.asynchronous,
+                asynchronous=started or computation in module.asynchronous or _TPU_ASYNCHRONOUS in line,
                 times=module.times(computation),
                 operation=name[1] if name else "",
             )
@@ -123,7 +126,7 @@ def product_flops(text: str) -> dict[str, float]:
         product = _PRODUCT.search(match[2]) if match else None
         if match is None or product is None:
             continue
-        operands = re.findall(r"%([\w.\-]+)", product[2])
+        operands = _OPERAND.findall(product[2])
         if len(operands) != 2 or not all(name in shapes for name in operands):
             continue
         left, right = (shapes[name] for name in operands)
@@ -174,8 +177,9 @@ class _Module:
 
     def __init__(self, text: str) -> None:
         self._lines: list[tuple[str, str]] = []
-        self._callers: dict[str, tuple[str, int]] = {}
+        self._callers: dict[str, tuple[str, str]] = {}
         self.asynchronous: set[str] = set()
+        self._limits: dict[str, list[int]] = {}
         computation = ""
         for line in text.splitlines():
             if header := _COMPUTATION.match(line):
@@ -184,12 +188,13 @@ class _Module:
             if " = " not in line:
                 continue
             self._lines.append((computation, line))
-            trips = _TRIPS.search(line) if " while(" in line else None
+            if limit := _LIMIT.search(line):
+                self._limits.setdefault(computation, []).append(int(limit[1]))
             called = _CALLED.findall(line)
             for branches in _BRANCHES.findall(line):
                 called += [name.strip().lstrip("%") for name in branches.split(",")]
             for name in called:
-                self._callers.setdefault(name, (computation, int(trips[1]) if trips else 1))
+                self._callers.setdefault(name, (computation, line))
                 if " async-start(" in line:
                     self.asynchronous.add(name)
 
@@ -202,6 +207,17 @@ class _Module:
         count, seen = 1, set()
         while computation in self._callers and computation not in seen:
             seen.add(computation)
-            computation, factor = self._callers[computation]
-            count *= factor
+            computation, line = self._callers[computation]
+            count *= self._trips(line)
         return count
+
+    def _trips(self, line: str) -> int:
+        """How often an instruction runs what it calls; 1 where that is unknown."""
+        if " while(" not in line:
+            return 1
+        if known := _TRIPS.search(line):
+            return int(known[1])
+        # The TPU compiler leaves it out. A scan counts from 0 to the one number in its condition.
+        condition = re.search(r"\bcondition=%?([\w.\-]+)", line)
+        limits = self._limits.get(condition[1], []) if condition else []
+        return limits[0] if len(limits) == 1 else 1

@@ -74,8 +74,8 @@ def _work(report: Report) -> Table:
 
 def _scaling(report: Report) -> Table:
     table = Table(title="Predicted, at the roofline", title_justify="left")
-    for name in ("batch", "chips", "slice", "clips", "step, ms", "clips/s", "efficiency", "bound by"):
-        left = name in ("batch", "slice", "bound by")
+    for name in ("batch", "chips", "slice", "clips", "step, ms", "clips/s", "efficiency", "binds"):
+        left = name in ("batch", "slice", "binds")
         table.add_column(name, justify="left" if left else "right", no_wrap=True)
     for row in report.scaling or ():
         table.add_row(

@@ -1,0 +1,60 @@
+"""Runs `audiosep compile` for TPUs in processes of their own, with small models."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from audiosep_jax.config import (
+    ExecutionConfig,
+    ExperimentConfig,
+    MixtureConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
+from audiosep_jax.serialization import to_dict
+
+SMALL = ExperimentConfig(
+    name="small",
+    model=ModelConfig(
+        sample_rate_hz=8000,
+        window_length=256,
+        hop_length=64,
+        encoder_widths=(8, 16),
+        condition_size=26,
+        unused_tensors=False,
+    ),
+    mixture=MixtureConfig(segment_seconds=0.5),
+    optimizer=OptimizerConfig(warmup_steps=0),
+    execution=ExecutionConfig(lanes=0),
+    train=TrainConfig(steps=10, batch_size=8),
+)
+"""Compiles for a TPU in about twenty seconds of one core."""
+
+
+def write_experiment(folder: Path) -> Path:
+    """Writes `SMALL` as an experiment file."""
+    path = folder / "small.py"
+    path.write_text(
+        "from audiosep_jax.config import ExperimentConfig\n"
+        "from audiosep_jax.serialization import from_dict\n"
+        f"CONFIG = from_dict(ExperimentConfig, {to_dict(SMALL)!r})\n",
+        "utf-8",
+    )
+    return path
+
+
+def compile_in_a_process(experiment: Path, folder: Path, *arguments: str) -> tuple[int, dict, str]:
+    """Returns exit status, the JSON report (empty without one) and what was written to standard error."""
+    report = folder / "report.json"
+    command = [sys.executable, "-m", "audiosep_jax.cli", "compile", str(experiment)]
+    program = subprocess.run(
+        [*command, "--json", str(report), *arguments],
+        capture_output=True,
+        text=True,
+        env={key: value for key, value in os.environ.items() if key != "JAX_PLATFORMS"},
+    )
+    values = json.loads(report.read_text("utf-8")) if report.is_file() else {}
+    return program.returncode, values, program.stderr
