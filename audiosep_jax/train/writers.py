@@ -1,5 +1,6 @@
 """Where a run's numbers go: JSON lines and TensorBoard."""
 
+import errno
 import json
 import os
 import time
@@ -50,9 +51,10 @@ class JsonLines:
         """Writes one line, which is in the file when this returns."""
         with _named(self._path):
             if self._file is None:
-                self._file = self._path.open("a", encoding="utf-8")
-            self._file.write(json.dumps(values) + "\n")
-            self._file.flush()
+                self._file = self._path.open("ab", buffering=0)
+            line = json.dumps(values).encode() + b"\n"
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def copy_later(self) -> None:
         """Copies the file to remote storage while the run goes on."""

@@ -169,11 +169,10 @@ def test_a_copy_that_fails_is_an_error_of_the_run(bucket, monkeypatch):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_a_full_disk_is_an_error_and_not_a_hanging_loop(tmp_path):
-    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
     writer = MetricWriter(Workdir(tmp_path), start_step=0)
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
     with pytest.raises(
         AudioSepError, match=r"metrics.jsonl cannot be written: No space left on device; make room"
     ):
         writer.scalars(1, {"loss": 0.5})
-    with pytest.raises(AudioSepError, match="No space left"):
-        writer.close()
+    writer.close()
