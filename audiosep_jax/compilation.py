@@ -1,18 +1,30 @@
 """Compiled programs are kept between processes, so that only the first run of a command waits for XLA."""
 
 import hashlib
+import importlib.util
 import os
 import platform
 from pathlib import Path
+
+from audiosep_jax.errors import AudioSepError, shown
 
 
 def use_cache() -> None:
     """Points JAX to a cache on disk; call it before JAX is imported.
 
-    `JAX_COMPILATION_CACHE_DIR` names another place; an empty value switches the cache off. The folder's
-    name carries the processor, because a program compiled for one may not run on another that shares the
-    home directory.
+    `JAX_COMPILATION_CACHE_DIR` names another place, such as gs://BUCKET/FOLDER for all hosts of a pod; an
+    empty value switches the cache off. The folder's name carries the processor, because a program compiled
+    for one may not run on another that shares the home directory.
+
+    Raises:
+      AudioSepError: the cache lies in a bucket that no installed package reads; JAX would only warn, and
+        compile everything at every start.
     """
+    place = os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
+    if place.startswith("gs://") and importlib.util.find_spec("gcsfs") is None:
+        raise AudioSepError(
+            f"JAX_COMPILATION_CACHE_DIR is {shown(place)}, which needs the package gcsfs: pip install gcsfs."
+        )
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(root / "audiosep_jax" / f"xla-{_processor()}"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")

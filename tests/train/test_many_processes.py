@@ -1,0 +1,113 @@
+"""The loop in two processes that share a run: what each writes, and that they train as one."""
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import training_runs
+
+from audiosep_jax.checkpoints import folder
+from audiosep_jax.config import MeshConfig
+
+STEPS = 8
+
+
+def start(experiment_file, workdir, *, devices, arguments=()):
+    settings = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    command = [sys.executable, "-m", "audiosep_jax.cli", "train", experiment_file, "--workdir", workdir]
+    return subprocess.Popen(
+        [*map(str, command), *map(str, arguments)],
+        env=os.environ | settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def runs(sounds, tmp_path_factory):
+    """Work directories and outputs of one run in one process with four devices, and in two with two each."""
+    place = tmp_path_factory.mktemp("many")
+    config = training_runs.experiment(sounds, steps=STEPS, evaluate_every=4, save_every=3, ema_decay=0.9)
+    config = dataclasses.replace(
+        config,
+        mesh=MeshConfig(data=2, fsdp=2),
+        data=dataclasses.replace(config.data, validation=(str(sounds),)),
+    )
+    file = training_runs.write_experiment(place / "small.py", config)
+    alone = start(file, place / "alone", devices=4)
+    coordinator = f"127.0.0.1:{free_port()}"
+    together = [
+        start(
+            file,
+            place / "together",
+            devices=2,
+            arguments=["--coordinator", coordinator, "--process-index", index, "--process-count", 2],
+        )
+        for index in range(2)
+    ]
+    outputs = [process.communicate(timeout=550)[0] for process in (alone, *together)]
+    assert [process.returncode for process in (alone, *together)] == [0, 0, 0], "\n".join(outputs)
+    return place, outputs
+
+
+def logged(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text("utf-8").splitlines()]
+
+
+@pytest.mark.pod
+def test_two_processes_train_as_one(runs):
+    place, _ = runs
+    losses = [
+        [line["loss"] for line in logged(place / name) if "loss" in line] for name in ("alone", "together")
+    ]
+    assert len(losses[0]) == STEPS
+    # Sums over devices are taken in another order: float32 rounding, amplified by eight steps of AMSGrad.
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3, atol=1e-3)
+    models = [folder.load(place / name / "checkpoint").variables for name in ("alone", "together")]
+    for part in ("params", "batch_stats"):
+        one, two = (jax.tree.leaves(model[part]) for model in models)
+        for a, b in zip(one, two, strict=True):
+            np.testing.assert_allclose(b, a, atol=2e-3)
+
+
+@pytest.mark.pod
+def test_the_lead_writes_what_is_written_once(runs):
+    place, (_, lead, other) = runs
+    workdir = place / "together"
+    assert [line["step"] for line in logged(workdir) if "loss" in line] == list(range(1, STEPS + 1))
+    assert [line["step"] for line in logged(workdir) if "validation/sdri_db" in line] == [4, STEPS]
+    assert len(list((workdir / "tensorboard").iterdir())) == 1
+    assert "validation SDRi" in lead
+    assert "goodput" in lead
+    assert "step " not in other
+    beats = [json.loads((workdir / "heartbeats" / f"0000{index}.json").read_text()) for index in range(2)]
+    assert [(beat["process"], beat["state"], beat["step"]) for beat in beats] == [
+        (0, "finished", STEPS),
+        (1, "finished", STEPS),
+    ]
+    assert beats[0]["pid"] != beats[1]["pid"]
+    assert json.loads((workdir / "goodput.json").read_text())["starts"] == 1
+
+
+@pytest.mark.pod
+def test_both_runs_choose_the_same_best_model(runs):
+    place, _ = runs
+    records = [
+        json.loads((place / name / "best" / "validation.json").read_text()) for name in ("alone", "together")
+    ]
+    assert records[0]["step"] == records[1]["step"]
+    sdri = [record["validation"]["sdri_db"] for record in records]
+    assert sdri[0] == pytest.approx(sdri[1], abs=0.05)
