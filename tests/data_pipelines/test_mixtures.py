@@ -107,6 +107,16 @@ def test_two_hosts_read_the_halves_of_one_batch(dataset):
             np.testing.assert_array_equal(np.concatenate([first.arrays[name], second.arrays[name]]), array)
 
 
+def test_two_hosts_read_the_halves_of_each_microbatch(dataset):
+    hosts = [take(dataset, process_index=index, process_count=2, microbatches=2) for index in range(2)]
+    for whole, first, second in zip(take(dataset), *hosts, strict=True):
+        for name, array in whole.arrays.items():
+            one, two = first.arrays[name], second.arrays[name]
+            np.testing.assert_array_equal(np.concatenate([one[:1], two[:1], one[1:], two[1:]]), array)
+    alone = take(dataset, microbatches=2)
+    assert_same(alone, take(dataset))
+
+
 def test_datasets_and_splits_are_chosen_by_their_entry(tmp_path):
     source = write_folder(tmp_path / "source", per_label=10, seconds=0.2)
     out = prepared(source, tmp_path / "out", validation_share=0.3)
@@ -136,6 +146,10 @@ def test_conditions_may_be_a_mapping_and_must_be_complete(dataset):
     [
         ({"sample_rate_hz": 16_000}, "stored at 8000 Hz, the model works at 16000 Hz"),
         ({"batch_size": 5, "process_count": 2}, "batch of 5 cannot be split over 2 processes"),
+        (
+            {"batch_size": 6, "process_count": 2, "microbatches": 2},
+            "batch of 6 cannot be split over 2 processes in 2 microbatches: choose a multiple of 4",
+        ),
         ({"data": DataConfig()}, "data.datasets is empty"),
         ({"data": DataConfig(datasets=("x",), weights=(1.0, 2.0))}, "one positive number for each of the 1"),
         ({"mixture": MixtureConfig(sources=5)}, "finds no 5 others"),
