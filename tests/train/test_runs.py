@@ -120,8 +120,15 @@ def test_the_final_model_separates(whole):
     assert np.mean((result.estimate - target) ** 2) < np.mean(other**2)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=lambda how: how.name)
-def test_an_interrupted_run_ends_with_the_same_bits(whole, place, experiment_file, tmp_path, how):
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [
+        pytest.param(signal.SIGKILL, -signal.SIGKILL, id="SIGKILL"),
+        pytest.param(signal.SIGINT, 130, id="SIGINT"),
+        pytest.param(signal.SIGTERM, 143, id="SIGTERM", marks=pytest.mark.pod),
+    ],
+)
+def test_an_interrupted_run_ends_with_the_same_bits(whole, place, experiment_file, tmp_path, how, status):
     seed = random.SystemRandom().getrandbits(32)
     print(f"seed {seed}")
     draw = random.Random(seed)
@@ -135,7 +142,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(whole, place, experiment_fil
     assert process.poll() is None, process.communicate()[0]
     process.send_signal(how)
     output, _ = process.communicate(timeout=100)
-    assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL), output
+    assert process.returncode == status, output
     reached = lines_of_a_killed_run(metrics)
     print(f"stopped by {how.name} after step {reached}")
     assert reached < STEPS
