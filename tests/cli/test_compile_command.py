@@ -40,7 +40,7 @@ CONFIG = ExperimentConfig(
         unused_tensors=False,
     ),
     mixture=MixtureConfig(segment_seconds=0.125),
-    optimizer=OptimizerConfig(kind="adam", warmup_steps=0),
+    optimizer=OptimizerConfig(warmup_steps=0),
     train=TrainConfig(steps=10, batch_size=2),
 )
 KEYS = {
