@@ -1,7 +1,6 @@
 """Orbax checkpoints of a run: the state, the data position, and the config they belong to."""
 
 import dataclasses
-import logging
 import os
 import threading
 import time
@@ -16,6 +15,7 @@ from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError, shown
 from audiosep_jax.serialization import to_dict
 from audiosep_jax.train.lock import check_held
+from audiosep_jax.train.orbax_noise import quiet_orbax
 from audiosep_jax.train.run_config import refuse_other_runs
 from audiosep_jax.train.save_interval import Clock, SaveInterval, from_lead
 from audiosep_jax.train.state import TrainState
@@ -23,8 +23,6 @@ from audiosep_jax.train.storage import is_remote, work_directory
 
 FOLDER = "checkpoints"
 _NONE = -1
-# Orbax logs with a traceback what it raises as well; here the error is worded once, where it is raised.
-logging.getLogger("absl").addFilter(lambda record: not (record.exc_info and "orbax" in record.pathname))
 _LATER_FIELDS = frozenset({"skipped"})
 """Fields of the state that came later; what an earlier checkpoint lacks is taken from the state it fills."""
 
@@ -44,6 +42,7 @@ class RunCheckpoints:
     def __init__(
         self, workdir: str | os.PathLike, config: ExperimentConfig, *, clock: Clock = time.monotonic
     ) -> None:
+        quiet_orbax()
         self._config = config
         self._folder = work_directory(workdir) / FOLDER
         self._saver = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())

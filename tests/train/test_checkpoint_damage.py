@@ -18,7 +18,7 @@ def saved(tmp_path_factory):
     return workdir
 
 
-# Orbax drops the other reads of a restore that fails.
+# Orbax drops the other reads of a restore that fails, which says so when they are collected.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     "damage",
