@@ -24,15 +24,15 @@ from audiosep_jax.train.step import make_train_step
 from data_pipelines.mixtures import MixturePipeline
 
 BATCH = 16
-RATE = 1e-2
+RATE, EPSILON = 1e-3, 1e-2
 
 
 def experiment(case, dataset):
     config = training_runs.experiment(dataset, batch_size=BATCH, steps=case["steps"], ema_decay=0.9)
-    # With an epsilon as large as the rate a step moves a parameter by no more than its gradient. With the
-    # usual one it moves by the whole rate where the true gradient is zero, as that of a bias before a
-    # normalization: in the direction of the rounding.
-    optimizer = dataclasses.replace(config.optimizer, learning_rate=RATE, epsilon=RATE, warmup_steps=0)
+    # With such an epsilon a step moves a parameter by a tenth of its gradient at most. With the usual one it
+    # moves by the whole rate where the true gradient is zero, as that of a bias before a normalization: in
+    # the direction of the rounding.
+    optimizer = dataclasses.replace(config.optimizer, learning_rate=RATE, epsilon=EPSILON, warmup_steps=0)
     return dataclasses.replace(
         config,
         optimizer=optimizer,
