@@ -1,7 +1,7 @@
 """The separator and its train step in PyTorch, to measure ours against.
 
 Written from the description of the model, with the tensor names of the released checkpoint and the habits of
-its code: NCHW, the STFT and its inverse as convolutions, AdamW with AMSGrad. Only `benchmarks.train_step` runs
+its code: NCHW, the STFT and its inverse as convolutions, AdamW with AMSGrad. `benchmarks.train_step` runs
 it, as a process of its own, because it needs PyTorch and nothing of this project:
 
   python benchmarks/pytorch_twin.py FOLDER

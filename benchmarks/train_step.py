@@ -23,7 +23,7 @@ import numpy as np
 from audiosep_jax import AudioSepError
 from audiosep_jax.checkpoints.pytorch_names import to_pytorch
 from audiosep_jax.commands.train import load_experiment
-from audiosep_jax.config import ExperimentConfig
+from audiosep_jax.config import ExecutionConfig, ExperimentConfig
 from audiosep_jax.models import separator
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
@@ -127,6 +127,8 @@ def measure(args: BenchmarkArgs) -> Comparison:
             f"{args.experiment}: the PyTorch twin trains with adamw_amsgrad and the l1 loss, not with "
             f"{config.optimizer.kind} and {config.train.loss}."
         )
+    # The twin computes in float32 and keeps what its backward pass needs: so do we.
+    config = dataclasses.replace(config, execution=ExecutionConfig().on(jax.default_backend()))
     variables = separator.init(config.model, jax.random.key(0))
     batch = make_batch(config, args.batch_size)
     with tempfile.TemporaryDirectory() as folder, _twin(args, config, variables, batch, Path(folder)) as twin:

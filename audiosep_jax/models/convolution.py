@@ -11,20 +11,20 @@ from jaxtyping import Array, Float
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 # Channels from which matrix products beat XLA:CPU's own weight gradient (measured, 2 cores, jax 0.10).
-_WIDE = 32
+_WIDE = 16
 
 
 def convolve(
     inputs: Float[Array, "batch time freq in"], kernel: Float[Array, "height width in out"]
 ) -> Float[Array, "batch time freq out"]:
     """Convolves with stride 1 and zero padding that keeps the size; no bias."""
-    if kernel.shape[:2] == (1, 1):
-        return inputs @ kernel[0, 0]
     return _convolve(inputs, kernel)
 
 
 @jax.custom_vjp
 def _convolve(inputs: Array, kernel: Array) -> Array:
+    if kernel.shape[:2] == (1, 1):
+        return inputs @ kernel[0, 0]
     return jax.lax.conv_general_dilated(inputs, kernel, (1, 1), "SAME", dimension_numbers=_DIMENSIONS)
 
 
@@ -34,15 +34,11 @@ def _convolve_forward(inputs: Array, kernel: Array) -> tuple[Array, tuple[Array,
 
 def _convolve_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
     inputs, kernel = residuals
-    flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-    input_gradient = jax.lax.conv_general_dilated(
-        cotangent, flipped, (1, 1), "SAME", dimension_numbers=_DIMENSIONS
-    )
+    input_gradient = _convolve(cotangent, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
     height, width = kernel.shape[:2]
     native = functools.partial(_kernel_gradient_native, height=height, width=width)
-    # XLA's CPU backend runs the weight gradient of wide layers several times slower than the same
-    # arithmetic as matrix products; for narrow ones the products are too thin. Accelerators have a
-    # native kernel for it.
+    # XLA's CPU backend runs the weight gradient several times slower than the same arithmetic as matrix
+    # products; for a few channels the products are too thin. Accelerators have a native kernel for it.
     wide = min(inputs.shape[-1], cotangent.shape[-1]) >= _WIDE
     products = functools.partial(_kernel_gradient_as_products, height=height, width=width)
     kernel_gradient = jax.lax.platform_dependent(
@@ -55,6 +51,8 @@ _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 def _kernel_gradient_native(inputs: Array, cotangent: Array, height: int, width: int) -> Array:
+    if (height, width) == (1, 1):
+        return jnp.einsum("btfi,btfo->io", inputs, cotangent)[None, None]
     kernel = jnp.zeros((height, width, inputs.shape[-1], cotangent.shape[-1]), inputs.dtype)
     _, pullback = jax.vjp(
         lambda k: jax.lax.conv_general_dilated(inputs, k, (1, 1), "SAME", dimension_numbers=_DIMENSIONS),
@@ -66,8 +64,9 @@ def _kernel_gradient_native(inputs: Array, cotangent: Array, height: int, width:
 def _kernel_gradient_as_products(inputs: Array, cotangent: Array, height: int, width: int) -> Array:
     """One matrix product per column of the kernel, over all positions of the batch.
 
-    The narrower of the two operands is laid beside itself once per row of the kernel, shifted in time, which
-    makes its matrix wide enough for the caches; the other one is shifted in frequency for each column.
+    The narrower of the two operands is turned once, so that its positions lie in a row, and stacked once per
+    row of the kernel, shifted in time: a matrix tall enough for the caches, which the product takes as it
+    lies. The other one is shifted in frequency for each column.
     """
     channels, features = inputs.shape[-1], cotangent.shape[-1]
     if channels < features:
@@ -76,13 +75,16 @@ def _kernel_gradient_as_products(inputs: Array, cotangent: Array, height: int, w
     else:
         wide, narrow = inputs, cotangent
         rows, columns = reversed(range(height)), range(width)
-    _, time, freq, _ = inputs.shape
-    narrow = jnp.pad(narrow, ((0, 0), (height // 2,) * 2, (0, 0), (0, 0)))
-    narrow = jnp.concatenate([narrow[:, i : i + time] for i in rows], axis=-1)
+    batch, time, freq, _ = inputs.shape
+    narrow = jnp.pad(narrow.transpose(3, 0, 1, 2), ((0, 0), (0, 0), (height // 2,) * 2, (0, 0)))
+    # Without the barrier XLA turns it anew, against the grain of the memory, for each of the copies.
+    narrow = jax.lax.optimization_barrier(narrow)
+    narrow = jnp.concatenate([narrow[:, :, i : i + time] for i in rows]).reshape(-1, batch * time * freq)
     wide = jnp.pad(wide, ((0, 0), (0, 0), (width // 2,) * 2, (0, 0)))
-    products = [jnp.einsum("btfw,btfn->wn", wide[:, :, j : j + freq], narrow) for j in columns]
-    taps = jnp.stack(products).reshape(width, wide.shape[-1], height, -1)
-    return taps.transpose((2, 0, 3, 1) if channels < features else (2, 0, 1, 3))
+    # Matrices already: of an einsum over three axes XLA would first sort the axes of both operands.
+    products = [narrow @ wide[:, :, j : j + freq].reshape(batch * time * freq, -1) for j in columns]
+    taps = jnp.stack(products, axis=1).reshape(height, -1, width, wide.shape[-1])
+    return taps.transpose((0, 2, 1, 3) if channels < features else (0, 2, 3, 1))
 
 
 def upsample(

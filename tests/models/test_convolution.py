@@ -23,16 +23,17 @@ def test_convolution_equals_its_definition(size):
     )
 
 
+@pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize(
     "widths",
     [(3, 5), (convolution._WIDE, convolution._WIDE + 1), (convolution._WIDE + 1, convolution._WIDE)],
     ids=["narrow", "widening", "narrowing"],
 )
-def test_both_gradients_equal_those_of_the_native_convolution(widths):
+def test_both_gradients_equal_those_of_the_native_convolution(widths, size):
     """In float64, where rounding cannot hide a wrong tap."""
     with jax.enable_x64(True):
         inputs = draw(2, 6, 5, widths[0], dtype=np.float64)
-        kernel = draw(3, 3, *widths, seed=1, dtype=np.float64)
+        kernel = draw(size, size, *widths, seed=1, dtype=np.float64)
         cotangent = draw(2, 6, 5, widths[1], seed=2, dtype=np.float64)
 
         def native(inputs, kernel):
@@ -41,7 +42,7 @@ def test_both_gradients_equal_those_of_the_native_convolution(widths):
 
         @jax.jit
         def gradients(inputs, kernel, cotangent):
-            products = convolution._kernel_gradient_as_products(inputs, cotangent, 3, 3)
+            products = convolution._kernel_gradient_as_products(inputs, cotangent, size, size)
             ours = jax.vjp(convolution.convolve, inputs, kernel)[1](cotangent)
             return ours, jax.vjp(native, inputs, kernel)[1](cotangent), products
 
