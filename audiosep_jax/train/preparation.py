@@ -140,4 +140,8 @@ def whole(mesh: Mesh, variables: separator.Variables) -> separator.Variables:
     """Returns variables as copies on every device; all processes call it at the same step."""
     if all(leaf.is_fully_replicated for leaf in jax.tree.leaves(variables)):
         return variables
-    return jax.jit(lambda tree: tree, out_shardings=meshes.replicated(mesh))(variables)
+    return jax.jit(_same, out_shardings=meshes.replicated(mesh))(variables)
+
+
+def _same(tree: separator.Variables) -> separator.Variables:
+    return tree

@@ -15,6 +15,8 @@ import training_runs
 from audiosep_jax.checkpoints import folder
 from audiosep_jax.config import MeshConfig
 
+pytestmark = [pytest.mark.pod, pytest.mark.timeout(1500)]
+
 STEPS = 8
 
 
@@ -28,6 +30,18 @@ def start(experiment_file, workdir, *, devices, arguments=()):
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def ended(*processes):
+    """Outputs of processes that end well, in time; none outlives the test."""
+    try:
+        outputs = [process.communicate(timeout=600)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(outputs)
+    return outputs
 
 
 def free_port():
@@ -47,9 +61,9 @@ def runs(sounds, tmp_path_factory):
         data=dataclasses.replace(config.data, validation=(str(sounds),)),
     )
     file = training_runs.write_experiment(place / "small.py", config)
-    alone = start(file, place / "alone", devices=4)
+    outputs = ended(start(file, place / "alone", devices=4))
     coordinator = f"127.0.0.1:{free_port()}"
-    together = [
+    together = (
         start(
             file,
             place / "together",
@@ -57,17 +71,14 @@ def runs(sounds, tmp_path_factory):
             arguments=["--coordinator", coordinator, "--process-index", index, "--process-count", 2],
         )
         for index in range(2)
-    ]
-    outputs = [process.communicate(timeout=550)[0] for process in (alone, *together)]
-    assert [process.returncode for process in (alone, *together)] == [0, 0, 0], "\n".join(outputs)
-    return place, outputs
+    )
+    return place, outputs + ended(*together)
 
 
 def logged(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text("utf-8").splitlines()]
 
 
-@pytest.mark.pod
 def test_two_processes_train_as_one(runs):
     place, _ = runs
     losses = [
@@ -83,7 +94,6 @@ def test_two_processes_train_as_one(runs):
             np.testing.assert_allclose(b, a, atol=2e-3)
 
 
-@pytest.mark.pod
 def test_the_lead_writes_what_is_written_once(runs):
     place, (_, lead, other) = runs
     workdir = place / "together"
@@ -102,7 +112,6 @@ def test_the_lead_writes_what_is_written_once(runs):
     assert json.loads((workdir / "goodput.json").read_text())["starts"] == 1
 
 
-@pytest.mark.pod
 def test_both_runs_choose_the_same_best_model(runs):
     place, _ = runs
     records = [
