@@ -19,5 +19,6 @@ def _worth_saying(record: logging.LogRecord) -> bool:
 def _unraisable(usual, unraisable) -> None:
     # Where one of many reads or writes fails, the event loop ends, and the others answer to nobody.
     error = unraisable.exc_value
-    if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+    closed = isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
+    if not closed and not isinstance(getattr(error, "__cause__", None), GeneratorExit):
         usual(unraisable)

@@ -18,8 +18,6 @@ def saved(tmp_path_factory):
     return workdir
 
 
-# Orbax drops the other reads of a restore that fails, which says so when they are collected.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     "damage",
     ["cut", pytest.param("emptied", marks=pytest.mark.pod), pytest.param("gone", marks=pytest.mark.pod)],
