@@ -38,8 +38,9 @@ def ended(*processes):
         outputs = [process.communicate(timeout=600)[0] for process in processes]
     finally:
         for process in processes:
-            process.kill()
-            process.communicate()
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
     assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(outputs)
     return outputs
 
