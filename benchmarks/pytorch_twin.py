@@ -163,8 +163,8 @@ class Separator(nn.Module):
         estimate = F.relu(magnitude * mask)
         real = estimate * (cos * rotation_cos - sin * rotation_sin)
         imag = estimate * (sin * rotation_cos + cos * rotation_sin)
-        parts = (part[:, 0].transpose(1, 2) for part in (real, imag))
-        return self.spectrum.inverse(*parts, mixture.shape[-1])
+        real, imag = (part[:, 0].transpose(1, 2) for part in (real, imag))
+        return self.spectrum.inverse(real, imag, mixture.shape[-1])
 
 
 class Twin(nn.Module):

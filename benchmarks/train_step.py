@@ -175,7 +175,7 @@ def _twin(
             "condition_size": model.condition_size,
         },
         "optimizer": {
-            "lr": float(make_schedule(optimizer, config.train.steps)(0)),
+            "lr": np.asarray(make_schedule(optimizer, config.train.steps)(0)).item(),
             "betas": (optimizer.beta1, optimizer.beta2),
             "eps": optimizer.epsilon,
             "weight_decay": optimizer.weight_decay,
@@ -183,8 +183,8 @@ def _twin(
     }
     (folder / "config.json").write_text(json.dumps(settings), "utf-8")
     weights = {name: np.ascontiguousarray(value) for name, value in to_pytorch(model, variables).items()}
-    np.savez(folder / "weights.npz", allow_pickle=False, **weights)
-    np.savez(folder / "batch.npz", allow_pickle=False, **batch)
+    np.savez(folder / "weights.npz", **weights)
+    np.savez(folder / "batch.npz", **batch)
     command = [str(args.torch_python), str(Path(__file__).with_name("pytorch_twin.py")), str(folder)]
     try:
         process = subprocess.Popen(
