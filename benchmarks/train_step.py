@@ -183,8 +183,8 @@ def _twin(
     }
     (folder / "config.json").write_text(json.dumps(settings), "utf-8")
     weights = {name: np.ascontiguousarray(value) for name, value in to_pytorch(model, variables).items()}
-    np.savez(folder / "weights.npz", **weights)
-    np.savez(folder / "batch.npz", **batch)
+    np.savez(folder / "weights.npz", **weights)  # pyright: ignore[reportArgumentType]
+    np.savez(folder / "batch.npz", **batch)  # pyright: ignore[reportArgumentType]
     command = [str(args.torch_python), str(Path(__file__).with_name("pytorch_twin.py")), str(folder)]
     try:
         process = subprocess.Popen(
