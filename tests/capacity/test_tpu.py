@@ -29,9 +29,9 @@ def compiled(experiment, tmp_path_factory):
 
 
 def shapes_of(report):
-    """Kind and shape of the largest arrays that go between chips."""
-    found = [re.match(r"([\w-]+) \w+\[([\d, ]*)\]", line) for line in report["largest_collectives"]]
-    return [(match[1], tuple(int(size) for size in match[2].split(",") if size.strip())) for match in found]
+    """Shape and operation of the largest arrays that go between chips."""
+    found = [re.match(r"[\w-]+ \w+\[([\d, ]*)\] ?(.*)", line) for line in report["largest_collectives"]]
+    return [(tuple(int(size) for size in match[1].split(",") if size.strip()), match[2]) for match in found]
 
 
 def parameter_shapes(config):
@@ -58,11 +58,11 @@ def test_only_gradients_and_statistics_go_between_chips(compiled):
     assert set(report["collectives"]) == {"all-reduce"}
     sums = report["collectives"]["all-reduce"]
     # Every parameter's gradient once, and for every BatchNorm its statistics and their gradients.
-    assert sums["bytes"] < 4 * report["parameters"] + 50_000
-    assert sums["parameter_bytes"] <= 4 * report["parameters"]
+    assert 0.99 * 4 * report["parameters"] < sums["bytes"] < 4 * report["parameters"] + 20_000
     known = parameter_shapes(tpu_steps.SMALL.model)
-    for _, shape in shapes_of(report):
-        assert tuple(sorted(shape)) in known or len(shape) < 2, shape
+    for shape, operation in shapes_of(report):
+        # The compiler may sum statistics over bins after it has summed them over chips.
+        assert tuple(sorted(shape)) in known or "/bn/" in operation, (shape, operation)
 
 
 def test_fsdp_gathers_parameters_and_nothing_else(experiment, tmp_path):
@@ -74,7 +74,7 @@ def test_fsdp_gathers_parameters_and_nothing_else(experiment, tmp_path):
     gathered = report["collectives"]["all-gather"]["bytes"]
     assert 0 < gathered <= 2 * 4 * report["parameters"]
     samples = tpu_steps.SMALL.mixture.segment_seconds * tpu_steps.SMALL.model.sample_rate_hz
-    assert all(max(shape, default=0) < samples for _, shape in shapes_of(report))
+    assert all(max(shape, default=0) < samples for shape, _ in shapes_of(report))
 
 
 def test_a_step_that_does_not_fit_says_by_how_much(experiment, tmp_path):
