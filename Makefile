@@ -23,7 +23,8 @@ test: $(STAMP)  ## run the fast tests
 test-slow: $(STAMP)  ## run the slow tests
 	$(BIN)/python -m pytest -m slow
 
-test-pod: $(STAMP)  ## run the tests of several processes and of injected faults
+test-pod: $(STAMP)  ## run the tests of several processes, of injected faults, and of buckets
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[gcs]'
 	$(BIN)/python -m pytest -m pod
 
 test-tpu: install-tpu  ## compile for TPUs, without one
