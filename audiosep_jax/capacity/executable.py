@@ -12,7 +12,6 @@ import jax
 from jax.experimental import serialize_executable
 from jax.sharding import Mesh
 
-import audiosep_jax
 from audiosep_jax.capacity.report import versions
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError, printable
@@ -96,7 +95,6 @@ def facts_of(config: ExperimentConfig, mesh: Mesh) -> dict[str, Any]:
     devices = sorted(mesh.devices.flat, key=lambda device: device.id)
     known = versions()
     facts = {
-        "audiosep_jax": audiosep_jax.__version__,
         "source": _source(),
         "jax": known["jax"],
         # A program for the CPU or a GPU does not know of it.
@@ -144,7 +142,7 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
 @functools.cache
 def _source() -> str:
     """A fingerprint of the code that a step is traced from."""
-    root = Path(audiosep_jax.__file__).parent
+    root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for file in sorted(path for room in _ROOMS for path in (root / room).rglob("*.py")):
         digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
