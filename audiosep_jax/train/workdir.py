@@ -100,9 +100,9 @@ class Workdir:
 
     def _copy(self, name: str) -> None:
         source = self.local / name
-        files = (
-            [file for file in sorted(source.rglob("*")) if file.is_file()] if source.is_dir() else [source]
-        )
+        # A file that nothing has been written to yet, as of spikes, does not exist.
+        inside = sorted(source.rglob("*")) if source.is_dir() else [source]
+        files = [file for file in inside if file.is_file()]
         for file in files:
             target = self.path / file.relative_to(self.local).as_posix()
             try:

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -84,7 +85,8 @@ def end_all():
     while STARTED:
         process = STARTED.pop()
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stdout.close()
 
 
 def start_together(experiment_file, workdir, count, *, devices=1, **options):
@@ -151,7 +153,12 @@ def half_written(workdir, *, since=0.0):
 
 def state(workdir, step=STEPS):
     """Everything in a checkpoint, by name."""
-    stored = ocp.StandardCheckpointer().restore(workdir / "checkpoints" / str(step) / "state")
+    # Whatever devices it was saved from, it is read here.
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    stored = ocp.Checkpointer(ocp.StandardCheckpointHandler()).restore(
+        workdir / "checkpoints" / str(step) / "state",
+        args=ocp.args.StandardRestore(fallback_sharding=here),
+    )
     return {path: np.asarray(leaf) for path, leaf in ocp.tree.to_flat_dict(stored, sep="/").items()}
 
 
