@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from audiosep_jax.train.storage import is_remote, work_directory
 
 FOLDER = "checkpoints"
 _NONE = -1
+_OTHERS = re.compile(r"Gloo|NCCL|[Bb]arrier|[Hh]eartbeat|coordination", re.ASCII)
+"""What an error speaks of where not storage failed, but the talk between processes."""
 _LATER_FIELDS = frozenset({"skipped"})
 """Fields of the state that came later; what an earlier checkpoint lacks is taken from the state it fills."""
 
@@ -64,6 +67,7 @@ class RunCheckpoints:
 
         Raises:
           AudioSepError: an earlier checkpoint could not be written.
+          RuntimeError: another process of the run is gone.
         """
         self._raise_failure()
         if step == (self._newest or 0):
@@ -159,6 +163,11 @@ class RunCheckpoints:
         if self._failure is None:
             return
         step, error = self._failure
+        if jax.process_count() > 1 and _OTHERS.search(str(error)):
+            # No mistake that somebody has to repair: the exit code says to start again.
+            raise RuntimeError(
+                f"the checkpoint of step {step} was not finished, because another process of the run is gone"
+            ) from error
         before = max((step for step, _ in self._whole()), default=None)
         then = "there is none before it" if before is None else f"the run goes on from that of step {before}"
         raise AudioSepError(

@@ -7,13 +7,15 @@ import sys
 
 def quiet_orbax() -> None:
     """Drops tracebacks of errors that are raised as well, and of answers that come after one."""
-    logging.getLogger("absl").addFilter(_worth_saying)
-    if not isinstance(sys.unraisablehook, functools.partial):
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(_worth_saying)
+    if getattr(sys.unraisablehook, "func", None) is not _unraisable:
         sys.unraisablehook = functools.partial(_unraisable, sys.unraisablehook)
 
 
 def _worth_saying(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and "orbax" in record.pathname)
+    abandoned = record.getMessage().startswith("Future exception was never retrieved")
+    return not (abandoned or (record.exc_info and "orbax" in record.pathname))
 
 
 def _unraisable(usual, unraisable) -> None:

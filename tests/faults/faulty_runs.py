@@ -19,10 +19,10 @@ sys.path.insert(0, str(TRAINING_RUNS))
 import training_runs  # noqa: E402
 
 STEPS = 40
-SAVE_EVERY = 3
+SAVE_EVERY = 6
 STARTED = []
 
-# Steps of a tenth of a second and saves that take longer than one, so that signals find both.
+# Steps of a sixth of a second, by two threads, and saves of several steps, so that signals find both.
 SLOW = """
 import time
 import orbax.checkpoint as ocp
@@ -31,7 +31,7 @@ from data_pipelines.mixtures import MixturePipeline
 _load, _finalize = MixturePipeline._load, ocp.CompositeCheckpointHandler.finalize
 
 def slow_load(self, draws):
-    time.sleep(0.1)
+    time.sleep(0.3)
     return _load(self, draws)
 
 def slow_finalize(self, directory):

@@ -28,7 +28,7 @@ def test_twenty_kills_leave_no_trace(undisturbed, experiment_file, cache, tmp_pa
     while len(landed) < KILLS:
         started, before = time.time(), faulty_runs.step_of(workdir)
         process = faulty_runs.start(experiment_file, workdir, cache=cache)
-        # Half of them wait for a save that is under way, where a moment drawn blindly would seldom fall.
+        # Half of them wait for a save that is under way, the others for a step that none accompanies.
         if draw.random() < 0.5:
             saving = functools.partial(faulty_runs.half_written, workdir, since=started)
             faulty_runs.wait_for(saving, process)
@@ -36,7 +36,8 @@ def test_twenty_kills_leave_no_trace(undisturbed, experiment_file, cache, tmp_pa
         else:
             reached = functools.partial(reaches, workdir, before + draw.randrange(1, 8))
             faulty_runs.wait_for(reached, process)
-            time.sleep(draw.uniform(0, 0.1))
+            time.sleep(draw.uniform(0, 0.5))
+            faulty_runs.wait_for(lambda: not faulty_runs.half_written(workdir), process)
         process.kill()
         output = process.communicate(timeout=600)[0]
         if process.returncode == 0:

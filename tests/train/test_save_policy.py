@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 from test_run_checkpoints import CONFIG, assert_holds, restore, save, state_of
 
@@ -122,6 +123,21 @@ def test_an_error_of_the_background_is_raised_at_the_next_step(tmp_path, monkeyp
     with pytest.raises(AudioSepError):
         checkpoints.close()
     assert restore(tmp_path, config)[1] == 1
+
+
+def test_a_process_that_is_gone_is_no_mistake_of_the_storage(tmp_path, monkeypatch):
+    checkpoints = RunCheckpoints(tmp_path, CONFIG)
+    checkpoints._failure = (6, ValueError("UNKNOWN: Gloo AllGather failed: Connection reset by peer."))
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(
+        RuntimeError, match="step 6 was not finished, because another process of the run is gone"
+    ):
+        checkpoints.due(7)
+    checkpoints._failure = (6, OSError(28, "No space left on device"))
+    with pytest.raises(AudioSepError, match="No space left on device"):
+        checkpoints.due(7)
+    checkpoints._failure = None
+    checkpoints.close()
 
 
 FILL = """
