@@ -114,11 +114,16 @@ def roofline(demand: Demand, chip: Chip, sides: tuple[int, ...]) -> Roofline:
     )
 
 
+LEAST_EXAMPLES = 8
+"""With fewer clips per device XLA:TPU moves space into the batch, at several times the traffic."""
+
+
 def scaling(demand: Demand, chip: Chip, sides: tuple[int, ...]) -> list[Scaled]:
     """Returns predictions for 4 to 256 chips, at the same examples per chip and at the same global batch.
 
     The program is taken to stay as it was compiled: the same collectives of the same bytes over more
-    chips, flops and traffic in proportion to the examples of a device.
+    chips, flops and traffic in proportion to the examples of a device. With fewer than LEAST_EXAMPLES of
+    them that does not hold, and no row says so.
 
     Args:
       demand: of the slice that was compiled for.
@@ -131,7 +136,7 @@ def scaling(demand: Demand, chip: Chip, sides: tuple[int, ...]) -> list[Scaled]:
         first: float | None = None
         for chips in SIZES:
             share = demand.examples if batch == "per chip" else whole / (chips * chip.devices)
-            if share != int(share):
+            if share != int(share) or (batch == "global" and share < min(demand.examples, LEAST_EXAMPLES)):
                 continue
             shape = slice_shape(chip, chips)
             # Another size of group would be another mesh: the group is the whole slice.

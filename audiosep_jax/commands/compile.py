@@ -45,8 +45,13 @@ def run(args: CompileArgs) -> int:
     from audiosep_jax.capacity.compiling import compile_step
     from audiosep_jax.capacity.report import make_report
     from audiosep_jax.capacity.table import print_report
-    from audiosep_jax.evals.atomic import replacing
+    from audiosep_jax.evals.atomic import make_folder, replacing
 
+    for path in (args.json, args.save):
+        if path is not None:
+            make_folder(
+                path.parent
+            )  # what cannot be written is better known before than after a quarter of an hour
     compiled = compile_step(config, topology)
     report = make_report(config, topology, compiled)
     print_report(report)
@@ -58,4 +63,6 @@ def run(args: CompileArgs) -> int:
         with replacing(args.save) as temporary:
             temporary.write_bytes(data)
         print(f"the executable is in {args.save} ({len(data) / 1e6:.0f} MB)")
+    elif args.save is not None:
+        print(f"{args.save} was not written: a step that does not fit has no executable")
     return 0 if report.fits else 1

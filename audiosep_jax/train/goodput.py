@@ -152,5 +152,5 @@ def _read(workdir: Workdir) -> dict[str, Any]:
         numbers = [*record["seconds"].values(), *record["trained_until"].values()]
         numbers += [record["began"], record["updated"], record["starts"], *map(int, record["trained_until"])]
         return record if all(isinstance(number, float | int) for number in numbers) else {}
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except Exception:  # nor is a file that cannot be read
         return {}

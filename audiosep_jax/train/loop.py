@@ -224,12 +224,16 @@ class _Run:
                     self.goodput.skipped(self.device.last_seconds)
             if (step + 1) % train.log_every == 0 or step + 1 == train.steps:
                 scalars = self.progress.summary(step + 1)
-                scalars["learning_rate"] = float(jax.device_get(self.schedule(np.int32(step))))
+                scalars["learning_rate"] = self._learning_rate(step)
                 if train.on_non_finite == "skip":
                     scalars["skipped"] = self.watch.skipped
                 if self.writer:
                     self.writer.scalars(step + 1, scalars)
             waiting.popleft()
+
+    def _learning_rate(self, step: int) -> float:
+        """The rate of step `step`; the optimizer has not counted those that were skipped."""
+        return float(jax.device_get(self.schedule(np.int32(step - self.watch.skipped))))
 
     def _stop(self, state: TrainState, step: int, metrics: StepMetrics, batch: MixtureBatch) -> NoReturn:
         variables = whole(self.mesh, state.variables)

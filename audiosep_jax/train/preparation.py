@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -77,7 +77,7 @@ def open_sources(config: ExperimentConfig, workdir: Workdir, mesh: Mesh) -> Sour
 
 
 def first_state(config: ExperimentConfig, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
-    """Returns the state before step 0, made where it will lie: no device holds what is not its share.
+    """Returns the state before step 0 where it will lie; until then every device holds all of it.
 
     Raises:
       AudioSepError: `train.init_from` is no model, or one of another shape.
@@ -85,8 +85,11 @@ def first_state(config: ExperimentConfig, optimizer: optax.GradientTransformatio
     create = functools.partial(states.create, config.model, optimizer, average=config.train.ema_decay > 0)
     placed = meshes.state_sharding(mesh, states.shapes(config, optimizer))
     if not config.train.init_from:
-        make = jax.jit(lambda: create(jax.random.key(config.train.seed)), out_shardings=placed)
-        return make()
+        # Split from the start, the one draw that all kernels are cut from would be cut across devices.
+        make = jax.jit(
+            lambda: create(jax.random.key(config.train.seed)), out_shardings=meshes.replicated(mesh)
+        )
+        return jax.jit(_same, out_shardings=placed, donate_argnums=0)(make())
     start = folder.load(config.train.init_from)
     if separator.flat_shapes(start.config.model) != separator.flat_shapes(config.model):
         raise AudioSepError(
@@ -143,5 +146,5 @@ def whole(mesh: Mesh, variables: separator.Variables) -> separator.Variables:
     return jax.jit(_same, out_shardings=meshes.replicated(mesh))(variables)
 
 
-def _same(tree: separator.Variables) -> separator.Variables:
+def _same(tree: Any) -> Any:
     return tree

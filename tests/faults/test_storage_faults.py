@@ -63,7 +63,6 @@ def test_a_damaged_checkpoint_stops_the_run_and_the_one_before_is_intact(
 
 
 def test_a_run_in_a_bucket_survives_a_kill(undisturbed, experiment_file, cache, tmp_path):
-    pytest.importorskip("gcsfs", reason="gs:// needs gcsfs: pip install gcsfs")
     with fake_gcs.serving() as (address, bucket):
         settings = fake_gcs.environment(address) | {"XDG_CACHE_HOME": str(tmp_path)}
         bucket.put("run/", b"")

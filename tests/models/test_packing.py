@@ -8,7 +8,7 @@ import pytest
 from audiosep_jax.config import ExecutionConfig, ModelConfig
 from audiosep_jax.models import accelerated, convolution, packing, separator
 
-CONFIG = ModelConfig(encoder_widths=(8, 16, 16), window_length=256, hop_length=80, condition_size=6)
+CONFIG = ModelConfig(encoder_widths=(8, 16), window_length=256, hop_length=80, condition_size=6)
 
 
 def draw(*shape, seed=0):
@@ -24,7 +24,7 @@ def packed(plain, pack):
 def test_packs_halve_from_level_to_level():
     assert packing.packs(ModelConfig(), 128) == (4, 2, 1, 1, 1, 1, 1)
     assert packing.packs(ModelConfig(), 256) == (8, 4, 2, 1, 1, 1, 1)
-    assert packing.packs(CONFIG, 128) == (16, 8, 4, 2)
+    assert packing.packs(CONFIG, 128) == (16, 8, 4)
     assert packing.packs(ModelConfig(encoder_widths=(200, 200)), 128) == (1, 1, 1)
     assert packing.packs(ModelConfig(), 0) == (packing.PLAIN,) * 7
     # Never more bins than there are: 64 bins of one channel, though 128 would fit.
@@ -136,12 +136,13 @@ def test_execution_changes_neither_results_nor_gradients(measured, film, executi
         jax.tree_util.tree_flatten_with_path(result[2:]) for result in (other, plain)
     )
     assert tree == plain_tree
-    assert len(leaves) > 100
+    assert len(leaves) > 70
     for (path, value), (_, want) in zip(leaves, wanted, strict=True):
         assert value.dtype == want.dtype == np.float32
         # The true gradient of a shortcut's bias in front of a BatchNorm is zero, what is computed is noise.
-        scale = max(np.abs(want).max(), 1e-5)
-        np.testing.assert_allclose(value / scale, want / scale, atol=2e-4, err_msg=jax.tree_util.keystr(path))
+        # Elsewhere a rounding that lets a leaky ReLU bend or not changes single numbers.
+        norm = max(np.linalg.norm(want), 1e-5)
+        assert np.linalg.norm(value - want) < 2e-3 * norm, jax.tree_util.keystr(path)
 
 
 def test_bfloat16_stays_near_float32(measured):

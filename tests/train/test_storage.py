@@ -63,7 +63,6 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
 
 @pytest.fixture
 def bucket(monkeypatch):
-    pytest.importorskip("gcsfs", reason="gs:// needs gcsfs: pip install gcsfs")
     from etils.epath import backend
 
     with fake_gcs.serving() as (address, bucket):
@@ -78,6 +77,7 @@ def bucket(monkeypatch):
         gcsfs.GCSFileSystem.clear_instance_cache()
 
 
+@pytest.mark.pod  # needs the extra gcs
 def test_files_of_a_bucket_are_written_as_one_object(bucket):
     path = storage.work_directory("gs://bucket/run") / "record.json"
     with storage.replacing_file(path) as temporary:
@@ -90,6 +90,7 @@ def test_files_of_a_bucket_are_written_as_one_object(bucket):
     assert bucket.objects["run/record.json"][0] == b"new"
 
 
+@pytest.mark.pod  # needs the extra gcs
 def test_a_folder_is_uploaded_when_it_is_whole(bucket):
     path = storage.work_directory("gs://bucket/run") / "best"
 
@@ -108,6 +109,7 @@ def test_a_folder_is_uploaded_when_it_is_whole(bucket):
     assert list(bucket.objects) == ["run/best/config.json", "run/best/deep/model"]
 
 
+@pytest.mark.pod  # needs the extra gcs
 def test_in_a_bucket_the_run_that_was_started_last_goes_on(bucket, monkeypatch):
     place = storage.work_directory("gs://bucket/run")
     with lock.only_run_in(place):
@@ -122,6 +124,7 @@ def test_in_a_bucket_the_run_that_was_started_last_goes_on(bucket, monkeypatch):
     assert "run/.lock" not in bucket.objects
 
 
+@pytest.mark.pod  # needs the extra gcs
 def test_checkpoints_live_in_a_bucket(bucket):
     from test_run_checkpoints import CONFIG, RunCheckpoints, assert_holds, restore, save, state_of
 
