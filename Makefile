@@ -18,7 +18,7 @@ demo: $(STAMP)  ## prepare, train, evaluate and separate on bundled clips; write
 	$(BIN)/python -m experiments.demo
 
 test: $(STAMP)  ## run the fast tests
-	$(BIN)/python -m pytest -m "not slow and not pod and not tpu" -n $(WORKERS) --dist loadfile
+	XLA_FLAGS="--xla_backend_optimization_level=0 $$XLA_FLAGS" $(BIN)/python -m pytest -m "not slow and not pod and not tpu" -n $(WORKERS) --dist loadfile
 
 test-slow: $(STAMP)  ## run the slow tests
 	$(BIN)/python -m pytest -m slow

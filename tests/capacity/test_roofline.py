@@ -102,14 +102,14 @@ def test_a_chip_of_two_devices_halves():
 
 
 def test_scaling_at_the_same_examples_per_chip_and_at_the_same_batch():
-    rows = scaling(demand(fixed_hbm_bytes=1e9, collectives=(reduction(10**8),)), V5E, (2, 2))
+    rows = scaling(demand(examples=96, fixed_hbm_bytes=1e9, collectives=(reduction(10**8),)), V5E, (2, 2))
     weak = [row for row in rows if row.batch == "per chip"]
     strong = [row for row in rows if row.batch == "global"]
     assert [row.chips for row in weak] == list(SIZES)
-    assert [row.examples_per_step for row in weak] == [24 * chips for chips in SIZES]
-    # 96 clips divide by 4 to 32 chips and not by 64.
+    assert [row.examples_per_step for row in weak] == [96 * chips for chips in SIZES]
+    # 64 chips would have 6 clips each, too few for the program to stay what it is.
     assert [row.chips for row in strong] == [4, 8, 16, 32]
-    assert {row.examples_per_step for row in strong} == {96}
+    assert {row.examples_per_step for row in strong} == {384}
     for some in (weak, strong):
         assert some[0].efficiency == 1
     assert weak[-1].efficiency > 0.99
