@@ -51,14 +51,17 @@ def run(args: TrainArgs) -> int:
         wait_seconds=args.wait_seconds,
     )
     initialize(options)
-    from audiosep_jax.train.loop import train
+    from audiosep_jax.train.farewell import ending_together
 
-    how = {}
-    if args.executable is not None:
-        from audiosep_jax.capacity.executable import load_executable
+    with ending_together():
+        from audiosep_jax.train.loop import train
 
-        how["load_step"] = functools.partial(load_executable, args.executable)
-    result = train(config, args.workdir, resume=args.resume, **how)
+        how = {}
+        if args.executable is not None:
+            from audiosep_jax.capacity.executable import load_executable
+
+            how["load_step"] = functools.partial(load_executable, args.executable)
+        result = train(config, args.workdir, resume=args.resume, **how)
     if is_lead():
         print(f"trained {config.train.steps} steps; the model is in {result.checkpoint}")
     return 0

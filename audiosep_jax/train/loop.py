@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import os
 import time
+from collections.abc import Iterator
 from typing import NoReturn
 
 import jax
@@ -13,7 +14,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, shown
 from audiosep_jax.train import distributed
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
@@ -178,8 +179,7 @@ class _Run:
                     # What is logged up to a checkpoint is on disk when the checkpoint is.
                     self._log(state, waiting)
                     self._save(state, step)
-                with self.clock.doing("data"):
-                    batch = next(batches)
+                batch = self._next_batch(batches, step)
                 state, metrics = self._take(state, step, batch)
                 waiting.append((step, metrics, batch))
                 # Metrics are read one step late, so that the device never waits for the host.
@@ -193,6 +193,20 @@ class _Run:
                 self.delivery.final(delivered)
             self._close(finished=True)
         return TrainResult(state=state, checkpoint=self.workdir.path / FINAL, validation_sdri_db=sdri_db)
+
+    def _next_batch(self, batches: Iterator[MixtureBatch], step: int) -> MixtureBatch:
+        """Waits for a batch; what a reading thread raised or died of comes up here."""
+        with self.clock.doing("data"):
+            try:
+                return next(batches)
+            except AudioSepError:
+                raise
+            except (Exception, SystemExit) as error:
+                said = shown(error) or type(error).__name__
+                raise AudioSepError(
+                    f"the batch of step {step} could not be read ({type(error).__name__}: {said}): see that "
+                    "the datasets can be read here, and start the same command again."
+                ) from error
 
     def _take(self, state: TrainState, step: int, batch: MixtureBatch) -> tuple[TrainState, StepMetrics]:
         """Hands one step over to the device; everything that moves there is said."""

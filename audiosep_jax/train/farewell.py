@@ -1,0 +1,73 @@
+"""Processes of a run end together: what stops one is told to all, which then do not wait for it."""
+
+import atexit
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from jax._src import distributed as jax_distributed  # JAX shows the store of its processes nowhere else
+
+from audiosep_jax.errors import AudioSepError, printable
+
+_KEY = "audiosep_jax/ended"
+_WAIT_MILLISECONDS = 10_000
+_OTHERS_SECONDS = 3.0
+"""Until the others have heard it; process 0, which keeps the store, must not be gone before."""
+
+
+@contextlib.contextmanager
+def ending_together() -> Iterator[None]:
+    """Ends all processes of the run when this one ends with an error.
+
+    Without it the others wait in a collective operation for one that does not come, and at its exit JAX
+    waits for them, five minutes long, to abort all in the end with a status that launchers restart on. A
+    mistake ends every process with 2, an unexpected error with 1. Signals are not told here: they stop all
+    processes at the same step anyway. A process that is alone ends as ever.
+    """
+    client = jax_distributed.global_state.client
+    if client is None or jax.process_count() == 1:
+        yield
+        return
+    over = threading.Event()
+    threading.Thread(target=_listen, args=(client, over), name="farewell", daemon=True).start()
+    try:
+        yield
+    except Exception as error:
+        over.set()
+        status = 2 if isinstance(error, AudioSepError) else 1
+        with contextlib.suppress(Exception):  # the store is gone, and with it process 0
+            said = " ".join(str(error).split()) or type(error).__name__
+            client.key_value_set(_KEY, f"{status} process {jax.process_index()} stopped: {said}")
+            time.sleep(_OTHERS_SECONDS)
+        # Runs before JAX's own, which would wait for the others.
+        atexit.register(_end, status)
+        raise
+    finally:
+        over.set()
+
+
+def _listen(client: Any, over: threading.Event) -> None:
+    """Waits until some process has told its end, and then ends this one."""
+    while not over.is_set():
+        try:
+            told = client.blocking_key_value_get(_KEY, _WAIT_MILLISECONDS)
+        except Exception as error:
+            if "DEADLINE_EXCEEDED" in str(error):
+                continue
+            return  # process 0 is gone; JAX says so
+        if not over.is_set():
+            status, _, said = told.partition(" ")
+            print(f"audiosep: error: {printable(said)}", file=sys.stderr)
+            _end(int(status))
+
+
+def _end(status: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
