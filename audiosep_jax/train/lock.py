@@ -13,7 +13,7 @@ from typing import Any
 from etils import epath
 
 from audiosep_jax.errors import AudioSepError, shown
-from audiosep_jax.train.storage import is_remote
+from audiosep_jax.train.storage import is_remote, read_bytes
 
 _NAME = ".lock"
 _TOKEN = uuid.uuid4().hex
@@ -84,6 +84,7 @@ def _claimed(workdir: epath.Path) -> Iterator[None]:
 
 def _holder(workdir: epath.Path) -> dict[str, Any]:
     try:
-        return json.loads((workdir / _NAME).read_text())
-    except FileNotFoundError:
-        return {}
+        claim = json.loads(read_bytes(workdir / _NAME) or b"{}")
+    except ValueError:
+        return {}  # damaged: nobody's
+    return claim if isinstance(claim, dict) else {}

@@ -79,7 +79,7 @@ def replacing_file(path: epath.Path) -> Iterator[Path]:
     try:
         yield temporary
         if near is None:
-            path.write_bytes(temporary.read_bytes())
+            _upload(temporary, path)
         else:
             temporary.chmod(0o644)
             os.replace(temporary, path)
@@ -105,12 +105,30 @@ def local_folder(path: epath.Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="audiosep-") as name:
         yield Path(name)
         files = sorted((file for file in Path(name).rglob("*") if file.is_file()), key=_size)
-        try:
-            for file in files:
-                with file.open("rb") as source, (path / file.relative_to(name).as_posix()).open("wb") as copy:
-                    shutil.copyfileobj(source, copy, 1 << 24)  # pyright: ignore[reportArgumentType]
-        except OSError as error:
-            raise AudioSepError(f"{path} cannot be written: {shown(error)}.") from error
+        for file in files:
+            _upload(file, path / file.relative_to(name).as_posix())
+
+
+def _upload(file: Path, path: epath.Path) -> None:
+    try:
+        with file.open("rb") as source, path.open("wb") as copy:
+            shutil.copyfileobj(source, copy, 1 << 24)  # pyright: ignore[reportArgumentType]
+    except Exception as error:  # every backend has its own: OSError here, HTTP and credentials there
+        raise AudioSepError(f"{path} cannot be written: {shown(error)}.") from error
+
+
+def read_bytes(path: epath.Path) -> bytes | None:
+    """Returns what a file holds, None where there is no such file.
+
+    Raises:
+      AudioSepError: it cannot be read.
+    """
+    try:
+        return path.read_bytes() if path.exists() else None
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # as above
+        raise AudioSepError(f"{path} cannot be read: {shown(error)}.") from error
 
 
 def _size(file: Path) -> int:

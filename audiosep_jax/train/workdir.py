@@ -38,9 +38,13 @@ class Workdir:
         self._copies: list[futures.Future[None]] = []
 
     def read_text(self, name: str) -> str | None:
-        """Returns a file's text, None where there is no such file."""
-        file = self.path / name
-        return file.read_text() if file.exists() else None
+        """Returns a file's text, None where there is no such file.
+
+        Raises:
+          AudioSepError: it cannot be read.
+        """
+        content = storage.read_bytes(self.path / name)
+        return None if content is None else content.decode("utf-8", errors="replace")
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a small file whole or not at all.
@@ -71,8 +75,9 @@ class Workdir:
             return
         source, file = self.path / name, self.local / name
         file.unlink(missing_ok=True)
-        if source.exists():
-            file.write_bytes(source.read_bytes())
+        content = storage.read_bytes(source)
+        if content is not None:
+            file.write_bytes(content)
 
     def copy_later(self, name: str) -> None:
         """Copies a growing file, or all files of a folder, to the bucket while the run goes on.
