@@ -9,6 +9,7 @@ from concurrent import futures
 
 import jax
 import numpy as np
+from jax._src.clusters import ClusterEnv  # JAX tells nowhere else whether it knows the cluster
 from jax.experimental import multihost_utils
 
 from audiosep_jax.errors import AudioSepError
@@ -84,9 +85,17 @@ def initialize(options: DistributedOptions = DistributedOptions()) -> None:
             return  # no cluster
         raise AudioSepError(f"{_FAILED} ({_first_line(error)}): give {_FLAGS}.") from error
     except (RuntimeError, OSError) as error:
+        if "must be called before" in str(error) and not options.coordinator and not _in_a_cluster():
+            return  # a program that has used JAX already, and is alone
         raise AudioSepError(
             f"{_FAILED} ({_first_line(error)}): see that the coordinator's port is free, or give {_FLAGS}."
         ) from error
+
+
+def _in_a_cluster() -> bool:
+    """Whether JAX's own detection would find other processes."""
+    kinds = ClusterEnv._cluster_types
+    return any(kind.is_env_present() for kind in kinds if not kind.opt_in_only_method)
 
 
 def _join(options: DistributedOptions, joining: futures.Future[None]) -> None:

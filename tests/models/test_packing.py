@@ -136,13 +136,14 @@ def test_execution_changes_neither_results_nor_gradients(measured, film, executi
         jax.tree_util.tree_flatten_with_path(result[2:]) for result in (other, plain)
     )
     assert tree == plain_tree
+    whole = np.sqrt(sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(plain[3])))
     assert len(leaves) > 70
     for (path, value), (_, want) in zip(leaves, wanted, strict=True):
         assert value.dtype == want.dtype == np.float32
-        # The true gradient of a shortcut's bias in front of a BatchNorm is zero, what is computed is noise.
-        # Elsewhere a rounding that lets a leaky ReLU bend or not changes single numbers.
-        norm = max(np.linalg.norm(want), 1e-5)
-        assert np.linalg.norm(value - want) < 2e-3 * norm, jax.tree_util.keystr(path)
+        # A gradient that cancels out, as that of a bias in front of a BatchNorm, is the rounding of the rest.
+        floor = 2e-4 * whole if path[0].idx == 1 else 1e-7
+        bound = 1e-3 * np.linalg.norm(want) + floor
+        assert np.linalg.norm(value - want) < bound, jax.tree_util.keystr(path)
 
 
 def test_bfloat16_stays_near_float32(measured):

@@ -123,7 +123,7 @@ def test_validation_asks_by_caption_and_by_frames_where_there_is_none(films, let
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, validation=(str(films),)))
     encoder = training_runs.SeeingLetters()
     sight = supervision.make_supervision(config, encoder, folder=tmp_path)
-    fixed = validation.Validation(config, encoder.encode, sight)
+    fixed = validation.Validation(config, meshes.make_mesh(), encoder.encode, sight)
     for row, title in zip(fixed._condition, fixed._titles, strict=True):
         if title in training_runs.CAPTIONS.values():
             np.testing.assert_array_equal(row, encoder.encode([title])[0])
