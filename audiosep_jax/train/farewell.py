@@ -17,7 +17,7 @@ from audiosep_jax.errors import AudioSepError, printable
 _KEY = "audiosep_jax/ended"
 _WAIT_MILLISECONDS = 10_000
 _OTHERS_SECONDS = 3.0
-"""Until the others have heard it; process 0, which keeps the store, must not be gone before."""
+"""Time for the others to hear it and to be gone."""
 
 
 @contextlib.contextmanager
@@ -43,7 +43,7 @@ def ending_together() -> Iterator[None]:
         with contextlib.suppress(Exception):  # the store is gone, and with it process 0
             said = " ".join(str(error).split()) or type(error).__name__
             client.key_value_set(_KEY, f"{status} process {jax.process_index()} stopped: {said}")
-            time.sleep(_OTHERS_SECONDS)
+            _let_others_go()
         # Runs before JAX's own, which would wait for the others.
         atexit.register(_end, status)
         raise
@@ -63,7 +63,14 @@ def _listen(client: Any, over: threading.Event) -> None:
         if not over.is_set():
             status, _, said = told.partition(" ")
             print(f"audiosep: error: {printable(said)}", file=sys.stderr)
+            _let_others_go()
             _end(int(status))
+
+
+def _let_others_go() -> None:
+    """Process 0 keeps the store, and JAX aborts whoever is still there when it is gone: it goes last."""
+    if jax.process_index() == 0:
+        time.sleep(_OTHERS_SECONDS)
 
 
 def _end(status: int) -> None:
