@@ -13,12 +13,9 @@ import numpy as np
 import audiosep_jax
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.query.encoder import load_encoder
-from audiosep_jax.train import mesh as meshes
-from audiosep_jax.train import state as states
-from audiosep_jax.train.optimizer import make_optimizer
-from audiosep_jax.train.step import make_train_step
 from benchmarks import timing
 from benchmarks.timing import Timing, repeated, timed
+from benchmarks.train_step import make_batch, make_step
 
 _QUERY = "a dog barks while rain falls on a tin roof"
 
@@ -74,36 +71,13 @@ def measure(args: BenchmarkArgs) -> list[Timing]:
 
 
 def _train_step(config: ExperimentConfig, variables: dict, *, batch_size: int, repeats: int) -> Timing:
-    mesh = meshes.make_mesh()
-    meshes.check_batch_size(batch_size, mesh)
-    optimizer = make_optimizer(config.optimizer, config.train.steps)
-    state = states.create(config.model, optimizer, jax.random.key(0), variables=variables)
-    state = jax.device_put(state, meshes.replicated(mesh))
-    rng = np.random.default_rng(0)
-    sources, seconds = config.mixture.sources, config.mixture.segment_seconds
-    samples = round(seconds * config.model.sample_rate_hz)
-    batch = {
-        "segments": _noise(rng, batch_size, sources, samples),
-        "gains_db": rng.integers(-10, 11, (batch_size, sources)).astype(np.int32),
-        "level_db": np.zeros(batch_size, np.float32),
-        "absent": np.zeros(batch_size, bool),
-        "condition": _unit(rng.standard_normal((batch_size, config.model.condition_size))),
-    }
-    with jax.set_mesh(mesh):
-        arrays = jax.device_put(batch, meshes.batch_sharding(mesh))
-        step = make_train_step(config, optimizer, mesh)
-
-        def once() -> None:
-            nonlocal state
-            state, metrics = step(state, arrays)
-            jax.block_until_ready((state, metrics))
-
-        return repeated(
-            f"train step, {batch_size} × {seconds:g} s",
-            once,
-            repeats=repeats,
-            amount=batch_size * seconds,
-        )
+    seconds = config.mixture.segment_seconds
+    return repeated(
+        f"train step, {batch_size} × {seconds:g} s",
+        make_step(config, variables, make_batch(config, batch_size)),
+        repeats=repeats,
+        amount=batch_size * seconds,
+    )
 
 
 def _noise(rng: np.random.Generator, *shape: int) -> np.ndarray:

@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from audiosep_jax.capacity.topology import Topology
@@ -15,6 +14,7 @@ from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError, shown
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
+from audiosep_jax.train.gradients import batch_like
 from audiosep_jax.train.optimizer import make_optimizer
 from audiosep_jax.train.step import make_train_step
 
@@ -64,7 +64,7 @@ def compile_step(config: ExperimentConfig, topology: Topology) -> Compiled:
     meshes.check_batch_size(batch_size, mesh, microbatches=config.execution.microbatches)
     optimizer = make_optimizer(config.optimizer, config.train.steps)
     state = states.shapes(config, optimizer)
-    batch = batch_shapes(config)
+    batch = batch_like(config, mesh)
     state_bytes = _bytes_per_device(state, meshes.state_sharding(mesh, state))
     argument_bytes = state_bytes + _bytes_per_device(batch, meshes.batch_sharding(mesh))
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
@@ -93,19 +93,6 @@ def compile_step(config: ExperimentConfig, topology: Topology) -> Compiled:
         parameters=parameters,
         seconds=time.perf_counter() - started,
     )
-
-
-def batch_shapes(config: ExperimentConfig) -> dict[str, jax.ShapeDtypeStruct]:
-    """Returns the arrays of a global `MixtureBatch` as shapes."""
-    size, sources = config.train.batch_size, config.mixture.sources
-    samples = round(config.mixture.segment_seconds * config.model.sample_rate_hz)
-    return {
-        "segments": jax.ShapeDtypeStruct((size, sources, samples), jnp.float32),
-        "gains_db": jax.ShapeDtypeStruct((size, sources), jnp.int32),
-        "level_db": jax.ShapeDtypeStruct((size,), jnp.float32),
-        "absent": jax.ShapeDtypeStruct((size,), jnp.bool_),
-        "condition": jax.ShapeDtypeStruct((size, config.model.condition_size), jnp.float32),
-    }
 
 
 def memory_of(message: str) -> tuple[bool, int, int] | None:

@@ -14,27 +14,23 @@ _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 _WIDE = 16
 
 
+@jax.custom_vjp
 def convolve(
     inputs: Float[Array, "batch time freq in"], kernel: Float[Array, "height width in out"]
 ) -> Float[Array, "batch time freq out"]:
     """Convolves with stride 1 and zero padding that keeps the size; no bias."""
-    return _convolve(inputs, kernel)
-
-
-@jax.custom_vjp
-def _convolve(inputs: Array, kernel: Array) -> Array:
     if kernel.shape[:2] == (1, 1):
         return inputs @ kernel[0, 0]
     return jax.lax.conv_general_dilated(inputs, kernel, (1, 1), "SAME", dimension_numbers=_DIMENSIONS)
 
 
 def _convolve_forward(inputs: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _convolve(inputs, kernel), (inputs, kernel)
+    return convolve(inputs, kernel), (inputs, kernel)
 
 
 def _convolve_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
     inputs, kernel = residuals
-    input_gradient = _convolve(cotangent, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
+    input_gradient = convolve(cotangent, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
     height, width = kernel.shape[:2]
     native = functools.partial(_kernel_gradient_native, height=height, width=width)
     # XLA's CPU backend runs the weight gradient several times slower than the same arithmetic as matrix
@@ -47,7 +43,7 @@ def _convolve_backward(residuals: tuple[Array, Array], cotangent: Array) -> tupl
     return input_gradient, kernel_gradient
 
 
-_convolve.defvjp(_convolve_forward, _convolve_backward)
+convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 def _kernel_gradient_native(inputs: Array, cotangent: Array, height: int, width: int) -> Array:

@@ -1,6 +1,6 @@
 """Loss and gradient of a batch: as a whole, or in parts one after the other."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,24 @@ from audiosep_jax.train.loss import waveform_loss
 
 Batch = dict[str, jax.Array]
 """Arrays of a `MixtureBatch`: segments, gains_db, level_db, absent, condition."""
+
+
+def batch_like(config: ExperimentConfig, mesh: Mesh) -> Batch:
+    """Returns a global batch of `jax.ShapeDtypeStruct`s with their sharding."""
+    batch, sources = config.train.batch_size, config.mixture.sources
+    samples = round(config.mixture.segment_seconds * config.model.sample_rate_hz)
+    split = meshes.batch_sharding(mesh)
+    described = {
+        "segments": ((batch, sources, samples), jnp.float32),
+        "gains_db": ((batch, sources), jnp.int32),
+        "level_db": ((batch,), jnp.float32),
+        "absent": ((batch,), jnp.bool_),
+        "condition": ((batch, config.model.condition_size), jnp.float32),
+    }
+    shapes = {
+        name: jax.ShapeDtypeStruct(shape, dtype, sharding=split) for name, (shape, dtype) in described.items()
+    }
+    return cast(Batch, shapes)
 
 
 class Gradients(NamedTuple):

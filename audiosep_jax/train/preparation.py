@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -19,7 +18,7 @@ from audiosep_jax.query.cache import ConditionCache
 from audiosep_jax.query.encoder import load_encoder
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
-from audiosep_jax.train.gradients import Batch
+from audiosep_jax.train.gradients import Batch, batch_like
 from audiosep_jax.train.optimizer import make_optimizer
 from audiosep_jax.train.state import TrainState
 from audiosep_jax.train.step import StepMetrics, make_train_step
@@ -119,24 +118,6 @@ def compiled_step(config: ExperimentConfig, mesh: Mesh) -> CompiledStep:
     step = make_train_step(config, optimizer, mesh)
     lowered = step.lower(state_like(config, optimizer, mesh), batch_like(config, mesh))
     return cast(CompiledStep, lowered.compile())
-
-
-def batch_like(config: ExperimentConfig, mesh: Mesh) -> Batch:
-    """Returns a global batch of `jax.ShapeDtypeStruct`s with their sharding."""
-    batch, sources = config.train.batch_size, config.mixture.sources
-    samples = round(config.mixture.segment_seconds * config.model.sample_rate_hz)
-    split = meshes.batch_sharding(mesh)
-    described = {
-        "segments": ((batch, sources, samples), jnp.float32),
-        "gains_db": ((batch, sources), jnp.int32),
-        "level_db": ((batch,), jnp.float32),
-        "absent": ((batch,), jnp.bool_),
-        "condition": ((batch, config.model.condition_size), jnp.float32),
-    }
-    shapes = {
-        name: jax.ShapeDtypeStruct(shape, dtype, sharding=split) for name, (shape, dtype) in described.items()
-    }
-    return cast(Batch, shapes)
 
 
 def whole(mesh: Mesh, variables: separator.Variables) -> separator.Variables:

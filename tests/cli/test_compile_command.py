@@ -26,6 +26,7 @@ from audiosep_jax.errors import AudioSepError
 from audiosep_jax.serialization import from_dict, to_dict
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
+from audiosep_jax.train.gradients import batch_like
 from audiosep_jax.train.optimizer import make_optimizer
 from data_pipelines.mixtures import MixtureBatch
 
@@ -94,7 +95,7 @@ def arguments(mesh):
     optimizer = make_optimizer(CONFIG.optimizer, CONFIG.train.steps)
     state = meshes.put_state(mesh, states.create(CONFIG.model, optimizer, jax.random.key(0)))
     draw = np.random.default_rng(0)
-    shapes = compiling.batch_shapes(CONFIG)
+    shapes = batch_like(CONFIG, mesh)
     batch = {name: draw.normal(0, 0.3, leaf.shape).astype(leaf.dtype) for name, leaf in shapes.items()}
     return state, meshes.put_batch(mesh, batch)
 
@@ -179,7 +180,7 @@ def test_the_compilers_sentences_about_memory(message, expected):
 
 def test_a_batch_has_the_arrays_of_the_pipeline():
     names = {field.name for field in dataclasses.fields(MixtureBatch)}
-    shapes = compiling.batch_shapes(CONFIG)
+    shapes = batch_like(CONFIG, meshes.make_mesh())
     assert set(shapes) <= names
     values = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes.items()}
     batch = MixtureBatch(step=0, captions=(), modality=(), ids=(), **values)

@@ -14,6 +14,7 @@ import numpy as np
 import training_runs
 
 from audiosep_jax.audio import stft
+from audiosep_jax.capacity.hlo import KINDS
 from audiosep_jax.config import ExecutionConfig, MeshConfig
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
@@ -22,15 +23,6 @@ from audiosep_jax.train.step import make_train_step
 
 SAMPLES = 1000
 BATCH = 16
-COLLECTIVES = (
-    "all-reduce",
-    "all-gather",
-    "reduce-scatter",
-    "all-to-all",
-    "ragged-all-to-all",
-    "collective-permute",
-    "collective-broadcast",
-)
 # Devices, their arrangement, microbatches.
 CASES = {
     "alone": (1, MeshConfig(), 1),
@@ -58,7 +50,7 @@ def batch(size=BATCH):
 def moved(text):
     """Elements of every array that a compiled program moves between devices, by kind of collective."""
     found = {}
-    for shapes, kind in re.findall(rf" = (.*?) ({'|'.join(COLLECTIVES)})(?:-start)?\(", text):
+    for shapes, kind in re.findall(rf" = (.*?) ({'|'.join(KINDS)})(?:-start)?\(", text):
         sizes = [np.prod([int(n) for n in s.split(",") if n]) for s in re.findall(r"\w\[([\d,]*)\]", shapes)]
         found.setdefault(kind, []).extend(int(size) for size in sizes)
     return found
