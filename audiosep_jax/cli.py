@@ -31,8 +31,9 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `audiosep` and returns its exit status: 0, 2 for a user's mistake, 130 at Ctrl-C, 143 at SIGTERM.
+    """Runs `audiosep` and returns its exit status.
 
+    0; 2 for a user's mistake; 1 for what may pass by itself, or a defect; 130 at Ctrl-C, 143 at SIGTERM.
     A training that a signal ended has saved its state: whoever started it may start it again, and it goes on.
 
     Args:
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if debug:
                 traceback.print_exc()
             print(f"audiosep: error: {_one_line(str(error))}", file=sys.stderr)
-            return 2
+            return error.status
         except (KeyboardInterrupt, _Terminated) as error:
             if debug:
                 traceback.print_exc()

@@ -7,8 +7,19 @@ class AudioSepError(Exception):
     """A user's mistake or an unusable input.
 
     Its text is one clear sentence: what is wrong, where, and what to do about it. The command line
-    prints it without a traceback and exits with status 2.
+    prints it without a traceback and exits with `status`.
     """
+
+    status = 2
+
+
+class PassingError(AudioSepError):
+    """What no user has to repair, such as a host that is late: started again, the same may succeed.
+
+    The exit status is one on which launchers start a training again.
+    """
+
+    status = 1
 
 
 class Stopped(KeyboardInterrupt):

@@ -22,7 +22,8 @@ class OptimizerConfig:
       learning_rate: the rate that the schedule's factors multiply.
       warmup_steps, warmup_factors: the rate is `factors[i] · learning_rate` for `warmup_steps` steps
         each, then `learning_rate` (the reference's constant-warm-up schedule).
-      decay_steps: steps of a final cosine decay to zero that ends at the last step; 0 for none.
+      decay_steps: steps of a final cosine decay to zero that ends at the last step; 0 for none. The schedule
+        counts updates: every step that is skipped (train.on_non_finite) leaves it one step short of its end.
     """
 
     kind: OptimizerKind = "adamw_amsgrad"

@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import AudioSepError, PassingError, shown
 from audiosep_jax.serialization import to_dict
 from audiosep_jax.train.lock import check_held
 from audiosep_jax.train.orbax_noise import quiet_orbax
@@ -67,7 +67,7 @@ class RunCheckpoints:
 
         Raises:
           AudioSepError: an earlier checkpoint could not be written.
-          RuntimeError: another process of the run is gone.
+          PassingError: another process of the run is gone.
         """
         self._raise_failure()
         if step == (self._newest or 0):
@@ -164,9 +164,9 @@ class RunCheckpoints:
             return
         step, error = self._failure
         if jax.process_count() > 1 and _OTHERS.search(str(error)):
-            # No mistake that somebody has to repair: the exit code says to start again.
-            raise RuntimeError(
-                f"the checkpoint of step {step} was not finished, because another process of the run is gone"
+            raise PassingError(
+                f"the checkpoint of step {step} was not finished, because another process of the run is "
+                "gone: start all processes again."
             ) from error
         before = max((step for step, _ in self._whole()), default=None)
         then = "there is none before it" if before is None else f"the run goes on from that of step {before}"

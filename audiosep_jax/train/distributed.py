@@ -1,4 +1,4 @@
-"""How the processes of a run find each other, and agree."""
+"""How the processes of a run find each other."""
 
 import dataclasses
 import os
@@ -8,11 +8,9 @@ import warnings
 from concurrent import futures
 
 import jax
-import numpy as np
 from jax._src.clusters import ClusterEnv  # JAX tells nowhere else whether it knows the cluster
-from jax.experimental import multihost_utils
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, PassingError
 
 _FLAGS = "--coordinator HOST:PORT --process-index I --process-count N"
 
@@ -60,7 +58,8 @@ def initialize(options: DistributedOptions = DistributedOptions()) -> None:
     A process that nothing tells of others is a run of its own.
 
     Raises:
-      AudioSepError: the cluster's description is not whole, or the others do not come in time.
+      AudioSepError: the cluster's description is not whole.
+      PassingError: the others do not come in time.
     """
     if options.process_count == 1 and not options.coordinator:
         return
@@ -75,7 +74,7 @@ def initialize(options: DistributedOptions = DistributedOptions()) -> None:
     try:
         joining.result(options.wait_seconds)
     except futures.TimeoutError as error:
-        raise AudioSepError(
+        raise PassingError(
             f"{_FAILED} within {options.wait_seconds} s: see that all of them have been started, with the "
             "same --coordinator and --process-count where these are given and a --process-index of their "
             "own, and that the coordinator's port is free there and open to the others."
@@ -165,22 +164,6 @@ def process_index() -> int:
     return jax.process_index()
 
 
-def process_count() -> int:
-    """Returns how many processes the run has."""
-    return jax.process_count()
-
-
 def is_lead() -> bool:
     """Tells whether this process is the one that writes what is written once."""
     return process_index() == 0
-
-
-def agree_any(flag: bool) -> bool:
-    """Tells all processes whether one of them says yes; all must ask at the same place.
-
-    It waits for the others: ask between steps, and seldom.
-    """
-    if process_count() == 1:
-        return flag
-    with jax.transfer_guard("allow"):
-        return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))

@@ -15,7 +15,7 @@ from jax._src import distributed as jax_distributed  # JAX shows the store of it
 from audiosep_jax.errors import AudioSepError, printable
 
 _KEY = "audiosep_jax/ended"
-_WAIT_MILLISECONDS = 10_000
+_ASK_SECONDS = 1.0
 _OTHERS_SECONDS = 3.0
 """Time for the others to hear it and to be gone."""
 
@@ -26,7 +26,7 @@ def ending_together() -> Iterator[None]:
 
     Without it the others wait in a collective operation for one that does not come, and at its exit JAX
     waits for them, five minutes long, to abort all in the end with a status that launchers restart on. A
-    mistake ends every process with 2, an unexpected error with 1. Signals are not told here: they stop all
+    mistake ends every process with 2, anything else with 1. Signals are not told here: they stop all
     processes at the same step anyway. A process that is alone ends as ever.
     """
     client = jax_distributed.global_state.client
@@ -34,12 +34,13 @@ def ending_together() -> Iterator[None]:
         yield
         return
     over = threading.Event()
-    threading.Thread(target=_listen, args=(client, over), name="farewell", daemon=True).start()
+    listening = threading.Thread(target=_listen, args=(client, over), name="farewell", daemon=True)
+    listening.start()
     try:
         yield
     except Exception as error:
         over.set()
-        status = 2 if isinstance(error, AudioSepError) else 1
+        status = error.status if isinstance(error, AudioSepError) else 1
         with contextlib.suppress(Exception):  # the store is gone, and with it process 0
             said = " ".join(str(error).split()) or type(error).__name__
             client.key_value_set(_KEY, f"{status} process {jax.process_index()} stopped: {said}")
@@ -49,15 +50,20 @@ def ending_together() -> Iterator[None]:
         raise
     finally:
         over.set()
+        listening.join(10 * _ASK_SECONDS)
 
 
 def _listen(client: Any, over: threading.Event) -> None:
-    """Waits until some process has told its end, and then ends this one."""
-    while not over.is_set():
+    """Asks now and then whether some process has told its end, and then ends this one.
+
+    A call that waits for the answer would be shorter, but a thread that is in it when Python ends takes the
+    whole process down with it, and nothing but the answer ends it.
+    """
+    while not over.wait(_ASK_SECONDS):
         try:
-            told = client.blocking_key_value_get(_KEY, _WAIT_MILLISECONDS)
+            told = client.key_value_try_get(_KEY)
         except Exception as error:
-            if "DEADLINE_EXCEEDED" in str(error):
+            if "NOT_FOUND" in str(error):
                 continue
             return  # process 0 is gone; JAX says so
         if not over.is_set():

@@ -59,8 +59,9 @@ def _shape(config: MeshConfig, devices: int) -> tuple[int, ...]:
         product = " · ".join(
             f"{name} {'?' if size == -1 else size}" for name, size in zip(AXES, sizes, strict=True)
         )
+        counted = "1 device" if devices == 1 else f"{devices} devices"
         raise AudioSepError(
-            f"the mesh ({product}) does not fit {devices} devices: give mesh.{', mesh.'.join(AXES)} sizes "
+            f"the mesh ({product}) does not fit {counted}: give mesh.{', mesh.'.join(AXES)} sizes "
             f"whose product is {devices}, or set one of them to -1."
         )
     return tuple(devices // given if size == -1 else size for size in sizes)

@@ -14,7 +14,11 @@ def quiet_orbax() -> None:
 
 
 def _worth_saying(record: logging.LogRecord) -> bool:
-    abandoned = record.getMessage().startswith("Future exception was never retrieved")
+    said = record.getMessage()
+    # Of many writes that fail together, one is raised, and asyncio tells of the others.
+    abandoned = said.startswith("Future exception was never retrieved") or (
+        said.startswith("Task exception was never retrieved") and "orbax" in said
+    )
     return not (abandoned or (record.exc_info and "orbax" in record.pathname))
 
 

@@ -14,7 +14,6 @@ from audiosep_jax.config import (
     OptimizerConfig,
     TrainConfig,
 )
-from audiosep_jax.serialization import to_dict
 
 SMALL = ExperimentConfig(
     name="small",
@@ -32,18 +31,6 @@ SMALL = ExperimentConfig(
     train=TrainConfig(steps=10, batch_size=8),
 )
 """Compiles for a TPU in about twenty seconds of one core."""
-
-
-def write_experiment(folder: Path) -> Path:
-    """Writes `SMALL` as an experiment file."""
-    path = folder / "small.py"
-    path.write_text(
-        "from audiosep_jax.config import ExperimentConfig\n"
-        "from audiosep_jax.serialization import from_dict\n"
-        f"CONFIG = from_dict(ExperimentConfig, {to_dict(SMALL)!r})\n",
-        "utf-8",
-    )
-    return path
 
 
 def compile_in_a_process(experiment: Path, folder: Path, *arguments: str) -> tuple[int, dict, str]:

@@ -8,6 +8,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from experiment_files import write_experiment
 
 from audiosep_jax.capacity import compiling, executable, topology
 from audiosep_jax.capacity.chips import CHIPS
@@ -23,7 +24,7 @@ from audiosep_jax.config import (
     TrainConfig,
 )
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.serialization import from_dict, to_dict
+from audiosep_jax.serialization import from_dict
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
 from audiosep_jax.train.gradients import batch_like
@@ -60,14 +61,7 @@ def compiled():
 
 @pytest.fixture
 def experiment(tmp_path):
-    path = tmp_path / "small.py"
-    path.write_text(
-        "from audiosep_jax.config import ExperimentConfig\n"
-        "from audiosep_jax.serialization import from_dict\n"
-        f"CONFIG = from_dict(ExperimentConfig, {to_dict(CONFIG)!r})\n",
-        "utf-8",
-    )
-    return path
+    return write_experiment(tmp_path / "small.py", CONFIG)
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import math
 import re
 import shlex
 import subprocess
@@ -80,6 +81,20 @@ def test_every_field_and_flag_that_is_named_exists():
 def test_links_lead_to_files():
     targets = re.findall(r"\]\(([^)#]+)", TEXT)
     assert not [name for name in targets if "://" not in name and not (GUIDE.parent / name).is_file()]
+
+
+def test_the_table_of_throughput_agrees_with_itself():
+    """Batch, chips, step time and clips per second of every row, to the digits that it gives."""
+    rows = [
+        line.strip("| ").split(" | ") for line in TEXT.splitlines() if re.match(r"\| `\w+\.py` \| v", line)
+    ]
+    assert len(rows) >= 2
+    for _, place, batch, clips, _, _, step, rate, _ in rows:
+        chips = math.prod(map(int, place.split(":")[1].split("x")))
+        batch = int(batch.replace(",", ""))
+        assert batch == int(clips) * chips, place
+        seconds = float(step.removesuffix(" ms")) / 1000
+        assert float(rate.replace(",", "")) == pytest.approx(batch / seconds, rel=0.01), place
 
 
 def test_the_batch_job_goes_on_after_signals_and_stops_at_mistakes(tmp_path):

@@ -1,8 +1,10 @@
 """What storage does to a run: a disk that fills up, files cut short or gone, a bucket instead of a disk."""
 
+import contextlib
 import os
 import resource
 import shutil
+import subprocess
 
 import fake_gcs
 import faulty_runs
@@ -28,6 +30,43 @@ def test_a_disk_that_fills_up_during_a_save_stops_the_run(undisturbed, experimen
     print(f"last logged step {faulty_runs.step_of(workdir)}, last whole checkpoint {reached}")
     # It was noticed at the next step, not at the end: at most one more save later.
     assert faulty_runs.step_of(workdir) <= reached + 2 * faulty_runs.SAVE_EVERY
+    faulty_runs.finished(faulty_runs.start(experiment_file, workdir, cache=cache))
+    faulty_runs.assert_same_bits(undisturbed, workdir)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own with 8 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(
+    undisturbed, experiment_file, cache, small_disk, tmp_path
+):
+    """Something else fills the disk to the last block while the run goes on."""
+    workdir, ballast = small_disk / "run", small_disk / "ballast"
+    process = faulty_runs.start(experiment_file, workdir, cache=cache)
+    faulty_runs.wait_for(lambda: len(faulty_runs.checkpoints(workdir)) >= 1, process)
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    output = process.communicate(timeout=600)[0]
+    assert process.returncode == 2, output
+    (said,) = (line for line in output.splitlines() if line.startswith("audiosep: error: "))
+    assert "No space left on device" in said
+    assert "Traceback" not in output
+    whole = faulty_runs.checkpoints(workdir)
+    assert whole, said
+    print(said)
+    ballast.unlink()
     faulty_runs.finished(faulty_runs.start(experiment_file, workdir, cache=cache))
     faulty_runs.assert_same_bits(undisturbed, workdir)
 

@@ -53,7 +53,7 @@ def train(config):
         batch_size=BATCH,
         conditions=training_runs.LetterEncoder().encode,
         process_index=distributed.process_index(),
-        process_count=distributed.process_count(),
+        process_count=jax.process_count(),
         microbatches=parts,
     )
     state = states.create(config.model, optimizer, jax.random.key(0), average=True)
@@ -92,7 +92,6 @@ def main():
     report = {
         "devices": [jax.local_device_count(), jax.device_count()],
         "lead": distributed.is_lead(),
-        "agreed": [distributed.agree_any(index == task["count"] - 1), distributed.agree_any(False)],
     }
     out = Path(task["out"])
     for name, case in task["cases"].items():

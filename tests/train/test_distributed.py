@@ -57,9 +57,8 @@ def test_without_flags_and_cluster_a_process_is_alone(asked):
     initialize()
     assert [call["coordinator_address"] for call in asked] == [None]
     assert asked[0]["cluster_detection_method"] is None
-    assert (distributed.process_index(), distributed.process_count()) == (0, 1)
+    assert distributed.process_index() == 0
     assert distributed.is_lead()
-    assert [distributed.agree_any(flag) for flag in (True, False)] == [True, False]
 
 
 def test_flags_say_all_whatever_the_cluster_says(asked, monkeypatch):
@@ -142,7 +141,7 @@ def test_a_host_whose_other_never_comes_ends_with_a_sentence(tmp_path, index):
     command += ["--workdir", str(tmp_path / "run"), "--coordinator", f"127.0.0.1:{port}"]
     command += ["--process-index", str(index), "--process-count", "2", "--wait-seconds", "3"]
     run = subprocess.run(command, env=os.environ | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True)
-    assert run.returncode == 2, run.stderr
+    assert run.returncode == 1, run.stderr  # launchers start it again
     assert "audiosep: error: the processes of this run could not be joined within 3 s" in run.stderr
     assert "Traceback" not in run.stderr
     assert not (tmp_path / "run").exists()

@@ -62,6 +62,7 @@ def test_the_mesh_without_arguments_has_all_devices():
         (MeshConfig(replica=2, data=2), 8, r"\(replica 2 · data 2 · fsdp 1\) does not fit 8 devices"),
         (MeshConfig(data=16), 8, "does not fit 8 devices"),
         (MeshConfig(fsdp=16), 8, "does not fit 8 devices"),
+        (MeshConfig(data=2), 1, r"does not fit 1 device: .* is 1"),
     ],
 )
 def test_a_mesh_that_does_not_fit_is_refused(config, count, message):

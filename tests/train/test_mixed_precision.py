@@ -66,8 +66,8 @@ def test_the_loss_follows_that_of_float32(clips, tmp_path):
         assert losses.shape == (STEPS,)
         curves[name] = losses.reshape(-1, WINDOW).mean(axis=1)
     wanted = curves.pop("float32")
-    # It learns: a comparison of two curves that stand still would show nothing.
-    assert wanted[-4:].mean() < 0.8 * wanted[0]
+    # It learns, by several times the deviation that is allowed: two curves that stand still would show nothing.
+    assert wanted[-4:].mean() < 0.9 * wanted[:2].mean()
     for name, curve in curves.items():
         deviation = curve / wanted - 1
         print(name, "largest deviation", np.abs(deviation).max(), "mean", deviation.mean())
