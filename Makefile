@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-pod test-tpu lint types bench install install-tpu clean
+.PHONY: help demo test test-slow test-pod test-tpu test-extras lint types bench install install-tpu clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | \
@@ -18,7 +18,7 @@ demo: $(STAMP)  ## prepare, train, evaluate and separate on bundled clips; write
 	$(BIN)/python -m experiments.demo
 
 test: $(STAMP)  ## run the fast tests
-	XLA_FLAGS="--xla_backend_optimization_level=0 $$XLA_FLAGS" $(BIN)/python -m pytest -m "not slow and not pod and not tpu" -n $(WORKERS) --dist loadfile
+	XLA_FLAGS="--xla_backend_optimization_level=0 $$XLA_FLAGS" $(BIN)/python -m pytest -m "not slow and not pod and not tpu and not extras" -n $(WORKERS) --dist loadfile
 
 test-slow: $(STAMP)  ## run the slow tests
 	$(BIN)/python -m pytest -m slow
@@ -29,6 +29,10 @@ test-pod: $(STAMP)  ## run the tests of several processes, of injected faults, a
 
 test-tpu: install-tpu  ## compile for TPUs, without one
 	$(BIN)/python -m pytest -m tpu
+
+test-extras: $(STAMP)  ## run the tests of what needs the packages of an extra
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[beam,benchmark,ray,video]'
+	$(BIN)/python -m pytest -m extras
 
 lint: $(STAMP)  ## check format and style
 	$(BIN)/ruff format --check .
