@@ -32,6 +32,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
       source: folder of the sound files.
       sample_rate_hz: rate of the stored sound.
       max_failed_share: largest share of unusable clips that a build accepts.
+      expects_missing: a clip whose file is absent is reported as missing, and is none of the unusable.
       workers: threads that read and encode clips; the result does not depend on them.
       on_clip: called after each clip.
       data_dir: where tfds writes; the rest are `tfds.core.DatasetBuilder`'s arguments.
@@ -39,12 +40,23 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
 
     VERSION = tfds.core.Version("1.0.0")
 
+    DESCRIPTION = ""
+    """What the dataset is; the first line of the class's docstring where this is empty."""
+
+    HOMEPAGE = ""
+    CITATION = ""
+    """BibTeX."""
+
+    LICENCE = ""
+    """Of the sounds and of what is said of them, in words."""
+
     def __init__(
         self,
         *,
         source: str | Path,
         sample_rate_hz: int = SAMPLE_RATE_HZ,
         max_failed_share: float = 0.05,
+        expects_missing: bool = False,
         workers: int | None = None,
         on_clip: Callable[[], None] | None = None,
         **kwargs,
@@ -60,7 +72,9 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
         self.source = Path(source)
         self.sample_rate_hz = sample_rate_hz
         self.max_failed_share = max_failed_share
+        self.expects_missing = expects_missing
         self.skipped: list[report.SkippedClip] = []
+        self.missing: list[str] = []
         self.prepared: collections.Counter[str] = collections.Counter()
         self._samples = self._uncaptioned = self._filmed = 0
         self._workers = workers or os.cpu_count() or 1
@@ -73,6 +87,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
         for row in self.rows:
             _check_row(row, self.source)
         self._with_frames = any(row.frames for row in self.rows)
+        self._with_labels = any(row.labels for row in self.rows)
         super().__init__(file_format="array_record", **kwargs)
 
     @abc.abstractmethod
@@ -82,8 +97,11 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
-            description=(type(self).__doc__ or "").split("\n", 1)[0],
-            features=clips.features(frames=self._with_frames),
+            description=self.DESCRIPTION or (type(self).__doc__ or "").split("\n", 1)[0],
+            homepage=self.HOMEPAGE or None,
+            citation=self.CITATION or None,
+            license=self.LICENCE or None,
+            features=clips.features(frames=self._with_frames, labels=self._with_labels),
             metadata=tfds.core.MetadataDict(sample_rate_hz=self.sample_rate_hz),
         )
 
@@ -116,7 +134,11 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
         if not self.prepared[split]:
             raise AudioSepError(
                 f"{self.source}: no clip of the split {split!r} can be used, so there is nothing to write. "
-                f"The first failure: {self.skipped[-len(rows)].reason}"
+                + (
+                    f"The first failure: {self.skipped[-1].reason}"
+                    if self.skipped
+                    else "None of its files is there."
+                )
             )
 
     def _encode(self, row: clips.ClipRow) -> clips.Example | AudioSepError:
@@ -129,12 +151,20 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
         stored = dict(vars(example))
         if not self._with_frames:
             del stored["frames"]
+        if not self._with_labels:
+            del stored["labels"]
         return stored
 
     def _skip(self, row: clips.ClipRow, error: AudioSepError) -> None:
-        self.skipped.append(report.SkippedClip(row.file, str(error)))
+        if self.expects_missing and not (self.source / row.file).exists():
+            self.missing.append(row.file)
+        else:
+            self.skipped.append(report.SkippedClip(row.file, str(error)))
         report.check_failures(
-            self.skipped, total=len(self.rows), max_failed_share=self.max_failed_share, source=self.source
+            self.skipped,
+            total=len(self.rows) - len(self.missing),
+            max_failed_share=self.max_failed_share,
+            source=self.source,
         )
 
     def report(self) -> report.BuildReport:
@@ -148,11 +178,12 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
             uncaptioned=self._uncaptioned,
             with_frames=self._filmed,
             skipped=tuple(self.skipped),
+            missing=tuple(self.missing),
         )
 
 
 def _check_row(row: clips.ClipRow, source: Path) -> None:
-    for text in (row.file, row.label, row.source, *row.captions, *row.frames):
+    for text in (row.file, row.label, row.source, *row.captions, *row.frames, *row.labels):
         try:
             text.encode()
         except UnicodeEncodeError:

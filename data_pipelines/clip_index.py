@@ -26,6 +26,7 @@ class Clip:
       samples: length.
       active: first active sample and the one after the last.
       frames: what identifies the images of its video, "" where it has none.
+      labels: every class name of a clip that has several, `label` among them.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Clip:
     samples: int
     active: tuple[int, int]
     frames: str = ""
+    labels: tuple[str, ...] = ()
 
 
 class ClipStore:
@@ -113,8 +115,9 @@ def write(folder: Path, split: str) -> None:
 
 def _fields(clip: Clip) -> dict[str, Any]:
     fields = dataclasses.asdict(clip)
-    if not clip.frames:
-        del fields["frames"]  # as it was before there were frames
+    for name in ("frames", "labels"):
+        if not fields[name]:
+            del fields[name]  # as it was before there were any
     return fields
 
 
@@ -139,7 +142,9 @@ def _load_clips(folder: Path, split: str, info: tfds.core.DatasetInfo) -> list[C
         return list(_scan(info, split))
     with path.open(encoding="utf-8") as lines:
         return [
-            Clip(**{**values, "captions": tuple(values["captions"]), "active": tuple(values["active"])})
+            Clip(
+                **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+            )
             for values in map(json.loads, lines)
         ]
 
@@ -167,4 +172,7 @@ def _scan(info: tfds.core.DatasetInfo, split: str) -> Iterator[Clip]:
             samples=values["samples"].int64_list.value[0],
             active=(first, end),
             frames=digest(values["frames"].bytes_list.value) if "frames" in values else "",
+            labels=tuple(name.decode() for name in values["labels"].bytes_list.value)
+            if "labels" in values
+            else (),
         )

@@ -30,6 +30,7 @@ class ClipRow:
       source: identity of the original recording; clips that were cut from one recording share it.
       split: the tfds split that the clip goes to.
       frames: images of the clip's video, as `data_pipelines.frames.read_frames` takes them.
+      labels: every class name of a clip that has several, `label` among them; none where `label` says all.
     """
 
     file: str
@@ -38,6 +39,7 @@ class ClipRow:
     source: str = ""
     split: str = "train"
     frames: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,7 @@ class Example:
       frames: images of the clip's video, each a whole JPEG, PNG or other image file.
       id: path of the file in its source.
       label: class name or "".
+      labels: every class name of a clip that has several.
       samples: length of the sound.
       source: identity of the original recording.
     """
@@ -61,15 +64,17 @@ class Example:
     frames: tuple[bytes, ...]
     id: str
     label: str
+    labels: tuple[str, ...]
     samples: int
     source: str
 
 
-def features(*, frames: bool) -> tfds.features.FeaturesDict:
+def features(*, frames: bool = False, labels: bool = False) -> tfds.features.FeaturesDict:
     """Returns the features of an `Example`; none of them needs TensorFlow.
 
     Args:
       frames: whether the dataset has images. Without, records are what they were before there were any.
+      labels: whether a clip of the dataset has several class names; otherwise as above.
     """
     texts = tfds.features.Tensor(shape=(None,), dtype=np.str_)  # bytes, in truth: tfds changes none of them
     return tfds.features.FeaturesDict(
@@ -80,6 +85,7 @@ def features(*, frames: bool) -> tfds.features.FeaturesDict:
             **({"frames": texts} if frames else {}),
             "id": tfds.features.Text(),
             "label": tfds.features.Text(),
+            **({"labels": texts} if labels else {}),
             "samples": tfds.features.Scalar(np.int64),
             "source": tfds.features.Text(),
         }
@@ -110,6 +116,7 @@ def encode_clip(root: Path, row: ClipRow, *, sample_rate_hz: int) -> Example:
         frames=read_frames(root, row.frames),
         id=row.file,
         label=row.label,
+        labels=row.labels,
         samples=len(pcm),
         source=row.source or row.file,
     )

@@ -34,7 +34,8 @@ class BuildReport:
       seconds: duration of the stored sound.
       uncaptioned: stored clips that have no caption.
       with_frames: stored clips that have images of their video.
-      skipped: clips that were left out.
+      skipped: clips that are there and were left out.
+      missing: files that a source names and nobody has, where that is expected.
     """
 
     dataset: str
@@ -45,11 +46,12 @@ class BuildReport:
     uncaptioned: int
     with_frames: int
     skipped: tuple[SkippedClip, ...]
+    missing: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
         """Clips that the source names."""
-        return sum(self.prepared.values()) + len(self.skipped)
+        return sum(self.prepared.values()) + len(self.skipped) + len(self.missing)
 
     def write(self, folder: Path) -> None:
         """Writes `report.json` into a dataset's folder."""
