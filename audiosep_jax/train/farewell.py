@@ -15,9 +15,11 @@ from jax._src import distributed as jax_distributed  # JAX shows the store of it
 from audiosep_jax.errors import AudioSepError, printable
 
 _KEY = "audiosep_jax/ended"
+_GONE = "audiosep_jax/gone"
+"""How many processes but process 0 know of the end, and leave."""
 _ASK_SECONDS = 1.0
-_OTHERS_SECONDS = 3.0
-"""Time for the others to hear it and to be gone."""
+_OTHERS_SECONDS = 30.0
+"""The longest that process 0 waits for the others to be gone; one that was killed never says it."""
 
 
 @contextlib.contextmanager
@@ -41,10 +43,10 @@ def ending_together() -> Iterator[None]:
     except Exception as error:
         over.set()
         status = error.status if isinstance(error, AudioSepError) else 1
-        with contextlib.suppress(Exception):  # the store is gone, and with it process 0
-            said = " ".join(str(error).split()) or type(error).__name__
+        said = " ".join(str(error).split()) or type(error).__name__
+        with contextlib.suppress(Exception):  # another process was first, or process 0 is gone with the store
             client.key_value_set(_KEY, f"{status} process {jax.process_index()} stopped: {said}")
-            _let_others_go()
+        _let_others_go(client)
         # Runs before JAX's own, which would wait for the others.
         atexit.register(_end, status)
         raise
@@ -69,14 +71,20 @@ def _listen(client: Any, over: threading.Event) -> None:
         if not over.is_set():
             status, _, said = told.partition(" ")
             print(f"audiosep: error: {printable(said)}", file=sys.stderr)
-            _let_others_go()
+            _let_others_go(client)
             _end(int(status))
 
 
-def _let_others_go() -> None:
+def _let_others_go(client: Any) -> None:
     """Process 0 keeps the store, and JAX aborts whoever is still there when it is gone: it goes last."""
-    if jax.process_index() == 0:
-        time.sleep(_OTHERS_SECONDS)
+    with contextlib.suppress(Exception):  # process 0 is gone already
+        if jax.process_index() != 0:
+            client.key_value_increment(_GONE, 1)
+            return
+        others, end = jax.process_count() - 1, time.monotonic() + _OTHERS_SECONDS
+        while client.key_value_increment(_GONE, 0) < others and time.monotonic() < end:
+            time.sleep(_ASK_SECONDS / 10)
+        time.sleep(_ASK_SECONDS)  # for their last lines
 
 
 def _end(status: int) -> None:
