@@ -19,8 +19,8 @@ NO_CAPTION = -1
 
 _ENDLESS = 2**48
 
-# The modality is drawn from a stream of its own, so that it changes no other draw.
-_MODALITY_STREAM = 1
+# What came later is drawn from streams of its own, so that it changes no other draw.
+_MODALITY_STREAM, _RECIPE_STREAM, _NEIGHBOUR_STREAM = 1, 2, 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,15 +45,17 @@ class Draw:
 
     Attributes:
       step, position: which example of which batch it is.
-      crops: one per source, the target first.
+      crops: one per source that the mixture has, the target first.
       caption: index of the caption in `ClipTable.captions`, or `NO_CAPTION`. It is drawn whether or not the
         condition comes from it.
       absent: the query belongs to none of the sources.
-      gains_db: integer gain of each interferer, then of their sum.
+      gains_db: integer gain of each interferer that a mixture may have, then of their sum.
       level_db: gain of the finished mixture.
       asked: index of the clip that the query describes: the target, or one that is absent.
       modality: what the condition is taken from.
       heard: the piece of `asked` that the condition is taken from where it is taken from sound.
+      snr_db: energy of the target over that of the sum of interferers, in place of the sum's gain; None
+        where the recipe leaves it to the gain.
     """
 
     step: int
@@ -66,13 +68,14 @@ class Draw:
     asked: int
     modality: Modality
     heard: Crop | None
+    snr_db: float | None = None
 
 
 class DrawSource:
     """Random access to draws: element `k` is the `k % local`-th of this process in step `k // local`.
 
     Args:
-      table: the clips.
+      table: the clips, and which of them may meet.
       mixture: the recipe.
       sample_rate_hz: rate of the clips.
       batch_size: examples of a global batch.
@@ -110,6 +113,8 @@ class DrawSource:
         self._part = batch_size // microbatches
         self._slice = self._part // process_count
         self._first = process_index * self._slice
+        if table.lacks_conditions:
+            raise ValueError('the rule "similarity" needs ClipTable.with_conditions')
         table.check(mixture.sources + (mixture.absent_probability > 0))
         shares = np.asarray(weights or table.sizes, float)
         self._dataset_edges = np.cumsum(shares / shares.sum())
@@ -128,13 +133,21 @@ class DrawSource:
         """Draws one mixture."""
         mixture, table = self._mixture, self._table
         rng = np.random.default_rng([self._seed, step, position])
-        target = cast(int, self._targets[step * self._batch_size + position])
+        target = self._target(step, position)
         absent = bool(rng.random() < mixture.absent_probability)
-        others = table.companions(target, count=mixture.sources - 1 + absent, rng=rng, pick=self._pick)
+        sources, snr_db = self._recipe(step, position)
+        near = self._neighbours(step, position, sources - 1) if mixture.interferers == "neighbours" else {}
+        others = table.companions(
+            target, count=sources - 1 + absent, rng=rng, pick=self._pick, beside=tuple(near)
+        )
         asked = others.pop() if absent else target
         captions = table.captions_of[asked]
         low, high = mixture.gain_range_db
-        crops = tuple(self._crop(clip, rng) for clip in (target, *others))
+        places = {target: position, **near} if mixture.interferers == "neighbours" else {}
+        crops = tuple(
+            self._target_crop(step, places[clip]) if clip in places else self._crop(clip, rng)
+            for clip in (target, *others)
+        )
         draw = Draw(
             step=step,
             position=position,
@@ -146,8 +159,42 @@ class DrawSource:
             asked=asked,
             modality="text",
             heard=None,
+            snr_db=snr_db,
         )
         return self._with_modality(draw)
+
+    def _target(self, step: int, position: int) -> int:
+        return cast(int, self._targets[step * self._batch_size + position])
+
+    def _recipe(self, step: int, position: int) -> tuple[int, float | None]:
+        """Draws the number of sources, and the energy of the target over that of the others in dB."""
+        mixture = self._mixture
+        fewest = mixture.fewest_sources or mixture.sources
+        if fewest == mixture.sources and not mixture.snr_range_db:
+            return mixture.sources, None
+        rng = np.random.default_rng([self._seed, step, position, _RECIPE_STREAM])
+        sources = int(rng.integers(fewest, mixture.sources, endpoint=True))
+        if not mixture.snr_range_db:
+            return sources, None
+        lowest, highest = mixture.snr_range_db
+        return sources, float(rng.uniform(lowest, highest))
+
+    def _neighbours(self, step: int, position: int, count: int) -> dict[int, int]:
+        """Returns the next targets of the batch that may meet this one and each other, with positions."""
+        chosen = {self._target(step, position): position}
+        for further in range(1, self._batch_size):
+            if len(chosen) == count + 1:
+                break
+            there = (position + further) % self._batch_size
+            clip = self._target(step, there)
+            if self._table.may_meet(clip, tuple(chosen)):
+                chosen[clip] = there
+        return dict(list(chosen.items())[1:])
+
+    def _target_crop(self, step: int, position: int) -> Crop:
+        """Draws the crop of a target without its mixture, for those that it is a neighbour of."""
+        rng = np.random.default_rng([self._seed, step, position, _NEIGHBOUR_STREAM])
+        return self._crop(self._target(step, position), rng)
 
     def _with_modality(self, draw: Draw) -> Draw:
         """Draws what the condition is taken from, where there is a choice or no caption."""

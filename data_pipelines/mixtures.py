@@ -20,7 +20,8 @@ class MixtureBatch:
 
     Attributes:
       step: which step it belongs to.
-      segments: float32 `[batch, sources, samples]`; source 0 is the target.
+      segments: float32 `[batch, sources, samples]`; source 0 is the target. A mixture of fewer sources ends
+        with zeros.
       gains_db: int32 `[batch, sources]`; a gain per interferer, then the gain of their sum.
       level_db: float32 `[batch]`; gain of the finished mixture.
       absent: bool `[batch]`; the query means none of the sources, so the target is silence.
@@ -29,6 +30,7 @@ class MixtureBatch:
         it is the query.
       modality: what each example's condition is taken from.
       ids: per example, the files of its sources.
+      snr_db: float32 `[batch]`, energy of the target over that of the others; None where gains decide it.
     """
 
     step: int
@@ -40,12 +42,14 @@ class MixtureBatch:
     captions: tuple[str, ...]
     modality: tuple[Modality, ...]
     ids: tuple[tuple[str, ...], ...]
+    snr_db: np.ndarray | None = None
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """What goes to the device."""
         names = ("segments", "gains_db", "level_db", "absent", "condition")
-        return {name: getattr(self, name) for name in names}
+        arrays = {name: getattr(self, name) for name in names}
+        return arrays if self.snr_db is None else {**arrays, "snr_db": self.snr_db}
 
 
 class MixturePipeline:
@@ -97,11 +101,23 @@ class MixturePipeline:
         self._data = data
         self._local = batch_size // process_count
         self._stores = _open(data, sample_rate_hz)
-        self.table = ClipTable([store.clips for store in self._stores])
-        self.captions = self.table.captions
-        self.modalities = supervision.modalities(self.table.clips)
-        supervision.check(self.table.clips)
+        table = ClipTable([store.clips for store in self._stores], mixture)
+        self.captions = table.captions
+        self.modalities = supervision.modalities(table.clips)
+        supervision.check(table.clips)
+        edges = np.cumsum([0, *table.sizes])
+        self._places = [
+            (store, int(first))
+            for store, first in zip(self._stores, edges, strict=False)
+            for _ in store.clips
+        ]
         self._segment = round(mixture.segment_seconds * sample_rate_hz)
+        self._sources = mixture.sources
+        # What names say is checked before conditions are computed, which may take hours.
+        table.check(mixture.sources + (mixture.absent_probability > 0))
+        self.table = table
+        self._queries = QueryTable(table, conditions, supervision, self._frames)
+        self.table = table.with_conditions(self._queries.caption_conditions)
         self._draws = DrawSource(
             self.table,
             mixture,
@@ -114,13 +130,6 @@ class MixturePipeline:
             process_count=process_count,
             microbatches=microbatches,
         )
-        edges = np.cumsum([0, *self.table.sizes])
-        self._places = [
-            (store, int(first))
-            for store, first in zip(self._stores, edges, strict=False)
-            for _ in store.clips
-        ]
-        self._queries = QueryTable(self.table, conditions, supervision, self._frames)
 
     def batches(
         self, *, start_step: int = 0, stop_step: int | None = None
@@ -142,10 +151,15 @@ class MixturePipeline:
         return batches.to_iter_dataset(options)
 
     def _load(self, draws: list[Draw]) -> MixtureBatch:
-        segments = np.zeros((len(draws), len(draws[0].crops), self._segment), np.float32)
+        segments = np.zeros((len(draws), self._sources, self._segment), np.float32)
+        decoded: dict[Crop, np.ndarray] = {}
         for example, draw in zip(segments, draws, strict=True):
-            for segment, crop in zip(example, draw.crops, strict=True):
-                self._decode(crop, segment)
+            for segment, crop in zip(example, draw.crops, strict=False):
+                if crop in decoded:  # a neighbour's
+                    segment[:] = decoded[crop]
+                else:
+                    self._decode(crop, segment)
+                    decoded[crop] = segment
         heard = [
             self._heard(draw, example[0])
             for example, draw in zip(segments, draws, strict=True)
@@ -163,6 +177,7 @@ class MixturePipeline:
             ),
             modality=tuple(draw.modality for draw in draws),
             ids=tuple(tuple(self.table.clips[crop.clip].id for crop in draw.crops) for draw in draws),
+            snr_db=_snr_db(draws),
         )
 
     def _heard(self, draw: Draw, target: np.ndarray) -> np.ndarray:
@@ -195,6 +210,12 @@ class MixturePipeline:
             decode_flac(store.flac(crop.clip - first), out, start=crop.start)
         except AudioSepError as error:
             raise AudioSepError(f"{store.folder}, clip {self.table.clips[crop.clip].id}: {error}") from error
+
+
+def _snr_db(draws: list[Draw]) -> np.ndarray | None:
+    if draws[0].snr_db is None:
+        return None
+    return np.array([draw.snr_db for draw in draws], np.float32)
 
 
 def _open(data: DataConfig, sample_rate_hz: int) -> list[ClipStore]:

@@ -50,6 +50,11 @@ class QueryTable:
                 rows = supervision.see(list(seen), lambda digest: frames(seen[digest]))
                 self._frames = _checked(rows, len(seen), "clip with frames")
 
+    @property
+    def caption_conditions(self) -> np.ndarray:
+        """Float32 `[captions, size]`, in the order of the table's captions."""
+        return np.zeros((0, 1), np.float32) if self._captions is None else self._captions
+
     def conditions(self, draws: Sequence[Draw], heard: Sequence[np.ndarray]) -> np.ndarray:
         """Returns float32 `[draws, size]`.
 

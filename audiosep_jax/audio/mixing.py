@@ -13,18 +13,24 @@ def mix(
     gains_db: Int[Array, "batch sources"],
     *,
     counts: Int[Array, " batch"] | None = None,
+    snr_db: Float[Array, " batch"] | None = None,
     level_db: Float[Array, " batch"] | None = None,
     absent: Bool[Array, " batch"] | None = None,
 ) -> tuple[Float[Array, "batch samples"], Float[Array, "batch samples"]]:
     """Mixes each target with its interferers (AudioSep's `SegmentMixer`).
 
     Each interferer is brought to the target's energy and raised by its gain; their sum goes through
-    the same once more; a mixture whose peak exceeds 1 is scaled to a peak of 0.9, its target with it.
+    the same once more; a mixture whose peak exceeds 1 is scaled to a peak of 0.9, its target with it. An
+    interferer of zeros is none: it adds nothing and changes nothing.
 
     Args:
       segments: `[batch, sources, samples]`, the target first.
-      gains_db: `[batch, sources]`; gains of the interferers in order, last the gain of their sum.
+      gains_db: `[batch, sources]`; gains of the interferers in order, last the gain of their sum, which
+        `snr_db` replaces.
       counts: `[batch]`, how many of the sources a mixture takes, target included; all of them without it.
+      snr_db: `[batch]`, mean energy of the target over that of the sum of interferers, which is met whatever
+        the scale; a target below -100 dB of full scale counts as that loud. Without it the sum has its gain,
+        and is scaled by a factor between 0.02 and 50 at most.
       level_db: `[batch]`, gain of the finished mixture and target, before the peak is limited.
       absent: `[batch]`, true where the query names nothing that sounds: the target becomes silence, the
         mixture stays.
@@ -47,7 +53,11 @@ def mix(
     if counts is not None:
         taken = jnp.arange(1, sources)[None] < counts[:, None]
         interferers = jnp.where(taken[..., None], interferers, 0)
-    background = _match_energy(jnp.sum(interferers, axis=1), target) * gains[:, -1:]
+    background = jnp.sum(interferers, axis=1)
+    if snr_db is None:
+        background = _match_energy(background, target) * gains[:, -1:]
+    else:
+        background = _at_snr(background, target, snr_db[:, None])
     mixture = target + background
     if absent is not None:
         target = jnp.where(absent[:, None], 0, target)
@@ -66,3 +76,12 @@ def _match_energy(audio: Array, reference: Array) -> Array:
         / jnp.maximum(jnp.mean(reference**2, -1, keepdims=True), _LOWEST_ENERGY)
     )
     return audio / jnp.clip(ratio, *_RATIO_RANGE)
+
+
+def _at_snr(audio: Array, reference: Array, snr_db: Array) -> Array:
+    """Scales `audio` to a mean energy `snr_db` below that of `reference`; silence stays silence."""
+    audio = audio / jnp.maximum(jnp.max(jnp.abs(audio), -1, keepdims=True), jnp.finfo(audio.dtype).tiny)
+    energy = jnp.mean(audio**2, -1, keepdims=True)
+    wanted = jnp.maximum(jnp.mean(reference**2, -1, keepdims=True), _LOWEST_ENERGY)
+    amplitude = jnp.power(jnp.asarray(10.0, audio.dtype), -snr_db / 20)
+    return audio * jnp.where(energy > 0, jnp.sqrt(wanted / jnp.where(energy > 0, energy, 1)) * amplitude, 0)

@@ -110,6 +110,8 @@ def facts_of(config: ExperimentConfig, mesh: Mesh) -> dict[str, Any]:
         facts |= {f"{part}.{name}": value for name, value in values[part].items()}
     for name in ("sources", "segment_seconds"):
         facts[f"mixture.{name}"] = values["mixture"][name]
+    # The step gets the ratio itself; it is only compiled for whether there is one.
+    facts["mixture.snr_range_db"] = "given" if config.mixture.snr_range_db else "none"
     return facts | {f"train.{name}": values["train"][name] for name in _TRAIN_FIELDS}
 
 

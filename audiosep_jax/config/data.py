@@ -1,47 +1,114 @@
 """What is heard: datasets, and how clips become mixtures."""
 
 import dataclasses
+from typing import Literal
 
 from audiosep_jax.config.checks import at_least
 from audiosep_jax.errors import AudioSepError
 
+CollisionRule = Literal["caption", "label", "similarity", "ontology"]
+"""What two clips must not have in common to be mixed; `docs/mixtures.md` defines each."""
+
+Interferers = Literal["drawn", "neighbours"]
+"""Where the clips beside the target come from."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MixtureConfig:
-    """How clips become mixtures. The defaults are the reference's recipe.
+    """How clips become mixtures. The reference's own recipe is `config.recipes.reference()`.
 
     Attributes:
-      sources: clips per mixture, target included.
+      sources: most clips per mixture, target included; the arrays have room for so many.
+      fewest_sources: fewest clips per mixture; the number is drawn uniformly from there to `sources`. 0 is
+        as many as `sources` always.
       gain_range_db: lowest and highest integer gain of an interferer, and of the sum of interferers, relative
         to the target's energy. The draw includes both ends.
+      snr_range_db: lowest and highest energy of the target over that of the sum of interferers, drawn
+        uniformly; gains then only say how loud interferers are beside each other. Empty leaves the sum to
+        its gain.
       segment_seconds: length of a crop.
       absent_probability: share of mixtures whose caption names none of their sources; their
         target is silence.
       level_range_db: lowest and highest gain of the finished mixture and target, drawn uniformly; (0, 0)
         leaves the level alone.
+      collisions: which clips never meet: those with one caption in common, one label, two captions that are
+        similar, or a class and its ancestor in the ontology. Empty lets any two different clips meet.
+      similarity: cosine of the conditions of two captions above which the rule "similarity" holds them for
+        the same.
+      ontology: path of AudioSet's ontology.json, which the rule "ontology" and `specific_labels` need.
+      specific_labels: leave out of a clip's labels those that are ancestors of others of its labels.
+      interferers: "drawn" draws them for each mixture, by `data.weights`; "neighbours" takes the targets of
+        the next positions of the batch with their crops, as the reference does.
     """
 
     sources: int = 2
+    fewest_sources: int = 0
     gain_range_db: tuple[int, int] = (-10, 10)
+    snr_range_db: tuple[float, ...] = ()
     segment_seconds: float = 5.0
     absent_probability: float = 0.0
     level_range_db: tuple[float, float] = (0.0, 0.0)
+    collisions: tuple[CollisionRule, ...] = ("caption", "label")
+    similarity: float = 0.9
+    ontology: str = ""
+    specific_labels: bool = False
+    interferers: Interferers = "drawn"
 
     def __post_init__(self) -> None:
         at_least(self, "mixture", 2, "sources")
+        if self.fewest_sources and not 2 <= self.fewest_sources <= self.sources:
+            raise AudioSepError(
+                f"mixture.fewest_sources is {self.fewest_sources}: give a number from 2 to mixture.sources "
+                f"({self.sources}), or 0 for that number always."
+            )
         if not 0 < self.segment_seconds < float("inf"):
             raise AudioSepError(
                 f"mixture.segment_seconds is {self.segment_seconds}: give a positive number of seconds."
             )
-        for name in ("gain_range_db", "level_range_db"):
-            low, high = getattr(self, name)
-            if low > high:
+        if len(self.snr_range_db) not in (0, 2):
+            raise AudioSepError(
+                f"mixture.snr_range_db is {self.snr_range_db}: give the lowest and the highest, or nothing."
+            )
+        for name in ("gain_range_db", "snr_range_db", "level_range_db"):
+            low, high = getattr(self, name) or (0, 0)
+            if not low <= high:
                 raise AudioSepError(
                     f"mixture.{name} is ({low}, {high}): the first must not exceed the second."
                 )
         if not 0 <= self.absent_probability < 1:
             raise AudioSepError(
                 f"mixture.absent_probability is {self.absent_probability}: give a share in [0, 1)."
+            )
+        self._check_collisions()
+
+    def _check_collisions(self) -> None:
+        if len(set(self.collisions)) != len(self.collisions):
+            raise AudioSepError(f"mixture.collisions is {self.collisions}: name each rule once.")
+        if not 0 <= self.similarity < 1:
+            raise AudioSepError(
+                f"mixture.similarity is {self.similarity}: give a cosine from 0 to below 1, or leave "
+                '"similarity" out of mixture.collisions.'
+            )
+        asking = [
+            name
+            for name, asks in (
+                ('"ontology" in mixture.collisions', "ontology" in self.collisions),
+                ("mixture.specific_labels", self.specific_labels),
+            )
+            if asks
+        ]
+        if asking and not self.ontology:
+            raise AudioSepError(
+                f"{asking[0]} needs mixture.ontology: give the path of AudioSet's ontology.json."
+            )
+        if self.ontology and not asking:
+            raise AudioSepError(
+                f'mixture.ontology is {self.ontology!r}, which nothing uses: add "ontology" to '
+                "mixture.collisions, or set mixture.specific_labels."
+            )
+        if self.specific_labels and not {"label", "ontology"} & set(self.collisions):
+            raise AudioSepError(
+                'mixture.specific_labels changes nothing: add "label" or "ontology" to mixture.collisions.'
             )
 
 

@@ -14,7 +14,7 @@ from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train.loss import waveform_loss
 
 Batch = dict[str, jax.Array]
-"""Arrays of a `MixtureBatch`: segments, gains_db, level_db, absent, condition."""
+"""Arrays of a `MixtureBatch`: segments, gains_db, level_db, absent, condition; snr_db if a recipe has it."""
 
 
 def batch_like(config: ExperimentConfig, mesh: Mesh) -> Batch:
@@ -29,6 +29,8 @@ def batch_like(config: ExperimentConfig, mesh: Mesh) -> Batch:
         "absent": ((batch,), jnp.bool_),
         "condition": ((batch, config.model.condition_size), jnp.float32),
     }
+    if config.mixture.snr_range_db:
+        described["snr_db"] = ((batch,), jnp.float32)
     shapes = {
         name: jax.ShapeDtypeStruct(shape, dtype, sharding=split) for name, (shape, dtype) in described.items()
     }
@@ -64,7 +66,11 @@ def batch_gradients(
         params: optax.Params, batch_stats: separator.Variables, part: Batch
     ) -> tuple[jax.Array, separator.Variables]:
         mixture, target = mix(
-            part["segments"], part["gains_db"], level_db=part["level_db"], absent=part["absent"]
+            part["segments"],
+            part["gains_db"],
+            snr_db=part.get("snr_db"),
+            level_db=part["level_db"],
+            absent=part["absent"],
         )
         variables = {"params": params, "batch_stats": batch_stats}
         estimate, batch_stats = separator.apply_train(

@@ -1,0 +1,119 @@
+"""AudioSet's ontology of classes: which class is a kind of which other."""
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from audiosep_jax.errors import AudioSepError
+
+_SOURCE = "give the file ontology.json of AudioSet's ontology"
+
+
+class Ontology:
+    """Classes and their ancestors. A class may have several parents.
+
+    Args:
+      path: a list of classes in JSON, each with `id`, `name` and `child_ids`.
+
+    Raises:
+      AudioSepError: the file cannot be read, is no such list, names an unknown child, or has a class that is
+        its own ancestor.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        classes = _read(self.path)
+        self._ids: dict[str, set[str]] = {}
+        parents: dict[str, set[str]] = {one: set() for one in classes}
+        for one, (name, children) in classes.items():
+            for known_as in (plain_class(name), plain_class(one)):
+                self._ids.setdefault(known_as, set()).add(one)
+            for child in children:
+                if child not in classes:
+                    raise AudioSepError(
+                        f"{self.path}: class {one!r} ({name}) has the child {child!r}, which the file does "
+                        f"not hold: {_SOURCE}, whole."
+                    )
+                parents[child].add(one)
+        self._ancestors = self._closure(classes, parents)
+
+    def ids(self, label: str) -> frozenset[str]:
+        """Returns the classes of a name or id: none, one, or several where classes share a name.
+
+        Upper and lower case are one, `_` is a space, and a comma is an "and", as FSD50K writes it.
+        """
+        return frozenset(self._ids.get(plain_class(label), ()))
+
+    def ancestors(self, one: str) -> frozenset[str]:
+        """Returns every class that `one` is a kind of, itself left out."""
+        return self._ancestors[one]
+
+    def most_specific(self, ids: Iterable[str]) -> frozenset[str]:
+        """Returns those of some classes that are no ancestors of others of them."""
+        ids = frozenset(ids)
+        return ids.difference(*(self._ancestors[one] for one in ids))
+
+    def _closure(
+        self, classes: dict[str, tuple[str, list[str]]], parents: dict[str, set[str]]
+    ) -> dict[str, frozenset[str]]:
+        """Goes from the roots down, so that a class comes after all of its parents."""
+        missing = {one: len(above) for one, above in parents.items()}
+        ready = [one for one, count in missing.items() if not count]
+        ancestors: dict[str, frozenset[str]] = {}
+        while ready:
+            one = ready.pop()
+            ancestors[one] = frozenset().union(*({above} | ancestors[above] for above in parents[one]))
+            for child in set(classes[one][1]):
+                missing[child] -= 1
+                if not missing[child]:
+                    ready.append(child)
+        if len(ancestors) < len(classes):
+            circle = _circle(parents, set(classes) - set(ancestors))
+            names = " < ".join(f"{one!r} ({classes[one][0]})" for one in circle)
+            raise AudioSepError(f"{self.path}: classes are their own ancestors, {names}: {_SOURCE}.")
+        return ancestors
+
+
+def plain_class(name: str) -> str:
+    """Returns a class name as it is compared: "Burping_and_eructation" is "Burping, eructation"."""
+    words = re.sub(r"[_\s]+", " ", name.lower().replace(",", " and ")).strip()
+    return re.sub(r"\band( and)+\b", "and", words)
+
+
+def _circle(parents: dict[str, set[str]], left: set[str]) -> list[str]:
+    """Returns classes of which each is a child of the next, the last the first again."""
+    way = [min(left)]
+    # Whoever is left over has a parent that is left over too: else it would have become ready.
+    while way[-1] not in way[:-1]:
+        way.append(min(parents[way[-1]] & left))
+    return way[way.index(way[-1]) :]
+
+
+def _read(path: Path) -> dict[str, tuple[str, list[str]]]:
+    try:
+        values: Any = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise AudioSepError(f"mixture.ontology: {path} does not exist: {_SOURCE}.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise AudioSepError(f"mixture.ontology: {path} is not a readable JSON file: {error}.") from error
+    if not isinstance(values, list) or not values:
+        raise AudioSepError(f"{path} is no list of classes: {_SOURCE}.")
+    classes: dict[str, tuple[str, list[str]]] = {}
+    for number, value in enumerate(values, 1):
+        found = value if isinstance(value, dict) else {}
+        one, name, children = (found.get(key) for key in ("id", "name", "child_ids"))
+        if (
+            not (isinstance(one, str) and one and isinstance(name, str) and name)
+            or not isinstance(children, list)
+            or not all(isinstance(child, str) for child in children)
+        ):
+            raise AudioSepError(
+                f"{path}: class number {number} lacks a text `id`, a text `name` or a list `child_ids`: "
+                f"{_SOURCE}."
+            )
+        if one in classes:
+            raise AudioSepError(f"{path}: class {one!r} ({name}) stands there twice: {_SOURCE}.")
+        classes[one] = (name, children)
+    return classes
