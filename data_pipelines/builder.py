@@ -1,18 +1,21 @@
 """The tfds builder that all datasets share."""
 
 import abc
-import collections
+import functools
+import hashlib
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent import futures
 from pathlib import Path
-from typing import TypeVar
 
+import numpy as np
+import soundfile
+import soxr
 import tensorflow_datasets as tfds
 
 from audiosep_jax.errors import AudioSepError
-from data_pipelines import clips, records, report
+from data_pipelines import clips, encoding, records, shards
 
 SAMPLE_RATE_HZ = 32_000
 
@@ -21,11 +24,13 @@ MAX_SAMPLE_RATE_HZ = 655_350
 
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
-T = TypeVar("T")
-R = TypeVar("R")
+_FORMAT = 1
+"""Of records and shards: a change ends unfinished builds."""
+
+_log = logging.getLogger(__name__)
 
 
-class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
+class ClipBuilder(tfds.core.ShardBasedBuilder, abc.ABC, skip_registration=True):
     """Prepares clips as ArrayRecord. A dataset is a subclass that lists its rows.
 
     Args:
@@ -34,6 +39,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
       max_failed_share: largest share of unusable clips that a build accepts.
       expects_missing: a clip whose file is absent is reported as missing, and is none of the unusable.
       workers: threads that read and encode clips; the result does not depend on them.
+      clips_per_shard: rows of one record file, which is what an interruption can lose; None chooses.
       on_clip: called after each clip.
       data_dir: where tfds writes; the rest are `tfds.core.DatasetBuilder`'s arguments.
     """
@@ -58,6 +64,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
         max_failed_share: float = 0.05,
         expects_missing: bool = False,
         workers: int | None = None,
+        clips_per_shard: int | None = None,
         on_clip: Callable[[], None] | None = None,
         **kwargs,
     ):
@@ -69,16 +76,15 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
             )
         if not 0 <= max_failed_share <= 1:
             raise AudioSepError(f"The largest failed share is {max_failed_share}: give a number in [0, 1].")
+        for name, count in (("workers", workers), ("clips per shard", clips_per_shard)):
+            if count is not None and count < 1:
+                raise AudioSepError(f"The number of {name} is {count}: give 1 or more.")
         self.source = Path(source)
         self.sample_rate_hz = sample_rate_hz
         self.max_failed_share = max_failed_share
         self.expects_missing = expects_missing
-        self.skipped: list[report.SkippedClip] = []
-        self.missing: list[str] = []
-        self.prepared: collections.Counter[str] = collections.Counter()
-        self._samples = self._uncaptioned = self._filmed = 0
-        self._workers = workers or os.cpu_count() or 1
-        self._on_clip = on_clip or (lambda: None)
+        self.workers = workers or len(os.sched_getaffinity(0))
+        self.on_clip = on_clip or (lambda: None)
         if not self.source.is_dir():
             raise AudioSepError(f"{self.source} is not a folder: give the folder that holds the sound files.")
         self.rows = sorted(self.read_rows(), key=lambda row: row.file)
@@ -86,13 +92,21 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
             raise AudioSepError(f"{self.source} names no clips: check its metadata.")
         for row in self.rows:
             _check_row(row, self.source)
-        self._with_frames = any(row.frames for row in self.rows)
-        self._with_labels = any(row.labels for row in self.rows)
+        self.shards = shards.plan(self.rows, clips_per_shard=clips_per_shard)
+        self.recorder = encoding.Recorder(
+            encoder=self.encoder(),
+            frames=any(row.frames for row in self.rows),
+            labels=any(row.labels for row in self.rows),
+        )
         super().__init__(file_format="array_record", **kwargs)
 
     @abc.abstractmethod
     def read_rows(self) -> Sequence[clips.ClipRow]:
         """Returns every clip of `self.source`, each file once."""
+
+    def encoder(self) -> encoding.ClipEncoder:
+        """Returns what reads the clips; a dataset whose sounds are not plain sound files has its own."""
+        return encoding.ClipEncoder(self.source, self.sample_rate_hz)
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
@@ -101,7 +115,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
             homepage=self.HOMEPAGE or None,
             citation=self.CITATION or None,
             license=self.LICENCE or None,
-            features=clips.features(frames=self._with_frames, labels=self._with_labels),
+            features=clips.features(frames=self.recorder.frames, labels=self.recorder.labels),
             metadata=tfds.core.MetadataDict(sample_rate_hz=self.sample_rate_hz),
         )
 
@@ -114,72 +128,35 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=Tr
     def _log_download_done(self) -> None:
         """Says nothing: the folder that tfds would announce is moved to its place afterwards."""
 
-    def _split_generators(self, dl_manager):
+    def _shard_iterators_per_split(self, dl_manager):
+        # For those who call tfds's own `download_and_prepare`; `data_pipelines.preparing` does without.
         del dl_manager  # nothing is downloaded
-        return {split: self._generate_examples(split) for split in sorted({row.split for row in self.rows})}
+        splits: dict[str, list[Callable[[], Iterator[tuple[str, dict[str, object]]]]]] = {}
+        for shard in self.shards:
+            splits.setdefault(shard.split, []).append(functools.partial(self._examples, shard))
+        return splits
 
-    def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, object]]]:
-        rows = [row for row in self.rows if row.split == split]
-        with futures.ThreadPoolExecutor(self._workers) as pool:
-            for row, example in zip(rows, _ahead(pool, self._encode, rows, 2 * self._workers), strict=True):
-                self._on_clip()
-                if isinstance(example, AudioSepError):
-                    self._skip(row, example)
-                else:
-                    self.prepared[split] += 1
-                    self._samples += example.samples
-                    self._uncaptioned += not example.captions
-                    self._filmed += bool(example.frames)
-                    yield row.file, self._stored(example)
-        if not self.prepared[split]:
-            raise AudioSepError(
-                f"{self.source}: no clip of the split {split!r} can be used, so there is nothing to write. "
-                + (
-                    f"The first failure: {self.skipped[-1].reason}"
-                    if self.skipped
-                    else "None of its files is there."
-                )
-            )
+    def _examples(self, shard: shards.Shard) -> Iterator[tuple[str, dict[str, object]]]:
+        for row in shard.rows:
+            try:
+                yield row.file, self.recorder.stored(self.recorder.encoder(row))
+            except AudioSepError as error:
+                if not self.max_failed_share:
+                    raise
+                _log.warning("left out: %s", error)
 
-    def _encode(self, row: clips.ClipRow) -> clips.Example | AudioSepError:
-        try:
-            return clips.encode_clip(self.source, row, sample_rate_hz=self.sample_rate_hz)
-        except AudioSepError as error:
-            return error
+    def fingerprint(self) -> str:
+        """Returns a hash of everything that the records depend on, but for the content of the sound files.
 
-    def _stored(self, example: clips.Example) -> dict[str, object]:
-        stored = dict(vars(example))
-        if not self._with_frames:
-            del stored["frames"]
-        if not self._with_labels:
-            del stored["labels"]
-        return stored
-
-    def _skip(self, row: clips.ClipRow, error: AudioSepError) -> None:
-        if self.expects_missing and not (self.source / row.file).exists():
-            self.missing.append(row.file)
-        else:
-            self.skipped.append(report.SkippedClip(row.file, str(error)))
-        report.check_failures(
-            self.skipped,
-            total=len(self.rows) - len(self.missing),
-            max_failed_share=self.max_failed_share,
-            source=self.source,
-        )
-
-    def report(self) -> report.BuildReport:
-        """Returns what came of the build."""
-        return report.BuildReport(
-            dataset=self.name,
-            source=str(self.source),
-            sample_rate_hz=self.sample_rate_hz,
-            prepared=dict(self.prepared),
-            seconds=round(self._samples / self.sample_rate_hz, 3),
-            uncaptioned=self._uncaptioned,
-            with_frames=self._filmed,
-            skipped=tuple(self.skipped),
-            missing=tuple(self.missing),
-        )
+        What decides only about success, and how fast, is left out: a build goes on with it changed.
+        """
+        libraries = (soundfile.__libsndfile_version__, soxr.__version__, np.__version__)
+        whole = hashlib.sha256(repr((_FORMAT, self.name, self.recorder, libraries)).encode())
+        for shard in self.shards:
+            whole.update(f"{shard.name} {len(shard.rows)}\n".encode())
+            for row in shard.rows:
+                whole.update(repr(row).encode())
+        return whole.hexdigest()
 
 
 def _check_row(row: clips.ClipRow, source: Path) -> None:
@@ -196,20 +173,3 @@ def _check_row(row: clips.ClipRow, source: Path) -> None:
             f"{source}: the clip {row.file!r} has the split {row.split!r}: a name of letters, digits, '_', "
             "'.' and '-' that starts with a letter or digit and is not 'all' is needed."
         )
-
-
-def _ahead(
-    pool: futures.Executor, function: Callable[[T], R], items: Sequence[T], window: int
-) -> Iterator[R]:
-    """Maps in order with at most `window` results waiting, where `Executor.map` would hold them all."""
-    waiting: collections.deque[futures.Future[R]] = collections.deque()
-    try:
-        for item in items:
-            if len(waiting) == window:
-                yield waiting.popleft().result()
-            waiting.append(pool.submit(function, item))
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()

@@ -11,6 +11,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from audiosep_jax.errors import AudioSepError
 from data_pipelines import records
+from data_pipelines.clips import Example
 from data_pipelines.frames import digest
 
 
@@ -54,10 +55,10 @@ class ClipStore:
     """
 
     def __init__(self, entry: str):
-        path, colon, wanted = entry.rpartition(":")
+        folder, colon, wanted = entry.rpartition(":")
         if not colon or "/" in wanted:
-            path, wanted = entry, ""
-        self.folder = Path(path)
+            folder, wanted = entry, ""
+        self.folder = Path(folder)
         info = _load_info(self.folder)
         names = sorted(info.splits)
         splits = wanted.split("+") if wanted else names
@@ -106,22 +107,31 @@ class ClipStore:
         return records.parse(record)
 
 
-def write(folder: Path, split: str) -> None:
-    """Writes `clips-<split>.jsonl`, the metadata of one split in record order."""
-    info = _load_info(folder)
-    lines = [json.dumps(_fields(clip), ensure_ascii=False) for clip in _scan(info, split)]
-    _index_path(folder, split).write_text("\n".join(lines) + "\n", "utf-8")
+def clip_of(example: Example) -> Clip:
+    """Returns what the index says of an example."""
+    return Clip(
+        id=example.id,
+        label=example.label,
+        captions=example.captions,
+        source=example.source,
+        samples=example.samples,
+        active=(int(example.active[0]), int(example.active[1])),
+        frames=digest(example.frames),
+        labels=example.labels,
+    )
 
 
-def _fields(clip: Clip) -> dict[str, Any]:
+def index_line(clip: Clip) -> str:
+    """Returns the line of a clip in `clips-<split>.jsonl`, which lists a split in record order."""
     fields = dataclasses.asdict(clip)
     for name in ("frames", "labels"):
         if not fields[name]:
             del fields[name]  # as it was before there were any
-    return fields
+    return json.dumps(fields, ensure_ascii=False)
 
 
-def _index_path(folder: Path, split: str) -> Path:
+def index_path(folder: Path, split: str) -> Path:
+    """Returns where the index of a split lies."""
     return folder / f"clips-{split}.jsonl"
 
 
@@ -137,16 +147,18 @@ def _load_info(folder: Path) -> tfds.core.DatasetInfo:
 
 
 def _load_clips(folder: Path, split: str, info: tfds.core.DatasetInfo) -> list[Clip]:
-    path = _index_path(folder, split)
-    if not path.is_file():  # prepared by tfds itself: the records hold the same, more slowly
+    index = index_path(folder, split)
+    if not index.is_file():  # prepared by tfds itself: the records hold the same, more slowly
         return list(_scan(info, split))
-    with path.open(encoding="utf-8") as lines:
-        return [
-            Clip(
-                **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-            )
-            for values in map(json.loads, lines)
-        ]
+    with index.open(encoding="utf-8") as lines:
+        return [_clip(json.loads(line)) for line in lines]
+
+
+def _clip(values: dict[str, Any]) -> Clip:
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return Clip(**fields)
 
 
 def _sample_rate_hz(info: tfds.core.DatasetInfo, folder: Path) -> int:
@@ -157,7 +169,7 @@ def _sample_rate_hz(info: tfds.core.DatasetInfo, folder: Path) -> int:
 
 
 def _files(info: tfds.core.DatasetInfo, split: str) -> list[str]:
-    return [str(path) for path in info.splits[split].filepaths]
+    return [str(file) for file in info.splits[split].filepaths]
 
 
 def _scan(info: tfds.core.DatasetInfo, split: str) -> Iterator[Clip]:

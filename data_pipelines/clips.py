@@ -1,25 +1,16 @@
-"""A clip of a dataset: what a source says about it, what a record stores of it, and how it is read."""
+"""A clip of a dataset: what a source says about it, and what a record stores of it."""
 
 import dataclasses
 import io
-from pathlib import Path
 
 import numpy as np
 import soundfile
 import tensorflow_datasets as tfds
 
-from audiosep_jax.audio.files import read_audio
 from audiosep_jax.errors import AudioSepError
-from data_pipelines.frames import read_frames
-
-SILENCE_PEAK = 1e-4
-"""Clips whose peak is lower (80 dB below full scale, three steps of 16 bit) count as silent."""
-
-ACTIVE_DB = -60.0
-"""Samples louder than this, relative to the clip's peak, are active."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ClipRow:
     """One line of a source's metadata.
 
@@ -89,36 +80,6 @@ def features(*, frames: bool = False, labels: bool = False) -> tfds.features.Fea
             "samples": tfds.features.Scalar(np.int64),
             "source": tfds.features.Text(),
         }
-    )
-
-
-def encode_clip(root: Path, row: ClipRow, *, sample_rate_hz: int) -> Example:
-    """Reads one sound file and returns what a record stores of it.
-
-    The sound becomes mono at `sample_rate_hz` in 16 bit. A clip whose peak exceeds full scale after
-    resampling is scaled down to it, so nothing is clipped. A mono 16-bit file of that rate is stored as it
-    is.
-
-    Raises:
-      AudioSepError: the file is missing, not audio, damaged, not finite or silent, or one of its frames is
-        missing or no image.
-    """
-    waveform = read_audio(root / row.file, sample_rate_hz=sample_rate_hz, mono=True).waveform[0]
-    peak = float(np.max(np.abs(waveform), initial=0.0))
-    if peak < SILENCE_PEAK:
-        raise AudioSepError(f"{root / row.file} is silent: its peak is {peak:.1e} of full scale.")
-    pcm = np.clip(np.rint(waveform * (32_768 / max(1.0, peak))), -32_768, 32_767).astype(np.int16)
-    loud = np.flatnonzero(np.abs(waveform) > peak * 10 ** (ACTIVE_DB / 20))
-    return Example(
-        active=np.array([loud[0], loud[-1] + 1], np.int64),
-        audio=np.frombuffer(encode_flac(pcm, sample_rate_hz=sample_rate_hz), np.uint8),
-        captions=row.captions,
-        frames=read_frames(root, row.frames),
-        id=row.file,
-        label=row.label,
-        labels=row.labels,
-        samples=len(pcm),
-        source=row.source or row.file,
     )
 
 

@@ -1,5 +1,6 @@
 """The frames of a clip's video: image files that are stored as they are."""
 
+import contextlib
 import hashlib
 import io
 from collections.abc import Sequence
@@ -30,6 +31,15 @@ def read_frames(root: Path, entries: Sequence[str]) -> tuple[bytes, ...]:
       AudioSepError: a file is missing or no image, or a pattern matches nothing.
     """
     return tuple(_read(path) for entry in entries for path in _paths(root, entry))
+
+
+def find(root: Path, entries: Sequence[str]) -> list[Path]:
+    """Returns the files that entries name, whether they are there or not; nothing for a hopeless pattern."""
+    found = []
+    for entry in entries:
+        with contextlib.suppress(AudioSepError):
+            found += _paths(root, entry)
+    return found
 
 
 def digest(frames: Sequence[bytes]) -> str:

@@ -9,7 +9,7 @@ from audiosep_jax.errors import AudioSepError
 FILE_NAME = "report.json"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, order=True)
 class SkippedClip:
     """A clip that could not be prepared.
 
@@ -59,17 +59,63 @@ class BuildReport:
         (folder / FILE_NAME).write_text(json.dumps(values, indent=2) + "\n", "utf-8")
 
 
-def check_failures(skipped: list[SkippedClip], *, total: int, max_failed_share: float, source: Path) -> None:
-    """Stops a build in which too much failed.
+def read(folder: Path) -> BuildReport:
+    """Returns the report that lies in a dataset's folder.
 
     Raises:
-      AudioSepError: more than `max_failed_share` of `total` clips failed; the text shows the first three.
+      AudioSepError: there is none, or it is damaged.
     """
-    if len(skipped) <= max_failed_share * total:
-        return
-    examples = " ".join(f"[{clip.file}: {clip.reason}]" for clip in skipped[:3])
-    raise AudioSepError(
-        f"{source}: {len(skipped)} of {total} clips cannot be used, more than the allowed share of "
-        f"{max_failed_share:g}; nothing was written. Repair them or raise --max-failed-share. "
-        f"The first: {examples}"
-    )
+    try:
+        values = json.loads((folder / FILE_NAME).read_text("utf-8"))
+        del values["total"]
+        skipped = tuple(SkippedClip(**clip) for clip in values.pop("skipped"))
+        return BuildReport(**values | {"missing": tuple(values["missing"])}, skipped=skipped)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AudioSepError(
+            f"{folder / FILE_NAME} is damaged ({error}): prepare the dataset again."
+        ) from error
+
+
+class Failures:
+    """The clips that could not be prepared, as they come.
+
+    Args:
+      source: the folder that is read.
+      total: clips that it names.
+      expects_missing: absent files are missing, not skipped.
+
+    Attributes:
+      skipped: clips that are there, or should be, and cannot be used.
+      missing: absent files, where that is expected.
+    """
+
+    def __init__(self, source: Path, *, total: int, expects_missing: bool) -> None:
+        self._source = source
+        self._total = total
+        self._expects_missing = expects_missing
+        self.skipped: list[SkippedClip] = []
+        self.missing: list[str] = []
+
+    def add(self, file: str, reason: str, *, absent: bool) -> bool:
+        """Notes a clip and returns whether it counts as skipped."""
+        if absent and self._expects_missing:
+            self.missing.append(file)
+            return False
+        self.skipped.append(SkippedClip(file, reason))
+        return True
+
+    def check(self, max_failed_share: float) -> None:
+        """Stops a build in which too much failed; what is missing counts neither way.
+
+        Raises:
+          AudioSepError: more than this share of the clips failed; the text shows three.
+        """
+        total = self._total - len(self.missing)
+        if len(self.skipped) <= max_failed_share * total:
+            return
+        examples = " ".join(f"[{clip.file}: {clip.reason}]" for clip in sorted(self.skipped)[:3])
+        raise AudioSepError(
+            f"{self._source}: {len(self.skipped)} of {total} clips cannot be used, more than the allowed "
+            f"share of {max_failed_share:g}; nothing was written. Repair them or raise --max-failed-share. "
+            f"For example: {examples}"
+        )

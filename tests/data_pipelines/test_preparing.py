@@ -128,16 +128,15 @@ def test_an_interrupted_build_leaves_nothing_and_keeps_what_was_there(tones, tmp
 
 def test_a_failed_swap_puts_the_old_dataset_back(tones, tmp_path, monkeypatch):
     out = prepared(tones, tmp_path / "data" / "out")
-    before, replace, calls = digests(out), os.replace, []
+    before, replace = digests(out), os.replace
 
-    def fail_second(source, target):
-        calls.append(target)
-        if len(calls) == 2:
-            raise OSError("no space left on device")
+    def fail(source, target):
+        if target == out and source.name == "dataset":
+            raise OSError(28, "No space left on device")
         replace(source, target)
 
-    monkeypatch.setattr("data_pipelines.preparing.os.replace", fail_second)
-    with pytest.raises(OSError, match="no space"):
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(AudioSepError, match="out cannot be written .No space left on device"):
         prepare(lambda work: AudioFolder(source=tones, data_dir=work), out, overwrite=True)
     assert digests(out) == before
 

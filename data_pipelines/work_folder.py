@@ -1,0 +1,121 @@
+"""The folder beside a dataset in which its unfinished build lies, and who may write there."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from audiosep_jax.errors import AudioSepError
+
+_LOCK = "lock"
+_REPLACED = "replaced"
+_ASSEMBLED = "assembled"
+
+
+class WorkFolder:
+    """`.NAME.preparing` beside the dataset NAME.
+
+    It holds one folder per fingerprint of a build. It outlives a build that was cut off or has failed, and
+    is removed with everything in it when a build succeeds.
+
+    Args:
+      out: the dataset's folder.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.path = out.parent / f".{out.name}.preparing"
+        self._replaced = self.path / _REPLACED
+        self._assembled = self.path / _ASSEMBLED
+        self._removed = False  # afterwards it may be another process's
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Makes the folder and keeps every other process out of it; the system lets go of a killed one's.
+
+        Afterwards a folder in which no build has got anywhere is removed.
+
+        Raises:
+          AudioSepError: another process builds there, or the folder cannot be written.
+        """
+        with self._locked():
+            if self._replaced.exists() and not self.out.exists():
+                os.replace(self._replaced, self.out)  # killed between the two steps of a swap
+            try:
+                yield
+            finally:
+                if not self._removed and not any(path.is_file() for path in self.path.glob("*/*")):
+                    self.remove()
+
+    def publish(self, folder: Path, *, fingerprint: str) -> None:
+        """Puts a complete dataset at `out`, in one step where nothing is there, and removes the folder.
+
+        Raises:
+          OSError: it cannot be put there; what was there stays.
+        """
+        self._assembled.write_text(fingerprint)
+        if not self.out.exists():
+            os.replace(folder, self.out)
+        else:
+            shutil.rmtree(self._replaced, ignore_errors=True)
+            os.replace(self.out, self._replaced)
+            try:
+                os.replace(folder, self.out)
+            except BaseException:
+                os.replace(self._replaced, self.out)
+                raise
+        self.remove()
+
+    def was_published(self, folder: Path, *, fingerprint: str) -> bool:
+        """Whether a build got as far as `publish` and was killed before the folder was removed."""
+        try:
+            marked = self._assembled.read_text() == fingerprint
+        except OSError:
+            return False
+        return marked and not folder.exists() and (self.out / "dataset_info.json").is_file()
+
+    def remove(self) -> None:
+        """Removes the folder; what says that the dataset is complete goes last."""
+        self._removed = True
+        for path in self.path.iterdir():
+            if path.name not in (_LOCK, _ASSEMBLED):
+                shutil.rmtree(path, ignore_errors=True)
+        self._assembled.unlink(missing_ok=True)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        while True:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                file = (self.path / _LOCK).open("w")
+            except FileNotFoundError:
+                continue  # a build that has just ended removed the folder in between
+            except OSError as error:
+                raise AudioSepError(
+                    f"{self.out} cannot be written ({error.strerror}): choose another --out."
+                ) from error
+            with file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise AudioSepError(
+                        f"another process is preparing {self.out}: wait for it, or choose another --out."
+                    ) from None
+                except OSError as error:
+                    raise AudioSepError(
+                        f"{self.path} lies on a file system without locks ({error.strerror}): choose another "
+                        "--out."
+                    ) from error
+                if self._is_still_there(file.fileno()):
+                    yield
+                    return
+
+    def _is_still_there(self, lock: int) -> bool:
+        """Whether the file that is locked is the one that others would lock."""
+        try:
+            return os.path.samestat(os.fstat(lock), (self.path / _LOCK).stat())
+        except FileNotFoundError:
+            return False
