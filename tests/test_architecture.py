@@ -67,6 +67,7 @@ ARROWS = {
     },
     "capacity": {"audio", "config", "data_pipelines", "errors", "models", "serialization", "train"},
     "data_pipelines": {"audio", "config", "errors", "serialization"},
+    "seeing": {"audio", "errors", "evals", "serialization"},
 }
 
 

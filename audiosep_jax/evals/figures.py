@@ -10,6 +10,7 @@ from audiosep_jax.evals.evaluate import EvaluationResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 DPI = 150
 BAR = "#4477aa"
@@ -18,24 +19,43 @@ GREY = "#666666"
 
 
 def class_figure(result: EvaluationResult, path: str | Path) -> None:
-    """Writes a bar per class: mean SDRi with its 95 % interval and every mixture as a dot, the best on top.
-
-    Args:
-      result: of a set with at least one mixture whose query names its target.
-      path: image file; the suffix chooses the format.
+    """Writes `draw_classes` as an image; the suffix of `path` chooses the format.
 
     Raises:
       ValueError: the result has no class.
       AudioSepError: the file cannot be written.
+    """
+    figure = draw_classes(result)
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
+
+
+def draw_classes(result: EvaluationResult, *, most: int | None = None) -> "Figure":
+    """Draws a bar per class: mean SDRi with its 95 % interval and every mixture as a dot, the best on top.
+
+    Args:
+      result: of a set with at least one mixture whose query names its target.
+      most: bars at most; where there are more classes, the best and the worst are drawn, with a gap between
+        them that tells how many are left out. None draws all.
+
+    Returns:
+      A matplotlib figure that belongs to no global state.
+
+    Raises:
+      ValueError: the result has no class.
     """
     from matplotlib.figure import Figure
 
     if result.overall is None:
         raise ValueError("a figure per class needs at least one class.")
     classes = sorted(result.classes, key=lambda one: one.sdri_db.mean)
-    figure = Figure(figsize=(8, 1.6 + 0.42 * len(classes)), layout="constrained", dpi=DPI)
+    left_out = 0 if most is None else max(len(classes) - most, 0)
+    worst = len(classes) if not left_out else (len(classes) - left_out) // 2
+    classes = [*classes[:worst], *classes[worst + left_out :]]
+    # A row stays empty for those that are left out.
+    rows = np.arange(len(classes)) + (np.arange(len(classes)) >= worst)
+    figure = Figure(figsize=(8, 1.6 + 0.42 * (rows[-1] + 1)), layout="constrained", dpi=DPI)
     axis = figure.subplots()
-    rows = np.arange(len(classes))
     means = np.array([one.sdri_db.mean for one in classes])
     ends = np.array([(one.sdri_db.low, one.sdri_db.high) for one in classes])
     axis.barh(rows, means, height=0.62, color=BAR, alpha=0.75, zorder=2)
@@ -54,24 +74,46 @@ def class_figure(result: EvaluationResult, path: str | Path) -> None:
         zorder=5,
         label=f"mean of all mixtures: {result.overall.sdri_db.mean:.2f} dB",
     )
-    axis.set_yticks(rows, [f"{one.label.replace('_', ' ')} ({one.count})" for one in classes])
+    if left_out:
+        axis.text(
+            *(0.5, worst, f"… {left_out} classes lie between …"),
+            transform=axis.get_yaxis_transform(),
+            ha="center",
+            va="center",
+            color=GREY,
+            backgroundcolor="white",
+            zorder=6,
+        )
+    axis.set_ylim(-0.8, rows[-1] + 0.8)
+    names = [f"{_shortened(one.label.replace('_', ' '))} ({one.count})" for one in classes]
+    axis.set_yticks(rows, names, parse_math=False)
     axis.set_xlabel("SDRi (dB): bar = mean, whisker = 95 % interval, dot = mixture")
-    axis.set_title(f"SDR improvement per target class\n{_name(result)}", fontsize=11)
+    title = f"SDR improvement per target class\n{_name(result)}"
+    axis.set_title(title, fontsize=11, parse_math=False)
     axis.legend(loc="lower right", fontsize=9, framealpha=0.95)
     _clean(axis, grid="x")
+    return figure
+
+
+def distribution_figure(result: EvaluationResult, path: str | Path) -> None:
+    """Writes `draw_distribution` as an image; the suffix of `path` chooses the format.
+
+    Raises:
+      AudioSepError: the file cannot be written.
+    """
+    figure = draw_distribution(result)
     with replacing(path) as temporary:
         figure.savefig(temporary)
 
 
-def distribution_figure(result: EvaluationResult, path: str | Path) -> None:
-    """Writes a histogram of SDRi, and beside it one of the attenuation of absent sounds where there are any.
+def draw_distribution(result: EvaluationResult) -> "Figure":
+    """Draws a histogram of SDRi, and beside it one of the attenuation of absent sounds where there are any.
 
     Args:
-      result: of an evaluation.
-      path: image file; the suffix chooses the format.
+      result: of an evaluation of at least one mixture.
 
-    Raises:
-      AudioSepError: the file cannot be written.
+    Returns:
+      A matplotlib figure that belongs to no global state.
     """
     from matplotlib.figure import Figure
 
@@ -90,9 +132,8 @@ def distribution_figure(result: EvaluationResult, path: str | Path) -> None:
         axis.set_xlabel(label)
         axis.set_ylabel("mixtures")
         axis.set_title(f"{title} (n = {len(values)})", fontsize=11)
-    figure.suptitle(_name(result), fontsize=12, fontweight="bold")
-    with replacing(path) as temporary:
-        figure.savefig(temporary)
+    figure.suptitle(_name(result), fontsize=12, fontweight="bold", parse_math=False)
+    return figure
 
 
 def _histogram(axis: "Axes", values: np.ndarray) -> None:
@@ -120,3 +161,7 @@ def _clean(axis: "Axes", *, grid: str) -> None:
 
 def _name(result: EvaluationResult) -> str:
     return f"{result.model or 'model'} on {result.set_name}"
+
+
+def _shortened(label: str, longest: int = 40) -> str:
+    return label if len(label) <= longest else f"{label[: longest - 1]}…"

@@ -16,7 +16,8 @@ WINDOW_SECONDS = 0.046
 COLUMNS = 1200
 ROWS = 480
 RANGE_DB = 80.0
-TICKS_KHZ = (0, 0.25, 0.5, 1, 2, 4, 8, 16)
+TICKS_KHZ = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+SMALLEST_TICK_INCHES = 0.2  # of a panel's height, which has its title and labels in it
 DPI = 120
 
 
@@ -59,14 +60,21 @@ def mel_power(
 
 
 def draw_spectrograms(
-    waveforms: Mapping[str, Float[np.ndarray, " _"]], *, sample_rate_hz: int, title: str = ""
+    waveforms: Mapping[str, Float[np.ndarray, " _"]],
+    *,
+    sample_rate_hz: int,
+    title: str = "",
+    across: int | None = None,
+    panel_inches: tuple[float, float] = (4.6, 3.5),
 ) -> "Figure":
     """Draws one panel per waveform, all on one dB scale, with shared axes.
 
     Args:
-      waveforms: `{panel title: [samples]}`; two or three stand in a row, four in a square.
+      waveforms: `{panel title: [samples]}`.
       sample_rate_hz: rate of all waveforms.
       title: above all panels, such as the query.
+      across: panels in a row; None puts two or three in a row and four in a square.
+      panel_inches: width and height of a panel.
 
     Returns:
       A matplotlib figure that belongs to no global state.
@@ -74,9 +82,10 @@ def draw_spectrograms(
     from matplotlib.figure import Figure
 
     panels = len(waveforms)
-    across = 2 if panels == 4 else min(panels, 3)
+    across = across or (2 if panels == 4 else min(panels, 3))
     down = -(-panels // across)
-    figure = Figure(figsize=(4.6 * across + 1.0, 3.5 * down + 0.5), layout="constrained", dpi=DPI)
+    wide, high = panel_inches
+    figure = Figure(figsize=(wide * across + 1.0, high * down + 0.5), layout="constrained", dpi=DPI)
     axes = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     powers = {name: mel_power(wave, sample_rate_hz=sample_rate_hz) for name, wave in waveforms.items()}
     reference = max(float(power.max()) for power in powers.values()) or 1.0
@@ -94,8 +103,9 @@ def draw_spectrograms(
             vmax=0,
             interpolation="antialiased",
         )
-        axis.set_title(name, fontsize=11)
-        ticks = [tick for tick in TICKS_KHZ if tick * 1000 <= nyquist]
+        # A caption is no formula, whatever dollars it holds.
+        axis.set_title(name, fontsize=11, parse_math=False)
+        ticks = _ticks_khz(nyquist, inches=high)
         axis.set_yticks(_mel(1000 * np.array(ticks)), [f"{tick:g}" for tick in ticks])
         axis.label_outer()
     for axis in axes.flat[panels:]:
@@ -108,7 +118,7 @@ def draw_spectrograms(
         bar = figure.colorbar(image, ax=axes, pad=0.015, aspect=28)
         bar.set_label("level (dB, 0 = loudest point)")
     if title:
-        figure.suptitle(title, fontsize=13, fontweight="bold")
+        figure.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)
     return figure
 
 
@@ -127,6 +137,16 @@ def spectrogram_figure(
     figure = draw_spectrograms(waveforms, sample_rate_hz=sample_rate_hz, title=title)
     with replacing(path) as temporary:
         figure.savefig(temporary)
+
+
+def _ticks_khz(nyquist: float, *, inches: float) -> list[float]:
+    """Returns the labelled frequencies of a panel, fewer where it is too low for all of them."""
+    kept: list[float] = []
+    for tick in reversed([tick for tick in TICKS_KHZ if tick * 1000 <= nyquist]):
+        above = _mel(1000 * kept[-1]) if kept else np.inf
+        if above - _mel(1000 * tick) > SMALLEST_TICK_INCHES / inches * _mel(nyquist):
+            kept.append(tick)
+    return kept[::-1]
 
 
 def _mel(hertz):

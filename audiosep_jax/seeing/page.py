@@ -1,0 +1,154 @@
+"""An HTML page in one file: no script, nothing from a network, every text escaped."""
+
+import base64
+import html
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NewType
+
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.evals.atomic import make_folder, replacing
+
+Html = NewType("Html", str)
+"""Markup that is ready to be put into a page. Only the functions of this module make it."""
+
+PAGE = "report.html"
+LARGEST_PAGE_BYTES = 40_000_000
+
+# Data, styles of the page itself, and nothing else: a browser refuses whatever slipped through.
+_POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fdfdfc; --soft: #5a5a5a; --line: #cfcfcf; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e8e8e6; --paper: #161718; --soft: #a9a9a9; --line: #45484b; }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1rem; max-width: 64rem; color: var(--ink); background: var(--paper);
+  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+h1 { font-size: 1.5rem; line-height: 1.25; }
+h2 { font-size: 1.2rem; margin-top: 2.2rem; }
+.note, figcaption, caption { color: var(--soft); font-size: .9rem; }
+figure { margin: 1rem 0; }
+figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; background: #fff;
+  border-radius: .4rem; }
+.player { margin: .8rem 0; padding: .6rem .8rem; border: 1px solid var(--line); border-radius: .4rem; }
+.player p { margin: 0 0 .4rem; }
+audio { display: block; width: 100%; }
+.wide { overflow-x: auto; margin: 1rem 0; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+caption { text-align: left; padding-bottom: .3rem; }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: right;
+  overflow-wrap: normal; }
+th:first-child, td:first-child { text-align: left; min-width: 9rem; overflow-wrap: anywhere; }
+thead th { white-space: nowrap; }
+summary { cursor: pointer; margin: .8rem 0; }
+"""
+
+
+def text(value: object) -> Html:
+    """Returns any text as markup that shows it: no character of it is obeyed."""
+    # HTML knows no control characters, and UTF-8 no lone surrogates, which undecodable file names hold.
+    shown = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", str(value))
+    return Html(html.escape(shown, quote=True))
+
+
+def heading(title: str) -> Html:
+    """A heading of a part of the page."""
+    return Html(f'<h2 dir="auto">{text(title)}</h2>\n')
+
+
+def paragraph(sentence: str, *, note: bool = False) -> Html:
+    """A paragraph; a note is smaller."""
+    kind = ' class="note"' if note else ""
+    return Html(f'<p dir="auto"{kind}>{text(sentence)}</p>\n')
+
+
+def picture(png: bytes, *, alt: str, caption: str = "") -> Html:
+    """A picture that is part of the page.
+
+    Args:
+      png: the file's bytes.
+      alt: what the picture says, for those who do not see it.
+      caption: below it.
+    """
+    data = base64.b64encode(png).decode("ascii")
+    below = f'<figcaption dir="auto">{text(caption)}</figcaption>' if caption else ""
+    return Html(f'<figure><img src="data:image/png;base64,{data}" alt="{text(alt)}">{below}</figure>\n')
+
+
+def player(flac: bytes, *, label: str) -> Html:
+    """A player of a sound that is part of the page.
+
+    Args:
+      flac: the file's bytes.
+      label: above the player.
+    """
+    data = base64.b64encode(flac).decode("ascii")
+    return Html(
+        f'<div class="player"><p dir="auto">{text(label)}</p><audio controls preload="metadata" '
+        f'aria-label="{text(label)}" src="data:audio/flac;base64,{data}"></audio></div>\n'
+    )
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str = "") -> Html:
+    """A table that scrolls sideways by itself where a screen is narrow; the first cell names its row."""
+    head = "".join(f'<th scope="col">{text(cell)}</th>' for cell in header)
+    lines = []
+    for first, *others in rows:
+        cells = "".join(f"<td>{text(cell)}</td>" for cell in others)
+        lines.append(f'<tr><th scope="row" dir="auto">{text(first)}</th>{cells}</tr>\n')
+    above = f"<caption>{text(caption)}</caption>" if caption else ""
+    return Html(
+        f'<div class="wide"><table>{above}<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>{''.join(lines)}</tbody></table></div>\n"
+    )
+
+
+def folded(summary: str, *parts: Html) -> Html:
+    """Parts of a page that are shown when their summary is chosen."""
+    return Html(f"<details><summary>{text(summary)}</summary>\n{''.join(parts)}</details>\n")
+
+
+def whole(title: str, *parts: Html) -> str:
+    """Returns the page."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f'<h1 dir="auto">{text(title)}</h1>\n{"".join(parts)}</main>\n</body>\n</html>\n'
+    )
+
+
+def write_report(folder: str | Path, page: str, pictures: dict[str, bytes], *, advice: str) -> Path:
+    """Writes pictures and, as the last file, the page.
+
+    Args:
+      folder: is made.
+      page: what `whole` returned.
+      pictures: file name to bytes.
+      advice: how the page gets smaller, for the error of one that is too large.
+
+    Returns:
+      The page's path.
+
+    Raises:
+      AudioSepError: the page is larger than `LARGEST_PAGE_BYTES`, and nothing was written; or a file cannot
+        be written, and those before it were.
+    """
+    content = page.encode("utf-8")
+    path = Path(folder) / PAGE
+    if len(content) > LARGEST_PAGE_BYTES:
+        raise AudioSepError(
+            f"{path} would have {len(content) / 1e6:.0f} MB, more than the {LARGEST_PAGE_BYTES / 1e6:.0f} MB "
+            f"that every browser opens: {advice}."
+        )
+    make_folder(folder)
+    for name, png in pictures.items():
+        with replacing(Path(folder) / name) as temporary:
+            temporary.write_bytes(png)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+    return path

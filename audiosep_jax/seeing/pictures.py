@@ -1,0 +1,54 @@
+"""What all pictures share: colours that the colour-blind tell apart, and PNG bytes."""
+
+import io
+import itertools
+import warnings
+from typing import TYPE_CHECKING
+
+from audiosep_jax.errors import AudioSepError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 120
+# The "bright" scheme of Paul Tol's notes on colour (SRON/EPS/TN/09-002), without the grey.
+COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa7700", "#aa3377", "#66ccee")
+_DASHES = ("-", "--", ":", "-.")
+_MARKERS = ("o", "s", "^", "D")
+MOST_LINES = len(COLOURS) * len(_DASHES)
+
+
+def line_styles(count: int) -> list[tuple[str, str, str]]:
+    """Returns a colour, a dash and a marker for each of several lines; no two lines share all three.
+
+    Raises:
+      AudioSepError: there are more lines than that.
+    """
+    if count > MOST_LINES:
+        raise AudioSepError(f"{count} runs in one picture cannot be told apart: give at most {MOST_LINES}.")
+    pairs = itertools.product(zip(_DASHES, _MARKERS, strict=True), COLOURS)
+    return [(colour, dash, marker) for (dash, marker), colour in itertools.islice(pairs, count)]
+
+
+def png(figure: "Figure") -> bytes:
+    """Returns a figure as a PNG file."""
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        # Boxes stand for letters that the font lacks; the page has the text as it is.
+        warnings.filterwarnings("ignore", message=r"(?s)Glyph .* missing from")
+        figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def shortened(value: str, longest: int) -> str:
+    """Returns a text as one line for a picture, cut where it is long."""
+    line = " ".join("".join(one if one.isprintable() else " " for one in value).split())
+    return line if len(line) <= longest else f"{line[: longest - 1].rstrip()}…"
+
+
+def clean(axis: "Axes") -> None:
+    """Leaves of an axis what is needed to read it."""
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(color="#dddddd", linewidth=0.8)
+    axis.set_axisbelow(True)

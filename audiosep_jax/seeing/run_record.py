@@ -1,0 +1,198 @@
+"""What a training run has recorded: its lines of numbers, and its spikes and skipped steps."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from audiosep_jax.errors import AudioSepError, shown
+
+METRICS = "metrics.jsonl"
+SPIKES = "spikes*.jsonl"
+
+
+class Folder(Protocol):
+    """What is needed of a path, so that a bucket's will do."""
+
+    def __truediv__(self, name: str, /) -> Any:
+        """The path of a file in it."""
+
+    def glob(self, pattern: str, /) -> Any:
+        """The paths of files in it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A number over the steps of a run.
+
+    Attributes:
+      steps: number of steps taken, rising.
+      values: not finite where the run recorded that.
+    """
+
+    steps: Float[np.ndarray, " points"]
+    values: Float[np.ndarray, " points"]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What a run has recorded so far.
+
+    Attributes:
+      name: how pictures call it.
+      lines: of metrics.jsonl, in the order of their steps.
+      spikes: (number of steps taken, loss) of losses far above their recent mean.
+      skipped: numbers of steps taken at which a step was skipped.
+      cut_off: whether the last line of the file was half-written, and left out.
+    """
+
+    name: str
+    lines: tuple[dict[str, float], ...]
+    spikes: tuple[tuple[int, float], ...] = ()
+    skipped: tuple[int, ...] = ()
+    cut_off: bool = False
+
+    def curve(self, name: str) -> Curve:
+        """Returns a number over all lines that have it."""
+        points = [(line["step"], line[name]) for line in self.lines if name in line]
+        steps, values = zip(*points, strict=True) if points else ((), ())
+        return Curve(steps=np.array(steps, np.float64), values=np.array(values, np.float64))
+
+    @property
+    def last_step(self) -> int:
+        """Steps taken at the last line."""
+        return int(self.lines[-1]["step"])
+
+
+def read_run(folder: Folder, *, name: str) -> RunRecord:
+    """Reads the record of a run, finished or not.
+
+    Args:
+      folder: the work directory.
+      name: how pictures call the run.
+
+    Raises:
+      AudioSepError: there is no record, it cannot be read, it is damaged or empty.
+    """
+    path = folder / METRICS
+    content = _content(path)
+    if content is None:
+        raise AudioSepError(
+            f"{shown(folder)} holds no {METRICS}: give the work directory of a training, which is what "
+            "audiosep train got as --workdir."
+        )
+    lines, cut_off = _lines(content, path)
+    if not lines:
+        raise AudioSepError(f"{shown(path)} holds no numbers yet: wait until the training has logged a line.")
+    for number, line in enumerate(lines, 1):
+        if not all(isinstance(value, float) for value in line.values()):
+            raise AudioSepError(
+                f"{shown(path)}, line {number}: only numbers belong there; it is no record of a run."
+            )
+    spikes, skipped = _spikes(folder)
+    return RunRecord(
+        name=name,
+        lines=tuple(sorted(lines, key=lambda line: line["step"])),
+        spikes=spikes,
+        skipped=skipped,
+        cut_off=cut_off,
+    )
+
+
+def names(folders: Sequence[str]) -> list[str]:
+    """Returns the shortest ends of the paths that tell the runs apart.
+
+    Raises:
+      AudioSepError: a run is given twice.
+    """
+    parts = [Path(folder).parts for folder in folders]
+    if len(set(parts)) < len(parts):
+        twice = next(folder for folder, own in zip(folders, parts, strict=True) if parts.count(own) > 1)
+        raise AudioSepError(f"the run {shown(twice)} is given twice: name every run once.")
+    for length in range(1, max(map(len, parts)) + 1):
+        ends = ["/".join(own[-length:]) for own in parts]
+        if len(set(ends)) == len(ends):
+            return ends
+    return list(folders)
+
+
+def smoothing_window(records: int) -> int:
+    """Returns how many neighbouring records are averaged by default: a twentieth of all, an odd number."""
+    return 2 * (records // 40) + 1
+
+
+def smoothed(values: Float[np.ndarray, " points"], window: int) -> Float[np.ndarray, " points"]:
+    """Returns the mean of the finite values in a centred window, which is cut off at both ends.
+
+    Args:
+      values: `[points]`.
+      window: odd number of points.
+
+    Returns:
+      `[points]`; NaN where no value of the window is finite.
+    """
+    half = window // 2
+    finite = np.isfinite(values)
+    sums = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(finite)])
+    index = np.arange(len(values))
+    first, end = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
+    number = counts[end] - counts[first]
+    total = sums[end] - sums[first]
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+
+
+def _content(path: Any) -> str | None:
+    try:
+        return path.read_bytes().decode("utf-8", errors="replace") if path.exists() else None
+    except Exception as error:  # every bucket's library has its own
+        raise AudioSepError(f"{shown(path)} cannot be read: {shown(error)}.") from error
+
+
+def _lines(content: str, path: Any) -> tuple[list[dict[str, Any]], bool]:
+    """Parses JSON lines; of the last one, a beginning without its end is left out."""
+    texts = content.split("\n")
+    found: list[dict[str, Any]] = []
+    for number, line in enumerate(texts, 1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line, parse_int=float)
+            if not (isinstance(values, dict) and isinstance(values.get("step"), float)):
+                raise ValueError("no object with a step")
+            if not math.isfinite(values["step"]):
+                raise ValueError("its step is not finite")
+        except (ValueError, RecursionError) as error:
+            if number == len(texts):  # no newline follows: the run is writing it, or was killed at it
+                return found, True
+            raise AudioSepError(
+                f"{shown(path)}, line {number} is damaged ({shown(error)}): remove the "
+                "line, or give another run."
+            ) from error
+        found.append(values)
+    return found, False
+
+
+def _spikes(folder: Folder) -> tuple[tuple[tuple[int, float], ...], tuple[int, ...]]:
+    try:
+        paths = sorted(folder.glob(SPIKES), key=str)
+    except Exception as error:  # as in _content
+        raise AudioSepError(f"{shown(folder)} cannot be read: {shown(error)}.") from error
+    spikes, skipped = {}, set()
+    for path in paths:
+        # Every process records what it saw of the same step.
+        for line in _lines(_content(path) or "", path)[0]:
+            step, loss = int(line["step"]) + 1, line.get("loss")  # an index there, a count in METRICS
+            if line.get("skipped"):
+                skipped.add(step)
+            elif isinstance(loss, float):
+                spikes[step] = loss
+    return tuple(sorted(spikes.items())), tuple(sorted(skipped))
