@@ -1,6 +1,5 @@
 """Any folder of sound files with a table of captions."""
 
-import csv
 import dataclasses
 import difflib
 import hashlib
@@ -12,6 +11,8 @@ from pathlib import Path
 from audiosep_jax.errors import AudioSepError
 from data_pipelines.builder import ClipBuilder
 from data_pipelines.clips import ClipRow
+from data_pipelines.media_encoding import MediaEncoder
+from data_pipelines.tables import merge, read_csv
 
 DEFAULT_NAMES = ("clips.csv", "metadata.csv", "clips.json", "metadata.json")
 
@@ -27,7 +28,7 @@ class AudioFolder(ClipBuilder):
 
     The CSV has the columns `file` and `captions` (several separated by `|`; `caption` is accepted too)
     and optionally `label`, `split`, `source` and `frames`: images of the clip's video, paths or patterns such
-    as `frames/a/*.jpg` separated by `;`. The JSON is the one of the PyTorch AudioSep:
+    as `frames/a/*.jpg` or `a.mp4#frames=8` separated by `;`. The JSON is the one of the PyTorch AudioSep:
     `{"data": [{"wav": "a.wav", "caption": "a dog barking"}]}`. A file that several lines name gets the
     captions and the frames of them all, however its path is spelled. JSON captions and frames may be lists.
     Paths are relative to the folder.
@@ -59,6 +60,10 @@ class AudioFolder(ClipBuilder):
         self._source_column = source_column
         self._validation_share = validation_share
         super().__init__(source=source, **kwargs)
+
+    def encoder(self) -> MediaEncoder:
+        """Returns what reads sound files and videos."""
+        return MediaEncoder(self.source, self.sample_rate_hz)
 
     def read_rows(self) -> Sequence[ClipRow]:
         """Reads the table; see the class."""
@@ -144,13 +149,12 @@ def _read_table(path: Path) -> _Table:
             header = {field for line in lines for field in line}
             lines = [_json_fields(line, place) for place, line in zip(places, lines, strict=True)]
         else:
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                reader = csv.DictReader(file)
-                lines, places = [], []
-                for line in reader:
-                    lines.append({key: value for key, value in line.items() if key and value})
-                    places.append(f"{path}, line {reader.line_num}")
-            header = list(reader.fieldnames or [])
+            table = read_csv(path, what='a CSV with a header, or JSON with {"data": [...]}')
+            lines, places = [], []
+            for number, line in table.lines:
+                lines.append({key: value for key, value in line.items() if key and value})
+                places.append(table.where(number))
+            header = list(table.columns)
             if "file" not in header:
                 raise AudioSepError(
                     f"{path} needs the columns file and captions (the latter unless no clip is described), "
@@ -158,7 +162,7 @@ def _read_table(path: Path) -> _Table:
                 )
     except FileNotFoundError:
         raise AudioSepError(f"{path} does not exist: give the CSV or JSON table of the clips.") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AudioSepError(
             f'{path} is not a readable table: a CSV with a header or {{"data": [...]}} is needed ({error!r}).'
         ) from error
@@ -188,12 +192,8 @@ def _json_fields(line: dict[str, object], where: str) -> dict[str, str]:
 
 
 def _merge(known: ClipRow, row: ClipRow, where: str) -> ClipRow:
-    if (known.label, known.source, known.split) != (row.label, row.source, row.split):
+    if known.label != row.label:
         raise AudioSepError(
             f"{where} names {row.file} again with another label, source or split: make the lines agree."
         )
-    return dataclasses.replace(
-        row,
-        captions=tuple(dict.fromkeys(known.captions + row.captions)),
-        frames=tuple(dict.fromkeys(known.frames + row.frames)),
-    )
+    return merge(known, row, where)

@@ -1,16 +1,18 @@
 """ESC-50 and ESC-10 (K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", 2015)."""
 
-import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
+
+import tensorflow_datasets as tfds
 
 from audiosep_jax.errors import AudioSepError
 from data_pipelines.builder import ClipBuilder
 from data_pipelines.clips import ClipRow
 from data_pipelines.esc50_captions import captions_of, category_of_folder
+from data_pipelines.tables import read_csv
 
-_COLUMNS = {"filename", "fold", "category", "src_file"}
+_COLUMNS = ("filename", "fold", "category", "src_file")
 _ESC10_NAME = re.compile(r"(?P<fold>[1-5])-(?P<source>\d+)-\w+(-\d+)?\.(ogg|wav|flac)")
 
 
@@ -24,6 +26,18 @@ class Esc50(ClipBuilder):
       metadata: another place of `esc50.csv`.
       **kwargs: see `ClipBuilder`.
     """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "One split per fold; captions written for this project."}  # noqa: RUF012
+    HOMEPAGE = "https://github.com/karolpiczak/ESC-50"
+    LICENCE = "ESC-50 CC BY-NC 3.0, its part ESC-10 CC BY 3.0; the captions MIT."
+    CITATION = """@inproceedings{piczak2015esc,
+  title = {{ESC}: Dataset for Environmental Sound Classification},
+  author = {Piczak, Karol J.},
+  booktitle = {Proceedings of the 23rd Annual ACM Conference on Multimedia},
+  pages = {1015--1018},
+  year = {2015}
+}"""
 
     def __init__(self, *, source: str | Path, metadata: str | Path | None = None, **kwargs):
         self._metadata = metadata
@@ -40,21 +54,9 @@ class Esc50(ClipBuilder):
 
 
 def _read_esc50(table: Path) -> list[ClipRow]:
-    try:
-        with table.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            header, lines = set(reader.fieldnames or ()), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise AudioSepError(f"{table} is not a readable CSV table: give ESC-50's ({error!r}).") from error
-    missing = _COLUMNS - header
-    if missing:
-        raise AudioSepError(f"{table} lacks the column(s) {', '.join(sorted(missing))} of ESC-50.")
-    for number, line in enumerate(lines, start=1):
-        if not all(line[column] for column in _COLUMNS):
-            raise AudioSepError(f"{table}, row {number} is incomplete: give ESC-50's own table.")
     return [
         _row(f"audio/{line['filename']}", line["category"], fold=line["fold"], source=line["src_file"])
-        for line in lines
+        for _, line in read_csv(table, required=_COLUMNS, what="ESC-50's own table").lines
     ]
 
 

@@ -1,14 +1,15 @@
-"""The frames of a clip's video: image files that are stored as they are."""
+"""The frames of a clip's video: image files that are stored as they are, or taken from the video."""
 
 import contextlib
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from audiosep_jax.errors import AudioSepError
+from data_pipelines import video
 
 MAX_PIXELS = 1 << 26
 """Of one frame: far above any video's, far below what makes Pillow warn of a decompression bomb."""
@@ -25,18 +26,23 @@ def read_frames(root: Path, entries: Sequence[str]) -> tuple[bytes, ...]:
     Args:
       root: the folder that paths are relative to.
       entries: paths, or patterns such as `frames/a/*.jpg`, whose matches are taken in the order of their
-        names. A file that has such a name is taken for itself.
+        names. `a.mp4#frames=8` means eight images of a video at equal distances (see
+        `data_pipelines.video`). A file that has such a name is taken for itself.
 
     Raises:
-      AudioSepError: a file is missing or no image, or a pattern matches nothing.
+      AudioSepError: a file is missing or no image or video, or a pattern matches nothing.
     """
-    return tuple(_read(path) for entry in entries for path in _paths(root, entry))
+    return tuple(image for entry in entries for image in _images(root, entry))
 
 
 def find(root: Path, entries: Sequence[str]) -> list[Path]:
     """Returns the files that entries name, whether they are there or not; nothing for a hopeless pattern."""
     found = []
     for entry in entries:
+        filmed = video.split_entry(entry)
+        if filmed and not (root / entry).is_file():
+            found.append(root / filmed[0])
+            continue
         with contextlib.suppress(AudioSepError):
             found += _paths(root, entry)
     return found
@@ -48,6 +54,14 @@ def digest(frames: Sequence[bytes]) -> str:
         return ""
     each = b"".join(hashlib.sha256(frame).digest() for frame in frames)
     return hashlib.sha256(each).hexdigest()[:32]
+
+
+def _images(root: Path, entry: str) -> Iterator[bytes]:
+    filmed = video.split_entry(entry)
+    if filmed and not (root / entry).is_file():
+        yield from video.read_images(root / filmed[0], filmed[1])
+    else:
+        yield from map(_read, _paths(root, entry))
 
 
 def _paths(root: Path, entry: str) -> list[Path]:

@@ -69,7 +69,7 @@ def test_clips_of_one_recording_share_a_split_and_the_choice_is_stable(tmp_path)
         ("file,captions\na.wav,x\n", {"source_column": "origin"}, "no field 'origin'"),
         ("file,captions,label\na.wav,x,1\na.wav,y,2\n", {}, "line 3 names a.wav again with another label"),
         ("file,captions\n", {}, "names no clips"),
-        ("file,captions\n\xff", {}, "not a readable table"),
+        ("file,captions\n\xff", {}, "not a readable CSV table"),
         ("file,captions\na.wav,x\n", {"validation_share": 1.5}, "validation share is 1.5"),
         ("file,captions\na.wav,x\n", {"validation_share": float("nan")}, "validation share is nan"),
         ("file,captions\na.wav,x\n", {"max_failed_share": float("nan")}, "failed share is nan"),
@@ -128,7 +128,7 @@ def test_a_json_text_that_is_none_is_refused_with_its_row(tmp_path, change, mess
     ("content", "message"),
     [
         (b"\xff\xfe\x00\x81", "not a readable CSV table"),
-        (b"filename,fold,category,src_file\na.wav,1\n", "row 1 is incomplete"),
+        (b"filename,fold,category,src_file\na.wav,1\n", "line 2 is incomplete"),
     ],
 )
 def test_an_esc50_table_that_is_none_is_refused(tmp_path, content, message):

@@ -39,8 +39,8 @@ def test_its_options_reach_the_builder(tmp_path):
 
 
 def test_it_refuses_options_of_the_other_dataset_and_a_source_that_is_none(tmp_path):
-    with pytest.raises(AudioSepError, match="belong to audio_folder"):
+    with pytest.raises(AudioSepError, match="--validation-share belongs to audio_folder and means nothing for esc50"):
         command("esc50", "--source", tmp_path, "--out", tmp_path / "out", "--validation-share", 0.1)
     with pytest.raises(AudioSepError, match="neither ESC-50"):
         command("esc50", "--source", tmp_path, "--out", tmp_path / "data" / "out")
-    assert list((tmp_path / "data").iterdir()) == []
+    assert not (tmp_path / "data").exists()

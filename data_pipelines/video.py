@@ -1,0 +1,140 @@
+"""The sound and the images of videos, and of sound files that libsndfile does not decode, through PyAV."""
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float32
+
+from audiosep_jax.audio.files import read_audio
+from audiosep_jax.audio.resample import resample
+from audiosep_jax.errors import AudioSepError, printable, shown
+
+if TYPE_CHECKING:
+    import av
+    import av.container
+
+CONTAINER_SUFFIXES = (".m4a", ".aac", ".mp4", ".m4v", ".webm", ".mkv", ".mov", ".avi")
+"""Of files that are read here; libsndfile reads all others."""
+
+FRAME_EDGE = 336
+"""Pixels of the shorter edge of a stored image, if the video has more; no CLIP tower looks at more."""
+
+MISSING_SHARE = 0.05
+"""Of a video's length that its sound may lack, as sound may end before the images; more was cut off."""
+
+_FRAMES = re.compile(r"(?P<video>.+)#frames=(?P<count>\d+)")
+
+
+def read_sound(path: Path, *, sample_rate_hz: int) -> Float32[np.ndarray, " samples"]:
+    """Reads the sound of a file, sound alone or video, as mono at one rate.
+
+    Raises:
+      AudioSepError: the file is missing, damaged, cut off or has no sound, or a video is given and PyAV is
+        not installed.
+    """
+    if path.suffix.lower() not in CONTAINER_SUFFIXES:
+        return read_audio(path, sample_rate_hz=sample_rate_hz, mono=True).waveform[0]
+    name = printable(path)
+    with _opened(path) as container:
+        if not container.streams.audio:
+            raise AudioSepError(f"{name} has no sound: leave it out.")
+        stream = container.streams.audio[0]
+        rate = stream.rate
+        length = stream.duration * stream.time_base if stream.duration and stream.time_base else None
+        seconds = float(length if length is not None else (container.duration or 0) / 1_000_000)
+        blocks = [_mono(frame) for frame in container.decode(stream)]
+    samples = sum(map(len, blocks))
+    if not samples:
+        raise AudioSepError(f"{name} holds no samples: get a complete copy of the file.")
+    if samples < (1 - MISSING_SHARE) * seconds * rate:
+        raise AudioSepError(
+            f"{name} is cut off: {samples / rate:.1f} s of {seconds:.1f} s can be decoded; get a complete "
+            "copy of the file."
+        )
+    waveform = np.concatenate(blocks)
+    if not np.isfinite(waveform).all():
+        raise AudioSepError(f"{name} holds NaN or infinite samples: write it again without them.")
+    if rate == sample_rate_hz:
+        return waveform
+    return resample(waveform[None], from_hz=rate, to_hz=sample_rate_hz)[0]
+
+
+def _mono(frame: "av.AudioFrame") -> np.ndarray:
+    """Returns the mean of a frame's channels in ±1."""
+    samples: np.ndarray = frame.to_ndarray()
+    channels = frame.layout.nb_channels
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, channels).T
+    if samples.dtype.kind == "u":
+        samples = samples.astype(np.float32) - 128
+        samples /= 128
+    elif samples.dtype.kind == "i":
+        samples = samples / np.float32(2.0 ** (8 * samples.dtype.itemsize - 1))
+    return samples.mean(axis=0, dtype=np.float32).astype(np.float32)
+
+
+def split_entry(entry: str) -> tuple[str, int] | None:
+    """Returns the video and the number of images of an entry such as `a.mp4#frames=8`, None for any other."""
+    found = _FRAMES.fullmatch(entry)
+    return (found["video"], int(found["count"])) if found else None
+
+
+def read_images(path: Path, count: int) -> Iterator[bytes]:
+    """Yields images of a video as JPEG files: those in the middle of `count` parts of equal length.
+
+    Raises:
+      AudioSepError: the video is missing, damaged or has no images, or PyAV is not installed.
+    """
+    with _opened(path) as container:
+        if not container.streams.video:
+            raise AudioSepError(f"{printable(path)} has no images, only sound: leave its frames out.")
+        seconds = (container.duration or 0) / 1_000_000
+        for number in range(count):
+            yield _image(container, (number + 0.5) * seconds / count)
+
+
+def _image(container: "av.container.InputContainer", seconds: float) -> bytes:
+    """Returns the image that is shown at a time, or the last one before the video ends."""
+    container.seek(int(seconds * 1_000_000))
+    image = None
+    for frame in container.decode(video=0):
+        if image is not None and (frame.time or 0.0) > seconds:
+            break
+        image = frame
+    if image is None:
+        raise ValueError(f"no image at {seconds:.2f} s")
+    picture = image.to_image()
+    edge = min(picture.size)
+    if edge > FRAME_EDGE:
+        width, height = (max(1, round(side * FRAME_EDGE / edge)) for side in picture.size)
+        picture = picture.resize((width, height))
+    file = io.BytesIO()
+    picture.save(file, format="JPEG", quality=92)
+    return file.getvalue()
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator["av.container.InputContainer"]:
+    """Opens a file; whatever goes wrong with it inside the block becomes an `AudioSepError`."""
+    name = printable(path)
+    if not path.exists():
+        raise AudioSepError(f"{name} does not exist: check the path.")
+    try:
+        import av
+        from av.error import FFmpegError
+    except ImportError as error:
+        raise AudioSepError(
+            f"{name} needs the package av, which reads videos: pip install 'audiosep_jax[video]'."
+        ) from error
+    try:
+        with av.open(str(path)) as container:
+            yield container
+    except (FFmpegError, OSError, ValueError) as error:
+        raise AudioSepError(
+            f"{name} is no video or sound that can be decoded ({shown(error)}): get a complete copy of it."
+        ) from error

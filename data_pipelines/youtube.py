@@ -1,0 +1,35 @@
+"""How files of clips from YouTube are called by those who downloaded them."""
+
+from collections.abc import Iterator
+
+
+def stems(video: str, *, start: float, end: float, timeless: bool = True) -> Iterator[str]:
+    """Yields the names, without suffix, that a clip's file may have.
+
+    The video's identity, or it with a "Y" before it (as PANNs and the PyTorch AudioSep have it), followed by
+    nothing, `_START`, `_START_END` or `_START-END`. Times are in seconds (`30`, `30.0`, `30.000`, `000030`)
+    or milliseconds (`30000`).
+
+    Args:
+      video: YouTube's eleven characters.
+      start: seconds in the video.
+      end: seconds in the video.
+      timeless: whether a name without times may be the clip, which it is if the video has no other.
+    """
+    if timeless:
+        yield video
+        yield f"Y{video}"
+    times = list(zip(_written(start), _written(end), strict=True))
+    for prefix in ("", "Y"):
+        for first, last in times:
+            for name in (f"{first}_{last}", f"{first}-{last}", first):
+                yield f"{prefix}{video}_{name}"
+
+
+def _written(seconds: float) -> list[str]:
+    texts = [f"{seconds:.1f}", f"{seconds:.3f}", f"{round(seconds * 1000)}"]
+    if seconds == int(seconds):
+        texts += [f"{int(seconds)}", f"{int(seconds):06}"]
+    else:
+        texts += [f"{seconds:g}", f"{seconds:g}"]
+    return texts
