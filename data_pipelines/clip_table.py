@@ -18,7 +18,7 @@ _ATTEMPTS = 64
 # to be far from one another is what remains.
 _ATTEMPTS_BY_VECTOR = 1024
 _STOCK = 64
-_SEARCH = 100_000
+_SEARCH = 20_000
 _BLOCK = 8192
 
 
@@ -81,14 +81,14 @@ class ClipTable:
             if reach is not own and not reach.isdisjoint(names.own):
                 return False
         # The dearest question last.
-        return self._similarity is None or not any(self._similarity.similar(clip, other) for other in others)
+        return self._similarity is None or not self._similarity.similar(clip, others)
 
     def check(self, together: int) -> None:
         """Makes sure that every clip finds `together - 1` others that may all meet.
 
         Raises:
           AudioSepError: a clip does not; the text names it. Where captions are compared by their conditions,
-            a search ends after 100,000 comparisons.
+            a search ends after 20,000 comparisons.
         """
         if self._similarity is not None:
             self._check_by_vector(together, self._similarity)
@@ -112,7 +112,7 @@ class ClipTable:
         """
         order = np.random.default_rng(0).permutation(len(self.clips)).tolist()
         stock: list[int] = []
-        for clip in order[: _STOCK * _STOCK]:
+        for clip in order[: 16 * _STOCK]:
             if len(stock) < _STOCK and self.may_meet(clip, stock):
                 stock.append(clip)
         self._stock = list(stock)

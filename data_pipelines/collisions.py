@@ -134,24 +134,26 @@ class CaptionSimilarity:
         self._captions_of = captions_of
         self._conditions = conditions
         self._highest = highest
+        energy = np.einsum("ij,ij->i", conditions, conditions, dtype=np.float64)
+        self._lengths = np.sqrt(np.where(energy > 0, energy, 1))
 
-    def similar(self, one: int, two: int) -> bool:
-        """Returns whether any caption of one clip is too similar to any of the other."""
+    def similar(self, clip: int, others: Sequence[int]) -> bool:
+        """Returns whether any caption of a clip is too similar to any of some others."""
         # In double precision: whether two captions are the same must not depend on the order of a sum.
-        first, second = (_unit(self._rows(clip).astype(np.float64)) for clip in (one, two))
-        return bool(first.size and second.size and np.max(first @ second.T) > self._highest)
+        return bool(np.any(self._cosines([clip], others, np.float64) > self._highest))
 
     def surely_apart(self, clips: Sequence[int], others: Sequence[int]) -> np.ndarray:
         """Returns bool `[clips, others]`, true only where `similar` is false; one product, for many clips."""
-        first, second = (
-            _unit(self._conditions[[caption for clip in side for caption in self._captions_of[clip]]])
-            for side in (clips, others)
-        )
-        close = first @ second.T > self._highest - _MARGIN
+        close = self._cosines(clips, others, np.float32) > self._highest - _MARGIN
         return ~_any(_any(close, self._counts(clips)).T, self._counts(others)).T
 
-    def _rows(self, clip: int) -> np.ndarray:
-        return self._conditions[list(self._captions_of[clip])]
+    def _cosines(self, clips: Sequence[int], others: Sequence[int], dtype: type[np.floating]) -> np.ndarray:
+        """Returns `[captions of the clips, captions of the others]`."""
+        rows, columns = (
+            [caption for clip in side for caption in self._captions_of[clip]] for side in (clips, others)
+        )
+        first, second = (self._conditions[side].astype(dtype, copy=False) for side in (rows, columns))
+        return first @ second.T / self._lengths[rows, None] / self._lengths[columns]
 
     def _counts(self, clips: Sequence[int]) -> list[int]:
         return [len(self._captions_of[clip]) for clip in clips]
@@ -162,10 +164,6 @@ def _any(rows: np.ndarray, counts: Sequence[int]) -> np.ndarray:
     sums = np.concatenate([np.zeros((1, rows.shape[1]), np.int32), np.cumsum(rows, axis=0, dtype=np.int32)])
     edges = np.cumsum([0, *counts])
     return sums[edges[1:]] > sums[edges[:-1]]
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(rows.dtype).tiny)
 
 
 def rules_in_words(mixture: MixtureConfig) -> str:

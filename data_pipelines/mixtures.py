@@ -8,8 +8,10 @@ import numpy as np
 from audiosep_jax.config import DataConfig, MixtureConfig
 from audiosep_jax.errors import AudioSepError
 from data_pipelines.clip_index import ClipStore
-from data_pipelines.clips import SILENCE_PEAK, decode_flac
-from data_pipelines.draws import NO_CAPTION, ClipTable, Crop, Draw, DrawSource
+from data_pipelines.clip_table import ClipTable
+from data_pipelines.clips import decode_flac
+from data_pipelines.draws import NO_CAPTION, Crop, Draw, DrawSource
+from data_pipelines.encoding import SILENCE_PEAK
 from data_pipelines.queries import Conditions, QueryTable
 from data_pipelines.supervision import Modality, Supervision
 
