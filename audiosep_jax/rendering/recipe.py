@@ -1,0 +1,102 @@
+"""What a rendered corpus is made from: the clips, and how they are to meet."""
+
+import dataclasses
+from typing import Literal
+
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.evals.evaluation_set import MAX_RATE_HZ, MAX_SECONDS, MAX_SNR_DB, MIN_RATE_HZ
+
+MIN_SOURCES, MAX_SOURCES = 2, 5
+
+Encoding = Literal["PCM_16", "FLOAT"]
+QueryKind = Literal["caption", "label"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A sound file and what it holds.
+
+    Attributes:
+      file: path below the corpus's root, with forward slashes.
+      labels: its classes, the first one foremost; none where the corpus has none.
+      captions: sentences that describe it.
+      recording: what it was cut from; clips of one recording are not mixed with each other.
+    """
+
+    file: str
+    labels: tuple[str, ...] = ()
+    captions: tuple[str, ...] = ()
+    recording: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a corpus is drawn.
+
+    Attributes:
+      query: what a target is asked for by, one of its captions or its class.
+      per_class: mixtures for each class as the target; 0 where `count` says how many.
+      count: mixtures in all, the clips taking turns as the target; 0 where `per_class` says how many.
+      sources: how many sounds are in a mixture, the target among them; several numbers take turns.
+      snrs_db: energy of the target over that of all others together; several values take turns.
+      snr_range_db: lowest and highest, in place of `snrs_db`; every value between is as likely.
+      seconds: length of every mixture.
+      sample_rate_hz: of the files.
+      seed: of all draws.
+      encoding: of the files, 16-bit integers or 32-bit floating point.
+    """
+
+    query: QueryKind = "caption"
+    per_class: int = 0
+    count: int = 0
+    sources: tuple[int, ...] = (2,)
+    snrs_db: tuple[float, ...] = (0.0,)
+    snr_range_db: tuple[float, ...] = ()
+    seconds: float = 10.0
+    sample_rate_hz: int = 32_000
+    seed: int = 0
+    encoding: Encoding = "PCM_16"
+
+    def __post_init__(self) -> None:
+        if (self.per_class < 1) == (self.count < 1) or min(self.per_class, self.count) < 0:
+            raise AudioSepError(
+                f"the recipe asks for {self.per_class} mixtures per class and {self.count} in all: give one "
+                "of the two numbers."
+            )
+        if not self.sources or not all(MIN_SOURCES <= one <= MAX_SOURCES for one in self.sources):
+            raise AudioSepError(
+                f"the recipe has mixtures of {_shown(self.sources)} sounds: give {MIN_SOURCES} to "
+                f"{MAX_SOURCES}."
+            )
+        levels = self.snr_range_db or self.snrs_db
+        lowest_first = list(self.snr_range_db) == sorted(self.snr_range_db)
+        if len(self.snr_range_db) not in (0, 2) or not levels or not lowest_first:
+            raise AudioSepError(
+                f"the recipe has {_shown(self.snr_range_db)} dB for the range of SNRs: give the lowest "
+                "and the highest value."
+            )
+        if not all(-MAX_SNR_DB <= level <= MAX_SNR_DB for level in levels):  # also refuses NaN
+            raise AudioSepError(
+                f"the recipe has SNRs of {_shown(levels)} dB: give -{MAX_SNR_DB:g} to {MAX_SNR_DB:g} dB."
+            )
+        if not MIN_RATE_HZ <= self.sample_rate_hz <= MAX_RATE_HZ:
+            raise AudioSepError(
+                f"the recipe has a sample rate of {self.sample_rate_hz} Hz: give {MIN_RATE_HZ} to "
+                f"{MAX_RATE_HZ} Hz."
+            )
+        if not 1 / self.sample_rate_hz <= self.seconds <= MAX_SECONDS:
+            raise AudioSepError(
+                f"the recipe has mixtures of {self.seconds} s: give a positive length of at most "
+                f"{MAX_SECONDS:g} s."
+            )
+        if self.seed < 0:
+            raise AudioSepError(f"the recipe has the seed {self.seed}: give a number that is not negative.")
+
+    @property
+    def samples(self) -> int:
+        """Samples of every mixture."""
+        return round(self.seconds * self.sample_rate_hz)
+
+
+def _shown(numbers: tuple[float, ...]) -> str:
+    return ", ".join(f"{number:g}" for number in numbers) or "no"
