@@ -24,6 +24,7 @@ COMMANDS = {
     "train": "train a model, or go on training it",
     "compile": "see whether a training fits a TPU, and how fast it would be, without one",
     "evaluate": "measure a model on a fixed evaluation set",
+    "render": "make a corpus of mixtures from clips, the same bytes for everyone",
     "show": "see and hear separations, trainings and evaluations on a page",
     "convert": "take over released PyTorch weights, or write them back for PyTorch",
     "export": "write a model for serving without this project",

@@ -54,6 +54,7 @@ ARROWS = {
     "checkpoints": {"config", "errors", "models", "query", "serialization"},
     "export": {"audio", "checkpoints", "config", "errors", "models", "serialization"},
     "evals": {"audio", "config", "errors", "models", "serialization"},
+    "rendering": {"audio", "config", "errors", "evals", "serialization"},
     "train": {
         "audio",
         "checkpoints",
