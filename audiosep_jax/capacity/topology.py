@@ -43,6 +43,8 @@ def prepare_environment(name: str) -> None:
         return
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["TPU_SKIP_MDS_QUERY"] = "1"
+    # What is compiled for a chip that is not there can be stored, but only the chip reads it back.
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"
     # Without these two libtpu complains about a machine without a TPU; what they name is not looked at.
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")

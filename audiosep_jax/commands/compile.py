@@ -49,9 +49,7 @@ def run(args: CompileArgs) -> int:
 
     for path in (args.json, args.save):
         if path is not None:
-            make_folder(
-                path.parent
-            )  # what cannot be written is better known before than after a quarter of an hour
+            make_folder(path.parent)  # better known before than after a quarter of an hour of compiling
     compiled = compile_step(config, topology)
     report = make_report(config, topology, compiled)
     print_report(report)

@@ -35,13 +35,16 @@ SMALL = ExperimentConfig(
 
 def compile_in_a_process(experiment: Path, folder: Path, *arguments: str) -> tuple[int, dict, str]:
     """Returns exit status, the JSON report (empty without one) and what was written to standard error."""
-    report = folder / "report.json"
+    report, cache = folder / "report.json", folder / "cache"
     command = [sys.executable, "-m", "audiosep_jax.cli", "compile", str(experiment)]
     program = subprocess.run(
         [*command, "--json", str(report), *arguments],
         capture_output=True,
         text=True,
-        env={key: value for key, value in os.environ.items() if key != "JAX_PLATFORMS"},
+        env={key: value for key, value in os.environ.items() if key != "JAX_PLATFORMS"}
+        | {"XDG_CACHE_HOME": str(cache)},
     )
+    # It would be read in vain by the next call, which would say so.
+    assert not [path for path in cache.rglob("*step*") if path.is_file()]
     values = json.loads(report.read_text("utf-8")) if report.is_file() else {}
     return program.returncode, values, program.stderr
