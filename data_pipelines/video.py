@@ -24,8 +24,8 @@ CONTAINER_SUFFIXES = (".m4a", ".aac", ".mp4", ".m4v", ".webm", ".mkv", ".mov", "
 FRAME_EDGE = 336
 """Pixels of the shorter edge of a stored image, if the video has more; no CLIP tower looks at more."""
 
-MISSING_SHARE = 0.05
-"""Of a video's length that its sound may lack, as sound may end before the images; more was cut off."""
+MISSING_SHARE, MISSING_SECONDS = 0.05, 0.25
+"""Of a video's length that its sound may lack: both, as sound may end before the images. More was cut off."""
 
 _FRAMES = re.compile(r"(?P<video>.+)#frames=(?P<count>\d+)")
 
@@ -51,7 +51,7 @@ def read_sound(path: Path, *, sample_rate_hz: int) -> Float32[np.ndarray, " samp
     samples = sum(map(len, blocks))
     if not samples:
         raise AudioSepError(f"{name} holds no samples: get a complete copy of the file.")
-    if samples < (1 - MISSING_SHARE) * seconds * rate:
+    if samples < ((1 - MISSING_SHARE) * seconds - MISSING_SECONDS) * rate:
         raise AudioSepError(
             f"{name} is cut off: {samples / rate:.1f} s of {seconds:.1f} s can be decoded; get a complete "
             "copy of the file."

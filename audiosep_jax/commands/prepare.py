@@ -152,8 +152,6 @@ def _on_beam(args: PrepareArgs) -> "MakeShards | None":
 def _builder(
     args: PrepareArgs, options: dict[str, object], data_dir: Path, *, on_clip: Callable[[], None]
 ) -> "ClipBuilder":
-    if args.workers is not None and args.workers < 1:
-        raise AudioSepError(f"--workers is {args.workers}: give 1 or more.")
     return registry.builder_class(args.dataset)(
         source=args.source,
         sample_rate_hz=args.sample_rate_hz,
