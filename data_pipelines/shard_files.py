@@ -120,10 +120,18 @@ class ShardFiles:
             stamp=_joined(stamps),
             failures=failures,
         )
-        with self._replacing(self._said(shard)) as path:
-            header = json.dumps(dataclasses.asdict(finished), ensure_ascii=False)
-            path.write_text("".join(f"{text}\n" for text in (header, *lines)), "utf-8")
+        header = json.dumps(dataclasses.asdict(finished), ensure_ascii=False)
+        self.write_text(self._said(shard), "".join(f"{text}\n" for text in (header, *lines)))
         return finished
+
+    def write_text(self, path: Path, text: str) -> None:
+        """Writes a file of the folder whole or not at all.
+
+        Raises:
+          AudioSepError: the folder cannot be written.
+        """
+        with self._replacing(path) as temporary:
+            temporary.write_text(text, "utf-8")
 
     def sweep(self) -> None:
         """Removes what writers that were killed have left."""

@@ -46,7 +46,7 @@ class WorkFolder:
             try:
                 yield
             finally:
-                if not self._removed and not any(path.is_file() for path in self.path.glob("*/*")):
+                if not self._removed and not any(self.path.glob("*/*.jsonl")):
                     self.remove()
 
     def publish(self, folder: Path, *, fingerprint: str) -> None:

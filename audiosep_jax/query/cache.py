@@ -1,8 +1,7 @@
-"""Conditions computed once per caption, kept in memory and in a file."""
+"""Conditions computed once per caption, kept in memory and in files."""
 
 import contextlib
-import os
-import secrets
+import itertools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,32 +10,49 @@ import numpy as np
 from jaxtyping import Float
 
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.query import condition_files
 from audiosep_jax.query.encoder import QueryEncoder
+
+MERGED = 8
+"""So many files of one process become one, as do so many of those, and so on: what is written grows with
+n log n, not with n², and few files are left."""
 
 
 class ConditionCache:
     """The conditions of one encoder.
 
-    The file's name and its metadata carry the encoder's fingerprint, so conditions of two encoders can
-    share a folder and never meet. A file is replaced as a whole: a reader always sees a complete one. Of
-    two processes that write at the same moment both keep their conditions in memory, and the later one's
-    file stays; what it lacks is computed again when it is next needed.
+    What is computed at once goes into a new file, and a file never changes: killed at any moment, a process
+    loses what it was computing, and processes that write into one folder keep all that each of them has.
+    Names and metadata carry the encoder's fingerprint, so conditions of two encoders can share a folder and
+    never meet.
     """
 
-    def __init__(self, encoder: QueryEncoder, *, folder: str | Path | None = None) -> None:
+    def __init__(
+        self, encoder: QueryEncoder, *, folder: str | Path | None = None, beside: Sequence[str | Path] = ()
+    ) -> None:
         """Makes a cache.
 
         Args:
           encoder: computes what is missing.
-          folder: where the file lies or will lie; None keeps conditions in memory only.
+          folder: where the files lie or will lie; None keeps conditions in memory only.
+          beside: folders whose files of this encoder are read too, such as prepared datasets.
         """
         self._encoder = encoder
+        self._folder = None if folder is None else Path(folder)
         self._rows: dict[str, np.ndarray] = {}
-        self.path: Path | None = None
-        self._version: tuple[int, ...] | None = None
-        if folder is not None:
-            self.path = Path(folder) / f"conditions-{encoder.fingerprint[:16]}.safetensors"
-            self._rows = self._read()
+        for place in map(Path, beside):
+            self._rows.update(self._read_folder(place))
+            if others := (not condition_files.found(place, encoder)) and condition_files.found_of_others(
+                place, encoder
+            ):
+                warnings.warn(
+                    f"{others[0]} is of another tower and is not used: prepare {place} with this run's to "
+                    "have its conditions there.",
+                    stacklevel=2,
+                )
+        if self._folder is not None:
+            self._rows.update(self._read_folder(self._folder))
+        self._written: list[list[tuple[Path, list[str]]]] = []  # by how often they were merged
 
     def conditions(self, captions: Sequence[str]) -> Float[np.ndarray, "n size"]:
         """Returns one float32 condition per caption, in the order of the captions.
@@ -51,72 +67,53 @@ class ConditionCache:
         missing = [caption for caption in dict.fromkeys(captions) if caption not in self._rows]
         if missing:
             self._rows.update(zip(missing, self._encoder.encode(missing), strict=True))
-            self._write()
+            self._keep(missing)
         conditions = np.empty((len(captions), self._encoder.condition_size), np.float32)
         for place, caption in enumerate(captions):
             conditions[place] = self._rows[caption]
         return conditions
 
-    def _read(self) -> dict[str, np.ndarray]:
-        """Returns what the file holds: nothing if it is absent, broken or another encoder's."""
-        from safetensors import SafetensorError, safe_open
+    def files(self) -> list[Path]:
+        """Returns the files of this encoder in the cache's own folder."""
+        return [] if self._folder is None else condition_files.found(self._folder, self._encoder)
 
-        if self.path is None or not self.path.exists():
-            return {}
+    def _read_folder(self, folder: Path) -> dict[str, np.ndarray]:
+        """Returns what the files of a folder hold, but for those that are broken or another encoder's."""
+        rows: dict[str, np.ndarray] = {}
+        for _ in range(8):
+            with contextlib.suppress(FileNotFoundError):  # another process has merged it meanwhile
+                for path in condition_files.found(folder, self._encoder):
+                    rows.update(self._read(path))
+                break
+        return rows
+
+    def _read(self, path: Path) -> dict[str, np.ndarray]:
         try:
-            self._version = _version(self.path)
-            with safe_open(self.path, framework="numpy") as file:
-                if (file.metadata() or {}).get("fingerprint") != self._encoder.fingerprint:
-                    return {}
-                tensors = {name: file.get_tensor(name) for name in ("captions", "ends", "conditions")}
-            text, ends, conditions = tensors["captions"].tobytes(), tensors["ends"], tensors["conditions"]
-            if (
-                conditions.shape != (len(ends), self._encoder.condition_size)
-                or not np.isfinite(conditions).all()
-            ):
-                raise ValueError(f"conditions of shape {conditions.shape}, or values that are not finite")
-            starts = [0, *ends[:-1].tolist()]
-            captions = [text[start:end].decode() for start, end in zip(starts, ends.tolist(), strict=True)]
-            return dict(zip(captions, np.asarray(conditions, np.float32), strict=True))
-        except (OSError, SafetensorError, ValueError) as error:
-            warnings.warn(f"{self.path} is broken and will be written anew ({error}).", stacklevel=4)
+            return condition_files.read(path, self._encoder)
+        except condition_files.BrokenFileError as error:
+            warnings.warn(f"{path} is broken, so what it held is computed anew ({error}).", stacklevel=4)
+            if path.parent == self._folder:
+                path.unlink(missing_ok=True)
             return {}
 
-    def _write(self) -> None:
-        from safetensors import SafetensorError
-        from safetensors.numpy import save_file
-
-        if self.path is None:
+    def _keep(self, captions: list[str]) -> None:
+        """Writes a file of some captions, and merges files of this process where there are enough."""
+        if self._folder is None:
             return
-        try:
-            known = _version(self.path)
-        except OSError:
-            known = None
-        if known not in (None, self._version):
-            # Another process has written since: what it has computed stays.
-            self._rows = {**self._read(), **self._rows}
-        captions = [caption.encode() for caption in self._rows]
-        # Captions travel as bytes, because the header of a safetensors file has a size limit.
-        tensors = {
-            "captions": np.frombuffer(b"".join(captions), np.uint8),
-            "ends": np.cumsum([len(caption) for caption in captions], dtype=np.int64),
-            "conditions": np.stack(list(self._rows.values())),
-        }
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, temporary, metadata={"fingerprint": self._encoder.fingerprint})
-            self._version = _version(temporary)
-            os.replace(temporary, self.path)
-        except (OSError, SafetensorError) as error:
-            raise AudioSepError(
-                f"{self.path} cannot be written ({error}): make room, or give another folder."
-            ) from error
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+        path = self._write(self._folder, captions)
+        for level in itertools.count():
+            if level == len(self._written):
+                self._written.append([])
+            self._written[level].append((path, captions))
+            if len(self._written[level]) < MERGED:
+                return
+            parts, self._written[level] = self._written[level], []
+            captions = [caption for _, of_part in parts for caption in of_part]
+            path = self._write(self._folder, captions)
+            for part, _ in parts:
+                with contextlib.suppress(OSError):
+                    part.unlink()
 
-
-def _version(path: Path) -> tuple[int, ...]:
-    stat = path.stat()
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+    def _write(self, folder: Path, captions: list[str]) -> Path:
+        rows = np.stack([self._rows[caption] for caption in captions])
+        return condition_files.write(folder, self._encoder, captions, rows)

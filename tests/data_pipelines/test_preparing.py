@@ -136,7 +136,7 @@ def test_a_failed_swap_puts_the_old_dataset_back(tones, tmp_path, monkeypatch):
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(AudioSepError, match="out cannot be written .No space left on device"):
+    with pytest.raises(AudioSepError, match=r"out cannot be written .No space left on device"):
         prepare(lambda work: AudioFolder(source=tones, data_dir=work), out, overwrite=True)
     assert digests(out) == before
 

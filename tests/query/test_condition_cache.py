@@ -2,12 +2,14 @@ import hashlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.query import condition_files
 from audiosep_jax.query.cache import ConditionCache
 
 CAPTIONS = ["rain", "a dog barking", "Glocken läuten", "雨の音", "rain"]
@@ -57,7 +59,7 @@ def test_a_file_serves_the_next_process(tmp_path):
     second = ConditionCache(encoder, folder=tmp_path / "new" / "folder")
     np.testing.assert_array_equal(second.conditions(CAPTIONS), wanted)
     assert encoder.asked == []
-    assert os.listdir(tmp_path / "new" / "folder") == [second.path.name]
+    assert os.listdir(tmp_path / "new" / "folder") == [path.name for path in second.files()]
 
 
 def test_what_another_process_wrote_meanwhile_stays(tmp_path):
@@ -88,6 +90,119 @@ def test_a_file_of_another_fingerprint_is_not_read(tmp_path):
     assert sorted(again._rows) == sorted(set(CAPTIONS))
 
 
+def one_file(cache):
+    (path,) = cache.files()
+    return path
+
+
+def test_a_dataset_brings_conditions_that_are_neither_computed_nor_copied(tmp_path):
+    ConditionCache(CountingEncoder(), folder=tmp_path / "dataset").conditions(CAPTIONS)
+    ConditionCache(CountingEncoder("b" * 64), folder=tmp_path / "other tower").conditions(CAPTIONS)
+    encoder = CountingEncoder()
+    beside = [tmp_path / "dataset", tmp_path / "other tower", tmp_path / "none"]
+    with pytest.warns(UserWarning, match=r"bbb.* is of another tower and is not used: prepare .*other tower"):
+        cache = ConditionCache(encoder, folder=tmp_path / "work", beside=beside)
+    np.testing.assert_array_equal(cache.conditions(CAPTIONS), expected(encoder, CAPTIONS))
+    assert encoder.asked == []
+    assert cache.files() == []
+    cache.conditions(["wind"])
+    assert list(load_file(one_file(cache))["ends"]) == [4]
+    # The names of the files agree, the fingerprints do not: only the metadata can tell.
+    mistaken = CountingEncoder("a" * 63 + "b")
+    ConditionCache(mistaken, beside=[tmp_path / "dataset"]).conditions(["rain"])
+    assert mistaken.asked == ["rain"]
+
+
+def test_conditions_of_a_dataset_are_stored_in_parts_and_go_on_after_an_interruption(tmp_path, monkeypatch):
+    monkeypatch.setattr(condition_files, "CAPTIONS_PER_FILE", 4)
+    captions = [f"caption {number}" for number in range(10)]
+    whole = condition_files.store(tmp_path / "whole", CountingEncoder(), captions)
+    assert len(whole) == 3
+
+    class Dying(CountingEncoder):
+        def encode(self, texts):
+            if self.asked:
+                raise KeyboardInterrupt
+            return super().encode(texts)
+
+    with pytest.raises(KeyboardInterrupt):
+        condition_files.store(tmp_path / "other", Dying(), captions)
+    encoder = CountingEncoder()
+    other = condition_files.store(tmp_path / "other", encoder, captions[::-1] + captions[:3])
+    assert len(encoder.asked) == 6
+    assert [path.name for path in other] == [path.name for path in whole]
+    assert [path.read_bytes() for path in other] == [path.read_bytes() for path in whole]
+    assert condition_files.store(tmp_path / "none", encoder, []) == []
+    asked = CountingEncoder()
+    ConditionCache(asked, beside=[tmp_path / "other"]).conditions(captions)
+    assert asked.asked == []
+
+
+def test_what_is_written_grows_gently_and_few_files_are_left(tmp_path, monkeypatch):
+    written = []
+    replace = os.replace
+
+    def noted(source, target):
+        written.append(os.path.getsize(source))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", noted)
+    encoder = CountingEncoder(size=512)
+    cache = ConditionCache(encoder, folder=tmp_path)
+    for number in range(100):
+        cache.conditions([f"caption {number} {part}" for part in range(4)])
+    final = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert sum(written) < 4 * final  # rewritten as a whole each time it would be 50
+    assert len(cache.files()) <= 14
+    again = CountingEncoder(size=512)
+    captions = [f"caption {number} {part}" for number in range(100) for part in range(4)]
+    got = ConditionCache(again, folder=tmp_path).conditions(captions)
+    np.testing.assert_array_equal(got, expected(again, captions))
+    assert again.asked == []
+
+
+def test_a_process_that_is_killed_while_it_merges_loses_nothing(tmp_path, monkeypatch):
+    encoder = CountingEncoder()
+    cache = ConditionCache(encoder, folder=tmp_path)
+    captions = [f"caption {number}" for number in range(8)]
+    for caption in captions[:-1]:
+        cache.conditions([caption])
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        cache.conditions(captions[-1:])
+    monkeypatch.undo()
+    again = CountingEncoder()
+    ConditionCache(again, folder=tmp_path).conditions(captions)
+    assert again.asked == []
+
+
+def test_a_file_that_is_merged_while_it_is_read_is_found_again(tmp_path, monkeypatch):
+    cache = ConditionCache(CountingEncoder(), folder=tmp_path)
+    for number in range(7):
+        cache.conditions([f"caption {number}"])
+    read = ConditionCache._read
+
+    def merging(self, path):
+        monkeypatch.undo()
+        cache.conditions(["caption 7"])
+        return read(self, path)
+
+    monkeypatch.setattr(ConditionCache, "_read", merging)
+    again = CountingEncoder()
+    ConditionCache(again, folder=tmp_path).conditions([f"caption {number}" for number in range(8)])
+    assert again.asked == []
+
+
+def test_the_one_file_of_earlier_versions_is_read(tmp_path):
+    encoder = CountingEncoder()
+    cache = ConditionCache(encoder, folder=tmp_path)
+    cache.conditions(["rain"])
+    one_file(cache).rename(tmp_path / f"conditions-{'a' * 16}.safetensors")
+    again = CountingEncoder()
+    ConditionCache(again, folder=tmp_path).conditions(["rain"])
+    assert again.asked == []
+
+
 def truncate(path):
     path.write_bytes(path.read_bytes()[:-7])
 
@@ -113,9 +228,9 @@ def drop_a_row(path):
 def test_a_damaged_file_is_computed_anew(tmp_path, damage):
     cache = ConditionCache(CountingEncoder(), folder=tmp_path)
     cache.conditions(CAPTIONS)
-    damage(cache.path)
+    damage(one_file(cache))
     encoder = CountingEncoder()
-    with pytest.warns(UserWarning, match="is broken and will be written anew"):
+    with pytest.warns(UserWarning, match="is broken, so what it held is computed anew"):
         cache = ConditionCache(encoder, folder=tmp_path)
     got = cache.conditions(CAPTIONS)
     np.testing.assert_array_equal(got, expected(encoder, CAPTIONS))
@@ -133,7 +248,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(AudioSepError, match=r"conditions-.* cannot be written .*No space left"):
         cache.conditions(["wind"])
     monkeypatch.undo()
-    assert os.listdir(tmp_path) == [cache.path.name]
+    assert os.listdir(tmp_path) == [one_file(cache).name]
     assert sorted(ConditionCache(CountingEncoder(), folder=tmp_path)._rows) == ["rain"]
 
 
@@ -171,6 +286,5 @@ def test_two_processes_write_while_a_third_reads(tmp_path):
         seen = max(seen, len(rows))
     assert [writer.wait() for writer in writers] == [0, 0]
     final = ConditionCache(CountingEncoder(), folder=tmp_path)._rows
-    # Each writer's last file holds all of its own, and whatever the other had written by then.
-    assert {f"A {i}" for i in range(60)} <= set(final) or {f"B {i}" for i in range(60)} <= set(final)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert set(final) == {f"{name} {i}" for name in "AB" for i in range(60)}
+    assert not list(tmp_path.glob(".*"))
