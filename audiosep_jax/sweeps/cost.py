@@ -1,0 +1,144 @@
+"""What a sweep costs before it runs: parameters, examples, arithmetic, and time where some of it was measured."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from rich.markup import escape
+from rich.table import Table
+
+from audiosep_jax.config import ExecutionConfig, ExperimentConfig, MeshConfig
+from audiosep_jax.models import separator
+from audiosep_jax.sweeps.definition import Sweep
+from audiosep_jax.sweeps.runs import Run, runs_of
+from audiosep_jax.sweeps.workdir import RunState
+from audiosep_jax.train import mesh as meshes
+from audiosep_jax.train import state as states
+from audiosep_jax.train.gradients import batch_like
+from audiosep_jax.train.optimizer import make_optimizer
+from audiosep_jax.train.step import make_train_step
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CellCost:
+    """What one cell of a sweep asks for.
+
+    Attributes:
+      cell: its name.
+      parameters: that are trained.
+      steps: of one run.
+      examples: mixtures that one run trains on.
+      flops: floating-point operations of one run's train steps, as XLA counts them before it optimises:
+        without validation, evaluation and what `execution.remat` computes again.
+      trained: runs of the cell that have been trained.
+      runs: of the cell in all.
+      train_seconds: that one of the trained runs took, their mean, with starting and compiling; None where
+        there is none.
+    """
+
+    cell: str
+    parameters: int
+    steps: int
+    examples: int
+    flops: float
+    trained: int
+    runs: int
+    train_seconds: float | None
+
+
+def costs_of(sweep: Sweep, workdir: Path) -> list[CellCost]:
+    """Returns what each cell of a sweep costs; nothing is compiled or written.
+
+    Raises:
+      AudioSepError: a cell's config is wrong.
+    """
+    runs = runs_of(sweep, workdir)
+    return [_cell_cost(cell, [run for run in runs if run.cell == cell]) for cell in sweep.cells]
+
+
+def _cell_cost(cell: str, runs: Sequence[Run]) -> CellCost:
+    config = runs[0].config
+    states_of_runs = [RunState.read(run.folder) for run in runs]
+    seconds = [state.train_seconds for state in states_of_runs if state.trained]
+    shapes = separator.flat_shapes(config.model)
+    return CellCost(
+        cell=cell,
+        parameters=sum(math.prod(shape) for path, shape in shapes.items() if path[0] == "params"),
+        steps=config.train.steps,
+        examples=config.train.steps * config.train.batch_size,
+        flops=step_flops(config) * config.train.steps,
+        trained=len(seconds),
+        runs=len(runs),
+        train_seconds=sum(seconds) / len(seconds) if seconds else None,
+    )
+
+
+def step_flops(config: ExperimentConfig) -> float:
+    """Returns the floating-point operations of one train step over the global batch, without compiling it."""
+    execution = ExecutionConfig(compute=config.execution.compute, lanes=0)
+    config = dataclasses.replace(config, mesh=MeshConfig(), execution=execution)
+    mesh = meshes.make_mesh(config.mesh, jax.devices()[:1])
+    optimizer = make_optimizer(config.optimizer, config.train.steps)
+    with jax.set_mesh(mesh):
+        step = make_train_step(config, optimizer, mesh)
+        lowered = step.lower(states.shapes(config, optimizer), batch_like(config, mesh))
+        costs = lowered.cost_analysis()
+    assert costs is not None
+    return float(costs["flops"])
+
+
+def seconds_left(costs: Sequence[CellCost]) -> float | None:
+    """Returns the time of the runs that are not trained yet, one after the other; None where none is known.
+
+    A cell that has a trained run takes its time; the others take, per operation, as long as all trained runs.
+    """
+    known = [(cost.train_seconds, cost) for cost in costs if cost.train_seconds is not None]
+    if not known:
+        return None
+    per_flop = sum(s * cost.trained for s, cost in known) / sum(c.flops * c.trained for _, c in known)
+    return sum(
+        (cost.runs - cost.trained)
+        * (cost.train_seconds if cost.train_seconds is not None else cost.flops * per_flop)
+        for cost in costs
+    )
+
+
+def cost_table(sweep: Sweep, costs: Sequence[CellCost]) -> Table:
+    """Returns the costs for a rich console; its caption says what they come from."""
+    table = Table(title=escape(f"sweep {sweep.name}"), caption=_caption(costs), caption_justify="left")
+    for name in ("cell", "parameters", "steps", "examples", "TFLOP", "trained", "minutes a run"):
+        table.add_column(name, justify="left" if name == "cell" else "right")
+    for cost in costs:
+        table.add_row(
+            escape(cost.cell),
+            f"{cost.parameters:,}",
+            f"{cost.steps:,}",
+            f"{cost.examples:,}",
+            f"{cost.flops / 1e12:,.3g}" if cost.flops < 1e14 else f"{cost.flops / 1e12:,.0f}",
+            f"{cost.trained} of {cost.runs}",
+            "unknown" if cost.train_seconds is None else f"{cost.train_seconds / 60:.1f}",
+        )
+    return table
+
+
+def _caption(costs: Sequence[CellCost]) -> str:
+    left = sum(cost.runs - cost.trained for cost in costs)
+    flops = sum((cost.runs - cost.trained) * cost.flops for cost in costs) / 1e12
+    lines = [
+        "Steps, examples, TFLOP and minutes are those of one run. TFLOP: the train steps' operations as XLA "
+        "counts them before it optimises, without validation and evaluation.",
+        f"{left} of {sum(cost.runs for cost in costs)} runs are not trained yet: {flops:,.3g} TFLOP.",
+    ]
+    seconds = seconds_left(costs)
+    trained = sum(cost.trained for cost in costs)
+    if seconds is None:
+        lines.append("Time: known when a run of this sweep has been trained in this work directory.")
+    elif left:
+        lines.append(
+            f"Training them one after the other takes about {seconds / 60:,.0f} minutes, by what {trained} "
+            "trained run(s) in this work directory took, with starting, compiling and validation; a cell "
+            "without one by its TFLOP."
+        )
+    return "\n".join(lines)

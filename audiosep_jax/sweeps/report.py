@@ -1,0 +1,160 @@
+"""A sweep's result as Markdown, as JSON and on the console, with what is significant said in words."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from audiosep_jax.evals.atomic import replacing
+from audiosep_jax.sweeps.results import ALPHA, CellResult, Difference, SweepResult
+from audiosep_jax.sweeps.statistics import Estimate
+
+_HEADER = (
+    "cell",
+    "seeds",
+    "SDRi",
+    "95 % interval",
+    "SI-SDRi",
+    "absent",
+    "difference",
+    "95 % interval",
+    "corrected p",
+    "minutes",
+)
+
+
+def write_report(result: SweepResult, folder: Path, *, figures: Sequence[str] = ()) -> None:
+    """Writes `report.md` and `report.json` to a folder.
+
+    Args:
+      result: of the sweep.
+      folder: gets the files.
+      figures: names of image files in the folder that the Markdown shows.
+
+    Raises:
+      AudioSepError: the folder cannot be written.
+    """
+    with replacing(folder / "report.json") as temporary:
+        values = _plain(dataclasses.asdict(result))
+        temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    with replacing(folder / "report.md") as temporary:
+        temporary.write_text(markdown(result, figures=figures), "utf-8")
+
+
+def markdown(result: SweepResult, *, figures: Sequence[str] = ()) -> str:
+    """Returns the table, what is significant, and how both were computed."""
+    lines = [f"## {_title(result)}", "", "| " + " | ".join(_HEADER) + " |"]
+    lines += ["| --- |" + " ---: |" * (len(_HEADER) - 1)]
+    lines += ["| " + " | ".join(_row(cell)) + " |" for cell in result.cells]
+    lines += ["", *(f"- {sentence}" for sentence in sentences(result)), "", " ".join(_notes(result))]
+    changes = [f"- {cell.cell}: {_changes(cell)}" for cell in result.cells]
+    lines += ["", "What the cells change:", "", *changes]
+    for name in figures:
+        lines += ["", f"![{Path(name).stem}]({name})"]
+    return "\n".join(lines) + "\n"
+
+
+def console_table(result: SweepResult) -> Table:
+    """Returns the same table for a rich console; its caption is the sentences and the notes."""
+    caption = "\n".join([*sentences(result), "", *_notes(result)])
+    table = Table(title=escape(_title(result)), caption=escape(caption), caption_justify="left")
+    for index, name in enumerate(_HEADER):
+        table.add_column(name, justify="left" if index == 0 else "right")
+    for cell in result.cells:
+        table.add_row(*map(escape, _row(cell)))
+    return table
+
+
+def sentences(result: SweepResult) -> list[str]:
+    """Returns what the differences say: which are significant, and what is missing."""
+    said = [
+        _sentence(cell.cell, result.compared_with, cell.difference)
+        for cell in result.cells
+        if cell.difference is not None
+    ]
+    if not said:
+        said = [f"Nothing can be compared: {result.compared_with} and another cell have no finished seed in common."]
+    missing = [f"{cell.cell} ({_numbers(cell.missing)})" for cell in result.cells if cell.missing]
+    missing += [f"{cell} (all)" for cell in result.unfinished]
+    if missing:
+        said.append(f"Not finished, by seed: {', '.join(missing)}.")
+    return said
+
+
+def _sentence(cell: str, base: str, difference: Difference) -> str:
+    one, seeds = difference.sdri_db, len(difference.seeds)
+    if math.isnan(one.p_value):
+        return f"{cell} and {base} differ by {one.mean:+.2f} dB; with one seed and one recording nothing says how sure that is."
+    where = f"95 % interval {_ends(one)} dB, corrected p {_p(difference.corrected_p)}"
+    if seeds == 1:
+        where += "; one seed: this is about these two models, not about training again"
+    if difference.significant:
+        direction = "better" if one.mean > 0 else "worse"
+        return f"{cell} is {abs(one.mean):.2f} dB {direction} than {base}: significant ({where})."
+    return f"{cell} is not significantly different from {base}: {one.mean:+.2f} dB ({where})."
+
+
+def _notes(result: SweepResult) -> list[str]:
+    return [
+        f"SDRi and SI-SDRi are means in dB over seeds and the {result.mixtures} mixtures of "
+        f"{result.evaluation_set} whose query names their target ({result.recordings} recordings). absent: how "
+        "many dB the estimate lies below the mixture where the query names none of its sounds.",
+        "Intervals hold for other seeds and other recordings: the squared error of a mean is that of its seeds "
+        "plus that of its recordings, with Student's t at Satterthwaite's degrees of freedom.",
+        f"Differences are to {result.compared_with}, paired by seed and mixture; their intervals are for each "
+        f"alone, their p-values are corrected for all comparisons (Holm), and below {ALPHA:g} is significant.",
+        "minutes: of training one run, with starting, compiling and validation.",
+    ]
+
+
+def _title(result: SweepResult) -> str:
+    return f"sweep {result.name} on {result.evaluation_set}"
+
+
+def _row(cell: CellResult) -> tuple[str, ...]:
+    difference = cell.difference
+    return (
+        cell.cell,
+        str(len(cell.seeds)),
+        f"{cell.sdri_db.mean:.2f}",
+        _ends(cell.sdri_db),
+        f"{cell.si_sdri_db:.2f}",
+        "" if cell.attenuation_db is None else f"{cell.attenuation_db:.2f}",
+        "" if difference is None else f"{difference.sdri_db.mean:+.2f}{'*' if difference.significant else ''}",
+        "" if difference is None else _ends(difference.sdri_db),
+        "" if difference is None else _p(difference.corrected_p),
+        f"{cell.train_minutes:.1f}",
+    )
+
+
+def _changes(cell: CellResult) -> str:
+    changes = [f"`{name}` = {json.dumps(value)}" for name, value in cell.changes.items()]
+    return ", ".join(changes) or "nothing"
+
+
+def _ends(one: Estimate) -> str:
+    return "unknown" if math.isnan(one.low) else f"{one.low:.2f} … {one.high:.2f}"
+
+
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return "unknown"
+    return "< 0.0001" if value < 1e-4 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
+
+
+def _numbers(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN: what is unknown is null."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,84 @@
+"""The runs of a sweep: one config and one folder for every cell and seed."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from audiosep_jax.config import ExperimentConfig
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.serialization import to_dict
+from audiosep_jax.sweeps.definition import Sweep
+from audiosep_jax.train.run_config import FREE_FIELDS
+
+RUNS = "runs"
+_DIGITS = 10
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training of a sweep.
+
+    Attributes:
+      cell: name of its cell.
+      seed: of its parameters and data.
+      config: of the training.
+      folder: where its config, log, training and evaluation lie.
+    """
+
+    cell: str
+    seed: int
+    config: ExperimentConfig
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """How lines on a screen name the run."""
+        return f"{self.cell} seed {self.seed}"
+
+
+def runs_of(sweep: Sweep, workdir: Path) -> list[Run]:
+    """Returns the runs of a sweep, all cells with the first seed first.
+
+    Raises:
+      AudioSepError: a cell's config is wrong, or two cells are the same.
+    """
+    runs, seen = [], {}
+    for seed in sweep.seeds:
+        for cell in sweep.cells:
+            config = sweep.config(cell, seed)
+            name = identity(config)
+            if name in seen:
+                raise AudioSepError(
+                    f"sweep {sweep.name}: the cells {seen[name]} and {cell} are the same config; leave one out."
+                )
+            seen[name] = cell
+            folder = workdir / RUNS / f"{cell}-seed{seed}-{name}"
+            runs.append(Run(cell=cell, seed=seed, config=config, folder=folder))
+    return runs
+
+
+def identity(config: ExperimentConfig) -> str:
+    """Returns the hash that names a run: ten hexadecimal digits.
+
+    It covers what a training may not change when it is taken up again (`train/run_config.py`), so that a
+    folder that is found can be gone on with. Fields at their default are left out: a field that a later
+    release adds does not rename the runs that were made without it.
+    """
+    text = json.dumps(_decisive(config), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+
+
+def _decisive(config: ExperimentConfig) -> dict[str, dict[str, Any]]:
+    defaults = to_dict(ExperimentConfig())
+    decisive = {
+        part: {
+            name: value
+            for name, value in fields.items()
+            if value != defaults[part][name] and name not in FREE_FIELDS.get(part, ())
+        }
+        for part, fields in to_dict(config).items()
+        if isinstance(fields, dict)
+    }
+    return {part: fields for part, fields in decisive.items() if fields}

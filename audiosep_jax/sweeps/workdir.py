@@ -1,0 +1,137 @@
+"""The work directory of a sweep: one sweep in it, one process at a time, and what became of each run."""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.evals.atomic import make_folder, replacing
+from audiosep_jax.sweeps.definition import Sweep
+from audiosep_jax.sweeps.runs import Run
+
+PLAN = "sweep.json"
+STATE = "state.json"
+LOG = "log.txt"
+CONFIG = "config.json"
+EXPERIMENT = "experiment.py"
+TRAINING = "train"
+EVALUATION = "evaluation"
+MODEL = "checkpoint"
+"""Where a training leaves its model (`train/delivery.py`, which would bring all of JAX along)."""
+
+_LOCK = ".sweep.lock"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunState:
+    """How far a run is.
+
+    Attributes:
+      trained: whether the training reached its last step.
+      evaluated: hash of the evaluation set that its model was measured on; "" before that.
+      train_seconds: that training took, all attempts together, with starting and compiling.
+      evaluate_seconds: that the evaluation took.
+    """
+
+    trained: bool = False
+    evaluated: str = ""
+    train_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+
+    @classmethod
+    def read(cls, folder: Path) -> "RunState":
+        """Returns the state of a run's folder; one that is not there, or damaged, has done nothing."""
+        try:
+            return cls(**json.loads((folder / STATE).read_text("utf-8")))
+        except (OSError, ValueError, TypeError):
+            return cls()
+
+    def write(self, folder: Path) -> None:
+        """Replaces the state in a run's folder."""
+        write_json(folder / STATE, dataclasses.asdict(self))
+
+
+@contextlib.contextmanager
+def only_sweep_in(workdir: Path) -> Iterator[int]:
+    """Holds a work directory, and yields the descriptor of its lock.
+
+    Trainings inherit the descriptor, so that those which a killed sweep leaves behind keep a new one out
+    until they have ended.
+
+    Raises:
+      AudioSepError: another sweep works there, or the directory cannot be written.
+    """
+    make_folder(workdir)
+    try:
+        file = (workdir / _LOCK).open("w")
+    except OSError as error:
+        raise AudioSepError(f"{workdir} cannot be written: {error.strerror}.") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AudioSepError(
+                f"another sweep works in {workdir}, or a training that one left behind: wait for it, or choose "
+                "another --workdir."
+            ) from None
+        yield file.fileno()
+
+
+def write_plan(sweep: Sweep, runs: list[Run], workdir: Path) -> None:
+    """Writes what the report needs to know of the sweep.
+
+    Raises:
+      AudioSepError: the directory holds another sweep, or cannot be written.
+    """
+    before = (workdir / PLAN).exists() and read_plan(workdir)
+    if before and before["name"] != sweep.name:
+        raise AudioSepError(
+            f"{workdir} holds the sweep {shown(before['name'])}: choose another --workdir for {sweep.name}."
+        )
+    cells = {
+        cell: {
+            "changes": dict(changes),
+            "runs": {str(run.seed): run.folder.name for run in runs if run.cell == cell},
+        }
+        for cell, changes in sweep.cells.items()
+    }
+    plan = {
+        "name": sweep.name,
+        "compared_with": sweep.compared_with,
+        "seeds": list(sweep.seeds),
+        "evaluation": dataclasses.asdict(sweep.evaluation),
+        "cells": cells,
+    }
+    write_json(workdir / PLAN, plan)
+
+
+def read_plan(workdir: Path) -> dict[str, Any]:
+    """Returns what `write_plan` wrote.
+
+    Raises:
+      AudioSepError: there is no sweep in the directory, or its plan is damaged.
+    """
+    path = workdir / PLAN
+    try:
+        plan = json.loads(path.read_text("utf-8"))
+        if {"name", "compared_with", "seeds", "evaluation", "cells"} <= set(plan):
+            return plan
+        raise ValueError("fields are missing")
+    except FileNotFoundError:
+        raise AudioSepError(
+            f"{workdir} holds no sweep (there is no {PLAN}): give the --workdir of `audiosep sweep`."
+        ) from None
+    except (OSError, ValueError, TypeError) as error:
+        raise AudioSepError(
+            f"{path} cannot be read ({shown(error)}): start the sweep again, which writes it anew."
+        ) from error
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Writes a JSON file whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", "utf-8")

@@ -1,0 +1,208 @@
+"""Performs one run: `audiosep train`, then `audiosep evaluate`, each as a process with a log."""
+
+import dataclasses
+import hashlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.serialization import to_dict
+from audiosep_jax.sweeps import workdir
+from audiosep_jax.sweeps.definition import Evaluation
+from audiosep_jax.sweeps.runs import Run
+from audiosep_jax.sweeps.workdir import RunState
+
+PROGRAM = (sys.executable, "-m", "audiosep_jax.cli")
+"""What is called with "train" or "evaluate" and their arguments."""
+
+Outcome = Literal["finished", "skipped", "failed", "stopped"]
+
+_POLL_SECONDS = 0.2
+# A training saves at the first SIGTERM and ends at once at the second.
+_SIGNALS = (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL)
+
+_EXPERIMENT = '''"""{name}: one run of a sweep, written by `audiosep sweep`."""
+
+from pathlib import Path
+
+from audiosep_jax.config import ExperimentConfig
+from audiosep_jax.serialization import load_json
+
+CONFIG = load_json(ExperimentConfig, Path(__file__).with_name("{config}"))
+'''
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """A run, and all that a process on another machine needs to perform it.
+
+    Attributes:
+      run: what is trained.
+      evaluation: what it is measured on.
+      evaluation_hash: of the evaluation set's file.
+      cwd: folder that relative paths start from.
+      program: what is called, see `PROGRAM`.
+      lock: descriptor that the processes inherit; None for none.
+    """
+
+    run: Run
+    evaluation: Evaluation
+    evaluation_hash: str
+    cwd: str
+    program: tuple[str, ...] = PROGRAM
+    lock: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Done:
+    """What became of a job.
+
+    Attributes:
+      name: of the run.
+      reason: the last line of the log where it failed, else "".
+      log: the file.
+      seconds: that this attempt took.
+    """
+
+    name: str
+    outcome: Outcome
+    log: Path
+    reason: str = ""
+    seconds: float = 0.0
+
+
+class Stop:
+    """How often the sweep was asked to stop; worker threads look at it."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def ask(self) -> None:
+        """Asks the processes to stop: the first time to save, then to end at once."""
+        self.times += 1
+
+
+def evaluation_hash(evaluation: Evaluation) -> str:
+    """Returns a hash of the evaluation set's file.
+
+    Raises:
+      AudioSepError: it cannot be read.
+    """
+    try:
+        return hashlib.sha256(Path(evaluation.evaluation_set).read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise AudioSepError(
+            f"evaluation set {evaluation.evaluation_set} cannot be read: {error.strerror}; name one by "
+            "--evaluation-set."
+        ) from error
+
+
+def is_finished(job: Job) -> bool:
+    """Whether the run has been trained, and measured on the job's evaluation set."""
+    state = RunState.read(job.run.folder)
+    return state.trained and state.evaluated == job.evaluation_hash
+
+
+def work(job: Job, stop: Stop | None = None) -> Done:
+    """Trains and evaluates what a job asks for, and goes on where an earlier attempt ended.
+
+    Everything that the processes print goes to the run's log. Whatever ends this function ends them, too.
+    """
+    folder, log = job.run.folder, job.run.folder / workdir.LOG
+    started = time.perf_counter()
+
+    def done(outcome: Outcome, reason: str = "") -> Done:
+        seconds = time.perf_counter() - started
+        return Done(name=job.run.name, outcome=outcome, log=log, reason=reason, seconds=seconds)
+
+    if is_finished(job):
+        return done("skipped")
+    state = RunState.read(folder)
+    _write_experiment(job.run)
+    for stage, arguments in _stages(job, state).items():
+        begin = time.perf_counter()
+        status, reason = _call(job, arguments, log, stop or Stop())
+        seconds = time.perf_counter() - begin
+        ended = status == 0
+        if stage == "train":
+            state = dataclasses.replace(state, trained=ended, train_seconds=state.train_seconds + seconds)
+        else:
+            evaluated = job.evaluation_hash if ended else ""
+            state = dataclasses.replace(state, evaluated=evaluated, evaluate_seconds=seconds)
+        state.write(folder)
+        if status is None:
+            return done("stopped")
+        if not ended:
+            return done("failed", reason)
+    return done("finished")
+
+
+def _write_experiment(run: Run) -> None:
+    workdir.write_json(run.folder / workdir.CONFIG, to_dict(run.config))
+    with workdir.replacing(run.folder / workdir.EXPERIMENT) as temporary:
+        temporary.write_text(_EXPERIMENT.format(name=run.config.name, config=workdir.CONFIG), "utf-8")
+
+
+def _stages(job: Job, state: RunState) -> dict[str, list[str]]:
+    folder, evaluation = job.run.folder, job.evaluation
+    training = folder / workdir.TRAINING
+    train = ["train", str(folder / workdir.EXPERIMENT), "--workdir", str(training)]
+    evaluate = [
+        *("evaluate", evaluation.evaluation_set, "--root", evaluation.root),
+        *("--checkpoint", str(training / workdir.MODEL), "--out", str(folder / workdir.EVALUATION)),
+        *("--batch-size", str(evaluation.batch_size)),
+    ]
+    return {"evaluate": evaluate} if state.trained else {"train": train, "evaluate": evaluate}
+
+
+def _call(job: Job, arguments: list[str], log: Path, stop: Stop) -> tuple[int | None, str]:
+    """Runs the program; returns its status, None where it was stopped, and the last line that it printed."""
+    if stop.times:
+        return None, ""
+    with log.open("ab") as file:
+        file.write(f"$ audiosep {' '.join(arguments)}\n".encode())
+        file.flush()
+        begin = file.tell()
+        # A session of its own: Ctrl-C reaches it through `stop` alone, and not twice.
+        process = subprocess.Popen(
+            [*job.program, *arguments],
+            cwd=job.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=() if job.lock is None else (job.lock,),
+        )
+        status = _wait(process, lambda: stop.times)
+    if status != 0 and stop.times:
+        return None, ""
+    return status, "" if status == 0 else _reason(log, begin, status)
+
+
+def _wait(process: subprocess.Popen, asked: Callable[[], int]) -> int:
+    sent = 0
+    while True:
+        try:
+            return process.wait(_POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            while sent < min(asked(), len(_SIGNALS)):
+                process.send_signal(_SIGNALS[sent])
+                sent += 1
+        except BaseException:  # a worker of a cluster is interrupted like this
+            process.terminate()
+            process.wait()
+            raise
+
+
+def _reason(log: Path, begin: int, status: int) -> str:
+    text = log.read_bytes()[begin:].decode("utf-8", errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    said = [line for line in lines if line.startswith("audiosep: error: ")] or lines
+    last = said[-1].removeprefix("audiosep: error: ") if said else ""
+    ended = f"ended by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+    return f"{last} ({ended})" if last else ended

@@ -1,0 +1,1 @@
+"""One sweep per file: `audiosep sweep experiments/ablations/NAME.py --workdir runs/NAME`."""

@@ -1,0 +1,14 @@
+"""`audiosep` whose sweeps start the program that stands in: a process that tests can send signals to."""
+
+import signal
+import sys
+
+import sweep_folders
+
+from audiosep_jax import cli
+from audiosep_jax.sweeps import sweeping
+
+# A shell that runs the tests in the background would have it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sweeping.How = sweep_folders.HOW
+sys.exit(cli.main())
