@@ -24,11 +24,14 @@ COMMANDS = {
     "train": "train a model, or go on training it",
     "compile": "see whether a training fits a TPU, and how fast it would be, without one",
     "evaluate": "measure a model on a fixed evaluation set",
+    "benchmark": "measure a model on the benchmarks of the literature, or compare two",
     "render": "make a corpus of mixtures from clips, the same bytes for everyone",
     "show": "see and hear separations, trainings and evaluations on a page",
     "convert": "take over released PyTorch weights, or write them back for PyTorch",
     "export": "write a model for serving without this project",
     "push": "upload a checkpoint folder to the Hugging Face hub",
+    "sweep": "train and measure the cells of an ablation, with several seeds",
+    "sweep report": "the table of a sweep, with intervals and what is significant",
 }
 
 
@@ -116,9 +119,11 @@ def _dispatch(arguments: list[str]) -> int:
         raise AudioSepError(f"there is no {kind} {name!r}: {hint}")
     import tyro
 
+    if rest and f"{name} {rest[0]}" in COMMANDS:
+        name = f"{name} {rest.pop(0)}"
     use_cache()
-    command = importlib.import_module(f"audiosep_jax.commands.{name}")
-    arguments_class = getattr(command, f"{name.capitalize()}Args")
+    command = importlib.import_module(f"audiosep_jax.commands.{name.replace(' ', '_')}")
+    arguments_class = getattr(command, f"{name.title().replace(' ', '')}Args")
     return command.run(tyro.cli(arguments_class, args=rest, prog=f"audiosep {name}"))
 
 

@@ -54,6 +54,7 @@ ARROWS = {
     "checkpoints": {"config", "errors", "models", "query", "serialization"},
     "export": {"audio", "checkpoints", "config", "errors", "models", "serialization"},
     "evals": {"audio", "config", "errors", "models", "serialization"},
+    "benchmark": {"audio", "config", "errors", "evals", "serialization"},
     "rendering": {"audio", "config", "errors", "evals", "serialization"},
     "train": {
         "audio",
@@ -68,6 +69,7 @@ ARROWS = {
     },
     "capacity": {"audio", "config", "data_pipelines", "errors", "models", "serialization", "train"},
     "data_pipelines": {"audio", "config", "errors", "serialization"},
+    "sweeps": {"config", "errors", "evals", "models", "serialization", "train"},
     "seeing": {"audio", "errors", "evals", "serialization"},
 }
 
