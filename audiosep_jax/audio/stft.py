@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 # Where the sum of squared windows is smaller than this, no frame carries the sample.
 _SMALLEST_WINDOW_SUM = 1e-11
@@ -53,6 +53,7 @@ def istft(
     window_length: int,
     hop_length: int,
     samples: int,
+    frames: Int[Array, " batch"] | None = None,
 ) -> Float[Array, "batch samples"]:
     """Inverts `stft` by windowed overlap-add, divided by the sum of squared windows (Griffin & Lim 1984).
 
@@ -62,6 +63,7 @@ def istft(
       window_length: as given to `stft`.
       hop_length: as given to `stft`.
       samples: length of the waveform to return; samples that no frame covers are zero.
+      frames: `[batch]`, how many frames of each row count; None for all. The others must be zero.
 
     Returns:
       `[batch, samples]`.
@@ -75,7 +77,7 @@ def istft(
             f"real {real.shape} and imag {imag.shape} must both be [batch, frames, {window_length // 2 + 1}]"
         )
     transform = functools.partial(_istft, window_length=window_length, hop_length=hop_length, samples=samples)
-    return _per_device(transform, real)(real, imag)
+    return _per_device(transform, real)(real, imag, *([] if frames is None else [frames]))
 
 
 def _check_window(window_length: int, hop_length: int) -> None:
@@ -101,13 +103,26 @@ def _stft(waveform: Array, *, window_length: int, hop_length: int, frames: int) 
     return spectrum.real, spectrum.imag
 
 
-def _istft(real: Array, imag: Array, *, window_length: int, hop_length: int, samples: int) -> Array:
+def _istft(
+    real: Array,
+    imag: Array,
+    counted: Array | None = None,
+    *,
+    window_length: int,
+    hop_length: int,
+    samples: int,
+) -> Array:
     frames = real.shape[1]
     window = _hann(window_length)[None, None]
     framed = jnp.fft.irfft(jax.lax.complex(real, imag), n=window_length) * window.astype(real.dtype)
     half = window_length // 2
     waveform = _overlap_add(framed, hop_length)
-    total = _overlap_add(np.broadcast_to(window**2, (1, frames, window_length)), hop_length)
+    squared = np.broadcast_to(window**2, (1, frames, window_length))
+    if counted is None:
+        total = _overlap_add(squared, hop_length)
+    else:
+        inside = jnp.arange(frames)[None] < counted[:, None]
+        total = _overlap_add(inside[:, :, None] * squared.astype(real.dtype), hop_length)
     waveform = waveform / jnp.maximum(total, _SMALLEST_WINDOW_SUM).astype(real.dtype)
     waveform = jax.lax.slice_in_dim(waveform, half, min(half + samples, waveform.shape[1]), axis=1)
     return jnp.pad(waveform, ((0, 0), (0, samples - waveform.shape[-1])))

@@ -32,13 +32,28 @@ def separate(
     """
     samples = mixture.shape[-1]
     real, imag, magnitude = spectrum(config, mixture)
-    mask, cos_mask, sin_mask = mask_of(magnitude)
-    cos, sin = real / magnitude, imag / magnitude
-    estimate = jax.nn.relu(magnitude * mask)
-    real, imag = estimate * (cos * cos_mask - sin * sin_mask), estimate * (sin * cos_mask + cos * sin_mask)
-    window = {"window_length": config.window_length, "hop_length": config.hop_length}
-    estimate = istft(real, imag, samples=padded_samples(config, samples), **window)
+    real, imag = masked(real, imag, magnitude, mask_of(magnitude))
+    estimate = istft(
+        real,
+        imag,
+        window_length=config.window_length,
+        hop_length=config.hop_length,
+        samples=padded_samples(config, samples),
+    )
     return jax.lax.slice_in_dim(estimate, 0, samples, axis=1)
+
+
+def masked(
+    real: Float[Array, "batch frames bins"],
+    imag: Float[Array, "batch frames bins"],
+    magnitude: Float[Array, "batch frames bins"],
+    mask: Mask,
+) -> tuple[Float[Array, "batch frames bins"], Float[Array, "batch frames bins"]]:
+    """Returns real and imaginary part of a spectrum whose magnitude is masked and whose phase is rotated."""
+    gain, cos_mask, sin_mask = mask
+    cos, sin = real / magnitude, imag / magnitude
+    estimate = jax.nn.relu(magnitude * gain)
+    return estimate * (cos * cos_mask - sin * sin_mask), estimate * (sin * cos_mask + cos * sin_mask)
 
 
 def spectrum(

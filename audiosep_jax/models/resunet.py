@@ -2,7 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from audiosep_jax.config import ExecutionConfig, FilmKind, ModelConfig, RematPolicy
 from audiosep_jax.models.layers import BatchNorm, Convolution, Normalization, UpConvolution
@@ -101,8 +101,12 @@ class ResUNet(nn.Module):
         magnitude: Float[Array, "batch frames bins"],
         condition: Float[Array, "batch size"],
         train: bool,
+        counted: Int[Array, " batch"] | None = None,
     ) -> Float[Array, "batch frames bins 3"]:
-        """Returns the mask logits `[batch, frames, window // 2 + 1, 3]` (magnitude, real, imaginary)."""
+        """Returns the mask logits `[batch, frames, window // 2 + 1, 3]` (magnitude, real, imaginary).
+
+        Frames of a row from `counted` on are padding, which the network sees as it sees its own.
+        """
         config, execution = self.config, self.execution
         pack, *_ = levels = packs(config, execution.lanes)
         if config.magnitude_power != 1:
@@ -111,6 +115,9 @@ class ResUNet(nn.Module):
         factor = scale * rstd
         hidden = magnitude * factor[None, None] + (bias - mean * factor)[None, None]
         frames = hidden.shape[1]
+        if counted is not None:
+            inside = jnp.arange(frames)[None] < counted[:, None]
+            hidden = jnp.where(inside[:, :, None], hidden, jnp.zeros_like(hidden))
         padding = -frames % config.time_multiple
         # The Nyquist bin is dropped so that the frequency axis halves evenly.
         hidden = jnp.pad(hidden, ((0, 0), (0, padding), (0, 0)))[:, :, :-1]

@@ -1,0 +1,46 @@
+"""Reading the lists of the benchmarks: CSV files whose columns are taken by place, as the reference does."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from audiosep_jax.errors import AudioSepError, printable, shown
+
+
+def read_rows(path: Path, *, columns: Sequence[str], named: bool = True) -> list[list[str]]:
+    """Returns the rows of a CSV file below its header.
+
+    Columns count by their place: Clotho's header names one twice.
+
+    Args:
+      path: the file, UTF-8.
+      columns: the header that it must have.
+      named: False where only the number of columns must agree.
+
+    Raises:
+      AudioSepError: the file is missing, unreadable or empty, or a row has another number of cells.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+    except FileNotFoundError:
+        raise AudioSepError(
+            f"{printable(path)} does not exist: give --metadata the folder with the benchmark's list."
+        ) from None
+    except (OSError, ValueError, csv.Error) as error:
+        raise AudioSepError(f"{printable(path)} is not a readable CSV file: {shown(error)}.") from error
+    if named and [cell.strip() for cell in header] != list(columns):
+        raise AudioSepError(
+            f"{printable(path)} has the columns {shown(', '.join(header))}, but {', '.join(columns)} are "
+            "needed: give the benchmark's own list."
+        )
+    rows = [row for row in rows if row]
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(columns):
+            raise AudioSepError(
+                f"{printable(path)} has {len(row)} cells in row {number}, but {len(columns)} are needed: "
+                "quote cells that hold commas."
+            )
+    if not rows:
+        raise AudioSepError(f"{printable(path)} lists no mixture: get a complete copy of it.")
+    return rows
