@@ -1,5 +1,6 @@
 """Captions for clips of which a corpus only says the class names."""
 
+import functools
 from collections.abc import Iterable
 
 # Words in the class names of AudioSet, and so of FSD50K, that are written with a capital.
@@ -19,7 +20,12 @@ def caption_of(labels: Iterable[str]) -> str:
     >>> caption_of(("Male speech, man speaking", "French horn"))
     'male speech, man speaking, French horn'
     """
-    return ", ".join(" ".join(map(_lower, label.replace("_", " ").split())) for label in labels)
+    return ", ".join(map(_plain, labels))
+
+
+@functools.cache
+def _plain(label: str) -> str:
+    return " ".join(map(_lower, label.replace("_", " ").split()))
 
 
 def _lower(word: str) -> str:

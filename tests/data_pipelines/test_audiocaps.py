@@ -56,3 +56,7 @@ def test_a_faulty_line_is_named(tmp_path):
     text(tmp_path / "test.csv", f"{HEADER}\n1,r1nicOVtvkQ,soon,rain\n")
     with pytest.raises(AudioSepError, match="line 2 starts at 'soon', which is no number of seconds"):
         AudioCaps(source=tmp_path, data_dir=tmp_path / "out")
+
+
+def test_a_build_that_was_cut_off_ends_with_the_same_bytes(prepared):
+    assert prepared.is_the_same_after_an_interruption()

@@ -130,3 +130,7 @@ def test_the_ontology_names_the_classes_where_the_indices_do_not(tmp_path):
 def test_a_faulty_line_is_named(tmp_path, line, message):
     with pytest.raises(AudioSepError, match=message):
         rows(source_of(tmp_path, line))
+
+
+def test_a_build_that_was_cut_off_ends_with_the_same_bytes(prepared):
+    assert prepared.is_the_same_after_an_interruption()

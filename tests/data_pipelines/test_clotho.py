@@ -87,3 +87,7 @@ def test_clips_may_be_chosen_by_licence(source, tmp_path):
     assert chosen("by", "by-nc") == {"30687", "246004", CAFE}
     with pytest.raises(AudioSepError, match="There is no licence 'gpl' on Freesound: choose of cc0, by"):
         chosen("gpl")
+
+
+def test_a_build_that_was_cut_off_ends_with_the_same_bytes(prepared):
+    assert prepared.is_the_same_after_an_interruption()

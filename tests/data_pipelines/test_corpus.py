@@ -1,6 +1,7 @@
 """What all corpora have in common, on AudioCaps."""
 
 import json
+from pathlib import Path
 
 import pytest
 from corpus_folders import Prepared, sound, table, text
@@ -88,3 +89,6 @@ def test_every_corpus_says_what_it_is(corpus):
     assert corpus.LICENCE
     assert str(corpus.VERSION) in corpus.RELEASE_NOTES
     assert set(corpus.COUNTS) == set(corpus.SPLITS)
+    page = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text("utf-8")
+    (line,) = (line for line in page.splitlines() if line.startswith(f"| [`{corpus.name}`]"))
+    assert all(f"{split} {count:,}" in line for split, count in corpus.COUNTS.items())

@@ -103,3 +103,7 @@ def test_without_the_annotators_table_the_caption_names_all_classes(tmp_path):
     (tmp_path / "FSD50K.eval_audio" / "1.wav").touch()
     (row,) = FSD50K(source=tmp_path, data_dir=tmp_path / "out").rows
     assert row.captions == ("rain, water",)
+
+
+def test_a_build_that_was_cut_off_ends_with_the_same_bytes(prepared):
+    assert prepared.is_the_same_after_an_interruption()

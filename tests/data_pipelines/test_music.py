@@ -46,6 +46,7 @@ def test_sounds_cut_into_segments_are_clips_of_one_video(tmp_path):
     assert duet.labels == ("saxophone", "acoustic guitar")
     assert prepared.report["missing"] == ["violin/gonegonegon.mp4"]
     assert list(prepared.skipped) == ["violin/brokenbroke.wav"]
+    assert prepared.is_the_same_after_an_interruption()
 
 
 @pytest.mark.extras
@@ -76,6 +77,7 @@ def test_videos_give_sound_and_images(tmp_path):
     assert "no video or sound that can be decoded" in prepared.skipped["solo/violin/brokenbroke.mp4"]
     assert prepared.report["missing"] == ["acoustic_guitar/-_guitar_01.mp4"]
     assert prepared.report["with_frames"] == 2
+    assert prepared.is_the_same_after_an_interruption()
 
 
 def test_without_the_package_one_sentence_names_the_extra(tmp_path, monkeypatch):

@@ -57,3 +57,7 @@ def test_a_faulty_line_is_named(tmp_path, line, message):
     text(tmp_path / "vggsound.csv", line)
     with pytest.raises(AudioSepError, match=message):
         VGGSound(source=tmp_path, data_dir=tmp_path / "out")
+
+
+def test_a_build_that_was_cut_off_ends_with_the_same_bytes(prepared):
+    assert prepared.is_the_same_after_an_interruption()

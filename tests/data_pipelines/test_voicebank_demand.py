@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 from corpus_folders import Prepared, damaged, sound, text
@@ -85,6 +87,7 @@ def test_noise_changes_with_the_clean_file(source):
     before = builder.encoder().stamp(row)
     (source / clean_counterpart(row.file)).touch()
     assert builder.encoder().stamp(row) != before
+    assert pickle.loads(pickle.dumps(builder.encoder())) == builder.encoder()  # it travels to other processes
 
 
 def test_counterparts():
@@ -97,3 +100,7 @@ def test_a_faulty_log_is_named(tmp_path):
     text(tmp_path / "log_testset.txt", "p232_001 bus 2.5\n\np232_002 bus\n")
     with pytest.raises(AudioSepError, match=r"log_testset\.txt, line 3 is not a name, a noise and"):
         VoiceBankDemand(source=tmp_path, data_dir=tmp_path / "out")
+
+
+def test_a_build_that_was_cut_off_ends_with_the_same_bytes(prepared):
+    assert prepared.is_the_same_after_an_interruption()

@@ -105,3 +105,7 @@ def test_a_faulty_table_is_named(tmp_path, content, message):
     text(tmp_path / "SoundBible" / "sb_final.json", content)
     with pytest.raises(AudioSepError, match=message):
         WavCaps(source=tmp_path, data_dir=tmp_path / "out")
+
+
+def test_a_build_that_was_cut_off_ends_with_the_same_bytes(prepared):
+    assert prepared.is_the_same_after_an_interruption()
