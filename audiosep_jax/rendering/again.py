@@ -6,7 +6,7 @@ from pathlib import Path
 from audiosep_jax.errors import AudioSepError, printable
 from audiosep_jax.evals.atomic import make_folder
 from audiosep_jax.rendering import manifest as manifests
-from audiosep_jax.rendering.corpus import files_are_there, in_parallel, table
+from audiosep_jax.rendering.corpus import files_are_there, in_parallel, remove_strays, table
 from audiosep_jax.rendering.manifest import Manifest
 from audiosep_jax.rendering.mixing import Hear, Rendered, hear_sound_file, render_again
 from audiosep_jax.rendering.wav import write_whole
@@ -49,6 +49,7 @@ def render_from_manifest(
     if (out / manifests.NAME).exists() and (out / manifests.NAME).read_bytes() != text:
         raise AudioSepError(f"{printable(out)} holds another corpus: choose another folder, or remove it.")
     make_folder(out)
+    remove_strays(out)
     todo = [mixture.index for mixture in manifest.mixtures if not files_are_there(out, mixture)]
     done, total = len(manifest.mixtures) - len(todo), len(manifest.mixtures)
 

@@ -66,6 +66,7 @@ def render_corpus(
     plan = _plan_hash(name, clips, recipe)
     _check_folder(out, plan)
     make_folder(out)
+    remove_strays(out)
     journal = _Journal(out, plan)
     todo = [draw for draw in draws if draw.index not in journal.mixtures]
     done = len(draws) - len(todo)
@@ -142,6 +143,13 @@ def files_are_there(out: Path, mixture: Mixture) -> bool:
     )
 
 
+def remove_strays(out: Path) -> None:
+    """Removes what a killed process had begun to write."""
+    for start in (".segment-", ".mixture-", ".manifest-", ".*_eval-", f".{Path(JOURNAL).stem}-"):
+        for stray in out.glob(f"{start}*"):
+            stray.unlink(missing_ok=True)
+
+
 def _plan_hash(name: str, clips: Sequence[Clip], recipe: Recipe) -> str:
     values = [name, [dataclasses.astuple(clip) for clip in clips], dataclasses.asdict(recipe)]
     values += [dataclasses.astuple(library) for library in manifests.libraries([clip.file for clip in clips])]
@@ -150,7 +158,7 @@ def _plan_hash(name: str, clips: Sequence[Clip], recipe: Recipe) -> str:
 
 def _check_folder(out: Path, plan: str) -> None:
     """Refuses a folder that holds another corpus, or what is none."""
-    if not out.is_dir() or not any(out.iterdir()):
+    if not out.is_dir() or all(path.name.startswith(".") and path.name != JOURNAL for path in out.iterdir()):
         return
     if (out / manifests.NAME).exists():
         known = manifests.load_manifest(out / manifests.NAME).plan
@@ -185,12 +193,11 @@ class _Journal:
                 kept.append((serialization.from_dict(Mixture, line["mixture"]), dict(line["sources"])))
             except (AudioSepError, KeyError, TypeError, ValueError):
                 continue  # the line that an interruption cut
-        for stray in (*out.glob(".segment-*"), *out.glob(".mixture-*")):
-            stray.unlink(missing_ok=True)
         text = json.dumps({"plan": plan}) + "\n"
         for mixture, sources in kept:
+            self._note(sources)
             if mixture.index not in self.mixtures and files_are_there(out, mixture):
-                self._note(mixture, sources)
+                self.mixtures[mixture.index] = mixture
                 text += _line(mixture, sources)
         write_whole(self._path, text.encode())
 
@@ -202,21 +209,21 @@ class _Journal:
         self._file.close()
 
     def add(self, rendered: Rendered) -> None:
-        self._note(rendered.mixture, rendered.sources)
+        self._note(rendered.sources)
+        self.mixtures[rendered.mixture.index] = rendered.mixture
         self._file.write(_line(rendered.mixture, rendered.sources))
         self._file.flush()
 
     def remove(self) -> None:
         self._path.unlink(missing_ok=True)
 
-    def _note(self, mixture: Mixture, sources: dict[str, str]) -> None:
+    def _note(self, sources: dict[str, str]) -> None:
         for file, sha256 in sources.items():
             if self.sources.setdefault(file, sha256) != sha256:
                 raise AudioSepError(
                     f"{printable(file)} has changed since mixtures were made of it: render all of them "
                     "again, into another folder."
                 )
-        self.mixtures[mixture.index] = mixture
 
 
 def _line(mixture: Mixture, sources: dict[str, str]) -> str:
