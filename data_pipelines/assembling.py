@@ -62,8 +62,8 @@ def assemble(
 ) -> None:
     """Writes a dataset's folder from finished shards, which stay where they are.
 
-    A shard's file becomes a second name of the same file, which costs neither time nor room, and a copy on
-    file systems that know no such names.
+    A shard's file gets a second name there, which costs neither time nor room; it is copied on file systems
+    that know no such names.
 
     Raises:
       OSError: the folder cannot be written.
@@ -84,7 +84,7 @@ def assemble(
         )
         for place, (shard, _) in enumerate(of_split):
             name = template.sharded_filepath(shard_index=place, num_shards=len(of_split))
-            _link(files.records(shard), Path(name))
+            second_name(files.records(shard), Path(name))
         with clip_index.index_path(folder, split).open("w", encoding="utf-8") as index:
             for shard, _ in of_split:
                 index.writelines(files.index_lines(shard))
@@ -100,7 +100,12 @@ def assemble(
     builder.info.write_to_directory(folder)
 
 
-def _link(file: Path, name: Path) -> None:
+def second_name(file: Path, name: Path) -> None:
+    """Makes a file appear under another name too.
+
+    Raises:
+      OSError: the name cannot be written.
+    """
     try:
         os.link(file, name)
     except OSError:

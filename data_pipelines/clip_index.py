@@ -55,10 +55,7 @@ class ClipStore:
     """
 
     def __init__(self, entry: str):
-        folder, colon, wanted = entry.rpartition(":")
-        if not colon or "/" in wanted:
-            folder, wanted = entry, ""
-        self.folder = Path(folder)
+        self.folder, wanted = folder_of(entry)
         info = _load_info(self.folder)
         names = sorted(info.splits)
         splits = wanted.split("+") if wanted else names
@@ -135,6 +132,19 @@ def index_path(folder: Path, split: str) -> Path:
     return folder / f"clips-{split}.jsonl"
 
 
+def read(folder: Path, split: str) -> Iterator[Clip]:
+    """Yields the clips of a split's index, in record order."""
+    with index_path(folder, split).open(encoding="utf-8") as lines:
+        for line in lines:
+            yield _clip(json.loads(line))
+
+
+def folder_of(entry: str) -> tuple[Path, str]:
+    """Returns the folder and the splits of "PATH" or "PATH:SPLIT+SPLIT"; "" stands for all splits."""
+    folder, colon, wanted = entry.rpartition(":")
+    return (Path(folder), wanted) if colon and "/" not in wanted else (Path(entry), "")
+
+
 def _load_info(folder: Path) -> tfds.core.DatasetInfo:
     if not (folder / "dataset_info.json").is_file():
         raise AudioSepError(
@@ -147,11 +157,11 @@ def _load_info(folder: Path) -> tfds.core.DatasetInfo:
 
 
 def _load_clips(folder: Path, split: str, info: tfds.core.DatasetInfo) -> list[Clip]:
-    index = index_path(folder, split)
-    if not index.is_file():  # prepared by tfds itself: the records hold the same, more slowly
+    if not index_path(
+        folder, split
+    ).is_file():  # prepared by tfds itself: the records hold the same, more slowly
         return list(_scan(info, split))
-    with index.open(encoding="utf-8") as lines:
-        return [_clip(json.loads(line)) for line in lines]
+    return list(read(folder, split))
 
 
 def _clip(values: dict[str, Any]) -> Clip:

@@ -6,8 +6,8 @@ from concurrent import futures
 from pathlib import Path
 
 from audiosep_jax.errors import AudioSepError
-from data_pipelines import local_build, report
-from data_pipelines.assembling import assemble, make_report
+from data_pipelines import clip_index, local_build, report
+from data_pipelines.assembling import assemble, make_report, second_name
 from data_pipelines.builder import ClipBuilder
 from data_pipelines.encoding import Failure, Recorded
 from data_pipelines.shard_files import Finished, ShardFiles
@@ -17,6 +17,10 @@ from data_pipelines.work_folder import WorkFolder
 MakeShards = Callable[[ClipBuilder, Sequence[Shard], ShardFiles], None]
 """Makes shards with a builder's recorder, by other means than the threads of this process."""
 
+AddFiles = Callable[[Path, Sequence[str]], Sequence[Path]]
+"""Gets a folder that outlives an interruption, and the captions of a dataset; writes files there and returns
+them. It is called again with the same after an interruption."""
+
 
 def prepare(
     make_builder: Callable[[Path], ClipBuilder],
@@ -25,6 +29,7 @@ def prepare(
     overwrite: bool = False,
     make_shards: MakeShards | None = None,
     on_resume: Callable[[int], None] | None = None,
+    add_files: AddFiles | None = None,
 ) -> report.BuildReport:
     """Builds a dataset into a folder that tfds and the mixture pipeline read.
 
@@ -41,6 +46,7 @@ def prepare(
       overwrite: replace the dataset at `out`.
       make_shards: see there; None uses the threads of this process.
       on_resume: called before the work begins with the number of clips that an earlier call has finished.
+      add_files: see there; what it returns lies in the dataset too.
 
     Raises:
       AudioSepError: something is at `out`, another process builds there, the source is unusable, or too many
@@ -78,6 +84,9 @@ def prepare(
         try:
             assemble(builder, shards, files, folder)
             outcome.write(folder)
+            if add_files:
+                for path in add_files(files.folder / "added", _captions(builder, folder)):
+                    second_name(path, folder / path.name)
             work.publish(folder, fingerprint=fingerprint)
         except OSError as error:
             raise AudioSepError(
@@ -120,6 +129,12 @@ def _make_shards(
             failures.check(builder.max_failed_share)
 
     local_build.build(builder.recorder, todo, files, workers=builder.workers, on_outcome=on_outcome)
+
+
+def _captions(builder: ClipBuilder, folder: Path) -> list[str]:
+    """Returns the captions of an assembled dataset, each once."""
+    clips = (clip for split in builder.info.splits for clip in clip_index.read(folder, split))
+    return sorted({caption for clip in clips for caption in clip.captions})
 
 
 def _read(files: ShardFiles, shard: Shard) -> Finished:

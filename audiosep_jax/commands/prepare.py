@@ -16,7 +16,7 @@ from data_pipelines import registry
 
 if TYPE_CHECKING:
     from data_pipelines.builder import ClipBuilder
-    from data_pipelines.preparing import MakeShards
+    from data_pipelines.preparing import AddFiles, MakeShards
     from data_pipelines.report import BuildReport
 
 Name = Literal[
@@ -72,6 +72,9 @@ class PrepareArgs:
     """Clips that are read at the same time; by default one per processor. The result is the same."""
     clips_per_shard: int | None = None
     """Clips of one record file, of which an interruption loses at most one; by default 1,024 or more."""
+    conditions: str = ""
+    """Tower whose conditions of all captions are stored in the dataset, so that no training computes them:
+    "sentence", or "clap:SOURCE" and "clip:SOURCE" as query.encoder and query.source say it."""
     beam: bool = False
     """Build on Apache Beam, which has other machines help; the result is the same. See docs/preparing.md."""
     beam_options: str = ""
@@ -112,6 +115,7 @@ def run(args: PrepareArgs) -> int:
             overwrite=args.overwrite,
             make_shards=_on_beam(args),
             on_resume=on_resume,
+            add_files=_storing_conditions(args.conditions),
         )
     console.print(_summary(report, args.out), markup=False, highlight=False, soft_wrap=True)
     return 0
@@ -136,6 +140,19 @@ def _options(args: PrepareArgs) -> dict[str, object]:
     options = {name: value for name, value in options.items() if value != defaults[name]}
     registry.check_options(args.dataset, options)
     return options
+
+
+def _storing_conditions(tower: str) -> "AddFiles | None":
+    """Returns what stores the conditions of a tower; the tower is loaded now, so that it is there later."""
+    if not tower:
+        return None
+    from audiosep_jax.config import QueryConfig
+    from audiosep_jax.query import condition_files
+    from audiosep_jax.query.encoder import load_encoder
+
+    name, _, source = tower.partition(":")
+    encoder = load_encoder(QueryConfig(encoder=name, source=source))
+    return lambda folder, captions: condition_files.store(folder, encoder, captions)
 
 
 def _on_beam(args: PrepareArgs) -> "MakeShards | None":

@@ -25,6 +25,7 @@ from audiosep_jax.train.step import StepMetrics, make_train_step
 from audiosep_jax.train.supervision import make_supervision
 from audiosep_jax.train.validation import Validation
 from audiosep_jax.train.workdir import Workdir
+from data_pipelines import clip_index
 from data_pipelines.mixtures import MixturePipeline
 
 CompiledStep = Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
@@ -58,7 +59,9 @@ def open_sources(config: ExperimentConfig, workdir: Workdir, mesh: Mesh) -> Sour
             f"query.encoder {config.query.encoder!r} gives {encoder.condition_size} numbers per caption, the "
             f"model takes {config.model.condition_size}: set model.condition_size={encoder.condition_size}."
         )
-    conditions = ConditionCache(encoder, folder=workdir.local).conditions
+    entries = (*config.data.datasets, *(config.data.validation or ()))
+    prepared = dict.fromkeys(clip_index.folder_of(entry)[0] for entry in entries)
+    conditions = ConditionCache(encoder, folder=workdir.local, beside=list(prepared)).conditions
     supervision = make_supervision(config, encoder, folder=workdir.local)
     pipeline = MixturePipeline(
         config.data,

@@ -1,12 +1,16 @@
 import json
+import os
+import sys
 from typing import get_args
 
+import numpy as np
 import pytest
 import tyro
 from pipelines_sounds import write_folder
 
 from audiosep_jax.commands.prepare import Name, PrepareArgs, run
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.query.cache import ConditionCache
 from data_pipelines import registry
 from data_pipelines.builder import ClipBuilder
 
@@ -77,3 +81,43 @@ def test_workers_are_at_least_one(tmp_path):
     source = write_folder(tmp_path / "source", seconds=0.2)
     with pytest.raises(AudioSepError, match="number of workers is 0: give 1 or more"):
         command("audio_folder", "--source", source, "--out", tmp_path / "out", "--workers", 0)
+
+
+def test_a_dataset_brings_the_conditions_of_a_tower_for_training(tmp_path, monkeypatch):
+    asked = []
+
+    class Tower:
+        condition_size = 3
+        fingerprint = "f" * 64
+
+        def encode(self, texts):
+            asked.extend(texts)
+            return np.array([[len(text), ord(text[-1]), 1] for text in texts], np.float32)
+
+    def load(config):
+        assert (config.encoder, config.source) == ("clap", "a/b")
+        return Tower()
+
+    monkeypatch.setattr("audiosep_jax.query.encoder.load_encoder", load)
+    source = write_folder(tmp_path / "source", seconds=0.2)
+    out = tmp_path / "out"
+    command("audio_folder", "--source", source, "--out", out, "--conditions", "clap:a/b")
+    assert len(asked) == len(set(asked)) == 8
+    asked.clear()
+    found = ConditionCache(Tower(), beside=[out]).conditions(["a tone of 3", "tone 0"])
+    np.testing.assert_array_equal(found, [[11, ord("3"), 1], [6, ord("0"), 1]])
+    assert asked == []
+    assert not (tmp_path / ".out.preparing").exists()
+
+
+def test_beam_is_asked_for_by_name_and_its_options_belong_to_it(tmp_path, monkeypatch):
+    source = write_folder(tmp_path / "source", seconds=0.2)
+    options = ("audio_folder", "--source", source, "--out", tmp_path / "out")
+    with pytest.raises(AudioSepError, match="--beam-options belongs to --beam"):
+        command(*options, "--beam-options", "runner=DirectRunner")
+    with pytest.raises(AudioSepError, match="close its quotes"):
+        command(*options, "--beam", "--beam-options", "runner='DirectRunner")
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    with pytest.raises(AudioSepError, match=r"pip install 'audiosep_jax\[beam\]'"):
+        command(*options, "--beam")
+    assert os.listdir(tmp_path) == ["source"]

@@ -1,0 +1,194 @@
+"""How fast `audiosep prepare` is, what it writes, and what two million clips would take.
+
+Run `python -m benchmarks.prepare --sounds FOLDER`: clips of ten seconds in stereo at 44.1 kHz are cut from
+the sounds and prepared. Without sounds they are noise, which FLAC compresses least.
+"""
+
+import dataclasses
+import resource
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from audiosep_jax.audio.files import read_audio
+from audiosep_jax.audio.resample import resample
+from audiosep_jax.errors import AudioSepError
+from benchmarks import timing
+from data_pipelines import shards
+from data_pipelines.audio_folder import AudioFolder
+from data_pipelines.clips import ClipRow
+from data_pipelines.preparing import prepare
+
+_SECONDS = 10
+_RATE = 44_100
+
+KINDS = {
+    "wav": ("WAV", "PCM_16"),
+    "flac": ("FLAC", "PCM_16"),
+    "ogg": ("OGG", "VORBIS"),
+    "opus": ("OGG", "OPUS"),
+}
+"""Names of libsndfile's formats and subtypes."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PrepareBenchmarkArgs:
+    """Measure the preparation of datasets."""
+
+    sounds: Path | None = None
+    """Folder of sound files, in any depth, to cut clips from; none takes noise."""
+    clips: int = 96
+    """Clips of each kind."""
+    kinds: tuple[str, ...] = ("wav", "flac", "opus")
+    """Of wav, flac, ogg (Vorbis) and opus."""
+    repeats: int = 3
+    """How often each kind is prepared; the fastest counts, because others may use the machine."""
+    total: int = 2_000_000
+    """Clips of the corpus that is extrapolated to."""
+    rows: int = 200_000
+    """Rows whose planning is timed and weighed; 0 leaves that out."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rate:
+    """Of one kind of clips.
+
+    Attributes:
+      kind: of the files.
+      clips_per_core_second: by the CPU time of the process.
+      read_bytes: per clip, of its file.
+      stored_bytes: per clip, of the dataset.
+    """
+
+    kind: str
+    clips_per_core_second: float
+    read_bytes: float
+    stored_bytes: float
+
+
+def measure(args: PrepareBenchmarkArgs, kind: str, folder: Path) -> Rate:
+    """Writes clips of one kind and prepares them with one thread, so that CPU time is that of a core."""
+    source = folder / kind
+    write_clips(source, _sounds(args), kind=kind, count=args.clips)
+    seconds = []
+    out = folder / f"{kind} dataset"
+    for _ in range(args.repeats):
+        started = time.process_time()
+        prepare(lambda work: AudioFolder(source=source, workers=1, data_dir=work), out, overwrite=True)
+        seconds.append(time.process_time() - started)
+    return Rate(
+        kind=kind,
+        clips_per_core_second=args.clips / min(seconds),
+        read_bytes=sum(path.stat().st_size for path in source.glob("*.sound")) / args.clips,
+        stored_bytes=sum(path.stat().st_size for path in out.iterdir()) / args.clips,
+    )
+
+
+def write_clips(folder: Path, waveform: np.ndarray, *, kind: str, count: int) -> None:
+    """Writes clips of ten seconds and their table.
+
+    Args:
+      folder: where.
+      waveform: float32 `[samples, 2]` at 44.1 kHz that they are cut from, as often as it takes.
+      kind: of `KINDS`.
+      count: of clips.
+    """
+    folder.mkdir()
+    length = _SECONDS * _RATE
+    lines = ["file,captions"]
+    for number in range(count):
+        start = number * length % (len(waveform) - length + 1)
+        clip, rate = waveform[start : start + length], _RATE
+        if kind == "opus":  # knows no 44.1 kHz
+            clip, rate = resample(np.ascontiguousarray(clip.T), from_hz=_RATE, to_hz=48_000).T, 48_000
+        file_format, subtype = KINDS[kind]
+        soundfile.write(folder / f"{number}.sound", clip, rate, format=file_format, subtype=subtype)
+        lines.append(f"{number}.sound,clip {number}")
+    (folder / "clips.csv").write_text("\n".join(lines), "utf-8")
+
+
+def _sounds(args: PrepareBenchmarkArgs) -> np.ndarray:
+    """Returns enough sound for some clips that differ, the channels a little apart."""
+    if args.sounds is None:
+        return (0.1 * np.random.default_rng(0).standard_normal((100 * _RATE, 2))).astype(np.float32)
+    parts = []
+    for path in sorted(path for path in args.sounds.rglob("*") if path.suffix in (".ogg", ".wav", ".flac")):
+        parts.append(read_audio(path, sample_rate_hz=_RATE, mono=True).waveform[0])
+        if sum(map(len, parts)) > 40 * _SECONDS * _RATE:
+            break
+    mono = np.concatenate(parts) if parts else np.empty(0, np.float32)
+    if len(mono) < 2 * _SECONDS * _RATE:
+        raise AudioSepError(f"{args.sounds} holds less than {2 * _SECONDS} s of sound: give more.")
+    return np.stack([mono, 0.8 * mono + 0.1 * np.roll(mono, 40)], 1).clip(-1, 1)
+
+
+def _planning(count: int) -> tuple[float, float]:
+    """Returns seconds and MB that rows and their shards take."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.process_time()
+    rows = [
+        ClipRow(file=f"audio/unbalanced/Y{number:011d}.wav", captions=(f"the sound of {number % 600}",))
+        for number in range(count)
+    ]
+    planned = shards.plan(rows)
+    spent = time.process_time() - started
+    assert sum(len(shard.rows) for shard in planned) == count
+    return spent, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
+
+
+def report(args: PrepareBenchmarkArgs) -> str:
+    """Measures and returns Markdown."""
+    unknown = set(args.kinds) - set(KINDS)
+    if unknown:
+        raise AudioSepError(f"There is no kind {', '.join(sorted(unknown))}: choose of {', '.join(KINDS)}.")
+    with tempfile.TemporaryDirectory() as folder:
+        rates = [measure(args, kind, Path(folder)) for kind in args.kinds]
+    lines = [rates_table(rates), "", extrapolation(rates, total=args.total)]
+    if args.rows:
+        seconds, megabytes = _planning(args.rows)
+        scale = args.total / args.rows
+        lines += [
+            "",
+            f"Planning {args.rows:,} rows: {seconds:.1f} s, {megabytes:.0f} MB; {args.total:,} rows would "
+            f"take {seconds * scale:.0f} s and {megabytes * scale / 1e3:.1f} GB.",
+        ]
+    return "\n".join(lines)
+
+
+def rates_table(rates: Sequence[Rate]) -> str:
+    """Returns a Markdown table of what was measured."""
+    return "\n".join(
+        [
+            "| source, 10 s stereo | clips per second and core | KB read per clip | KB stored per clip |",
+            "| --- | ---: | ---: | ---: |",
+            *(
+                f"| {rate.kind} | {rate.clips_per_core_second:.1f} | {rate.read_bytes / 1e3:.0f} | "
+                f"{rate.stored_bytes / 1e3:.0f} |"
+                for rate in rates
+            ),
+        ]
+    )
+
+
+def extrapolation(rates: Sequence[Rate], *, total: int, cores: Sequence[int] = (1, 32, 96, 512)) -> str:
+    """Returns a Markdown table of hours, room, and what storage has to deliver, if cores add up."""
+    lines = [
+        f"| {total:,} clips from | stored | {' | '.join(f'{count} cores' for count in cores)} |",
+        f"| --- | ---: |{' ---: |' * len(cores)}",
+    ]
+    for rate in rates:
+        cells = []
+        for count in cores:
+            hours = total / rate.clips_per_core_second / count / 3600
+            megabytes = rate.clips_per_core_second * count * rate.read_bytes / 1e6
+            cells.append(f"{hours:.2g} h at {megabytes:,.0f} MB/s read")
+        lines.append(f"| {rate.kind} | {total * rate.stored_bytes / 1e12:.2f} TB | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    timing.run(report, PrepareBenchmarkArgs)
