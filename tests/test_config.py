@@ -15,6 +15,7 @@ from audiosep_jax.config import (
     OptimizerConfig,
     QueryConfig,
     TrainConfig,
+    recipes,
 )
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.serialization import from_dict, load_json, to_dict
@@ -36,7 +37,17 @@ def experiments(draw):
             unused_tensors=draw(st.booleans()),
         ),
         query=QueryConfig(encoder=draw(TEXT), source=draw(TEXT), text_ratio=draw(st.floats(0, 1))),
-        mixture=MixtureConfig(gain_range_db=tuple(gains), level_range_db=(low, high)),
+        mixture=MixtureConfig(
+            fewest_sources=draw(st.sampled_from([0, 2])),
+            gain_range_db=tuple(gains),
+            snr_range_db=draw(st.sampled_from([(), (low, high)])),
+            level_range_db=(low, high),
+            collisions=tuple(
+                draw(st.permutations(["caption", "label", "similarity"]))[: draw(st.integers(0, 3))]
+            ),
+            similarity=draw(st.floats(0, 0.99)),
+            interferers=draw(st.sampled_from(["drawn", "neighbours"])),
+        ),
         data=DataConfig(
             datasets=tuple(draw(st.lists(TEXT, max_size=3))),
             weights=tuple(draw(st.lists(st.floats(1e-6, 1e6), max_size=3))),
@@ -87,6 +98,8 @@ def test_whole_numbers_are_taken_for_fractions():
         ({"model": {"encoder_widths": "8"}}, "config.model.encoder_widths is '8': a list is needed"),
         ({"model": {"encoder_widths": [8, "8"]}}, "config.model.encoder_widths is '8': a value of type int"),
         ({"mixture": {"gain_range_db": [1, 2, 3]}}, "gain_range_db has 3 entries: 2 are needed"),
+        ({"mixture": {"collisions": ["none"]}}, "choose one of caption, label, similarity, ontology"),
+        ({"mixture": {"interferers": "all"}}, "choose one of drawn, neighbours"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(values, said):
@@ -113,6 +126,28 @@ def test_a_mistake_is_named_with_its_place(values, said):
         (MixtureConfig, {"gain_range_db": (3, 2)}, "mixture.gain_range_db is (3, 2)"),
         (MixtureConfig, {"level_range_db": (3.0, 2.0)}, "mixture.level_range_db is (3.0, 2.0)"),
         (MixtureConfig, {"absent_probability": 1.0}, "mixture.absent_probability is 1.0"),
+        *(
+            (MixtureConfig, {"sources": 3, "fewest_sources": few}, f"mixture.fewest_sources is {few}")
+            for few in (-1, 1, 4)
+        ),
+        (MixtureConfig, {"snr_range_db": (3.0, 2.0)}, "mixture.snr_range_db is (3.0, 2.0)"),
+        (MixtureConfig, {"snr_range_db": (3.0,)}, "give the lowest and the highest, or nothing"),
+        (MixtureConfig, {"collisions": ("label", "label")}, "name each rule once"),
+        (
+            MixtureConfig,
+            {"collisions": ("label",), "absent_probability": 0.1},
+            "mixture.absent_probability is 0.1, but a query may name what sounds",
+        ),
+        (MixtureConfig, {"similarity": 1.0}, "mixture.similarity is 1.0"),
+        (MixtureConfig, {"similarity": -0.1}, "mixture.similarity is -0.1"),
+        (MixtureConfig, {"collisions": ("ontology",)}, "mixture.collisions needs mixture.ontology"),
+        (MixtureConfig, {"specific_labels": True}, "mixture.specific_labels needs mixture.ontology"),
+        (MixtureConfig, {"ontology": "o.json"}, "mixture.ontology is 'o.json', which nothing uses"),
+        (
+            MixtureConfig,
+            {"collisions": ("caption",), "ontology": "o.json", "specific_labels": True},
+            "mixture.specific_labels changes nothing",
+        ),
         *((TrainConfig, {name: 0}, f"train.{name} is 0") for name in ("steps", "batch_size", "save_every")),
     ],
 )
@@ -120,6 +155,14 @@ def test_values_that_cannot_be_are_refused(cls, values, said):
     with pytest.raises(AudioSepError) as error:
         cls(**values)
     assert said in str(error.value)
+
+
+def test_the_published_recipes_are_recipes():
+    for recipe in (recipes.reference(), recipes.reference(most=5), recipes.dcase()):
+        assert from_dict(MixtureConfig, json.loads(json.dumps(to_dict(recipe)))) == recipe
+    assert recipes.reference().collisions == ()
+    assert (recipes.reference(most=4).fewest_sources, recipes.reference(most=4).sources) == (2, 4)
+    assert recipes.dcase().snr_range_db == (-15, 15)
 
 
 def test_errors_of_a_file_name_the_file(tmp_path):

@@ -84,6 +84,11 @@ class MixtureConfig:
     def _check_collisions(self) -> None:
         if len(set(self.collisions)) != len(self.collisions):
             raise AudioSepError(f"mixture.collisions is {self.collisions}: name each rule once.")
+        if self.absent_probability and "caption" not in self.collisions:
+            raise AudioSepError(
+                f"mixture.absent_probability is {self.absent_probability}, but a query may name what sounds: "
+                'add "caption" to mixture.collisions.'
+            )
         if not 0 <= self.similarity < 1:
             raise AudioSepError(
                 f"mixture.similarity is {self.similarity}: give a cosine from 0 to below 1, or leave "
