@@ -114,8 +114,8 @@ def test_changed_and_missing_clips_are_named(clips, tmp_path):
     with pytest.raises(AudioSepError) as error:
         render_from_manifest(out / "manifest.json", root=root, out=tmp_path / "again")
     assert str(error.value) == (
-        f"of the 9 clips that {out / 'manifest.json'} was made from, below {root} 1 missing (hiss/2.flac) and "
-        "1 other than they were (bell/1.flac): get the same files."
+        f"of the 9 clips that {out / 'manifest.json'} was made from, below {root} 1 missing (hiss/2.flac) "
+        "and 1 other than they were (bell/1.flac): get the same files."
     )
     assert not (tmp_path / "again").exists()
 
