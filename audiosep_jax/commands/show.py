@@ -13,6 +13,10 @@ import tyro
 from audiosep_jax.errors import AudioSepError, printable
 
 if TYPE_CHECKING:
+    import jax
+
+    from audiosep_jax.evals.evaluate import EvaluationResult
+    from audiosep_jax.evals.examples import Example
     from audiosep_jax.seeing.excerpt import Excerpt
     from audiosep_jax.seeing.separations import SeparatedMixture
 
@@ -67,13 +71,21 @@ class RunArgs:
 class EvaluationArgs:
     """See what a model reached: bars per class with intervals, the distribution, and all numbers.
 
-    Writes classes.png, distribution.png and report.html.
+    Writes classes.png, distribution.png and report.html. With the set and the sounds of the evaluation, the
+    mixtures of highest, median and lowest SDRi are separated once more, drawn, and played in the page.
     """
 
     folder: Annotated[Path, tyro.conf.arg(metavar="FOLDER"), tyro.conf.Positional]
     """What `audiosep evaluate` wrote: the folder of result.json."""
     out: Path = Path("seen")
     """Folder for the page and the pictures; it is created."""
+    evaluation_set: Path | None = None
+    """JSON file of the set that was evaluated, to hear mixtures of it; --root belongs to it."""
+    root: Path | None = None
+    """Folder that the set's file names start from."""
+    checkpoint: Annotated[str | None, tyro.conf.arg(metavar="FOLDER|ORG/NAME")] = None
+    """The model that was evaluated: a folder, or org/name on the Hugging Face hub; without it the bundled
+    one. Only with --evaluation-set."""
 
 
 ShowArgs = (
@@ -120,10 +132,59 @@ def _runs(args: RunArgs) -> list[Path]:
 
 
 def _evaluation(args: EvaluationArgs) -> list[Path]:
-    from audiosep_jax.seeing.evaluations import read_result, read_spectrograms, write_evaluation
+    if (args.evaluation_set is None) != (args.root is None):
+        raise AudioSepError("--evaluation-set and --root belong together: give both, or none.")
+    if args.checkpoint is not None and args.evaluation_set is None:
+        raise AudioSepError(
+            "--checkpoint needs --evaluation-set and --root: it separates mixtures of the set."
+        )
+    from audiosep_jax.seeing.evaluations import write_evaluation
+    from audiosep_jax.seeing.result_file import read_result, read_spectrograms
 
     result = read_result(args.folder)
-    return write_evaluation(result, args.out, spectrograms=read_spectrograms(args.folder))
+    if args.evaluation_set is None or args.root is None:
+        return write_evaluation(result, args.out, spectrograms=read_spectrograms(args.folder))
+    examples = _examples(result, args.evaluation_set, root=args.root, checkpoint=args.checkpoint)
+    return write_evaluation(result, args.out, examples=examples)
+
+
+def _examples(
+    result: "EvaluationResult", evaluation_set: Path, *, root: Path, checkpoint: str | None
+) -> dict[str, "Example"]:
+    import jax.numpy as jnp
+
+    import audiosep_jax
+    from audiosep_jax.evals.evaluation_set import check_files, load_evaluation_set
+    from audiosep_jax.evals.examples import separate_picked
+    from audiosep_jax.query.encoder import load_encoder
+    from audiosep_jax.seeing.result_file import check_belongs, check_reproduced
+
+    loaded = load_evaluation_set(evaluation_set)
+    check_belongs(result, loaded)
+    check_files(loaded, root)
+    model = audiosep_jax.load(checkpoint)
+    if model.sample_rate_hz != result.model_sample_rate_hz:
+        raise AudioSepError(
+            f"the evaluated model works at {result.model_sample_rate_hz} Hz, and "
+            f"{checkpoint or 'the bundled one'} at {model.sample_rate_hz} Hz: give the evaluated one "
+            "as --checkpoint."
+        )
+
+    def apply(mixture: np.ndarray, condition: np.ndarray) -> "jax.Array":
+        return model.apply(jnp.asarray(mixture), jnp.asarray(condition))
+
+    examples = dict(
+        separate_picked(
+            result,
+            evaluation_set=loaded,
+            root=root,
+            apply=apply,
+            encode=load_encoder(model.config.query).encode,
+            batch_size=1,
+        )
+    )
+    check_reproduced(examples)
+    return examples
 
 
 def _separation(args: SeparationArgs) -> list[Path]:

@@ -1,104 +1,42 @@
-"""The page of an evaluation: SDRi per class and its distribution, from the result's file."""
+"""The page of an evaluation: SDRi per class and its distribution, and single mixtures to see and hear."""
 
-import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
 
-from audiosep_jax.errors import AudioSepError, shown
-from audiosep_jax.evals.bootstrap import Interval
-from audiosep_jax.evals.evaluate import AbsentResult, ClassResult, EvaluationResult, ExampleResult
+from audiosep_jax.evals.evaluate import ClassResult, EvaluationResult
+from audiosep_jax.evals.examples import Example
 from audiosep_jax.evals.figures import draw_classes, draw_distribution
 from audiosep_jax.seeing import page as pages
 from audiosep_jax.seeing.pictures import png
-from audiosep_jax.serialization import from_dict
+from audiosep_jax.seeing.players import listen
 
-RESULT = "result.json"
 # As many classes are drawn; of more, so many: the best and the worst.
 MOST_BARS = 60
 BARS_OF_MORE = 40
-_PLACES = {"best": "the highest", "median": "median", "worst": "the lowest"}
+PLAYED_SECONDS = 20.0
+_TITLES = {
+    "best": "The mixture of the highest SDRi",
+    "median": "The mixture of median SDRi",
+    "worst": "The mixture of the lowest SDRi",
+}
 _HEADER = ("class", "mixtures", "SDRi", "from", "to", "SI-SDRi", "SDR", "SI-SDR")
-T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Head:
-    """The fields of a result that are single values."""
-
-    set_name: str
-    model: str
-    sample_rate_hz: int
-    model_sample_rate_hz: int
-    seconds: float
-
-
-def read_result(folder: str | Path) -> EvaluationResult:
-    """Reads what `audiosep evaluate` wrote.
-
-    Args:
-      folder: its output folder.
-
-    Raises:
-      AudioSepError: there is no result, it is damaged, or it holds no mixture.
-    """
-    path = Path(folder) / RESULT
-    try:
-        values = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise AudioSepError(
-            f"{shown(folder)} holds no {RESULT}: give the folder that audiosep evaluate wrote (its --out)."
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise AudioSepError(f"{shown(path)} cannot be read ({shown(error)}): evaluate again.") from error
-    result = _result(values, path)
-    if not result.examples and not result.absent:
-        raise AudioSepError(f"{shown(path)} holds no mixture: nothing can be drawn.")
-    return result
-
-
-def _result(values: Any, path: Path) -> EvaluationResult:
-    names = {field.name for field in dataclasses.fields(EvaluationResult)}
-    if not isinstance(values, dict) or not names <= set(values):
-        raise AudioSepError(f"{shown(path)} is not a result of audiosep evaluate: give its output folder.")
-    head = {field.name: values[field.name] for field in dataclasses.fields(_Head)}
-    overall, attenuation = values["overall"], values["absent_attenuation_db"]
-    return EvaluationResult(
-        **vars(_read(_Head, head, str(path))),
-        examples=_rows(ExampleResult, values, "examples", path),
-        absent=_rows(AbsentResult, values, "absent", path),
-        classes=_rows(ClassResult, values, "classes", path),
-        overall=None if overall is None else _read(ClassResult, overall, f"{path}: overall"),
-        absent_attenuation_db=(
-            None if attenuation is None else _read(Interval, attenuation, f"{path}: absent_attenuation_db")
-        ),
-    )
-
-
-def _rows(kind: type[T], values: dict[str, Any], name: str, path: Path) -> tuple[T, ...]:
-    rows = values[name]
-    if not isinstance(rows, list):
-        raise AudioSepError(f"{shown(path)}: {name} is no list: evaluate again.")
-    return tuple(_read(kind, row, f"{path}: {name}[{index}]") for index, row in enumerate(rows))
-
-
-def _read(kind: type[T], values: Any, where: str) -> T:
-    try:
-        return from_dict(kind, values, where=where)
-    except TypeError as error:  # a field is missing
-        raise AudioSepError(f"{shown(where)} is damaged ({shown(error)}): evaluate again.") from error
 
 
 def write_evaluation(
-    result: EvaluationResult, folder: str | Path, *, spectrograms: Mapping[str, bytes] | None = None
+    result: EvaluationResult,
+    folder: str | Path,
+    *,
+    spectrograms: Mapping[str, bytes] | None = None,
+    examples: Mapping[str, Example] | None = None,
 ) -> list[Path]:
-    """Writes `classes.png`, `distribution.png` and `report.html`.
+    """Writes `classes.png`, `distribution.png`, the spectrograms of the examples, and `report.html`.
 
     Args:
       result: of an evaluation.
       folder: where to; it is made.
-      spectrograms: pictures of single mixtures, `{"best", "median" or "worst": PNG}`, to show in the page.
+      spectrograms: pictures of single mixtures, `{"best", "median" or "worst": PNG}`, where there are no
+        examples.
+      examples: the same mixtures, separated: they are drawn, and get players.
 
     Returns:
       The paths, the page first.
@@ -106,7 +44,6 @@ def write_evaluation(
     Raises:
       AudioSepError: the page would be too large, or a file cannot be written.
     """
-    name = f"{result.model or 'model'} on {result.set_name}"
     pictures, parts = {}, []
     if result.overall is not None:
         pictures["classes.png"] = png(draw_classes(result, most=_bars(result)))
@@ -123,34 +60,41 @@ def write_evaluation(
         pages.heading("Distribution over mixtures"),
         pages.picture(pictures["distribution.png"], alt=_distribution_alt(result)),
     ]
-    for place, content in (spectrograms or {}).items():
+    for place, example in (examples or {}).items():
+        pictures[f"spectrograms-{place}.png"] = png(example.draw())
+        parts += _heard(place, example, pictures[f"spectrograms-{place}.png"])
+    for place, content in ({} if examples else spectrograms or {}).items():
         parts += [
-            pages.heading(f"The mixture of {_PLACES[place]} SDRi"),
-            pages.picture(content, alt=f"Spectrograms of mixture, target, estimate and residual: {place}."),
+            pages.heading(_TITLES[place]),
+            pages.picture(content, alt="Spectrograms of mixture, target, estimate and residual."),
         ]
-    page = pages.whole(name, _introduction(result), *parts, *_table(result))
-    path = pages.write_report(folder, page, pictures, advice="evaluate fewer mixtures")
+    title = f"{result.model or 'model'} on {result.set_name}"
+    page = pages.whole(title, _introduction(result), *parts, *_table(result))
+    path = pages.write_report(folder, page, pictures, advice="evaluate fewer classes at once")
     return [path, *(Path(folder) / name for name in pictures)]
 
 
-def read_spectrograms(folder: str | Path) -> dict[str, bytes]:
-    """Returns the pictures of single mixtures that `audiosep evaluate` wrote, as far as they are there.
-
-    Raises:
-      AudioSepError: one cannot be read, or is no PNG file.
-    """
-    found = {}
-    for place in _PLACES:
-        path = Path(folder) / f"spectrograms-{place}.png"
-        if not path.is_file():
-            continue
-        try:
-            found[place] = path.read_bytes()
-        except OSError as error:
-            raise AudioSepError(f"{shown(path)} cannot be read: {error.strerror}.") from error
-        if not found[place].startswith(b"\x89PNG\r\n\x1a\n"):
-            raise AudioSepError(f"{shown(path)} is no PNG file: remove it, or evaluate again.")
-    return found
+def _heard(place: str, example: Example, picture: bytes) -> list[pages.Html]:
+    row = example.row
+    samples = min(len(example.mixture), round(PLAYED_SECONDS * example.sample_rate_hz))
+    sounds = {
+        "mixture": example.mixture,
+        "target: the true sound": example.target,
+        f"estimate (SDRi {row.sdri_db:.2f} dB, SI-SDRi {row.si_sdri_db:.2f} dB)": example.estimate,
+        "residual: mixture - estimate": example.mixture - example.estimate,
+    }
+    parts = [
+        pages.heading(f"{_TITLES[place]}: “{row.query}”"),
+        pages.picture(
+            picture,
+            alt=f"Spectrograms of mixture, target, estimate and residual for the query “{row.query}”.",
+            caption=f"Target: {row.target_file}. The other sound: {row.interferer_file}.",
+        ),
+    ]
+    if samples < len(example.mixture):
+        parts.append(pages.paragraph(f"The players hold the first {PLAYED_SECONDS:g} s.", note=True))
+    played = {label: sound[None, :samples] for label, sound in sounds.items()}
+    return [*parts, *listen([("", played)], sample_rate_hz=example.sample_rate_hz)]
 
 
 def _bars(result: EvaluationResult) -> int:

@@ -1,6 +1,7 @@
 """Sounds as they are put into a page: 16-bit FLAC, lossless and about half as large as WAV."""
 
 import io
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import soundfile
@@ -8,6 +9,7 @@ from jaxtyping import Float
 
 from audiosep_jax.audio.containers import quantise
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.seeing import page as pages
 
 PLAYED_BY = (
     "The players hold 16-bit FLAC. Chrome from 56, Edge from 16, Firefox from 51 and Safari from 13 (11 on "
@@ -30,11 +32,6 @@ def check_rate(sample_rate_hz: int, *, name: str) -> None:
         )
 
 
-def playable(waveform: Float[np.ndarray, "channels samples"]) -> Float[np.ndarray, "heard samples"]:
-    """Returns what a player gets of a recording: its channels, or their mean where there are over two."""
-    return waveform if len(waveform) <= _MOST_CHANNELS else waveform.mean(axis=0, keepdims=True)
-
-
 def flac(waveform: Float[np.ndarray, "channels samples"], *, sample_rate_hz: int) -> bytes:
     """Encodes a sound as 16-bit FLAC; decoded, it is the waveform rounded to 16 bits.
 
@@ -48,10 +45,37 @@ def flac(waveform: Float[np.ndarray, "channels samples"], *, sample_rate_hz: int
     return file.getvalue()
 
 
-def common_gain(*waveforms: Float[np.ndarray, "channels samples"]) -> float:
-    """Returns the one gain, at most 1, that brings all sounds into ±1, so that they stay comparable."""
-    peak = max(float(np.abs(waveform).max(initial=0.0)) for waveform in waveforms)
-    return min(1.0, 1.0 / peak) if peak else 1.0
+def listen(
+    groups: Sequence[tuple[str, Mapping[str, Float[np.ndarray, "channels samples"]]]], *, sample_rate_hz: int
+) -> list[pages.Html]:
+    """Returns the players of groups of sounds, all turned down by one gain where one of them needs it.
+
+    Args:
+      groups: a heading, "" for none, and `{label: [channels, samples]}`. Of more than two channels the mean
+        is played.
+      sample_rate_hz: of all sounds.
+    """
+    peak = max(
+        float(np.abs(_heard(sound)).max(initial=0.0)) for _, sounds in groups for sound in sounds.values()
+    )
+    gain = np.float32(min(1.0, 1.0 / peak) if peak else 1.0)
+    parts = []
+    for title, sounds in groups:
+        if title:
+            parts.append(pages.heading(title))
+        for label, sound in sounds.items():
+            encoded = flac(gain * _heard(sound), sample_rate_hz=sample_rate_hz)
+            parts.append(pages.player(encoded, label=label))
+    notes = [PLAYED_BY]
+    if gain < 1:
+        notes.append(f"All sounds are turned down by {-20 * np.log10(gain):.1f} dB, so that none is clipped.")
+    if any(len(sound) > _MOST_CHANNELS for _, sounds in groups for sound in sounds.values()):
+        notes.append("Of more than two channels the mean is played.")
+    return [*parts, pages.paragraph(" ".join(notes), note=True)]
+
+
+def _heard(waveform: Float[np.ndarray, "channels samples"]) -> Float[np.ndarray, "heard samples"]:
+    return waveform if len(waveform) <= _MOST_CHANNELS else waveform.mean(axis=0, keepdims=True)
 
 
 def largest_bytes(samples: int, channels: int, sounds: int) -> int:

@@ -11,7 +11,7 @@ from audiosep_jax.evals.metrics import energy_ratio_db, sdr_db, si_sdr_db
 from audiosep_jax.evals.spectrogram import draw_spectrograms
 from audiosep_jax.seeing import page as pages
 from audiosep_jax.seeing.pictures import png, shortened
-from audiosep_jax.seeing.players import PLAYED_BY, common_gain, flac, playable
+from audiosep_jax.seeing.players import listen
 
 QUERIES_PER_PICTURE = 4
 _TITLE_LETTERS = 72
@@ -171,32 +171,13 @@ def _introduction(shown: SeparatedMixture) -> list[pages.Html]:
 
 
 def _players(shown: SeparatedMixture, numbers: Sequence[Numbers]) -> list[pages.Html]:
-    mixture = playable(shown.waveform)
-    heard = [(playable(one.estimate), playable(one.residual)) for one in shown.answers]
-    targets = [None if one.target is None else playable(one.target) for one in shown.answers]
-    gain = common_gain(mixture, *(sound for pair in heard for sound in pair), *_known(targets))
-
-    def play(waveform: np.ndarray, label: str) -> pages.Html:
-        return pages.player(flac(gain * waveform, sample_rate_hz=shown.sample_rate_hz), label=label)
-
-    parts = [pages.heading("Listen"), play(mixture, "mixture")]
-    for number, answer in enumerate(shown.answers):
-        estimate, residual = heard[number]
-        parts.append(pages.heading(f"{number + 1}: “{answer.query}”"))
-        if (target := targets[number]) is not None:
-            parts.append(play(target, "target: the true sound"))
-        parts.append(play(estimate, f"estimate ({numbers[number].level_db:+.1f} dB of the mixture)"))
-        parts.append(play(residual, "residual: mixture - estimate"))
-    notes = [PLAYED_BY]
-    if gain < 1:
-        notes.append(f"All sounds are turned down by {-20 * np.log10(gain):.1f} dB, so that none is clipped.")
-    if len(shown.waveform) != len(mixture):
-        notes.append(f"The mean of the {len(shown.waveform)} channels is played.")
-    return [*parts, pages.paragraph(" ".join(notes), note=True)]
-
-
-def _known(targets: Sequence[np.ndarray | None]) -> list[np.ndarray]:
-    return [target for target in targets if target is not None]
+    groups = [("Listen", {"mixture": shown.waveform})]
+    for index, answer in enumerate(shown.answers):
+        sounds = {} if answer.target is None else {"target: the true sound": answer.target}
+        sounds[f"estimate ({numbers[index].level_db:+.1f} dB of the mixture)"] = answer.estimate
+        sounds["residual: mixture - estimate"] = answer.residual
+        groups.append((f"{index + 1}: “{answer.query}”", sounds))
+    return listen(groups, sample_rate_hz=shown.sample_rate_hz)
 
 
 def _table(shown: SeparatedMixture, numbers: Sequence[Numbers]) -> pages.Html:
