@@ -63,7 +63,7 @@ class AudioFolder(ClipBuilder):
 
     def encoder(self) -> MediaEncoder:
         """Returns what reads sound files and videos."""
-        return MediaEncoder(self.source, self.sample_rate_hz)
+        return MediaEncoder(self.source, self.sample_rate_hz).prepared_for(self.rows)
 
     def read_rows(self) -> Sequence[ClipRow]:
         """Reads the table; see the class."""

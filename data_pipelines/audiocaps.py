@@ -63,7 +63,7 @@ class AudioCaps(Corpus):
                 ) from None
             names = youtube.stems(video, start=start, end=start + SECONDS)
             yield ClipRow(
-                file=self.files.find(*names) or f"{video}.wav",
+                file=self.files.first(names) or f"{video}.wav",
                 captions=(line["caption"].strip(),),
                 source=video,
                 split=split,

@@ -91,7 +91,7 @@ class AudioSet(Corpus):
                     "and ontology.json do not name: give those of this release."
                 ) from None
             yield ClipRow(
-                file=self.files.find(*youtube.stems(video, start=start, end=end)) or f"{video}.wav",
+                file=self.files.first(youtube.stems(video, start=start, end=end)) or f"{video}.wav",
                 captions=(caption_of(labels),),
                 label=labels[0],
                 labels=labels if len(labels) > 1 else (),

@@ -68,7 +68,7 @@ class Corpus(ClipBuilder, skip_registration=True):
 
     def encoder(self) -> MediaEncoder:
         """Returns what reads sound files and videos."""
-        return MediaEncoder(self.source, self.sample_rate_hz)
+        return MediaEncoder(self.source, self.sample_rate_hz).prepared_for(self.rows)
 
     @property
     def suffixes(self) -> Sequence[str]:
@@ -97,8 +97,9 @@ class Corpus(ClipBuilder, skip_registration=True):
                 found += row.file in self.files
             if tables[split] and not found:
                 raise AudioSepError(
-                    f"{self.source} holds no sound of the split {split!r} that {tables[split][0]} describes: "
-                    f"put its files there, or name the other splits with --splits. {self.name} needs "
+                    f"{self.source} holds no sound of the split {split!r} that {tables[split][0]} describes"
+                    + (" and --exclude leaves" if excluded else "")
+                    + f": put its files there, or name the other splits with --splits. {self.name} needs "
                     f"{self.needs}."
                 )
         return list(rows.values())

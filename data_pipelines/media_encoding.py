@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+from collections.abc import Iterable
+from typing import Self
 
 import numpy as np
 
@@ -13,6 +15,19 @@ from data_pipelines.encoding import ClipEncoder
 
 class MediaEncoder(ClipEncoder):
     """Reads sound files, and the sound of what only PyAV decodes (see `data_pipelines.video`)."""
+
+    def prepared_for(self, rows: Iterable[ClipRow]) -> Self:
+        """Returns itself, after a look whether what reads these clips is installed.
+
+        Raises:
+          AudioSepError: a clip that is there needs PyAV, which is not.
+        """
+        for row in rows:
+            path = self.source / row.file
+            if path.suffix.lower() in video.CONTAINER_SUFFIXES and path.exists():
+                video.import_av(path)
+                break
+        return self
 
     def waveform(self, row: ClipRow) -> np.ndarray:
         """Returns the mono sound of a clip; see the base class."""

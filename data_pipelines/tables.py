@@ -6,7 +6,7 @@ import json
 import os
 import posixpath
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,13 +168,17 @@ class FileIndex:
     def _key(self, file: str) -> tuple[int, str]:
         return self._rank[posixpath.splitext(file)[1].lower()], file
 
-    def find(self, *stems: str, folder: str = "") -> str | None:
-        """Returns the path, relative to the root, of the first name that a file has.
+    def find(self, stem: str, *, folder: str = "") -> str | None:
+        """Returns the path, relative to the root, of the file of a name.
 
         Args:
-          *stems: names without suffix.
+          stem: the name without suffix.
           folder: only files below a folder whose name contains this.
         """
+        return self.first([stem], folder=folder)
+
+    def first(self, stems: Iterable[str], *, folder: str = "") -> str | None:
+        """Returns the path of the first of several names that a file has; see `find`."""
         for stem in stems:
             for file in self._files.get(_composed(stem), ()):
                 if not folder or any(folder in part for part in file.split("/")[:-1]):

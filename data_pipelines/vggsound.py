@@ -60,7 +60,7 @@ class VGGSound(Corpus):
             if its_split == split:
                 names = youtube.stems(video, start=start, end=start + SECONDS, timeless=times[video] == 1)
                 yield ClipRow(
-                    file=self.files.find(*names) or f"{video}_{start:06.0f}.wav",
+                    file=self.files.first(names) or f"{video}_{start:06.0f}.wav",
                     captions=(caption_of((label,)),),
                     label=label,
                     source=video,

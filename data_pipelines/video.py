@@ -118,19 +118,30 @@ def _image(container: "av.container.InputContainer", seconds: float) -> bytes:
     return file.getvalue()
 
 
+def import_av(path: Path) -> None:
+    """Imports the package that reads a file.
+
+    Raises:
+      AudioSepError: it is not installed.
+    """
+    try:
+        import av  # noqa: F401
+    except ImportError as error:
+        raise AudioSepError(
+            f"{printable(path)} needs the package av, which reads videos: pip install 'audiosep_jax[video]'."
+        ) from error
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator["av.container.InputContainer"]:
     """Opens a file; whatever goes wrong with it inside the block becomes an `AudioSepError`."""
     name = printable(path)
     if not path.exists():
         raise AudioSepError(f"{name} does not exist: check the path.")
-    try:
-        import av
-        from av.error import FFmpegError
-    except ImportError as error:
-        raise AudioSepError(
-            f"{name} needs the package av, which reads videos: pip install 'audiosep_jax[video]'."
-        ) from error
+    import_av(path)
+    import av
+    from av.error import FFmpegError
+
     try:
         with av.open(str(path)) as container:
             yield container

@@ -8,6 +8,7 @@ from PIL import Image
 from videos import write_video
 
 from audiosep_jax.errors import AudioSepError
+from data_pipelines import video
 from data_pipelines.music import Music
 
 SOLO = {
@@ -84,10 +85,16 @@ def test_without_the_package_one_sentence_names_the_extra(tmp_path, monkeypatch)
     monkeypatch.setitem(sys.modules, "av", None)
     lists(tmp_path)
     (tmp_path / "8DHG_hVSw1o.mp4").write_bytes(b"x")
-    builder = Music(source=tmp_path, splits=["solo"], data_dir=tmp_path / "out")
-    row = next(row for row in builder.rows if row.file == "8DHG_hVSw1o.mp4")
-    with pytest.raises(AudioSepError, match=r"needs the package av, .*: pip install 'audiosep_jax\[video\]'"):
-        builder.encoder()(row)
+    with pytest.raises(
+        AudioSepError, match=r"mp4 needs the package av, .*pip install 'audiosep_jax\[video\]'"
+    ):
+        Music(source=tmp_path, splits=["solo"], data_dir=tmp_path / "out")
+    with pytest.raises(AudioSepError, match=r"8DHG_hVSw1o\.mp4 needs the package av"):
+        video.read_sound(tmp_path / "8DHG_hVSw1o.mp4", sample_rate_hz=8000)
+    (tmp_path / "8DHG_hVSw1o.mp4").rename(
+        tmp_path / "8DHG_hVSw1o.wav"
+    )  # the others would be videos, but are gone
+    assert len(Music(source=tmp_path, splits=["solo"], data_dir=tmp_path / "out").rows) == 5
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"videos": []}', '{"videos": {"violin": [3]}}'])

@@ -53,18 +53,26 @@ def test_it_refuses_options_of_the_other_dataset_and_a_source_that_is_none(tmp_p
     assert not (tmp_path / "data").exists()
 
 
-def test_every_option_of_one_builder_is_refused_for_the_others(tmp_path):
-    given = {"metadata": "a.csv", "source_column": "origin", "validation_share": 0.1, "splits": "train"}
-    given |= {"exclude": "a.txt", "licences": "by", "frames": 2, "noise": ""}
-    assert set(given) == set(registry.OPTIONS)
+def test_every_option_of_one_builder_is_refused_for_the_others():
     for name, dataset in registry.DATASETS.items():
-        for option in set(given) - set(dataset.options):
+        registry.check_options(name, dict.fromkeys(dataset.options, "x"))
+        for option in set(registry.OPTIONS) - set(dataset.options):
             flag = "--" + option.replace("_", "-")
-            words = [word for word in (flag, given[option]) if word != ""]
             with pytest.raises(
-                AudioSepError, match=f"{flag} belongs to .* and means nothing for {name}: leave"
+                AudioSepError, match=f"^{flag} belongs to .* and means nothing for {name}: leave"
             ):
-                command(name, "--source", tmp_path, "--out", tmp_path / "out", *words)
+                registry.check_options(name, {option: "x"})
+
+
+def test_options_of_another_builder_are_refused_as_they_are_given(tmp_path):
+    given = {"metadata": "a.csv", "source_column": "origin", "splits": "train", "exclude": "a.txt"}
+    given |= {"validation_share": 0.1, "licences": "by", "frames": 2, "noise": None}
+    assert set(given) == set(registry.OPTIONS)
+    for option, value in given.items():
+        other = "esc50" if option != "metadata" else "clotho"
+        words = [f"--{option.replace('_', '-')}", *([] if value is None else [value])]
+        with pytest.raises(AudioSepError, match=f"{words[0]} belongs to"):
+            command(other, "--source", tmp_path, "--out", tmp_path / "out", *words)
 
 
 def test_the_help_names_every_dataset_with_its_layout_in_one_line(capsys):

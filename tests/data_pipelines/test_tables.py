@@ -77,7 +77,7 @@ def test_the_first_folder_that_has_a_file_counts(tmp_path):
 def test_files_are_found_by_name_and_the_lossless_one_first(tmp_path):
     touch(tmp_path, "x/a.mp3", "y/a.flac", "z/a.FLAC", "b.WAV", "c.txt", "d.tar.wav")
     files = FileIndex(tmp_path)
-    assert files.find("nothing", "a") == "y/a.flac"
+    assert files.first(["nothing", "a"]) == "y/a.flac"
     assert files.find("a", folder="z") == "z/a.FLAC"
     assert files.find("b") == "b.WAV"
     assert files.find("d.tar") == "d.tar.wav"
