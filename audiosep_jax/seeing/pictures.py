@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DPI = 120
 # The "bright" scheme of Paul Tol's notes on colour (SRON/EPS/TN/09-002), without the grey.
-COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa7700", "#aa3377", "#66ccee")
+COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#aa3377", "#66ccee")
 _DASHES = ("-", "--", ":", "-.")
 _MARKERS = ("o", "s", "^", "D")
 MOST_LINES = len(COLOURS) * len(_DASHES)
