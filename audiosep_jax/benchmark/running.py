@@ -176,18 +176,15 @@ def _compute(
     batch_size: int,
 ) -> _Computed:
     rows, sounds = [row for row, _ in usable], [sound for _, sound in usable]
-    lengths = np.array([len(sound.given) for sound in sounds], np.int32)
+    # Rows that only fill the batch are one silent sample, and nobody measures them.
+    lengths = np.ones(batch_size, np.int32)
+    lengths[: len(rows)] = [len(sound.given) for sound in sounds]
     length = max(model.row_samples(int(samples)) for samples in lengths)
-    mixture = np.zeros((len(rows), length), np.float32)
+    mixture = np.zeros((batch_size, length), np.float32)
     for place, sound in enumerate(sounds):
         mixture[place, : len(sound.given)] = sound.given
-    condition = np.stack([conditions[row.query.text] for row in rows])
-    given = filled(mixture, batch_size), filled(condition, batch_size)
-    return _Computed(
-        rows=rows,
-        sounds=sounds,
-        estimate=model.apply(*given, np.maximum(filled(lengths, batch_size), 1)),
-    )
+    condition = filled(np.stack([conditions[row.query.text] for row in rows]), batch_size)
+    return _Computed(rows=rows, sounds=sounds, estimate=model.apply(mixture, condition, lengths))
 
 
 def _submit(

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from audiosep_jax.benchmark import figures, planning, report
+from audiosep_jax.benchmark import planning, report
 from audiosep_jax.benchmark.journal import Journal, fingerprint_of
 from audiosep_jax.benchmark.measuring import SCORES, Tower
 from audiosep_jax.benchmark.mixtures import Mixture, given_samples
@@ -59,7 +59,7 @@ def run_suite(
     allow_missing: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> BenchmarkResult:
-    """Measures what is missing of a suite and writes rows, result, tables and figures.
+    """Measures what is missing of a suite and writes rows, result and tables.
 
     Args:
       suite: that is run.
@@ -139,5 +139,4 @@ def run_suite(
         )
         write_json(result, out / RESULT_FILE)
         report.write_tables(result, out)
-        figures.write_figures(result, out)
     return result

@@ -133,7 +133,7 @@ def _measure(args: BenchmarkArgs) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from audiosep_jax import separation
-    from audiosep_jax.benchmark import report, suite_run
+    from audiosep_jax.benchmark import figures, report, suite_run
     from audiosep_jax.benchmark.selection import chosen_datasets, list_mixtures
     from audiosep_jax.benchmark.suites import SUITES
 
@@ -168,6 +168,7 @@ def _measure(args: BenchmarkArgs) -> int:
             allow_missing=args.allow_missing,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
+    figures.write_figures(result, args.out)
     console.print(Markdown(report.markdown(result)))
     console.print(
         f"results: {args.out} ({time.monotonic() - started:.0f} s)",

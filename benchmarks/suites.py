@@ -1,0 +1,209 @@
+"""How fast `audiosep benchmark` measures mixtures, beside one file after the other.
+
+Run `python -m benchmarks.suites --mixtures 200`. The mixtures are fabricated once, in the layout of the
+reference's ESC-50 list, from pairs of recordings below --sounds; both ways then measure the same files in
+turns, so that a machine that is busy at times is so for both. "One file at a time" is what the reference
+does: read, separate, measure, next. Work that was done is kept in --workdir, and a run that was cut off goes
+on there.
+"""
+
+import csv
+import dataclasses
+import functools
+import json
+import os
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+import audiosep_jax
+from audiosep_jax.audio.files import read_audio, write_audio
+from audiosep_jax.benchmark import measuring, planning
+from audiosep_jax.benchmark.journal import Journal
+from audiosep_jax.benchmark.mixtures import Mixture, given_samples, read_sound
+from audiosep_jax.benchmark.running import Model, measure_batches
+from audiosep_jax.benchmark.selection import list_mixtures
+from audiosep_jax.benchmark.suites import SUITES
+from audiosep_jax.commands.benchmark import make_model
+from audiosep_jax.evals.atomic import replacing
+from audiosep_jax.models import separator
+from benchmarks import timing
+
+SUITE = SUITES["audiosep"]
+DATASET = next(dataset for dataset in SUITE.datasets if dataset.name == "esc50")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BenchmarkArgs:
+    """Measure mixtures by the benchmark and one file at a time."""
+
+    mixtures: int = 200
+    """How many are measured both ways."""
+    seconds: float = 10.0
+    """Length of each."""
+    sounds: Path = Path(audiosep_jax.__file__).parent / "assets" / "demo"
+    """Folder of recordings; those in folders below are found, too."""
+    workdir: Path = Path("/tmp/audiosep-suites")
+    """Mixtures and times are kept here."""
+    checkpoint: Path | None = None
+    """Folder of the model; without it the bundled one is measured."""
+    part: int = 25
+    """Mixtures that are measured one way before it is the other's turn."""
+    batch_size: int = 0
+    """Rows that are separated together; 0 takes what the command takes."""
+
+
+def fabricate(args: BenchmarkArgs) -> list[Mixture]:
+    """Writes the mixtures that are not there yet, and their list; the same for the same recordings.
+
+    Raises:
+      AudioSepError: there are fewer than two recordings.
+    """
+    folder = args.workdir / "esc50"
+    found = sorted(
+        path
+        for path in args.sounds.rglob("*")
+        if path.suffix.lower() in (".ogg", ".wav", ".flac") and path.is_file()
+    )
+    if len(found) < 2:
+        raise audiosep_jax.AudioSepError(f"{args.sounds} holds {len(found)} recordings: two are needed.")
+    rate = SUITE.measure_hz
+    samples = round(args.seconds * rate)
+    read = functools.lru_cache(maxsize=64)(lambda path: read_audio(path, sample_rate_hz=rate, mono=True))
+    rows = []
+    for index in range(args.mixtures):
+        rng = np.random.default_rng(index)
+        paths = [found[int(place)] for place in rng.choice(len(found), 2, replace=False)]
+        rows.append([index, paths[0].stem, paths[0].name, paths[1].name])
+        files = [folder / f"{kind}-{index}.wav" for kind in ("segment", "mixture")]
+        if all(file.exists() for file in files):
+            continue
+        target, other = (np.resize(read(path).waveform[0], samples) for path in paths)
+        for file, waveform in zip(files, (target, target + other), strict=True):
+            write_audio(file, 0.5 * waveform, sample_rate_hz=rate)
+    with replacing(args.workdir / "esc50_eval.csv") as temporary, temporary.open("w", newline="") as file:
+        csv.writer(file).writerows([["idx", "caption", "src_wav", "noise_wav"], *rows])
+    return list_mixtures([DATASET], metadata=args.workdir, root=args.workdir)
+
+
+def one_file_at_a_time(
+    mixtures: Sequence[Mixture], model: Model, loaded: audiosep_jax.AudioSep
+) -> dict[str, float]:
+    """Measures as the reference does and returns SDRi by mixture; a query is encoded once, as here."""
+    plain, variables = _plain(loaded), jax.device_put(loaded.variables)
+    texts = sorted({mixture.queries[0].text for mixture in mixtures})
+    conditions = dict(zip(texts, model.encode(texts), strict=True))
+    rates = {"measure_hz": SUITE.measure_hz, "model_hz": model.sample_rate_hz}
+    values = {}
+    for mixture in mixtures:
+        sound = read_sound(mixture, full_band=False, **rates)
+        condition = conditions[mixture.queries[0].text][None]
+        estimate = np.asarray(plain(variables, sound.given[None], condition))[0]
+        row = planning.Row(mixture, mixture.queries[0])
+        estimate = measuring.at_measuring_rate(estimate, sound, **rates)
+        measured = measuring.measure(row, sound, estimate, measure_hz=SUITE.measure_hz, speech=False)
+        values[mixture.id] = measured["sdri_db"]
+    return values
+
+
+def benchmarked(
+    mixtures: Sequence[Mixture], model: Model, *, out: Path, batch_size: int, workers: int
+) -> dict[str, float]:
+    """Measures as the command does, journal included, and returns SDRi by mixture."""
+    inventory = planning.take_inventory(
+        mixtures,
+        samples_of=functools.partial(
+            given_samples, measure_hz=SUITE.measure_hz, model_hz=model.sample_rate_hz, full_band=False
+        ),
+        workers=workers,
+    )
+    planning.refuse_unusable(inventory)
+    batches = planning.plan(inventory.samples, batch_size=batch_size, row_samples=model.row_samples)
+    with Journal(out, {"part": mixtures[0].id}) as journal:
+        measure_batches(
+            batches, suite=SUITE, model=model, journal=journal, batch_size=batch_size, workers=workers
+        )
+        return {key[1]: values["sdri_db"] for key, values in journal.values.items()}
+
+
+@functools.cache
+def _plain(loaded: audiosep_jax.AudioSep):
+    return jax.jit(functools.partial(separator.apply, loaded.config.model))
+
+
+def report(args: BenchmarkArgs) -> str:
+    """Measures part after part, each both ways, and returns a table."""
+    mixtures = fabricate(args)
+    loaded = audiosep_jax.load(args.checkpoint)
+    model, checkpoint = make_model(loaded)
+    workers = os.cpu_count() or 1
+    batch_size = args.batch_size or (1 if jax.default_backend() == "cpu" else 16)
+    # Compiling is not what is compared.
+    warm = args.workdir / "warm"
+    one_file_at_a_time(mixtures[:1], model, loaded)
+    (warm / "rows.jsonl").unlink(missing_ok=True)
+    benchmarked(mixtures[:1], model, out=warm, batch_size=batch_size, workers=workers)
+    settings = f"{checkpoint[:12]}-{args.seconds:g}s-{args.part}-{batch_size}"
+    lines, parts = [], range(0, len(mixtures), args.part)
+    for start in parts:
+        kept = args.workdir / "times" / f"{settings}-{start}.json"
+        if not kept.exists():
+            with replacing(kept) as temporary:
+                temporary.write_text(
+                    json.dumps(_part(args, mixtures, start, model, loaded, batch_size, workers))
+                )
+        lines.append(json.loads(kept.read_text()))
+        print(f"{start + args.part} of {len(mixtures)}: {lines[-1]}", flush=True)
+    return _table(lines, seconds=args.seconds, batch_size=batch_size, workers=workers)
+
+
+def _part(args, mixtures, start, model, loaded, batch_size, workers) -> dict[str, float]:
+    some = mixtures[start : start + args.part]
+    out = args.workdir / "rows" / str(start)
+    (out / "rows.jsonl").unlink(missing_ok=True)
+
+    def batched() -> dict[str, float]:
+        return benchmarked(some, model, out=out, batch_size=batch_size, workers=workers)
+
+    def single() -> dict[str, float]:
+        return one_file_at_a_time(some, model, loaded)
+
+    times, values = {}, {}
+    # Who comes first changes from part to part.
+    ways = [("benchmark", batched), ("one file at a time", single)]
+    for name, way in ways if start // args.part % 2 else reversed(ways):
+        began, cpu = time.perf_counter(), time.process_time()
+        values[name] = way()
+        times[name] = time.perf_counter() - began
+        times[f"{name}, core"] = time.process_time() - cpu
+    largest = max(abs(values["benchmark"][key] - one) for key, one in values["one file at a time"].items())
+    return {"mixtures": len(some), "difference_db": largest, **times}
+
+
+def _table(parts: Sequence[dict[str, float]], *, seconds: float, batch_size: int, workers: int) -> str:
+    lines = [
+        f"{sum(part['mixtures'] for part in parts):.0f} mixtures of {seconds:g} s, batches of {batch_size}, "
+        f"{workers} threads; seconds per mixture over {len(parts)} parts:",
+        "",
+        "| | min | median | max | core-seconds per mixture | all |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name in ("benchmark", "one file at a time"):
+        each = [part[name] / part["mixtures"] for part in parts]
+        core = sum(part[f"{name}, core"] for part in parts) / sum(part["mixtures"] for part in parts)
+        cells = [*(f"{f(each):.3f}" for f in (min, statistics.median, max)), f"{core:.3f}"]
+        lines.append(f"| {name} | {' | '.join(cells)} | {sum(part[name] for part in parts):.0f} s |")
+    ratios = [part["one file at a time"] / part["benchmark"] for part in parts]
+    spread = " / ".join(f"{f(ratios):.2f}" for f in (min, statistics.median, max))
+    largest = max(part["difference_db"] for part in parts)
+    lines += ["", f"One file at a time takes {spread} times as long (min / median / max of the parts)."]
+    lines.append(f"Largest difference of an SDRi: {largest:.1e} dB.")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    timing.run(report, BenchmarkArgs)

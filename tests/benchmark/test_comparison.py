@@ -1,0 +1,105 @@
+import dataclasses
+
+import benchmark_folders
+import pytest
+from benchmark_models import echo_model
+
+from audiosep_jax.benchmark.comparison import compare
+from audiosep_jax.benchmark.report import comparison_markdown
+from audiosep_jax.benchmark.running import Model
+from audiosep_jax.benchmark.selection import chosen_datasets, list_mixtures
+from audiosep_jax.benchmark.suite_run import run_suite
+from audiosep_jax.benchmark.suites import SUITES
+from audiosep_jax.errors import AudioSepError
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory):
+    root = tmp_path_factory.mktemp("sounds")
+    benchmark_folders.audiosep(root, root, rate=32_000, rows=20)
+    benchmark_folders.dcase(root, root)
+    return root
+
+
+def run(root, out, *names, suite="audiosep", louder=1.0, name="echo"):
+    whole = SUITES[suite]
+    datasets = chosen_datasets(whole, names)
+    echo = echo_model(sample_rate_hz=whole.measure_hz)
+    model = Model(
+        apply=lambda mixture, condition, lengths: louder * echo.apply(mixture, condition, lengths),
+        encode=echo.encode,
+        row_samples=echo.row_samples,
+        sample_rate_hz=echo.sample_rate_hz,
+    )
+    mixtures = list_mixtures(datasets, metadata=root, root=root)
+    return run_suite(
+        whole,
+        datasets,
+        mixtures,
+        model=model,
+        name=name,
+        checkpoint=f"{name} {louder}",
+        out=out,
+        batch_size=8,
+        workers=2,
+    )
+
+
+def test_a_difference_is_that_of_the_pooled_numbers_and_significant_where_it_is_everywhere(sounds, tmp_path):
+    a = run(sounds, tmp_path / "a", "audioset", "esc50", name="old")
+    b = run(sounds, tmp_path / "b", "audioset", "esc50", louder=0.05, name="new")
+    found = compare(tmp_path / "a", tmp_path / "b")
+    assert (found.before, found.after) == ("old", "new")
+    for row, old, new in zip(found.rows, a.datasets, b.datasets, strict=True):
+        gain = row.gains["sdr_db"]
+        expected = new.kinds[0].values["sdr_db"].mean - old.kinds[0].values["sdr_db"].mean
+        assert gain.difference.mean == pytest.approx(expected)
+        assert gain.difference.low <= expected <= gain.difference.high
+        # SI-SDR does not hear a gain.
+        assert row.gains["si_sdr_db"].difference.mean == pytest.approx(0, abs=1e-3)
+    back = compare(tmp_path / "b", tmp_path / "a").rows[1].gains["sdr_db"]
+    assert back.difference.mean == pytest.approx(-found.rows[1].gains["sdr_db"].difference.mean)
+    assert f"{back.difference.mean:+.2f} (" in comparison_markdown(compare(tmp_path / "b", tmp_path / "a"))
+
+
+def test_a_paired_comparison_is_surer_than_two_intervals(sounds, tmp_path):
+    a = run(sounds, tmp_path / "a", "esc50")
+    b = run(sounds, tmp_path / "b", "esc50", louder=0.97)
+    (row,) = compare(tmp_path / "a", tmp_path / "b").rows
+    alone = [result.datasets[0].kinds[0].values["sdr_db"] for result in (a, b)]
+    assert alone[0].low < alone[1].high
+    assert alone[1].low < alone[0].high
+    assert row.gains["sdr_db"].p_value < 0.01
+    width = row.gains["sdr_db"].difference.high - row.gains["sdr_db"].difference.low
+    assert width < 0.2 * (alone[0].high - alone[0].low)
+
+
+def test_a_model_does_not_differ_from_itself(sounds, tmp_path):
+    run(sounds, tmp_path / "a", "esc50")
+    run(sounds, tmp_path / "b", "esc50")
+    found = compare(tmp_path / "a", tmp_path / "b")
+    assert {gain.p_value for gain in found.rows[0].gains.values()} == {1.0}
+    assert found.before.endswith(f"({tmp_path / 'a'})")
+
+
+def test_other_mixtures_suites_and_unfinished_results_are_refused(sounds, tmp_path):
+    run(sounds, tmp_path / "a", "esc50")
+    run(sounds, tmp_path / "b", "esc50", "music")
+    with pytest.raises(
+        AudioSepError, match=r"same mixtures and queries: 0 are only in the first and 21 only"
+    ):
+        compare(tmp_path / "a", tmp_path / "b")
+    run(sounds, tmp_path / "c", suite="dcase")
+    with pytest.raises(AudioSepError, match=r"is of the suite audiosep and .* of dcase"):
+        compare(tmp_path / "a", tmp_path / "c")
+    with pytest.raises(AudioSepError, match=r"holds no result\.json: give the --out of a benchmark"):
+        compare(tmp_path / "a", tmp_path)
+    (tmp_path / "result.json").write_text('{"rows": [1]}', "utf-8")
+    with pytest.raises(AudioSepError, match=r"result\.json is damaged"):
+        compare(tmp_path / "a", tmp_path)
+
+
+def test_results_are_plain_values(sounds, tmp_path):
+    run(sounds, tmp_path / "a", "esc50")
+    found = compare(tmp_path / "a", tmp_path / "a")
+    assert dataclasses.asdict(found)["rows"][0]["dataset"] == "esc50"
