@@ -145,11 +145,12 @@ def report(args: PrepareBenchmarkArgs) -> str:
     unknown = set(args.kinds) - set(KINDS)
     if unknown:
         raise AudioSepError(f"There is no kind {', '.join(sorted(unknown))}: choose of {', '.join(KINDS)}.")
+    planning = _planning(args.rows) if args.rows else None  # first, as memory is known by its peak
     with tempfile.TemporaryDirectory() as folder:
         rates = [measure(args, kind, Path(folder)) for kind in args.kinds]
     lines = [rates_table(rates), "", extrapolation(rates, total=args.total)]
-    if args.rows:
-        seconds, megabytes = _planning(args.rows)
+    if planning:
+        seconds, megabytes = planning
         scale = args.total / args.rows
         lines += [
             "",

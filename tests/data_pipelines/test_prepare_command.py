@@ -11,7 +11,7 @@ from pipelines_sounds import write_folder
 from audiosep_jax.commands.prepare import Name, PrepareArgs, run
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.query.cache import ConditionCache
-from data_pipelines import registry
+from data_pipelines import beam_build, registry
 from data_pipelines.builder import ClipBuilder
 
 
@@ -129,3 +129,12 @@ def test_beam_is_asked_for_by_name_and_its_options_belong_to_it(tmp_path, monkey
     with pytest.raises(AudioSepError, match=r"pip install 'audiosep_jax\[beam\]'"):
         command(*options, "--beam")
     assert os.listdir(tmp_path) == ["source"]
+
+
+def test_beam_s_options_keep_what_stands_in_quotes():
+    text = 'runner=FlinkRunner --parallelism=4 \'environment_config={"command": "/opt/boot"}\''
+    assert beam_build.parse_options(text) == [
+        "--runner=FlinkRunner",
+        "--parallelism=4",
+        '--environment_config={"command": "/opt/boot"}',
+    ]
