@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from audiosep_jax.config import MixtureConfig
+from audiosep_jax.config.data import CollisionRule
 from data_pipelines.clip_index import Clip
 from data_pipelines.clip_table import ClipTable
 from data_pipelines.draws import DrawSource
@@ -129,7 +130,8 @@ def main(args: BenchmarkArgs) -> None:
     )
     for name in ("collisions", "with one caption", "draws per second and core", "table ready after (s)"):
         shown.add_column(name, justify="left" if name == "collisions" else "right")
-    for rules in ((), ("caption",), ("caption", "label")):
+    recipes: tuple[tuple[CollisionRule, ...], ...] = ((), ("caption",), ("caption", "label"))
+    for rules in recipes:
         mixture = MixtureConfig(sources=args.sources, collisions=rules)
         found = measure(clips, mixture, mixtures=args.mixtures, batch_size=args.batch_size)
         shown.add_row(
