@@ -12,8 +12,9 @@ from audiosep_jax.errors import AudioSepError, shown
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SweepArgs:
-    """Train and measure all cells of a sweep, each with several seeds. What is finished is skipped, and what
-    was cut off goes on. `audiosep sweep report DIR` makes the table.
+    """Train and measure all cells of a sweep, each with several seeds.
+
+    What is finished is skipped, and what was cut off goes on. `audiosep sweep report DIR` makes the table.
     """
 
     sweep: Annotated[Path, tyro.conf.Positional]
@@ -33,7 +34,7 @@ class SweepArgs:
     cells: tuple[str, ...] = ()
     """Cells to run; all of them without it. The first cell of the sweep is always among them."""
     set: tuple[str, ...] = ()
-    """Changes of the base config, as FIELD=VALUE with a JSON value: train.steps=100. Cells change the result."""
+    """Changes of the base config, as FIELD=VALUE with a JSON value: train.steps=100."""
     evaluation_set: str | None = None
     """JSON file of the mixtures to measure on; that of the sweep without it."""
     root: str | None = None

@@ -11,7 +11,7 @@ import tyro
 class SweepReportArgs:
     """Compare the cells of a sweep: means over seeds and mixtures, 95 % intervals, corrected p-values.
 
-    Runs that are not finished are left out and named. Writes report.md, report.json, cells.png and curves.png.
+    Runs that are not finished are left out and named. Writes report.md, report.json, cells.png, curves.png.
     """
 
     workdir: Annotated[Path, tyro.conf.Positional]

@@ -22,9 +22,10 @@ def run_on_ray(
 ) -> None:
     """Performs jobs as tasks of Ray; one that fails does not stop the others.
 
-    `RAY_ADDRESS` names the cluster; without it the one of this machine is used, or one is started here. All its
-    machines need this package and the same paths. A machine that is lost has its runs started again
-    elsewhere, where they go on. At Ctrl-C or SIGTERM the trainings save and end before the exception goes on.
+    `RAY_ADDRESS` names the cluster; without it the one of this machine is used, or one is started here. All
+    its machines need this package and the same paths. A machine that is lost has its runs started again
+    elsewhere, where they go on. At Ctrl-C or SIGTERM the trainings save and end before the exception goes
+    on.
 
     Args:
       jobs: in the order in which they are handed over.
@@ -37,7 +38,9 @@ def run_on_ray(
       AudioSepError: Ray is not installed, there is no such cluster, or no machine of it has the resources.
     """
     if importlib.util.find_spec("ray") is None:
-        raise AudioSepError("--executor ray needs Ray, which is not installed: pip install 'audiosep_jax[ray]'.")
+        raise AudioSepError(
+            "--executor ray needs Ray, which is not installed: pip install 'audiosep_jax[ray]'."
+        )
     import ray
     from ray.exceptions import RayError
 
@@ -86,6 +89,6 @@ def _check_room(nodes: Sequence[Mapping[str, Any]], resources: Mapping[str, floa
     asked = ", ".join(f"{name}={amount:g}" for name, amount in resources.items())
     known = sorted({name for has in alive for name in has if ":" not in name})
     raise AudioSepError(
-        f"--resources {asked}: no machine of the Ray cluster has as much, and the runs would wait for ever; it "
-        f"knows {', '.join(known)}."
+        f"--resources {asked}: no machine of the Ray cluster has as much, and the runs would wait for ever; "
+        f"it knows {', '.join(known)}."
     )

@@ -1,6 +1,7 @@
-"""What a sweep costs before it runs: parameters, examples, arithmetic, and time where some of it was measured."""
+"""What a sweep costs before it runs: parameters, examples, arithmetic, and time where some was measured."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,14 @@ import jax
 from rich.markup import escape
 from rich.table import Table
 
-from audiosep_jax.config import ExecutionConfig, ExperimentConfig, MeshConfig
+from audiosep_jax.config import (
+    DataConfig,
+    ExecutionConfig,
+    ExperimentConfig,
+    MeshConfig,
+    QueryConfig,
+    TrainConfig,
+)
 from audiosep_jax.models import separator
 from audiosep_jax.sweeps.definition import Sweep
 from audiosep_jax.sweeps.runs import Run, runs_of
@@ -78,7 +86,13 @@ def _cell_cost(cell: str, runs: Sequence[Run]) -> CellCost:
 def step_flops(config: ExperimentConfig) -> float:
     """Returns the floating-point operations of one train step over the global batch, without compiling it."""
     execution = ExecutionConfig(compute=config.execution.compute, lanes=0)
-    config = dataclasses.replace(config, mesh=MeshConfig(), execution=execution)
+    train = TrainConfig(batch_size=config.train.batch_size, loss=config.train.loss)
+    alone = {"mesh": MeshConfig(), "execution": execution, "data": DataConfig(), "query": QueryConfig()}
+    return _step_flops(dataclasses.replace(config, name="", train=train, **alone))
+
+
+@functools.lru_cache(maxsize=64)
+def _step_flops(config: ExperimentConfig) -> float:
     mesh = meshes.make_mesh(config.mesh, jax.devices()[:1])
     optimizer = make_optimizer(config.optimizer, config.train.steps)
     with jax.set_mesh(mesh):

@@ -65,7 +65,9 @@ class Sweep:
                     "a-z, 0-9 and . _ + = , - and begin with a letter or digit."
                 )
         if not self.cells:
-            raise AudioSepError(f"sweep {self.name} has no cells: give at least one, such as {{'base': {{}}}}.")
+            raise AudioSepError(
+                f"sweep {self.name} has no cells: give at least one, such as {{'base': {{}}}}."
+            )
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise AudioSepError(
                 f"sweep {self.name} has the seeds {list(self.seeds)}: give one or more whole numbers from 0 "
@@ -86,8 +88,8 @@ class Sweep:
         """Returns the config of one run.
 
         Raises:
-          AudioSepError: the cell changes a field that there is not, or that the seed sets, or gives it a value
-            that it cannot have.
+          AudioSepError: the cell changes a field that there is not, or that the seed sets, or gives it a
+            value that it cannot have.
         """
         changes = self.cells[cell]
         where = f"sweep {self.name}, cell {cell}"
@@ -112,7 +114,9 @@ def product(axes: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, Any]]:
     cells = {}
     for values in itertools.product(*axes.values()):
         changes = dict(zip(axes, values, strict=True))
-        cells[",".join(f"{name.rpartition('.')[2]}={_word(value)}" for name, value in changes.items())] = changes
+        cells[",".join(f"{name.rpartition('.')[2]}={_word(value)}" for name, value in changes.items())] = (
+            changes
+        )
     return cells
 
 
@@ -145,7 +149,7 @@ def with_fields(config: ExperimentConfig, changes: Changes, *, where: str) -> Ex
             place[leaf] = json.loads(json.dumps(value))
         except (TypeError, ValueError):
             raise AudioSepError(
-                f"{where}: {name} is {shown(repr(value))}, which has no JSON form: give numbers, texts, lists."
+                f"{where}: {name} is {shown(repr(value))}, which is no JSON: give numbers, texts or lists."
             ) from None
     try:
         return from_dict(ExperimentConfig, values)
@@ -160,7 +164,9 @@ def load_sweep(path: Path) -> Sweep:
       AudioSepError: the file is missing, does not run, or has no SWEEP.
     """
     if not path.is_file():
-        raise AudioSepError(f"{path} does not exist: give a sweep file, such as experiments/ablations/film.py.")
+        raise AudioSepError(
+            f"{path} does not exist: give a sweep file, such as experiments/ablations/film.py."
+        )
     try:
         sweep = runpy.run_path(str(path)).get("SWEEP")
     except AudioSepError as error:

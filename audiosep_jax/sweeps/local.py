@@ -6,7 +6,9 @@ from concurrent import futures
 from audiosep_jax.sweeps.worker import Done, Job, Stop, work
 
 
-def run_here(jobs: Sequence[Job], *, at_once: int, started: Callable[[Job], None], ended: Callable[[Done], None]) -> None:
+def run_here(
+    jobs: Sequence[Job], *, at_once: int, started: Callable[[Job], None], ended: Callable[[Done], None]
+) -> None:
     """Performs jobs, `at_once` at a time; one that fails does not stop the others.
 
     At Ctrl-C or SIGTERM the trainings save and end before the exception goes on; at a second one they end

@@ -41,7 +41,9 @@ def write_report(result: SweepResult, folder: Path, *, figures: Sequence[str] = 
     """
     with replacing(folder / "report.json") as temporary:
         values = _plain(dataclasses.asdict(result))
-        temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+        temporary.write_text(
+            json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
+        )
     with replacing(folder / "report.md") as temporary:
         temporary.write_text(markdown(result, figures=figures), "utf-8")
 
@@ -78,7 +80,9 @@ def sentences(result: SweepResult) -> list[str]:
         if cell.difference is not None
     ]
     if not said:
-        said = [f"Nothing can be compared: {result.compared_with} and another cell have no finished seed in common."]
+        said = [
+            f"Nothing can be compared: {result.compared_with} and the others have no finished seed in common."
+        ]
     missing = [f"{cell.cell} ({_numbers(cell.missing)})" for cell in result.cells if cell.missing]
     missing += [f"{cell} (all)" for cell in result.unfinished]
     if missing:
@@ -89,7 +93,10 @@ def sentences(result: SweepResult) -> list[str]:
 def _sentence(cell: str, base: str, difference: Difference) -> str:
     one, seeds = difference.sdri_db, len(difference.seeds)
     if math.isnan(one.p_value):
-        return f"{cell} and {base} differ by {one.mean:+.2f} dB; with one seed and one recording nothing says how sure that is."
+        return (
+            f"{cell} and {base} differ by {one.mean:+.2f} dB; with one seed and one recording nothing says "
+            "how sure that is."
+        )
     where = f"95 % interval {_ends(one)} dB, corrected p {_p(difference.corrected_p)}"
     if seeds == 1:
         where += "; one seed: this is about these two models, not about training again"
@@ -102,12 +109,13 @@ def _sentence(cell: str, base: str, difference: Difference) -> str:
 def _notes(result: SweepResult) -> list[str]:
     return [
         f"SDRi and SI-SDRi are means in dB over seeds and the {result.mixtures} mixtures of "
-        f"{result.evaluation_set} whose query names their target ({result.recordings} recordings). absent: how "
-        "many dB the estimate lies below the mixture where the query names none of its sounds.",
-        "Intervals hold for other seeds and other recordings: the squared error of a mean is that of its seeds "
-        "plus that of its recordings, with Student's t at Satterthwaite's degrees of freedom.",
-        f"Differences are to {result.compared_with}, paired by seed and mixture; their intervals are for each "
-        f"alone, their p-values are corrected for all comparisons (Holm), and below {ALPHA:g} is significant.",
+        f"{result.evaluation_set} whose query names their target ({result.recordings} recordings). absent: "
+        "how many dB the estimate lies below the mixture where the query names none of its sounds.",
+        "Intervals hold for other seeds and other recordings: the squared error of a mean is that of its "
+        "seeds plus that of its recordings, with Student's t as Cochran and Cox weight it.",
+        f"Differences are to {result.compared_with}, paired by seed and mixture; their intervals are for "
+        "each alone, their p-values are corrected for all comparisons (Holm), and below "
+        f"{ALPHA:g} is significant.",
         "minutes: of training one run, with starting, compiling and validation.",
     ]
 
@@ -125,7 +133,9 @@ def _row(cell: CellResult) -> tuple[str, ...]:
         _ends(cell.sdri_db),
         f"{cell.si_sdri_db:.2f}",
         "" if cell.attenuation_db is None else f"{cell.attenuation_db:.2f}",
-        "" if difference is None else f"{difference.sdri_db.mean:+.2f}{'*' if difference.significant else ''}",
+        ""
+        if difference is None
+        else f"{difference.sdri_db.mean:+.2f}{'*' if difference.significant else ''}",
         "" if difference is None else _ends(difference.sdri_db),
         "" if difference is None else _p(difference.corrected_p),
         f"{cell.train_minutes:.1f}",

@@ -132,7 +132,9 @@ def read_results(directory: Path) -> SweepResult:
         measured[cell] = {seed: run for seed, run in read.items() if run is not None}
     every = [run for runs in measured.values() for run in runs.values()]
     if not every:
-        raise AudioSepError(f"{directory}: no run of the sweep is finished; `audiosep sweep` goes on with it.")
+        raise AudioSepError(
+            f"{directory}: no run of the sweep is finished; `audiosep sweep` goes on with it."
+        )
     first = every[0]
     if any((run.state.evaluated, run.keys) != (first.state.evaluated, first.keys) for run in every):
         raise AudioSepError(
@@ -232,10 +234,13 @@ def _read_run(folder: Path, seed: int) -> _Measured | None:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AudioSepError(
-            f"{path} cannot be read ({shown(error)}): remove {folder / workdir.STATE} and start the sweep again."
+            f"{path} cannot be read ({shown(error)}): remove {folder / workdir.STATE} and start the sweep "
+            "again."
         ) from error
     if not measured.keys:
-        raise AudioSepError(f"{path} has no mixture whose query names its target: choose another evaluation set.")
+        raise AudioSepError(
+            f"{path} has no mixture whose query names its target: choose another evaluation set."
+        )
     return measured
 
 

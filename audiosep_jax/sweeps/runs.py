@@ -51,7 +51,8 @@ def runs_of(sweep: Sweep, workdir: Path) -> list[Run]:
             name = identity(config)
             if name in seen:
                 raise AudioSepError(
-                    f"sweep {sweep.name}: the cells {seen[name]} and {cell} are the same config; leave one out."
+                    f"sweep {sweep.name}: the cells {seen[name]} and {cell} are one and the same: leave "
+                    "one out."
                 )
             seen[name] = cell
             folder = workdir / RUNS / f"{cell}-seed{seed}-{name}"

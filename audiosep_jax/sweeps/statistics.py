@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 LEVEL = 0.95
+_SMALLEST_P = 1e-15
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,8 +21,7 @@ class Estimate:
       p_value: of the mean being zero, two-sided; NaN likewise.
       seed_error: standard error of the mean from the seeds; NaN with one seed, whose interval is about
         mixtures alone.
-      mixture_error: standard error from the mixtures; NaN with one recording.
-      degrees: of freedom of Student's t.
+      mixture_error: standard error from the recordings; NaN with one of them.
     """
 
     mean: float
@@ -30,21 +30,20 @@ class Estimate:
     p_value: float
     seed_error: float
     mixture_error: float
-    degrees: float
 
 
 def estimate(values: Float[np.ndarray, "seeds mixtures"], groups: Sequence[str]) -> Estimate:
-    r"""Estimates a mean whose values depend on two random things: the seed, and the recording.
+    """Estimates a mean whose values depend on two random things: the seed, and the recording.
 
     Every seed is measured on the same mixtures, so the two are crossed. The squared error of the mean is the
-    sum of two parts, that of the means per seed, s² / S, and that of the recordings' means (clustered by
-    recording, because mixtures of one succeed or fail together). Both parts contain what seed and recording
-    do together, so that the sum is a little too large rather than too small. Its degrees of freedom follow
-    Satterthwaite (1946): (a + b)² / (a² / (S - 1) + b² / (K - 1)). For p-values this is the min F' of Clark
-    (1973, "The language-as-fixed-effect fallacy").
-
-    A bootstrap that draws whole seeds would look alike and be wrong: three seeds drawn with replacement vary
-    by two thirds of the variance they stand for, and know nothing of Student's t with two degrees.
+    sum of two parts, that of the means per seed, a = s² / S, and that of the K recordings' means, b
+    (mixtures of one recording succeed or fail together). Both contain what seed and recording do together,
+    so that the sum is a little too large rather than too small. The interval is the mean ± t √(a + b) with
+    the t of Cochran and Cox (1950, "Experimental Designs"), (a t(S-1) + b t(K-1)) / (a + b). It covers the
+    truth in 95 % of the cases or more where one part has few degrees of freedom, as three seeds do. Others
+    did not in the simulation of the tests: Satterthwaite's degrees of freedom cover 92 % with three seeds and
+    90 % with two, and a bootstrap that draws whole seeds less than 85 %, because three seeds drawn with
+    replacement vary by two thirds of the variance that they stand for.
 
     Args:
       values: `[seeds, mixtures]`: of one cell, or differences of two, paired by seed and mixture.
@@ -53,33 +52,19 @@ def estimate(values: Float[np.ndarray, "seeds mixtures"], groups: Sequence[str])
     Raises:
       ValueError: no values, or not one group per mixture.
     """
-    from scipy import special
-
     values = np.asarray(values, np.float64)
     if values.ndim != 2 or not values.size or values.shape[1] != len(groups):
         raise ValueError(f"[seeds, mixtures] and {len(groups)} groups: got shape {values.shape}.")
     mean = float(values.mean())
     parts = [_seed_part(values), _mixture_part(values.mean(0), groups)]
     known = [(variance, degrees) for variance, degrees in parts if degrees > 0]
-    variance = sum(part for part, _ in known)
-    if not known:
-        low = high = p_value = degrees = float("nan")
-    elif variance == 0:
-        low, high, p_value, degrees = mean, mean, 1.0 if mean == 0 else 0.0, float("nan")
-    else:
-        degrees = variance**2 / sum(part**2 / freedom for part, freedom in known)
-        reach = float(special.stdtrit(degrees, 0.5 + LEVEL / 2)) * variance**0.5
-        low, high = mean - reach, mean + reach
-        p_value = 2 * float(special.stdtr(degrees, -abs(mean) / variance**0.5))
-    errors = [part**0.5 if freedom > 0 else float("nan") for part, freedom in parts]
+    low = high = p_value = float("nan")
+    if known:
+        reach = _critical(1 - LEVEL, known) * sum(variance for variance, _ in known) ** 0.5
+        low, high, p_value = mean - reach, mean + reach, _p_value(mean, known)
+    errors = [variance**0.5 if degrees > 0 else float("nan") for variance, degrees in parts]
     return Estimate(
-        mean=mean,
-        low=low,
-        high=high,
-        p_value=p_value,
-        seed_error=errors[0],
-        mixture_error=errors[1],
-        degrees=degrees,
+        mean=mean, low=low, high=high, p_value=p_value, seed_error=errors[0], mixture_error=errors[1]
     )
 
 
@@ -99,6 +84,29 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, p * (len(compared) - rank)))
         corrected[index] = largest
     return corrected
+
+
+def _critical(alpha: float, parts: Sequence[tuple[float, float]]) -> float:
+    """Returns Student's t at `alpha`, two-sided: the parts' own ones, weighted by their variances."""
+    from scipy import special
+
+    total = sum(variance for variance, _ in parts)
+    if total == 0:
+        return 0.0
+    return sum(-variance * float(special.stdtrit(degrees, alpha / 2)) for variance, degrees in parts) / total
+
+
+def _p_value(mean: float, parts: Sequence[tuple[float, float]]) -> float:
+    """Returns the `alpha` whose interval ends at zero; those below 1e-15 are 1e-15."""
+    from scipy import optimize
+
+    error = sum(variance for variance, _ in parts) ** 0.5
+    if error == 0:
+        return 1.0 if mean == 0 else _SMALLEST_P
+    reach = abs(mean) / error
+    if _critical(_SMALLEST_P, parts) <= reach:
+        return _SMALLEST_P
+    return float(optimize.brentq(lambda alpha: _critical(alpha, parts) - reach, _SMALLEST_P, 1.0, xtol=1e-16))  # pyright: ignore[reportArgumentType]
 
 
 def _seed_part(values: np.ndarray) -> tuple[float, float]:

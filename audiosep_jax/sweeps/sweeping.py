@@ -13,8 +13,8 @@ from audiosep_jax.evals.evaluation_set import check_files, load_evaluation_set
 from audiosep_jax.sweeps.definition import Sweep
 from audiosep_jax.sweeps.local import run_here
 from audiosep_jax.sweeps.runs import Run, runs_of
-from audiosep_jax.sweeps.worker import PROGRAM, Done, Job, evaluation_hash, is_finished
 from audiosep_jax.sweeps.workdir import CONFIG, LOG, only_sweep_in, write_plan
+from audiosep_jax.sweeps.worker import PROGRAM, Done, Job, evaluation_hash, is_finished
 from audiosep_jax.train.run_config import refuse_other_runs
 
 Executor = Literal["local", "ray"]

@@ -75,8 +75,8 @@ def only_sweep_in(workdir: Path) -> Iterator[int]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AudioSepError(
-                f"another sweep works in {workdir}, or a training that one left behind: wait for it, or choose "
-                "another --workdir."
+                f"another sweep works in {workdir}, or a training that one left behind: wait for it, or "
+                "choose another --workdir."
             ) from None
         yield file.fileno()
 

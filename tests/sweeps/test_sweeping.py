@@ -30,8 +30,10 @@ def quiet(_line):
 
 def start(sweep_file, directory, *options):
     return subprocess.Popen(
-        [sys.executable, str(HERE / "run_fake_sweep.py"), "sweep", str(sweep_file), "--workdir", str(directory)]
-        + list(options),
+        [
+            *(sys.executable, str(HERE / "run_fake_sweep.py")),
+            *("sweep", str(sweep_file), "--workdir", str(directory), *options),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -118,7 +120,9 @@ def test_another_evaluation_set_measures_again_without_training(tmp_path):
     assert log(directory, "base").count("evaluates") == 2
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_stops_the_trainings_which_save_and_go_on_later(tmp_path, number, status):
     sweep = small_sweep(tmp_path, "base", "other", "third", steps=150)
     file, directory = write_sweep(tmp_path / "sweep.py", sweep), tmp_path / "out"
@@ -140,6 +144,7 @@ def test_a_signal_stops_the_trainings_which_save_and_go_on_later(tmp_path, numbe
     assert "all 3 runs are finished" in said
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_what_does_not_stop(tmp_path):
     sweep = small_sweep(tmp_path, "stubborn", steps=10_000)
     file, directory = write_sweep(tmp_path / "sweep.py", sweep), tmp_path / "out"
@@ -160,7 +165,9 @@ def test_a_killed_sweep_keeps_others_out_until_its_training_has_ended(tmp_path):
     wait_for(lambda: trains(directory, "base"))
     process.kill()
     process.communicate(timeout=60)
-    with pytest.raises(AudioSepError, match="another sweep works in .*out, or a training that one left behind"):
+    with pytest.raises(
+        AudioSepError, match=r"another sweep works in .*out, or a training that one left behind"
+    ):
         run_sweep(sweep, directory, how=HOW(), say=quiet)
     (steps,) = (directory / "runs").glob("*/train")
     wait_for(lambda: (steps / "metrics.jsonl").exists())
@@ -195,7 +202,7 @@ def test_a_folder_of_another_config_is_refused(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     config["train"]["loss"] = "snr"  # as if the default had been another one then
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(AudioSepError, match="another config \\(train.loss was 'snr' and is 'l1'\\)"):
+    with pytest.raises(AudioSepError, match=r"another config \(train.loss was 'snr' and is 'l1'\)"):
         run_sweep(sweep, directory, how=HOW(), say=quiet)
 
 

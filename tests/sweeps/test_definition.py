@@ -1,0 +1,175 @@
+"""A sweep as data: cells, names and hashes, and what is refused."""
+
+import dataclasses
+import importlib
+import pkgutil
+from pathlib import Path
+
+import pytest
+import sweep_folders
+
+from audiosep_jax.config import DataConfig, ExperimentConfig, MixtureConfig, ModelConfig, TrainConfig
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.sweeps import workdir
+from audiosep_jax.sweeps.definition import load_sweep, product, with_fields
+from audiosep_jax.sweeps.runs import identity, runs_of
+from audiosep_jax.train.delivery import FINAL
+from experiments import ablations, tiny
+
+FILES = [module.name for module in pkgutil.iter_modules(ablations.__path__)]
+
+
+def test_the_name_of_a_config_never_changes():
+    # Folders of finished runs are found by it: a change here makes users train everything again.
+    assert identity(ExperimentConfig()) == "44136fa355"
+    model = ModelConfig(window_length=1024, encoder_widths=(4, 8), magnitude_power=0.3)
+    config = ExperimentConfig(model=model, train=TrainConfig(steps=10, seed=2), data=DataConfig(seed=2))
+    assert identity(config) == "6fe657bf05"
+
+
+def test_what_a_run_may_change_on_the_way_does_not_rename_it():
+    config = ExperimentConfig(train=TrainConfig(steps=10))
+    other = with_fields(
+        config,
+        {"train.log_every": 7, "data.read_threads": 0, "mesh.fsdp": 2, "execution.remat": "blocks"},
+        where="here",
+    )
+    assert identity(dataclasses.replace(other, name="another")) == identity(config)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train.steps": 11},
+        {"train.seed": 1},
+        {"data.seed": 1},
+        {"data.datasets": ["a"]},
+        {"model.film": "scale_shift"},
+        {"execution.compute": "bfloat16"},
+    ],
+)
+def test_what_decides_the_result_does(changes):
+    config = ExperimentConfig(train=TrainConfig(steps=10))
+    assert identity(with_fields(config, changes, where="here")) != identity(config)
+
+
+def test_a_whole_number_for_a_real_one_is_the_same_run():
+    whole, real = (ExperimentConfig(mixture=MixtureConfig(segment_seconds=value)) for value in (2, 2.0))
+    changes = {"train.seed": 1}
+    assert identity(with_fields(whole, changes, where="")) == identity(with_fields(real, changes, where=""))
+
+
+def test_a_cell_changes_its_fields_and_the_seed_two(tmp_path):
+    sweep = dataclasses.replace(
+        sweep_folders.small_sweep(tmp_path, "base"),
+        cells={
+            "base": {},
+            "wide": {"model.encoder_widths": (8, 16), "model.hop_length": 16, "model.window_length": 64},
+        },
+        seeds=(3, 4),
+    )
+    runs = runs_of(sweep, tmp_path)
+    assert [(run.cell, run.seed) for run in runs] == [("base", 3), ("wide", 3), ("base", 4), ("wide", 4)]
+    wide = runs[3].config
+    assert (wide.model.encoder_widths, wide.model.window_length) == ((8, 16), 64)
+    assert (wide.train.seed, wide.data.seed, wide.train.steps) == (4, 4, 2)
+    assert len({run.folder for run in runs}) == 4
+    assert sweep.compared_with == "base"
+
+
+def test_product_makes_a_cell_of_every_combination():
+    cells = product({"model.encoder_widths": ((4, 8), (8, 16)), "train.loss": ("l1", "snr")})
+    assert list(cells) == [
+        "encoder_widths=4-8,loss=l1",
+        "encoder_widths=4-8,loss=snr",
+        "encoder_widths=8-16,loss=l1",
+        "encoder_widths=8-16,loss=snr",
+    ]
+    assert cells["encoder_widths=4-8,loss=snr"] == {"model.encoder_widths": (4, 8), "train.loss": "snr"}
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ({}, "has no cells"),
+        ({"a/b": {}}, "the name a/b is no folder's"),
+        ({"..": {}}, "is no folder's"),
+        ({"a": {"model.windows": 3}}, "sweep small, cell a: the config has no field model.windows."),
+        ({"a": {"model": 3}}, "cell a: config.model must be a JSON object"),
+        ({"a": {"model.film.kind": 3}}, "no field model.film.kind"),
+        ({"a": {"model.film": "scale"}}, "cell a: config.model.film is 'scale': choose one of shift"),
+        ({"a": {"train.steps": 0}}, "cell a: train.steps is 0"),
+        ({"a": {"train.steps": {1, 2}}}, "which is no JSON"),
+        ({"a": {"data.seed": 1}}, "changes data.seed, which the sweep's seeds set"),
+        ({"a": {}, "b": {"train.loss": "l1"}}, "the cells a and b are one and the same"),
+    ],
+)
+def test_cells_that_cannot_be(tmp_path, cells, said):
+    sweep = sweep_folders.small_sweep(tmp_path, "base")
+    with pytest.raises(AudioSepError, match=said.replace(".", r"\.")):
+        runs_of(dataclasses.replace(sweep, cells=cells), tmp_path)
+
+
+@pytest.mark.parametrize("seeds", [(), (0, 0), (-1,)])
+def test_seeds_that_cannot_be(tmp_path, seeds):
+    with pytest.raises(AudioSepError, match="each once"):
+        dataclasses.replace(sweep_folders.small_sweep(tmp_path, "base"), seeds=seeds)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "does not exist: give a sweep file"),
+        ("SWEEP = 3", "defines no SWEEP of type Sweep"),
+        ("import nothing_of_that_name", "does not run: ModuleNotFoundError"),
+        (
+            "from audiosep_jax.config import TrainConfig\nTrainConfig(steps=0)",
+            r"sweep\.py: train\.steps is 0",
+        ),
+    ],
+)
+def test_files_that_are_no_sweeps(tmp_path, text, said):
+    path = tmp_path / "sweep.py"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(AudioSepError, match=said):
+        load_sweep(path)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_ablation_is_whole(name, tmp_path):
+    module = importlib.import_module(f"experiments.ablations.{name}")
+    sweep = load_sweep(Path(str(module.__file__)))
+    runs = runs_of(sweep, tmp_path)
+    assert len(runs) == len(sweep.cells) * len(sweep.seeds) >= 6
+    assert sweep.seeds == (0, 1, 2)
+    assert dict(sweep.cells[sweep.compared_with]) == {}
+    assert f"audiosep sweep experiments/ablations/{name}.py --workdir" in module.__doc__
+    assert Path(sweep.evaluation.evaluation_set).name == "esc10_fold4.json"
+    assert all(path.startswith("data/") for path in (*runs[0].config.data.datasets, sweep.evaluation.root))
+
+
+def test_the_ablations_are_all_there():
+    fields = {
+        field
+        for name in FILES
+        for changes in importlib.import_module(f"experiments.ablations.{name}").SWEEP.cells.values()
+        for field in changes
+    }
+    assert fields >= {
+        "query.text_ratio",
+        "query.encoder",
+        "model.window_length",
+        "model.encoder_widths",
+        "model.film",
+        "optimizer.kind",
+        "train.loss",
+        "mixture.sources",
+        "mixture.collisions",
+        "mixture.segment_seconds",
+    }
+    assert tiny.CONFIG.model.film == "scale_shift"  # what the sweep on real clips takes away
+
+
+def test_the_model_is_looked_for_where_a_training_leaves_it():
+    assert workdir.MODEL == FINAL

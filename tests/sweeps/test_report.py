@@ -1,0 +1,144 @@
+"""The table of a sweep: numbers, what is significant, and what is missing."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from sweep_folders import HOW, MIXTURES, small_sweep
+
+from audiosep_jax import cli
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.sweeps import workdir
+from audiosep_jax.sweeps.report import markdown, sentences
+from audiosep_jax.sweeps.results import read_results
+from audiosep_jax.sweeps.sweeping import run_sweep
+
+
+def quiet(_line):
+    pass
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A sweep of four cells and two seeds; `broken` has no finished run."""
+    folder = tmp_path_factory.mktemp("finished")
+    sweep = small_sweep(folder, "base", "better", "same", "broken", seeds=(0, 1))
+    run_sweep(sweep, folder / "out", how=HOW(at_once=2), say=quiet)
+    return folder / "out"
+
+
+def test_means_are_those_of_all_rows(finished):
+    result = read_results(finished)
+    base, better, same = result.cells
+    rows = np.array([3 + 0.1 * (index % 5) + 0.003 * ((index * 7) % 3) for index in range(MIXTURES)])
+    assert base.sdri_db.mean == pytest.approx(rows.mean() + 0.005)
+    assert base.seed_means_db == pytest.approx((rows.mean(), rows.mean() + 0.01))
+    assert (base.difference, better.attenuation_db, better.si_sdri_db) == (None, 8.0, 3.0)
+    assert better.difference.sdri_db.mean == pytest.approx(2)
+    assert same.difference.sdri_db.mean == pytest.approx(0.001)
+    assert (result.mixtures, result.recordings, result.unfinished) == (MIXTURES, 5, ("broken",))
+    assert [(curve.seed, curve.sdri_db) for curve in base.curves] == [(0, (1, 2)), (1, (2, 3))]
+
+
+def test_words_say_what_is_significant_and_what_is_missing(finished):
+    said = sentences(read_results(finished))
+    assert said[0].startswith("better is 2.00 dB better than base: significant (95 % interval 2.00 … 2.00 dB")
+    assert said[-1] == "Not finished, by seed: broken (all)."
+
+
+def test_differences_that_vary_are_not_significant(finished):
+    result = read_results(finished)
+    rng = np.random.default_rng(0)
+    cell = result.cells[2]
+    from audiosep_jax.sweeps.results import Difference
+    from audiosep_jax.sweeps.statistics import estimate
+
+    values = estimate(rng.standard_normal((2, 20)) * 0.1, [str(index % 5) for index in range(20)])
+    assert values.p_value > 0.05
+    difference = Difference(seeds=(0, 1), sdri_db=values, corrected_p=values.p_value, significant=False)
+    cells = (*result.cells[:2], dataclasses.replace(cell, difference=difference))
+    said = sentences(dataclasses.replace(result, cells=cells))
+    assert said[1].startswith("same is not significantly different from base: ")
+
+
+def test_p_values_are_corrected_for_their_number(finished, monkeypatch):
+    from audiosep_jax.sweeps import results
+
+    real = results.estimate
+    monkeypatch.setattr(
+        results, "estimate", lambda *args: dataclasses.replace(real(*args), p_value=0.03, low=0.1, high=1.0)
+    )
+    differences = [cell.difference for cell in read_results(finished).cells if cell.difference]
+    assert [one.corrected_p for one in differences] == pytest.approx([0.06, 0.06])
+    assert not any(one.significant for one in differences)
+
+
+def test_the_command_writes_table_values_and_figures(finished, tmp_path, capsys):
+    out = tmp_path / "report"
+    assert cli.main(["sweep", "report", str(finished), "--out", str(out)]) == 0
+    assert "better" in capsys.readouterr().out
+    assert sorted(path.name for path in out.iterdir()) == [
+        "cells.png",
+        "curves.png",
+        "report.json",
+        "report.md",
+    ]
+    text = (out / "report.md").read_text()
+    assert text == markdown(read_results(finished), figures=["cells.png", "curves.png"])
+    assert "| better | 2 | 5.2" in text
+    assert "+2.00*" in text
+    assert "- better: `train.batch_size` = 2" in text
+    values = json.loads((out / "report.json").read_text())
+    assert values["cells"][1]["difference"]["significant"] is True
+    for name in ("cells.png", "curves.png"):
+        with Image.open(out / name) as image:
+            assert np.asarray(image.convert("L")).std() > 5
+
+
+def test_one_seed_is_no_statement_about_training_again(tmp_path):
+    run_sweep(small_sweep(tmp_path, "base", "better"), tmp_path / "out", how=HOW(at_once=2), say=quiet)
+    assert cli.main(["sweep", "report", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "report" / "report.md").read_text()
+    assert "one seed: this is about these two models, not about training again" in text
+    values = json.loads((tmp_path / "out" / "report" / "report.json").read_text())
+    assert values["cells"][0]["sdri_db"]["seed_error"] is None
+
+
+def test_seeds_that_only_one_cell_has_are_not_compared(tmp_path):
+    sweep, directory = small_sweep(tmp_path, "base", "better", seeds=(0, 1, 2)), tmp_path / "out"
+    run_sweep(sweep, directory, how=HOW(at_once=2), say=quiet)
+    (folder,) = (directory / "runs").glob("better-seed1-*")
+    (folder / "state.json").unlink()
+    better = read_results(directory).cells[1]
+    assert (better.seeds, better.missing, better.difference.seeds) == ((0, 2), (1,), (0, 2))
+    assert "Not finished, by seed: better (1)." in sentences(read_results(directory))
+    for folder in (directory / "runs").glob("base-*"):
+        (folder / "state.json").unlink()
+    assert "Nothing can be compared" in sentences(read_results(directory))[0]
+
+
+def test_what_cannot_be_reported(tmp_path, finished):
+    with pytest.raises(AudioSepError, match=r"holds no sweep \(there is no sweep.json\)"):
+        read_results(tmp_path)
+    (tmp_path / "sweep.json").write_text("{")
+    with pytest.raises(AudioSepError, match="start the sweep again, which writes it anew"):
+        read_results(tmp_path)
+    (tmp_path / "sweep.json").write_text((finished / "sweep.json").read_text())
+    with pytest.raises(AudioSepError, match="no run of the sweep is finished"):
+        read_results(tmp_path)
+
+
+def test_results_of_two_sets_are_not_compared(tmp_path):
+    directory = tmp_path / "out"
+    run_sweep(small_sweep(tmp_path, "base", "better"), directory, how=HOW(at_once=2), say=quiet)
+    (folder,) = (directory / "runs").glob("better-*")
+    state = workdir.RunState.read(folder)
+    dataclasses.replace(state, evaluated="another").write(folder)
+    with pytest.raises(AudioSepError, match="measured on different evaluation sets"):
+        read_results(directory)
+    state.write(folder)
+    (folder / "evaluation" / "result.json").write_text("[]")
+    with pytest.raises(AudioSepError, match="cannot be read"):
+        read_results(directory)
