@@ -37,3 +37,16 @@ def test_a_core_delivers_two_hundred_segments_of_five_seconds_at_32_khz(benchmar
     noise = benchmark.prepare_noise(tmp_path, sample_rate_hz=32_000)
     speeds = benchmark.measure(benchmark.BenchmarkArgs(datasets=(str(noise),)))
     assert statistics.median(speed.per_core for speed in speeds) >= 200
+
+
+def test_preparing_is_measured_and_extrapolated(monkeypatch, tones):
+    monkeypatch.syspath_prepend(ROOT)
+    prepare = importlib.import_module("benchmarks.prepare")
+    kinds = tuple(prepare.KINDS)
+    args = prepare.PrepareBenchmarkArgs(sounds=tones, clips=1, kinds=kinds, repeats=1, rows=1000, total=7200)
+    said = prepare.report(args)
+    assert all(f"| {kind} | " in said for kind in kinds)
+    assert "Planning 1,000 rows" in said
+    rate = prepare.Rate(kind="x", clips_per_core_second=2, read_bytes=1e6, stored_bytes=5e8)
+    table = prepare.extrapolation([rate], total=7200, cores=(1, 4)).splitlines()
+    assert table[-1] == "| x | 3.60 TB | 1 h at 2 MB/s read | 0.25 h at 8 MB/s read |"

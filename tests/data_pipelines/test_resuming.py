@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -243,6 +244,20 @@ def test_a_full_disk_says_so_and_the_build_goes_on(tones, tmp_path, monkeypatch,
     out = prepared(tones, tmp_path / "out", clips_per_shard=4)
     assert len(counted) <= reads
     assert digests(out) == digests(prepared(tones, tmp_path / "whole", clips_per_shard=4))
+
+
+@pytest.mark.parametrize("limit", [20_000, 100_000])
+def test_a_file_that_cannot_grow_ends_the_build_with_a_sentence(tones, tmp_path, limit):
+    # What the system says then comes through the C++ that writes records, as on a full disk.
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(AudioSepError, match=r"cannot be written .*File too large.*: make room"):
+            prepared(tones, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert os.listdir(tmp_path) == []
+    assert digests(prepared(tones, tmp_path / "out")) == digests(prepared(tones, tmp_path / "other"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
