@@ -29,7 +29,7 @@ from audiosep_jax.benchmark.running import Model, measure_batches
 from audiosep_jax.benchmark.selection import list_mixtures
 from audiosep_jax.benchmark.suites import SUITES
 from audiosep_jax.commands.benchmark import make_model
-from audiosep_jax.evals.atomic import replacing
+from audiosep_jax.evals.atomic import make_folder, replacing
 from audiosep_jax.models import separator
 from benchmarks import timing
 
@@ -63,7 +63,7 @@ def fabricate(args: BenchmarkArgs) -> list[Mixture]:
     Raises:
       AudioSepError: there are fewer than two recordings.
     """
-    folder = args.workdir / "esc50"
+    folder = make_folder(args.workdir / "esc50")
     found = sorted(
         path
         for path in args.sounds.rglob("*")

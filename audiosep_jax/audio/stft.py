@@ -121,7 +121,7 @@ def _istft(
     if counted is None:
         total = _overlap_add(squared, hop_length)
     else:
-        inside = jnp.arange(frames)[None] < counted[:, None]
+        inside = (jnp.arange(frames)[None] < counted[:, None]).astype(real.dtype)
         total = _overlap_add(inside[:, :, None] * squared.astype(real.dtype), hop_length)
     waveform = waveform / jnp.maximum(total, _SMALLEST_WINDOW_SUM).astype(real.dtype)
     waveform = jax.lax.slice_in_dim(waveform, half, min(half + samples, waveform.shape[1]), axis=1)

@@ -20,16 +20,18 @@ class BenchmarkArgs:
 
     audiosep: AudioSet, VGGSound, AudioCaps, Clotho, MUSIC and ESC-50 as the AudioSep article mixes them.
     dcase: the validation set of DCASE 2024 Task 9. voicebank: the test set of VoiceBank-DEMAND, with PESQ,
-    CSIG, CBAK, COVL, segmental SNR and STOI. A run that was cut off goes on where it was.
+    CSIG, CBAK, COVL, segmental SNR and STOI. rendered: a corpus of audiosep render. A run that was cut off
+    goes on where it was.
     """
 
-    suite: Literal["audiosep", "dcase", "voicebank"] | None = None
+    suite: Literal["audiosep", "dcase", "voicebank", "rendered"] | None = None
     """Which benchmark."""
     root: Path | None = None
-    """Folder of the sounds: with a folder per dataset (audiosep), with lass_validation/ (dcase), or with
-    clean_testset_wav/ and noisy_testset_wav/ (voicebank)."""
+    """Folder of the sounds: with a folder per dataset (audiosep), with lass_validation/ (dcase), with
+    clean_testset_wav/ and noisy_testset_wav/ (voicebank), or the corpus (rendered)."""
     metadata: Path | None = None
-    """Folder of the lists: *_eval.csv, lass_synthetic_validation.csv, or log_testset.txt."""
+    """Folder of the lists: *_eval.csv, lass_synthetic_validation.csv, or log_testset.txt; without it they are
+    looked for in --root."""
     out: Path | None = None
     """Folder for the results."""
     checkpoint: Annotated[str | None, tyro.conf.arg(metavar="FOLDER|ORG/NAME")] = None
@@ -134,17 +136,18 @@ def _measure(args: BenchmarkArgs) -> int:
 
     from audiosep_jax import separation
     from audiosep_jax.benchmark import figures, report, suite_run
+    from audiosep_jax.benchmark.rendered import rendered_suite
     from audiosep_jax.benchmark.selection import chosen_datasets, list_mixtures
     from audiosep_jax.benchmark.suites import SUITES
 
-    if args.suite is None or args.root is None or args.metadata is None or args.out is None:
-        absent = [f"--{name}" for name in ("suite", "root", "metadata", "out") if not getattr(args, name)]
-        raise AudioSepError(f"{', '.join(absent)} not given: measuring needs all four; see --help.")
-    suite = SUITES[args.suite]
+    if args.suite is None or args.root is None or args.out is None:
+        absent = [f"--{name}" for name in ("suite", "root", "out") if not getattr(args, name)]
+        raise AudioSepError(f"{', '.join(absent)} not given: measuring needs all three; see --help.")
+    suite = rendered_suite(args.root) if args.suite == "rendered" else SUITES[args.suite]
     suite_run.check_packages(suite)
     datasets = chosen_datasets(suite, args.datasets)
     mixtures = list_mixtures(
-        datasets, metadata=args.metadata, root=args.root, queries=args.queries, kinds=args.kinds
+        datasets, metadata=args.metadata or args.root, root=args.root, queries=args.queries, kinds=args.kinds
     )
     loaded = separation.load(args.checkpoint)
     model, checkpoint = make_model(loaded)

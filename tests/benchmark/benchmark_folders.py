@@ -5,6 +5,9 @@ import csv
 import numpy as np
 import soundfile
 
+from audiosep_jax.rendering.corpus import render_corpus
+from audiosep_jax.rendering.recipe import Clip, Recipe
+
 SUITE_FILES = {
     "audiosep": "*_eval.csv",
     "dcase": "lass_synthetic_validation.csv",
@@ -156,3 +159,15 @@ def voicebank(root, metadata, *, rate=48_000, rows=4, seconds=0.8):
         lines.append(f"{name} {('bus', 'living')[index % 2]} {(2.5, 17.5)[index // 2 % 2]}")
     metadata.mkdir(parents=True, exist_ok=True)
     (metadata / "log_testset.txt").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def rendered(root, *, rate=16_000, **recipe):
+    """Renders a corpus of four mixtures from clips of two classes."""
+    clips = []
+    for index in range(4):
+        file, label = f"clip{index}.wav", ("dog", "rain")[index % 2]
+        write_sound(root / "clips" / file, tone(index, rate, rate), rate)
+        clips.append(Clip(file=file, labels=(label,), captions=(f"a {label}, number {index}",)))
+    recipe = Recipe(per_class=2, seconds=0.5, sample_rate_hz=rate, **recipe)
+    render_corpus(clips, recipe, name="mine", root=root / "clips", out=root / "corpus")
+    return root / "corpus"

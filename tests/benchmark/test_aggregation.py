@@ -93,8 +93,14 @@ def by_hand(name, folders):
     return numbers
 
 
-def test_the_audiosep_suite_is_what_a_loop_over_the_lists_gives(folders, tmp_path):
-    result = run("audiosep", folders, tmp_path)
+@pytest.fixture(scope="module")
+def measured(folders):
+    """The whole audiosep suite and where it was written."""
+    return run("audiosep", folders, folders / "out"), folders / "out"
+
+
+def test_the_audiosep_suite_is_what_a_loop_over_the_lists_gives(folders, measured):
+    result, _ = measured
     assert [dataset.name for dataset in result.datasets] == [
         "audioset",
         "vggsound",
@@ -136,11 +142,11 @@ def test_dcase_is_mixed_and_pooled_as_its_evaluator_does(folders, tmp_path):
 
 
 def test_voicebank_is_a_mean_over_utterances_asked_for_speech(folders, tmp_path, monkeypatch):
-    def measured(target, estimate, *, sample_rate_hz):
+    def speech(target, estimate, *, sample_rate_hz):
         assert sample_rate_hz == 16_000
-        return {name: sdr(target, estimate) + place for place, name in enumerate(SPEECH)}
+        return {name: float(sdr(target, estimate)) + place for place, name in enumerate(SPEECH)}
 
-    monkeypatch.setattr(measuring, "speech_metrics", measured)
+    monkeypatch.setattr(measuring, "speech_metrics", speech)
     monkeypatch.setattr("audiosep_jax.benchmark.suite_run.check_packages", lambda suite: None)
     result = run("voicebank", folders, tmp_path)
     names = [line.split() for line in (folders / "lists/log_testset.txt").read_text("utf-8").splitlines()]
@@ -158,22 +164,22 @@ def test_voicebank_is_a_mean_over_utterances_asked_for_speech(folders, tmp_path,
     assert kind.snrs[0].values["pesq"].mean == pytest.approx(statistics.mean(values[:2]), abs=2e-3)
 
 
-def test_what_is_written_is_the_result(folders, tmp_path):
-    result = run("audiosep", folders, tmp_path)
-    written = json.loads((tmp_path / "result.json").read_text("utf-8"))
+def test_what_is_written_is_the_result(measured):
+    result, out = measured
+    written = json.loads((out / "result.json").read_text("utf-8"))
     assert written == json.loads(json.dumps(dataclasses.asdict(result)))
     assert len(written["rows"]) == sum(dataset.measured for dataset in result.datasets) == 40
-    table = (tmp_path / "table.md").read_text("utf-8")
+    table = (out / "table.md").read_text("utf-8")
     for dataset in result.datasets:
         assert (
             f"| {dataset.name} | {dataset.measured} | {dataset.kinds[0].values['sdri_db'].mean:.2f} ("
             in table
         )
     assert "mean over classes of their medians" in table
-    classes = (tmp_path / "classes.md").read_text("utf-8")
+    classes = (out / "classes.md").read_text("utf-8")
     assert "Male speech, man speaking" in classes
-    write_figures(result, tmp_path)
-    figures = {path.name for path in tmp_path.glob("*.png")}
+    write_figures(result, out)
+    figures = {path.name for path in out.glob("*.png")}
     assert figures == {
         "summary.png",
         *(f"classes-{name}.png" for name in ("audioset", "vggsound", "music", "esc50")),

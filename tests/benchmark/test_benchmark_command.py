@@ -69,7 +69,7 @@ def test_two_checkpoints_are_measured_and_compared(folders, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["--suite", "dcase"], "--root, --metadata, --out not given"),
+        (["--suite", "dcase"], "--root, --out not given"),
         (["--compare", "a", "b", "--suite", "dcase"], "--compare reads two results"),
         (["--batch-size", "-1"], "--batch-size is -1"),
     ],

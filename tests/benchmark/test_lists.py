@@ -1,6 +1,7 @@
 import benchmark_folders
 import pytest
 
+from audiosep_jax.benchmark.rendered import rendered_suite
 from audiosep_jax.benchmark.selection import chosen_datasets, list_mixtures
 from audiosep_jax.benchmark.suites import SUITES
 from audiosep_jax.errors import AudioSepError
@@ -128,3 +129,26 @@ def test_a_dataset_of_another_suite_is_refused():
         AudioSepError, match="the suite audiosep has no dataset 'dcase': choose among audioset"
     ):
         chosen_datasets(AUDIOSEP, ["dcase"])
+
+
+def test_a_rendered_corpus_is_a_suite(tmp_path):
+    corpus = benchmark_folders.rendered(tmp_path, rate=8000, snrs_db=(-5.0, 3.0))
+    suite = rendered_suite(corpus)
+    assert (suite.name, suite.measure_hz, suite.datasets[0].name) == ("rendered", 8000, "mine")
+    mixtures = listed(corpus, suite=suite)
+    assert len(mixtures) == 4
+    assert all(one.target.is_file() and one.other.is_file() for one in mixtures)
+    assert {one.label for one in mixtures} == {"dog", "rain"}
+    assert all(one.label in one.queries[0].text for one in mixtures)
+    assert {one.source for one in mixtures} == {f"clip{index}.wav" for index in range(4)}
+    assert {one.snr_db for one in mixtures} == {-5.0, 3.0}
+    drawn = benchmark_folders.rendered(tmp_path / "drawn", rate=8000, snr_range_db=(-7.4, 7.4))
+    assert {one.snr_db for one in listed(drawn, suite=rendered_suite(drawn))} <= {-5.0, 0.0, 5.0}
+
+
+def test_what_is_no_corpus_is_named(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"recipe": 1}', "utf-8")
+    with pytest.raises(AudioSepError, match=r"manifest\.json is damaged"):
+        rendered_suite(tmp_path)
+    with pytest.raises(AudioSepError, match=r"give --root the folder of a corpus that audiosep render wrote"):
+        rendered_suite(tmp_path / "none")

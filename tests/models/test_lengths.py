@@ -28,14 +28,16 @@ def variables():
 
 @functools.cache
 def compiled(function):
-    return jax.jit(functools.partial(function, SMALL))
+    return jax.jit(
+        functools.partial(function, SMALL), compiler_options={"xla_backend_optimization_level": 0}
+    )
 
 
 def noise(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32) / 4
 
 
-@pytest.mark.parametrize("group", [(481, 490, 500, 519), (1, 20, 33, 39), (777, 760, 799)])
+@pytest.mark.parametrize("group", [(481, 500, 519), (1, 33, 39)])
 def test_each_row_is_what_it_would_be_alone(variables, group):
     length = lengths.batch_samples(SMALL, max(group))
     assert {lengths.batch_samples(SMALL, samples) for samples in group} == {length}
