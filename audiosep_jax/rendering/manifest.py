@@ -12,7 +12,6 @@ import numpy as np
 import soundfile
 import soxr
 
-import audiosep_jax
 from audiosep_jax import serialization
 from audiosep_jax.audio.containers import FORMATS
 from audiosep_jax.errors import AudioSepError, printable
@@ -153,7 +152,7 @@ def libraries(files: Iterable[str]) -> tuple[Library, ...]:
     PyAV is among them where a file is none that libsndfile reads.
     """
     versions = {
-        "audiosep_jax": audiosep_jax.__version__,
+        "audiosep_jax": _version("audiosep_jax"),
         "numpy": np.__version__,
         "libsndfile": soundfile.__libsndfile_version__,
         "soxr": soxr.__version__,
