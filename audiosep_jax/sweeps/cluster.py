@@ -1,15 +1,18 @@
 """Performs the jobs of a sweep on a Ray cluster, with the function that performs them here."""
 
+import contextlib
 import importlib.util
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
 from typing import Any
 
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import AudioSepError, Stopped, shown
 from audiosep_jax.sweeps.worker import Done, Job, work
 
 _NATIVE = {"CPU": "num_cpus", "GPU": "num_gpus"}
+_POLL_SECONDS = 1.0
 
 
 def run_on_ray(
@@ -36,6 +39,7 @@ def run_on_ray(
 
     Raises:
       AudioSepError: Ray is not installed, there is no such cluster, or no machine of it has the resources.
+      Stopped: SIGTERM came.
     """
     if importlib.util.find_spec("ray") is None:
         raise AudioSepError(
@@ -45,41 +49,86 @@ def run_on_ray(
     from ray.exceptions import RayError
 
     own = not ray.is_initialized()
-    try:
-        if own:
-            before = signal.getsignal(signal.SIGTERM)
-            ray.init(log_to_driver=False, include_dashboard=False)
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, before)  # Ray takes it, and would exit with another status
-        _check_room(ray.nodes(), resources)
-        options: dict[str, Any] = {key: resources[name] for name, key in _NATIVE.items() if name in resources}
-        options["resources"] = {name: value for name, value in resources.items() if name not in _NATIVE}
-        task = ray.remote(work).options(max_retries=3, **options)
-        waiting, running = list(jobs), {}
+    with _noted_sigterm() as noted:
         try:
-            while waiting or running:
-                while waiting and len(running) < at_once:
-                    job = waiting.pop(0)
-                    started(job)
-                    running[task.remote(job)] = job
-                ready, _ = ray.wait(list(running), num_returns=1)
-                job = running.pop(ready[0])
-                try:
-                    ended(ray.get(ready[0]))
-                except RayError as error:
-                    reason = f"Ray lost it: {shown(str(error).splitlines()[0])}"
-                    ended(Done(name=job.run.name, outcome="failed", log=job.run.folder, reason=reason))
-        except BaseException:
-            for reference in running:
-                ray.cancel(reference)
-            if running:
-                ray.wait(list(running), num_returns=len(running))
-            raise
-    except (ConnectionError, RayError) as error:
-        raise AudioSepError(f"the Ray cluster cannot be used: {shown(error)}.") from error
+            if own:
+                ray.init(log_to_driver=False, include_dashboard=False)
+            noted.take()
+            _check_room(ray.nodes(), resources)
+            options: dict[str, Any] = {
+                key: resources[name] for name, key in _NATIVE.items() if name in resources
+            }
+            options["resources"] = {name: value for name, value in resources.items() if name not in _NATIVE}
+            task = ray.remote(work).options(max_retries=3, **options)
+            waiting, running = list(jobs), {}
+            try:
+                while waiting or running:
+                    while waiting and len(running) < at_once:
+                        job = waiting.pop(0)
+                        started(job)
+                        running[task.remote(job)] = job
+                    ready, _ = ray.wait(list(running), num_returns=1, timeout=_POLL_SECONDS)
+                    noted.check()
+                    for reference in ready:
+                        ended(_result(reference, running.pop(reference)))
+            except BaseException:
+                for reference in running:
+                    ray.cancel(reference)
+                if running:
+                    ray.wait(list(running), num_returns=len(running))
+                raise
+        except (ConnectionError, RayError) as error:
+            raise AudioSepError(f"the Ray cluster cannot be used: {shown(error)}.") from error
+        finally:
+            if own and ray.is_initialized():
+                ray.shutdown()
+
+
+def _result(reference: Any, job: Job) -> Done:
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        return ray.get(reference)
+    except RayError as error:
+        reason = f"Ray lost it: {shown(str(error).splitlines()[0])}"
+        return Done(name=job.run.name, outcome="failed", log=job.run.folder, reason=reason)
+
+
+class _Sigterm:
+    """Notes SIGTERM: an exception of its handler would come out of Ray as another one."""
+
+    def __init__(self) -> None:
+        self._came = False
+        self._main = threading.current_thread() is threading.main_thread()
+        self._before = signal.getsignal(signal.SIGTERM)
+
+    def take(self) -> None:
+        """Installs the handler; Ray installs its own when it starts."""
+        if self._main:
+            signal.signal(signal.SIGTERM, self._note)
+
+    def check(self) -> None:
+        """Raises Stopped where SIGTERM came."""
+        if self._came:
+            raise Stopped(signal.SIGTERM)
+
+    def give_back(self) -> None:
+        """Installs the handler that there was before."""
+        if self._main:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self._came = True
+
+
+@contextlib.contextmanager
+def _noted_sigterm() -> Iterator[_Sigterm]:
+    noted = _Sigterm()
+    try:
+        yield noted
     finally:
-        if own and ray.is_initialized():
-            ray.shutdown()
+        noted.give_back()
 
 
 def _check_room(nodes: Sequence[Mapping[str, Any]], resources: Mapping[str, float]) -> None:
