@@ -91,7 +91,9 @@ def first_state(config: ExperimentConfig, optimizer: optax.GradientTransformatio
         make = jax.jit(
             lambda: create(jax.random.key(config.train.seed)), out_shardings=meshes.replicated(mesh)
         )
-        return jax.jit(_same, out_shardings=placed, donate_argnums=0)(make())
+        state = make()
+        split = not all(place.is_fully_replicated for place in jax.tree.leaves(placed))
+        return jax.jit(_same, out_shardings=placed)(state) if split else state
     start = folder.load(config.train.init_from)
     if separator.flat_shapes(start.config.model) != separator.flat_shapes(config.model):
         raise AudioSepError(

@@ -5,7 +5,6 @@ import signal
 import time
 
 import faulty_runs
-import numpy as np
 import pytest
 from faulty_runs import STEPS
 
@@ -62,19 +61,11 @@ def test_another_number_of_processes_and_another_mesh_go_on(
     workdir = tmp_path / "run"
     codes, outputs = stopped(experiment_file, workdir, cache, signals=[(1, signal.SIGTERM)])
     assert codes == [143, 143], outputs
-    reached = faulty_runs.step_of(workdir)
     more = faulty_runs.start(experiment_file, workdir, "--set", "mesh.fsdp=2", cache=cache, devices=2)
     faulty_runs.finished(more)
-    expected, found = faulty_runs.losses(undisturbed_pair), faulty_runs.losses(workdir)
-    assert list(found) == list(expected) == list(range(1, STEPS + 1))
-    print(f"from step {reached} on:", max(abs(found[step] - expected[step]) for step in found))
-    for step in expected:
-        # Other devices sum in another order; another example would change the loss by far more.
-        tolerance = 0 if step <= reached else 1e-3
-        np.testing.assert_allclose(found[step], expected[step], rtol=tolerance, atol=tolerance)
-    one, two = (faulty_runs.state(run) for run in (undisturbed_pair, workdir))
-    for path, value in one.items():
-        np.testing.assert_allclose(two[path], value, rtol=1e-2, atol=1e-3, err_msg=path)
+    assert list(faulty_runs.losses(workdir)) == list(range(1, STEPS + 1))
+    # Two devices sum in one order, whichever process has them and whoever keeps which share of the state.
+    faulty_runs.assert_same_bits(undisturbed_pair, workdir)
 
 
 def test_a_killed_host_ends_the_other_and_both_go_on(undisturbed_pair, experiment_file, cache, tmp_path):

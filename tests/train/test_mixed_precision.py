@@ -66,7 +66,7 @@ def test_the_loss_follows_that_of_float32(clips, tmp_path):
         assert losses.shape == (STEPS,)
         curves[name] = losses.reshape(-1, WINDOW).mean(axis=1)
     wanted = curves.pop("float32")
-    # It learns, by several times the deviation that is allowed: two curves that stand still would show nothing.
+    # It learns, by several times what is allowed: two curves that stand still would show nothing.
     assert wanted[-4:].mean() < 0.9 * wanted[:2].mean()
     for name, curve in curves.items():
         deviation = curve / wanted - 1
