@@ -94,7 +94,10 @@ def test_the_bundled_model_is_heard(mixed, tmp_path):
     rate = mixture.sample_rate_hz
     part = mixture.waveform[:, : rate // 2]
     expected = audiosep_jax.load().separate(part, rate, query="a dog barking")
-    np.testing.assert_array_equal(page.sounds[2][1][:, 0], quantise(expected.estimate[0], 16))
+    heard = page.sounds[2][1][:, 0].astype(int)
+    # Compiled twice, sums may be rounded in another order, and a value beside a step falls to its other side.
+    assert np.abs(heard - quantise(expected.estimate[0], 16)).max() <= 1
+    assert np.abs(heard).max() > 1000
     assert "audiosep-tiny" in page.text
 
 
