@@ -9,6 +9,9 @@ import tyro
 from audiosep_jax.errors import AudioSepError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from audiosep_jax.benchmark.mixtures import Mixture
     from audiosep_jax.benchmark.running import Model
     from audiosep_jax.benchmark.suite_run import Scorer
     from audiosep_jax.separation import AudioSep
@@ -48,7 +51,7 @@ class BenchmarkArgs:
     allow_missing: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Measure what is there and say in the results what is not."""
     batch_size: int = 0
-    """Rows that are separated together; 0 takes 1 on a CPU and 16 elsewhere."""
+    """Rows that are separated together; 0 takes the queries of one mixture on a CPU and 16 elsewhere."""
     workers: int = 0
     """Threads that read files and measure; 0 takes as many as there are cores, at most 16."""
     compare: tuple[Path, Path] | None = None
@@ -95,6 +98,14 @@ def make_model(model: "AudioSep") -> "tuple[Model, str]":
     return separator, checkpoint
 
 
+def default_batch_size(mixtures: "Sequence[Mixture]") -> int:
+    """Returns how many rows are separated together where nobody says it."""
+    import jax
+
+    # A CPU gains nothing from several rows; the queries of one mixture are together for one reading of it.
+    return max(len(mixture.queries) for mixture in mixtures) if jax.default_backend() == "cpu" else 16
+
+
 def _check(args: BenchmarkArgs) -> None:
     if args.compare is not None:
         if args.suite or args.root or args.metadata or args.checkpoint:
@@ -129,7 +140,6 @@ def _measure(args: BenchmarkArgs) -> int:
     import os
     import time
 
-    import jax
     from rich.console import Console
     from rich.markdown import Markdown
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -165,7 +175,7 @@ def _measure(args: BenchmarkArgs) -> int:
             name=loaded.config.name,
             checkpoint=checkpoint,
             out=args.out,
-            batch_size=args.batch_size or (1 if jax.default_backend() == "cpu" else 16),
+            batch_size=args.batch_size or default_batch_size(mixtures),
             workers=args.workers or min(16, os.cpu_count() or 1),
             scorer=scorer,
             allow_missing=args.allow_missing,
