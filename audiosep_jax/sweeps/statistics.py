@@ -41,8 +41,8 @@ def estimate(values: Float[np.ndarray, "seeds mixtures"], groups: Sequence[str])
     so that the sum is a little too large rather than too small. The interval is the mean ± t √(a + b) with
     the t of Cochran and Cox (1950, "Experimental Designs"), (a t(S-1) + b t(K-1)) / (a + b). It covers the
     truth in 95 % of the cases or more where one part has few degrees of freedom, as three seeds do. Others
-    do not: of simulated data (`docs/sweeps.md`) Satterthwaite's degrees of freedom cover down to 89 % with two
-    seeds, and a bootstrap of three seeds 76 %, because three that are drawn with replacement vary by two
+    do not: of simulated data (`docs/sweeps.md`) Satterthwaite's degrees of freedom cover down to 89 % with
+    two seeds, and a bootstrap of three seeds 76 %, because three drawn with replacement vary by two
     thirds of the variance that they stand for.
 
     Args:
