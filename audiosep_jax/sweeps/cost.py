@@ -123,7 +123,7 @@ def cost_table(sweep: Sweep, costs: Sequence[CellCost]) -> Table:
     """Returns the costs for a rich console; its caption says what they come from."""
     table = Table(title=escape(f"sweep {sweep.name}"), caption=_caption(costs), caption_justify="left")
     for name in ("cell", "parameters", "steps", "examples", "TFLOP", "trained", "minutes a run"):
-        table.add_column(name, justify="left" if name == "cell" else "right")
+        table.add_column(name, justify="left" if name == "cell" else "right", overflow="fold")
     for cost in costs:
         table.add_row(
             escape(cost.cell),

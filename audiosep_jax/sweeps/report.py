@@ -66,7 +66,7 @@ def console_table(result: SweepResult) -> Table:
     caption = "\n".join([*sentences(result), "", *_notes(result)])
     table = Table(title=escape(_title(result)), caption=escape(caption), caption_justify="left")
     for index, name in enumerate(_HEADER):
-        table.add_column(name, justify="left" if index == 0 else "right")
+        table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
     for cell in result.cells:
         table.add_row(*map(escape, _row(cell)))
     return table
