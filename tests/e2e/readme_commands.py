@@ -12,6 +12,7 @@ README = ROOT / "README.md"
 # pytest's options: the file stands for the whole suite, which cannot run inside of itself.
 ONE_TEST_FILE = "tests/e2e/test_demo_clips.py"
 TOKENIZER = "tokenizer"
+SMALL_MODEL = ("'model.encoder_widths=[4,8]'", "mixture.segment_seconds=0.5")
 # Modules that end with their help, all in one process: each would import the same libraries again.
 HELP = """
 import runpy, sys
@@ -74,14 +75,17 @@ def shortened(command: str, checkpoint: Path) -> str | None:
             return f"{command.replace('train.steps=100 ', 'train.steps=2 ')} 'model.encoder_widths=[4,8]'"
         case ["audiosep", "compile", *_] if "--topology v5e:2x2 --batch 96 " in command:
             # For the devices that are there: the TPU's compiler is no part of the environment.
-            small = "'model.encoder_widths=[4,8]' mixture.segment_seconds=0.5"
-            return f"{command.replace('v5e:2x2 --batch 96', 'local --batch 2')} --set {small}"
+            return f"{command.replace('v5e:2x2 --batch 96', 'local --batch 2')} --set {' '.join(SMALL_MODEL)}"
         case ["audiosep", "convert", "audiosep_base_4M_steps.ckpt", *_]:
             # The hub's tokenizer is not asked for: the tests run without a network.
             return f"{command} --tokenizer {TOKENIZER}"
         case ["audiosep", "export", "--format", *_]:
             return f"{command} --functions whole --window-seconds 1"
-        case ["audiosep", "prepare" | "evaluate" | "separate" | "convert" | "export", *_]:
+        case ["audiosep", "benchmark", *_]:
+            return f"{command} --checkpoint {checkpoint}"
+        case ["audiosep", "sweep", *_]:
+            return f"{command} --set {' '.join(SMALL_MODEL)}"
+        case ["audiosep", "prepare" | "evaluate" | "separate" | "convert" | "export" | "render" | "show", *_]:
             return command
     return None
 
