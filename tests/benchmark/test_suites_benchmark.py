@@ -11,6 +11,7 @@ def _letters(monkeypatch):
     monkeypatch.setitem(encoder.ENCODERS, "letters", "benchmark_models")
 
 
+@pytest.mark.slow
 def test_both_ways_are_timed_on_the_same_mixtures_and_agree(tmp_path, capsys):
     args = suites.BenchmarkArgs(
         mixtures=4,
