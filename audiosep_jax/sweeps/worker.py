@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, shown
 from audiosep_jax.serialization import to_dict
 from audiosep_jax.sweeps import workdir
 from audiosep_jax.sweeps.definition import Evaluation
@@ -25,6 +25,9 @@ Outcome = Literal["finished", "skipped", "failed", "stopped"]
 _POLL_SECONDS = 0.2
 # A training saves at the first SIGTERM and ends at once at the second.
 _SIGNALS = (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL)
+# An evaluation, which has nothing to save, unwinds by an exception, and Python drops one that comes up in a
+# callback of its garbage collector: it is asked again.
+_AGAIN_SECONDS = 3.0
 
 _EXPERIMENT = '''"""{name}: one run of a sweep, written by `audiosep sweep`."""
 
@@ -113,7 +116,7 @@ def work(job: Job, stop: Stop | None = None) -> Done:
 
     Everything that the processes print goes to the run's log. Whatever ends this function ends them, too.
     """
-    folder, log = job.run.folder, job.run.folder / workdir.LOG
+    log = job.run.folder / workdir.LOG
     started = time.perf_counter()
 
     def done(outcome: Outcome, reason: str = "") -> Done:
@@ -122,11 +125,20 @@ def work(job: Job, stop: Stop | None = None) -> Done:
 
     if is_finished(job):
         return done("skipped")
-    state = RunState.read(folder)
+    try:
+        outcome, reason = _perform(job, stop or Stop())
+    except (OSError, AudioSepError) as error:  # such as a full disk: a failure of this run alone
+        outcome, reason = "failed", shown(error)
+    return done(outcome, reason)
+
+
+def _perform(job: Job, stop: Stop) -> tuple[Outcome, str]:
+    folder, state = job.run.folder, RunState.read(job.run.folder)
     _write_experiment(job.run)
     for stage, arguments in _stages(job, state).items():
         begin = time.perf_counter()
-        status, reason = _call(job, arguments, log, stop or Stop())
+        again_seconds = None if stage == "train" else _AGAIN_SECONDS
+        status, reason = _call(job, arguments, folder / workdir.LOG, stop, again_seconds)
         seconds = time.perf_counter() - begin
         ended = status == 0
         if stage == "train":
@@ -136,10 +148,10 @@ def work(job: Job, stop: Stop | None = None) -> Done:
             state = dataclasses.replace(state, evaluated=evaluated, evaluate_seconds=seconds)
         state.write(folder)
         if status is None:
-            return done("stopped")
+            return "stopped", ""
         if not ended:
-            return done("failed", reason)
-    return done("finished")
+            return "failed", reason
+    return "finished", ""
 
 
 def _write_experiment(run: Run) -> None:
@@ -160,7 +172,9 @@ def _stages(job: Job, state: RunState) -> dict[str, list[str]]:
     return {"evaluate": evaluate} if state.trained else {"train": train, "evaluate": evaluate}
 
 
-def _call(job: Job, arguments: list[str], log: Path, stop: Stop) -> tuple[int | None, str]:
+def _call(
+    job: Job, arguments: list[str], log: Path, stop: Stop, again_seconds: float | None
+) -> tuple[int | None, str]:
     """Runs the program; returns its status, None where it was stopped, and the last line that it printed."""
     if stop.times:
         return None, ""
@@ -178,21 +192,24 @@ def _call(job: Job, arguments: list[str], log: Path, stop: Stop) -> tuple[int | 
             start_new_session=True,
             pass_fds=() if job.lock is None else (job.lock,),
         )
-        status = _wait(process, lambda: stop.times)
+        status = _wait(process, lambda: stop.times, again_seconds)
     if status != 0 and stop.times:
         return None, ""
     return status, "" if status == 0 else _reason(log, begin, status)
 
 
-def _wait(process: subprocess.Popen, asked: Callable[[], int]) -> int:
-    sent = 0
+def _wait(process: subprocess.Popen, asked: Callable[[], int], again_seconds: float | None) -> int:
+    sent, last = 0, 0.0
     while True:
         try:
             return process.wait(_POLL_SECONDS)
         except subprocess.TimeoutExpired:
             while sent < min(asked(), len(_SIGNALS)):
                 process.send_signal(_SIGNALS[sent])
-                sent += 1
+                sent, last = sent + 1, time.monotonic()
+            if sent and again_seconds is not None and time.monotonic() - last > again_seconds:
+                process.send_signal(_SIGNALS[sent - 1])
+                last = time.monotonic()
         except BaseException:  # a worker of a cluster is interrupted like this
             process.terminate()
             process.wait()

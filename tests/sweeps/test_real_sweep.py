@@ -47,6 +47,7 @@ def write_set(source, path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2400)
 def test_two_cells_and_two_seeds_are_trained_measured_and_compared(tmp_path, monkeypatch, capsys):
     dataset = training_runs.write_dataset(tmp_path)
     write_set(tmp_path / "source", tmp_path / "set.json")

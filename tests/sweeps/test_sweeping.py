@@ -158,6 +158,19 @@ def test_a_second_signal_ends_what_does_not_stop(tmp_path):
     assert process.returncode == 130
 
 
+@pytest.mark.slow
+def test_an_evaluation_that_loses_its_signal_is_asked_again(tmp_path):
+    file = write_sweep(tmp_path / "sweep.py", small_sweep(tmp_path, "forgetful"))
+    process = start(file, tmp_path / "out")
+    wait_for(
+        lambda: (tmp_path / "out" / "runs").is_dir() and "evaluates" in log(tmp_path / "out", "forgetful")
+    )
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+
+
 def test_a_killed_sweep_keeps_others_out_until_its_training_has_ended(tmp_path):
     sweep = small_sweep(tmp_path, "base", steps=100)
     file, directory = write_sweep(tmp_path / "sweep.py", sweep), tmp_path / "out"
@@ -212,6 +225,19 @@ def test_a_damaged_state_is_work_not_done(tmp_path):
     (folder,) = (directory / "runs").iterdir()
     (folder / "state.json").write_text('{"trained": tr')
     assert outcomes(run_sweep(sweep, directory, how=HOW(), say=quiet)) == {"base seed 0": "finished"}
+
+
+def test_a_run_whose_folder_cannot_be_written_fails_alone(tmp_path):
+    sweep, directory = small_sweep(tmp_path, "base", "better"), tmp_path / "out"
+
+    def block(line):
+        if line.startswith("base seed 0: starts"):
+            (folder,) = (directory / "runs").glob("base-*")
+            (folder / "log.txt").mkdir()
+
+    done = run_sweep(sweep, directory, how=HOW(), say=block)
+    assert outcomes(done) == {"base seed 0": "failed", "better seed 0": "finished"}
+    assert "Is a directory" in done[0].reason
 
 
 def test_mistakes_are_named_before_anything_runs(tmp_path):
