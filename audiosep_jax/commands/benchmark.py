@@ -121,9 +121,6 @@ def _check(args: BenchmarkArgs) -> None:
 
 
 def _compare(folders: tuple[Path, Path], out: Path | None) -> int:
-    from rich.console import Console
-    from rich.markdown import Markdown
-
     from audiosep_jax.benchmark.comparison import compare
     from audiosep_jax.benchmark.report import comparison_markdown, write_comparison
     from audiosep_jax.benchmark.results import write_json
@@ -132,7 +129,7 @@ def _compare(folders: tuple[Path, Path], out: Path | None) -> int:
     if out is not None:
         write_json(comparison, out / "comparison.json")
         write_comparison(comparison, out / "comparison.md")
-    Console().print(Markdown(comparison_markdown(comparison)))
+    print(comparison_markdown(comparison), end="")
     return 0
 
 
@@ -141,7 +138,6 @@ def _measure(args: BenchmarkArgs) -> int:
     import time
 
     from rich.console import Console
-    from rich.markdown import Markdown
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from audiosep_jax import separation
@@ -162,10 +158,9 @@ def _measure(args: BenchmarkArgs) -> int:
     loaded = separation.load(args.checkpoint)
     model, checkpoint = make_model(loaded)
     scorer = None if args.clap is None else _scorer(args.clap)
-    console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     started = time.monotonic()
-    with Progress(*columns, console=console) as bar:
+    with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("separating mixtures", total=None)
         result = suite_run.run_suite(
             suite,
@@ -182,13 +177,9 @@ def _measure(args: BenchmarkArgs) -> int:
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     figures.write_figures(result, args.out)
-    console.print(Markdown(report.markdown(result)))
-    console.print(
-        f"results: {args.out} ({time.monotonic() - started:.0f} s)",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    # A terminal's width must not cut numbers off.
+    print(report.markdown(result))
+    print(f"results: {args.out} ({time.monotonic() - started:.0f} s)")
     return 0
 
 

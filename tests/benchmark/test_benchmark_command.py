@@ -108,32 +108,33 @@ sys.exit(main())
 """
 
 
-def start(pause, *argv):
+def start(pause, log, *argv):
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
     }
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(pause), *argv],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    with log.open("w") as file:
+        return subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(pause), *argv],
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
 
 
 @pytest.mark.slow
 def test_a_killed_process_goes_on_and_ends_with_the_same_bytes(folders, tmp_path):
     given = {"suite": "audiosep", "root": "sounds"}
-    whole = start(0, *arguments(folders, tmp_path / "whole", **given))
-    assert whole.wait(600) == 0, whole.stdout.read()
+    log = tmp_path / "log.txt"
+    whole = start(0, log, *arguments(folders, tmp_path / "whole", **given))
+    assert whole.wait(600) == 0, log.read_text()
     out, kills = tmp_path / "killed", 0
     rows = out / "rows.jsonl"
     for reached in (3, 11, 24):
-        process = start(0.3, *arguments(folders, out, **given))
+        process = start(0.3, log, *arguments(folders, out, **given))
         ends = time.monotonic() + 300
         while not rows.exists() or rows.read_bytes().count(b"\n") < reached:
-            assert process.poll() is None, process.stdout.read()
+            assert process.poll() is None, log.read_text()
             assert time.monotonic() < ends
             time.sleep(0.02)
         process.kill()
@@ -141,8 +142,8 @@ def test_a_killed_process_goes_on_and_ends_with_the_same_bytes(folders, tmp_path
         assert not (out / "result.json").exists()
     assert kills == 3
     assert 24 <= rows.read_bytes().count(b"\n") < 40
-    last = start(0, *arguments(folders, out, **given))
-    assert last.wait(600) == 0, last.stdout.read()
+    last = start(0, log, *arguments(folders, out, **given))
+    assert last.wait(600) == 0, log.read_text()
     for name in ("result.json", "table.md", "classes.md"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert rows.read_bytes().count(b"\n") == 40
