@@ -7,15 +7,13 @@ import io
 import re
 import signal
 import sys
-import threading
-import time
 import traceback
-from collections.abc import Iterator, Sequence
-from types import FrameType
+from collections.abc import Sequence
 
 import audiosep_jax
 from audiosep_jax.compilation import use_cache
 from audiosep_jax.errors import AudioSepError, Stopped
+from audiosep_jax.termination import Terminated, unwinding_at_sigterm
 
 # A command's module and its libraries are imported only when it is called, so that --help answers at once.
 COMMANDS = {
@@ -51,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     # A training has handlers of its own between its steps. Before them SIGTERM ends it as ever.
-    with _unwinding_at_sigterm() if arguments[:1] != ["train"] else contextlib.nullcontext():
+    with unwinding_at_sigterm() if arguments[:1] != ["train"] else contextlib.nullcontext():
         try:
             return _dispatch(arguments)
         except AudioSepError as error:
@@ -59,46 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 traceback.print_exc()
             print(f"audiosep: error: {_one_line(str(error))}", file=sys.stderr)
             return error.status
-        except (KeyboardInterrupt, _Terminated) as error:
+        except (KeyboardInterrupt, Terminated) as error:
             if debug:
                 traceback.print_exc()
-            number = error.number if isinstance(error, _Terminated | Stopped) else signal.SIGINT
+            number = error.number if isinstance(error, Terminated | Stopped) else signal.SIGINT
             print(f"audiosep: {'terminated' if number == signal.SIGTERM else 'interrupted'}", file=sys.stderr)
             return 128 + number
-
-
-class _Terminated(SystemExit):
-    """SIGTERM came; nothing that is to go on after an error catches it."""
-
-    number = signal.SIGTERM
-
-
-@contextlib.contextmanager
-def _unwinding_at_sigterm() -> Iterator[None]:
-    """Makes SIGTERM an exception, so that what is half written is removed.
-
-    Outside the main thread, and where SIGTERM has a handler already, nothing changes.
-    """
-    last = -float("inf")
-
-    def unwind(_number: int, _frame: FrameType | None) -> None:
-        # `timeout` and others send it twice, to the process and to its group: the second must not stop the
-        # cleaning up.
-        nonlocal last
-        again = time.monotonic() - last < 1.0
-        last = time.monotonic()
-        if not again:
-            raise _Terminated(143)
-
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, unwind)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _dispatch(arguments: list[str]) -> int:

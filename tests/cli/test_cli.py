@@ -1,9 +1,11 @@
 """The dispatcher: help, version, mistakes, exit statuses, and what it must not import."""
 
+import gc
 import signal
 import subprocess
 import sys
 import threading
+import time
 import types
 
 import pytest
@@ -112,6 +114,31 @@ def test_sigterm_is_143_after_the_cleaning_up(monkeypatch, capsys):
     assert capsys.readouterr().err == "audiosep: terminated\n"
     assert cleaned == [True]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_that_nothing_can_raise_comes_again(monkeypatch, capsys, number, status):
+    """Python forgets what a callback of its garbage collector raises; JAX has such a callback."""
+    came = []
+
+    def collected(phase, _info):
+        if not came:
+            came.append(phase)
+            signal.raise_signal(number)
+            sum(range(10))  # Python handles signals between its own instructions
+
+    def run(args):
+        gc.collect()
+        time.sleep(30)
+
+    command_that(monkeypatch, run)
+    gc.callbacks.append(collected)
+    try:
+        assert cli.main(["evaluate"]) == status
+    finally:
+        gc.callbacks.remove(collected)
+    assert came
+    assert "ignored" not in capsys.readouterr().err
 
 
 def test_before_its_first_step_sigterm_ends_a_training_as_ever(monkeypatch):
