@@ -47,7 +47,7 @@ class BenchmarkArgs:
     """Length of each."""
     sounds: Path = Path(audiosep_jax.__file__).parent / "assets" / "demo"
     """Folder of recordings; those in folders below are found, too."""
-    workdir: Path = Path("/tmp/audiosep-suites")
+    workdir: Path = Path("runs/benchmark_suites")
     """Mixtures and times are kept here."""
     checkpoint: Path | None = None
     """Folder of the model; without it the bundled one is measured."""
