@@ -64,7 +64,9 @@ def draw_classes(result: EvaluationResult, *, most: int | None = None) -> "Figur
         values = [example.sdri_db for example in result.examples if example.target_label == one.label]
         heights = row + jitter.uniform(-0.2, 0.2, len(values))
         axis.scatter(values, heights, s=9, color="black", alpha=0.35, linewidths=0, zorder=3)
-    spread = np.maximum(np.abs(ends.T - means), 0)
+    spread = np.abs(ends.T - means)
+    # One recording alone has no interval: its draws are all the same, which says nothing of certainty.
+    spread = np.where(spread.any(axis=0), spread, np.nan)
     axis.errorbar(means, rows, xerr=spread, fmt="none", ecolor="black", elinewidth=1.6, capsize=4, zorder=4)
     axis.axvline(
         result.overall.sdri_db.mean,
