@@ -38,13 +38,13 @@ def from_dict(cls: type[T], values: dict[str, Any], *, where: str = "config") ->
     return cls(**{key: _convert(hints[key], value, f"{where}.{key}") for key, value in values.items()})
 
 
-def load_json(cls: type[T], path: str | Path) -> T:
-    """Reads a config from a JSON file; errors name the file."""
+def load_json(cls: type[T], path: str | Path, *, what: str = "a JSON config file") -> T:
+    """Reads a dataclass from a JSON file; errors name the file, and `what` is wanted where there is none."""
     path = Path(path)
     try:
         values = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise AudioSepError(f"{path} does not exist: give a JSON config file.") from None
+        raise AudioSepError(f"{path} does not exist: give {what}.") from None
     except (OSError, ValueError) as error:
         raise AudioSepError(f"{path} is not a readable JSON file: {error}.") from error
     return from_dict(cls, values, where=str(path))

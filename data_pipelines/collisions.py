@@ -1,5 +1,6 @@
 """The rules that keep clips apart: names they must not share, and captions that must not be too similar."""
 
+import collections
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -31,15 +32,14 @@ class Names(NamedTuple):
 def name_clips(clips: Sequence[Clip], mixture: MixtureConfig) -> list[Names]:
     """Returns the names of each clip. Clips with the same names share one object.
 
-    Nothing says what a clip without a caption holds, so under any rule it also keeps away from clips of its
-    own recording.
+    Under any rule clips of one recording keep apart, in whichever datasets and under whichever captions.
 
     Raises:
       AudioSepError: the ontology cannot be read, or has none of the clips' labels.
     """
     if not mixture.collisions:
         return [Names(frozenset(), frozenset())] * len(clips)
-    undescribed = {clip.source for clip in clips if not clip.captions}
+    recordings = collections.Counter(clip.source for clip in clips)
     rules = frozenset(mixture.collisions)
     classes = _Classes(mixture, clips) if {"label", "ontology"} & rules else None
     numbers: dict[tuple[str, str], int] = {}
@@ -53,7 +53,7 @@ def name_clips(clips: Sequence[Clip], mixture: MixtureConfig) -> list[Names]:
         names: set[tuple[str, str]] = set()
         if "caption" in rules:
             names.update(("caption", _plain(caption)) for caption in clip.captions)
-        if clip.source in undescribed:
+        if recordings[clip.source] > 1:
             names.add(("source", clip.source))
         own, above = classes.of(clip) if classes else (set(), set())
         own = numbered(names | own)

@@ -21,12 +21,12 @@ from audiosep_jax.errors import AudioSepError
 from audiosep_jax.serialization import from_dict, load_json, to_dict
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
-FINITE = st.floats(-1e6, 1e6)
+DECIBELS = st.floats(-120, 120)
 
 
 @st.composite
 def experiments(draw):
-    low, high = sorted([draw(FINITE), draw(FINITE)])
+    low, high = sorted([draw(DECIBELS), draw(DECIBELS)])
     gains = sorted([draw(st.integers(-90, 90)), draw(st.integers(-90, 90))])
     return ExperimentConfig(
         name=draw(TEXT),
@@ -56,7 +56,7 @@ def experiments(draw):
         optimizer=OptimizerConfig(
             kind=draw(st.sampled_from(["adam", "adamw", "adamw_amsgrad"])),
             learning_rate=draw(st.floats(1e-9, 1e3)),
-            warmup_factors=tuple(draw(st.lists(FINITE, max_size=3))),
+            warmup_factors=tuple(draw(st.lists(st.floats(0, 1e6), max_size=3))),
         ),
         train=TrainConfig(steps=draw(st.integers(1, 2**40)), loss=draw(st.sampled_from(["l1", "snr"]))),
     )
@@ -131,6 +131,7 @@ def test_a_mistake_is_named_with_its_place(values, said):
             for few in (-1, 1, 4)
         ),
         (MixtureConfig, {"snr_range_db": (3.0, 2.0)}, "mixture.snr_range_db is (3.0, 2.0)"),
+        (MixtureConfig, {"level_range_db": (0.0, float("inf"))}, "give ratios from -120 to 120 dB"),
         (MixtureConfig, {"snr_range_db": (3.0,)}, "give the lowest and the highest, or nothing"),
         (MixtureConfig, {"collisions": ("label", "label")}, "name each rule once"),
         (
@@ -194,6 +195,7 @@ def test_configs_are_frozen():
         ("data", "seed", -1),
         ("data", "read_threads", -1),
         ("data", "weights", [0.5, 0.0]),
+        ("data", "weights", [1.0, float("inf")]),
         ("optimizer", "learning_rate", -1.0),
         ("optimizer", "beta1", 2.0),
         ("optimizer", "decay_steps", -3),

@@ -13,6 +13,10 @@ Interferers = Literal["drawn", "neighbours"]
 """Where the clips beside the target come from."""
 
 
+_MOST_DB = 120
+"""Beyond it one of two sounds is lost in the rounding of single precision."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MixtureConfig:
     """How clips become mixtures. The reference's own recipe is `config.recipes.reference()`.
@@ -74,6 +78,10 @@ class MixtureConfig:
             if not low <= high:
                 raise AudioSepError(
                     f"mixture.{name} is ({low}, {high}): the first must not exceed the second."
+                )
+            if max(abs(low), abs(high)) > _MOST_DB:
+                raise AudioSepError(
+                    f"mixture.{name} is ({low}, {high}): give ratios from -{_MOST_DB} to {_MOST_DB} dB."
                 )
         if not 0 <= self.absent_probability < 1:
             raise AudioSepError(
@@ -140,5 +148,5 @@ class DataConfig:
     def __post_init__(self) -> None:
         at_least(self, "data", 0, "seed", "read_threads")
         at_least(self, "data", 1, "prefetch")
-        if any(not weight > 0 for weight in self.weights):
+        if any(not 0 < weight < float("inf") for weight in self.weights):
             raise AudioSepError(f"data.weights is {self.weights}: every weight must be a positive number.")

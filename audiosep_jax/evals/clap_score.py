@@ -28,8 +28,7 @@ class ClapScores:
       clap_score: estimate to query.
       clap_score_i: by how much that exceeds mixture to query; None without mixtures.
       audio_similarity: estimate to target; None without targets.
-      ref_clap_score: harmonic mean of `clap_score` and `audio_similarity`, see `harmonic_mean`; None
-      without
+      ref_clap_score: harmonic mean of `clap_score` and `audio_similarity`, see `harmonic_mean`; None without
         targets.
     """
 

@@ -148,7 +148,7 @@ def load_evaluation_set(path: str | Path) -> EvaluationSet:
     Raises:
       AudioSepError: the file is missing, is no JSON, or its fields are not a set's; the text names the file.
     """
-    return serialization.load_json(EvaluationSet, path)
+    return serialization.load_json(EvaluationSet, path, what="the JSON file of an evaluation set")
 
 
 def save_evaluation_set(evaluation_set: EvaluationSet, path: str | Path) -> None:

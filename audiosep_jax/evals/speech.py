@@ -1,5 +1,6 @@
 """Measures of enhanced speech: PESQ, composite measures, segmental SNR and STOI, as on VoiceBank-DEMAND."""
 
+import threading
 import warnings
 
 import numpy as np
@@ -14,6 +15,8 @@ RATE_HZ = 16_000
 
 # What P.862.2 maps the lowest raw PESQ, -0.5, to: 0.999 + 4 / (1 + exp(1.3669 · 0.5 + 3.8224)).
 LOWEST_PESQ = 1.0427
+
+_WARNINGS = threading.Lock()
 
 
 def speech_metrics(
@@ -51,7 +54,8 @@ def speech_metrics(
             quality = float(pesq.pesq(RATE_HZ, target, estimate, "wb"))
         except (pesq.NoUtterancesError, pesq.BufferTooShortError) as error:
             raise _too_little(target) from error
-    with warnings.catch_warnings():
+    # Filters of warnings belong to the whole process, and several threads measure at a time.
+    with _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         try:
             intelligibility = float(stoi.stoi(target, estimate, RATE_HZ))

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import time
 import tracemalloc
@@ -74,10 +75,15 @@ def test_no_rule_lets_all_meet_but_a_clip_and_itself():
 
 
 @pytest.mark.parametrize("rule", ["caption", "label", "similarity"])
-def test_any_rule_keeps_recordings_apart_of_which_something_is_not_described(rule):
-    pair = (clip("a", source="r"), clip("b", source="r", captions="x"))
-    assert not meet(*pair, np.eye(1), collisions=(rule,))
-    assert meet(*(pair[1], clip("c", source="s")), np.eye(1), collisions=(rule,))
+@pytest.mark.parametrize("captions", ["", "y"], ids=["not described", "described otherwise"])
+def test_any_rule_keeps_the_clips_of_a_recording_apart(rule, captions):
+    one, two = clip("a", source="r", captions=captions), clip("b", source="r", captions="x")
+    conditions = np.eye(1 + bool(captions))
+    assert not meet(one, two, conditions, collisions=(rule,))
+    assert meet(two, clip("c", source="s", captions=captions), conditions, collisions=(rule,))
+    # Also where each corpus has one of them.
+    table = ClipTable([[one], [two]], MixtureConfig(collisions=(rule,)))
+    assert not table.with_conditions(np.float32(conditions)).may_meet(0, [1])
 
 
 names = st.sampled_from(["Animal", "Domestic_animals_and_pets", "dog", "Bark", "/m/2", "roar", "cat", ""])
@@ -122,6 +128,7 @@ def conflict(one, two, *, rules, specific=False):
 def test_the_ontology_keeps_ancestors_apart_and_check_refuses_what_cannot_be(
     ontology, clips, together, specific
 ):
+    clips = [dataclasses.replace(one, source=str(number)) for number, one in enumerate(clips)]
     rules = ("caption", "ontology")
     mixture = MixtureConfig(collisions=rules, ontology=ontology, specific_labels=specific)
     if not any(label and label != "cat" for clip in clips for label in (clip.label, *clip.labels)):

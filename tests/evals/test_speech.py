@@ -1,6 +1,8 @@
 """Measures of speech: what is known of them, and what is said where they cannot be taken."""
 
 import sys
+import warnings
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -45,6 +47,24 @@ def test_another_rate_is_resampled():
     back = speech_metrics(*waveforms, sample_rate_hz=32_000)
     assert back["pesq"] == pytest.approx(there["pesq"], abs=0.05)
     assert back["stoi"] == pytest.approx(there["stoi"], abs=0.01)
+
+
+@pytest.mark.extras
+def test_too_little_speech_for_stoi_is_an_error_in_every_thread():
+    """Long enough for PESQ; pystoi only warns, and filters of warnings belong to the whole process."""
+    clean = speech()[3000:11_000]
+    filters = list(warnings.filters)
+
+    def measured(number):
+        try:
+            return speech_metrics(clean, noisy(clean, number), sample_rate_hz=RATE)["stoi"]
+        except AudioSepError as error:
+            return str(error)
+
+    with futures.ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(measured, range(24)))
+    assert all("too little speech" in str(one) for one in found), found
+    assert list(warnings.filters) == filters
 
 
 @pytest.mark.extras
