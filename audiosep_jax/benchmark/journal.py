@@ -16,17 +16,18 @@ from audiosep_jax.evals.atomic import make_folder, replacing
 
 RUN_FILE = "run.json"
 ROWS_FILE = "rows.jsonl"
-VERSION = 1
+VERSION = 2
 
 Key = tuple[str, str, str]
 
 
 def fingerprint_of(rows: Sequence[Row]) -> str:
     """Returns a hash of what is asked of which mixtures, and at which ratios."""
-    lines = [
-        json.dumps([*row.key, row.query.text, row.mixture.mix_at_db, row.mixture.label, row.mixture.source])
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        mixture = row.mixture
+        ratios = (mixture.mix_at_db, mixture.snr_db)
+        lines.append(json.dumps([*row.key, row.query.text, *ratios, mixture.label, mixture.source]))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -36,6 +37,8 @@ class Journal:
     Args:
       folder: of the results; it is made.
       run: what the results depend on, as plain JSON values. A folder of another run is refused.
+      stamps: of the files that are there, by dataset and id. A row of files with another stamp counts as not
+        measured; one whose files have no stamp is kept.
 
     Attributes:
       values: what was measured, by row.
@@ -44,8 +47,11 @@ class Journal:
       AudioSepError: the folder cannot be written, holds something else, is damaged, or is in use.
     """
 
-    def __init__(self, folder: Path, run: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, run: Mapping[str, Any], stamps: Mapping[tuple[str, str], str] | None = None
+    ) -> None:
         self.folder = make_folder(folder)
+        self._stamps = dict(stamps or {})
         self.values: dict[Key, dict[str, float]] = {}
         self._path = self.folder / ROWS_FILE
         try:
@@ -80,10 +86,12 @@ class Journal:
         Raises:
           AudioSepError: the disk is full or gone.
         """
-        lines = [
-            json.dumps({"dataset": key[0], "id": key[1], "kind": key[2], "metrics": dict(metrics)})
-            for key, metrics in values.items()
-        ]
+        lines = []
+        for key, metrics in values.items():
+            row = dict(zip(("dataset", "id", "kind"), key, strict=True))
+            lines.append(
+                json.dumps({**row, "files": self._stamps.get(key[:2], ""), "metrics": dict(metrics)})
+            )
         data = "".join(f"{line}\n" for line in lines).encode()
         try:
             if self._file.write(data) != len(data):
@@ -133,7 +141,9 @@ class Journal:
             try:
                 row = json.loads(line)
                 key = (row["dataset"], row["id"], row["kind"])
-                self.values[key] = {name: float(value) for name, value in row["metrics"].items()}
+                metrics = {name: float(value) for name, value in row["metrics"].items()}
+                if row["files"] == self._stamps.get(key[:2], row["files"]):
+                    self.values[key] = metrics
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise AudioSepError(
                     f"{printable(self._path)} is damaged in line {number}: remove that line, and its mixture "

@@ -35,10 +35,12 @@ class Inventory:
     Attributes:
       samples: length of each usable mixture at the model's rate, in the order of the list; 0 where the
         header does not say.
+      stamps: by which files that are exchanged are known, of each usable mixture.
       unusable: why each of the others cannot be used.
     """
 
     samples: dict[Mixture, int]
+    stamps: dict[Mixture, str]
     unusable: dict[Mixture, str]
 
 
@@ -53,19 +55,27 @@ def take_inventory(
       workers: threads.
     """
 
-    def look(mixture: Mixture) -> int | str:
+    def look(mixture: Mixture) -> tuple[int, str] | str:
+        stamps = []
         for path in (mixture.target, mixture.other):
-            if not path.exists():
-                return f"{printable(path)} does not exist"
+            try:
+                stat = path.stat()
+            except OSError as error:
+                gone = isinstance(error, FileNotFoundError)
+                return (
+                    f"{printable(path)} {'does not exist' if gone else f'cannot be read: {error.strerror}'}"
+                )
+            stamps.append(f"{stat.st_size} {stat.st_mtime_ns}")
         try:
-            return samples_of(mixture)
+            return samples_of(mixture), ", ".join(stamps)
         except AudioSepError as error:
             return str(error)
 
     with ThreadPoolExecutor(workers) as pool:
         found = dict(zip(mixtures, pool.map(look, mixtures), strict=True))
     return Inventory(
-        samples={mixture: size for mixture, size in found.items() if isinstance(size, int)},
+        samples={mixture: one[0] for mixture, one in found.items() if not isinstance(one, str)},
+        stamps={mixture: one[1] for mixture, one in found.items() if not isinstance(one, str)},
         unusable={mixture: why for mixture, why in found.items() if isinstance(why, str)},
     )
 

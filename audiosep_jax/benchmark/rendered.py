@@ -40,7 +40,7 @@ def rendered_suite(root: Path) -> Suite:
             )
             for one in manifest["mixtures"]
         ]
-        rate = int(recipe["sample_rate_hz"])
+        rate, digest = int(recipe["sample_rate_hz"]), str(manifest["digest"])
     except FileNotFoundError:
         raise AudioSepError(
             f"{printable(path)} does not exist: give --root the folder of a corpus that audiosep render "
@@ -51,7 +51,7 @@ def rendered_suite(root: Path) -> Suite:
     if not mixtures or rate < 1:
         raise AudioSepError(f"{printable(path)} lists no mixture: render the corpus again.")
     dataset = Dataset(name=name, read=lambda metadata, root: mixtures)
-    return Suite(name="rendered", datasets=(dataset,), measure_hz=rate)
+    return Suite(name="rendered", datasets=(dataset,), measure_hz=rate, digest=digest)
 
 
 def _rounded(snr_db: float) -> float:

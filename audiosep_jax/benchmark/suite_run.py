@@ -68,7 +68,8 @@ def run_suite(
       model: that is measured.
       name: how tables call it.
       checkpoint: its fingerprint.
-      out: folder of the results; one that holds a part of the same run is continued.
+      out: folder of the results; one that holds a part of the same run is continued. Rows whose files have
+        been exchanged since are measured again.
       batch_size: rows that are separated together.
       workers: threads that read and measure.
       scorer: adds CLAPScore and RefCLAPScore.
@@ -99,6 +100,7 @@ def run_suite(
         "model": name,
         "checkpoint": checkpoint,
         "mixtures": fingerprint_of(listed),
+        "files": suite.digest,
         "clap": scorer.fingerprint if scorer else "",
     }
     done, total = 0, sum(map(len, batches))
@@ -108,7 +110,8 @@ def run_suite(
         done += rows
         progress(done, total)
 
-    with Journal(out, run) as journal:
+    stamps = {(mixture.dataset, mixture.id): stamp for mixture, stamp in inventory.stamps.items()}
+    with Journal(out, run, stamps) as journal:
         left_out = measure_batches(
             batches,
             suite=suite,

@@ -42,6 +42,7 @@ class Suite:
       metrics: in the order of tables; the first one is drawn.
       speech: whether estimates are measured as speech, too.
       full_band: whether a model of a higher rate is given all that the files hold.
+      digest: hash of all files, where a manifest says it.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Suite:
     metrics: tuple[str, ...] = SEPARATION
     speech: bool = False
     full_band: bool = False
+    digest: str = ""
 
 
 def _rendered(name: str, label: bool, source: Callable[[str], str]) -> Callable[[Path, Path], list[Mixture]]:

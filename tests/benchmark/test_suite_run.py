@@ -9,10 +9,12 @@ import benchmark_folders
 import jax
 import numpy as np
 import pytest
+import soundfile
 from benchmark_models import LetterEncoder, echo_model, random_checkpoint
 
 from audiosep_jax import separation
 from audiosep_jax.benchmark.journal import ROWS_FILE, Journal
+from audiosep_jax.benchmark.rendered import rendered_suite
 from audiosep_jax.benchmark.running import Model
 from audiosep_jax.benchmark.selection import chosen_datasets, list_mixtures
 from audiosep_jax.benchmark.suite_run import Scorer, run_suite
@@ -155,6 +157,48 @@ def test_another_run_in_the_same_folder_is_refused(sounds, tmp_path):
     with pytest.raises(AudioSepError, match=r"\(different: mixtures\)"):
         run(sounds, tmp_path, kinds=("label",))
     assert contents(tmp_path) == kept
+
+
+def test_what_was_measured_on_other_files_is_measured_again(sounds, tmp_path):
+    root = tmp_path / "sounds"
+    shutil.copytree(sounds / "esc50", root / "esc50")
+    shutil.copy(sounds / "esc50_eval.csv", root)
+    before = run(root, tmp_path / "out", "esc50")
+    # Other sounds of the same length, and time passes as little as it does on a fast disk.
+    path = root / "esc50/mixture-2.wav"
+    samples, _ = soundfile.read(path, dtype="float32")
+    at = path.stat().st_mtime_ns
+    benchmark_folders.write_sound(path, 0.5 * samples, 32_000)
+    os.utime(path, ns=(at, at + 1))
+    calls = []
+    model = echo_model(sample_rate_hz=32_000, calls=calls)
+    result = run(root, tmp_path / "out", "esc50", model=model)
+    assert len(calls) == 1
+    assert [one == two for one, two in zip(before.rows, result.rows, strict=True)] == [True] * 2 + [False] + [
+        True
+    ] * 3
+    assert result.rows == run(root, tmp_path / "new", "esc50").rows
+    # What was measured last counts, and nothing is left to do.
+    run(root, tmp_path / "out", "esc50", model=model)
+    assert len(calls) == 1
+
+
+def test_a_corpus_that_was_rendered_again_otherwise_is_another_run(tmp_path):
+    def measure(**recipe):
+        shutil.rmtree(tmp_path / "corpus", ignore_errors=True)
+        corpus = benchmark_folders.rendered(tmp_path, rate=8000, **recipe)
+        suite = rendered_suite(corpus)
+        mixtures = list_mixtures(suite.datasets, metadata=corpus, root=corpus)
+        model = echo_model(sample_rate_hz=8000)
+        more = {"name": "echo", "checkpoint": "one", "batch_size": 1, "workers": 2}
+        run_suite(suite, suite.datasets, mixtures, model=model, out=tmp_path / "out", **more)
+
+    measure(snrs_db=(0.0,))
+    measure(snrs_db=(0.0,))
+    with pytest.raises(AudioSepError, match=r"results of another run \(different: files\)"):
+        measure(snrs_db=(0.0,), encoding="FLOAT")
+    with pytest.raises(AudioSepError, match=r"results of another run \(different: files, mixtures\)"):
+        measure(snrs_db=(10.0,))
 
 
 def test_a_folder_in_use_or_damaged_is_refused(sounds, tmp_path):
