@@ -7,9 +7,12 @@ from typing import Any
 
 from audiosep_jax.benchmark.results import RESULT_FILE, Gain, RowResult, paired_gains
 from audiosep_jax.benchmark.suites import Pooling
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import AudioSepError, printable, shown
 
 _KEY = ("dataset", "id", "kind", "query")
+
+# Two machines that read and resample the same mixture agree on its SDR by far less.
+TOLERANCE_DB = 1e-3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,7 @@ def compare(before: Path, after: Path) -> Comparison:
             f"{len(keys[0] - keys[1])} are only in the first and {len(keys[1] - keys[0])} only in the "
             "second; measure both on the same files."
         )
+    _check_files(before, after, *values)
     metrics = tuple(name for name in values[0]["metrics"] if name in values[1]["metrics"])
     rows = [[RowResult(**row) for row in one["rows"]] for one in values]
     poolings: dict[str, Pooling] = {one["name"]: one["pooling"] for one in values[0]["datasets"]}
@@ -79,6 +83,42 @@ def compare(before: Path, after: Path) -> Comparison:
     return Comparison(suite=suites[0], before=names[0], after=names[1], metrics=metrics, rows=tuple(compared))
 
 
+def _check_files(before: Path, after: Path, first: dict[str, Any], second: dict[str, Any]) -> None:
+    """Refuses mixtures of one name that are not one sound."""
+    digests = [one.get("digest", "") for one in (first, second)]
+    others = _mixtures(second)
+    differing = [
+        key
+        for key, (ratio, sdr_db) in _mixtures(first).items()
+        if ratio != others[key][0] or abs(sdr_db - others[key][1]) > TOLERANCE_DB
+    ]
+    if differing:
+        dataset, name = differing[0]
+        what = (
+            f"{len(differing)} mixtures, such as {shown(name)} of {shown(dataset)}, have another SDR in the "
+            "second"
+        )
+    elif all(digests) and digests[0] != digests[1]:
+        what = "the digests of their corpora differ"
+    else:
+        return
+    raise AudioSepError(
+        f"{printable(before)} and {printable(after)} were not measured on the same files: {what}; measure "
+        "both on one copy."
+    )
+
+
+def _mixtures(result: dict[str, Any]) -> dict[tuple[str, str], tuple[float | None, float]]:
+    """The SNR of the list, and the SDR of the mixture itself, which no model has a say in."""
+    return {
+        (row["dataset"], row["id"]): (
+            row["snr_db"],
+            float(row["metrics"]["sdr_db"] - row["metrics"]["sdri_db"]),
+        )
+        for row in result["rows"]
+    }
+
+
 def _load(folder: Path) -> dict[str, Any]:
     path = folder / RESULT_FILE
     try:
@@ -87,6 +127,7 @@ def _load(folder: Path) -> dict[str, Any]:
             values[name]
         for row in values["rows"]:
             RowResult(**row)
+        _mixtures(values)
     except FileNotFoundError:
         raise AudioSepError(
             f"{printable(folder)} holds no {RESULT_FILE}: give the --out of a benchmark that has ended."

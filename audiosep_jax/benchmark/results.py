@@ -102,6 +102,7 @@ class BenchmarkResult:
       suite: its name.
       model: how tables name the model.
       checkpoint: fingerprint of model and query encoder.
+      digest: of all files, where a manifest says it.
       model_hz: rate of the model.
       measure_hz: rate at which estimates were measured.
       metrics: in the order of tables.
@@ -112,6 +113,7 @@ class BenchmarkResult:
     suite: str
     model: str
     checkpoint: str
+    digest: str = ""
     model_hz: int
     measure_hz: int
     metrics: tuple[str, ...]
@@ -164,6 +166,7 @@ def summarise(
         suite=suite.name,
         model=model,
         checkpoint=checkpoint,
+        digest=suite.digest,
         model_hz=model_hz,
         measure_hz=suite.measure_hz,
         metrics=tuple(metrics),

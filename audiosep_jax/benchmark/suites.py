@@ -9,6 +9,7 @@ from typing import Literal
 from audiosep_jax.benchmark.mixtures import Mixture, Query
 from audiosep_jax.benchmark.tables import read_rows
 from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.evals.recordings import recording_of
 
 Pooling = Literal["mean", "class_mean", "class_median"]
 
@@ -196,12 +197,6 @@ def _video(source: str) -> str:
     return re.sub(r"_\d+\.wav$", "", source)
 
 
-def _freesound(source: str) -> str:
-    # 1-100032-A-0.wav: fold, recording, take, class.
-    parts = source.split("-")
-    return parts[1] if len(parts) == 4 else source
-
-
 SUITES = {
     suite.name: suite
     for suite in (
@@ -213,7 +208,7 @@ SUITES = {
                 Dataset(name="audiocaps", read=_rendered("audiocaps", False, _whole)),
                 Dataset(name="clotho", read=_rendered("clotho", False, _whole)),
                 Dataset(name="music", read=_rendered("music", True, _video), pooling="class_mean"),
-                Dataset(name="esc50", read=_rendered("esc50", True, _freesound)),
+                Dataset(name="esc50", read=_rendered("esc50", True, recording_of)),
             ),
             measure_hz=32_000,
         ),

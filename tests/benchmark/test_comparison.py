@@ -1,7 +1,11 @@
 import dataclasses
+import json
+import shutil
 
 import benchmark_folders
+import numpy as np
 import pytest
+import soundfile
 from benchmark_models import echo_model
 
 from audiosep_jax.benchmark.comparison import compare
@@ -97,6 +101,36 @@ def test_other_mixtures_suites_and_unfinished_results_are_refused(sounds, tmp_pa
     (tmp_path / "result.json").write_text('{"rows": [1]}', "utf-8")
     with pytest.raises(AudioSepError, match=r"result\.json is damaged"):
         compare(tmp_path / "a", tmp_path)
+
+
+def test_other_sounds_of_the_same_names_are_refused(sounds, tmp_path):
+    run(sounds, tmp_path / "a", "esc50")
+    shutil.copytree(sounds / "esc50", tmp_path / "sounds/esc50")
+    shutil.copy(sounds / "esc50_eval.csv", tmp_path / "sounds")
+    target, mixture = (tmp_path / f"sounds/esc50/{kind}-3.wav" for kind in ("segment", "mixture"))
+    samples = [soundfile.read(path, dtype="float32")[0] for path in (target, mixture)]
+    louder = samples[0] + np.float32(1.001) * (samples[1] - samples[0])  # the noise, by 0.009 dB
+    benchmark_folders.write_sound(mixture, louder, 32_000)
+    run(tmp_path / "sounds", tmp_path / "b", "esc50", name="other")
+    with pytest.raises(AudioSepError, match=r"same files: 1 mixtures, such as 3 of esc50, have another SDR"):
+        compare(tmp_path / "a", tmp_path / "b")
+
+
+def test_corpora_of_other_digests_or_ratios_are_refused(sounds, tmp_path):
+    def changed(change):
+        shutil.copytree(tmp_path / "a", tmp_path / "b", dirs_exist_ok=True)
+        values = json.loads((tmp_path / "a/result.json").read_text("utf-8")) | {"digest": "one"}
+        (tmp_path / "a/result.json").write_text(json.dumps(values), "utf-8")
+        change(values)
+        (tmp_path / "b/result.json").write_text(json.dumps(values), "utf-8")
+        return tmp_path / "a", tmp_path / "b"
+
+    run(sounds, tmp_path / "a", suite="dcase")
+    compare(*changed(lambda values: values.pop("digest")))
+    with pytest.raises(AudioSepError, match="same files: the digests of their corpora differ"):
+        compare(*changed(lambda values: values.update(digest="two")))
+    with pytest.raises(AudioSepError, match="1 mixtures, such as 2 of dcase"):
+        compare(*changed(lambda values: values["rows"][2].update(snr_db=3.0)))
 
 
 def test_results_are_plain_values(sounds, tmp_path):
