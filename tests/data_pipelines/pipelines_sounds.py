@@ -1,6 +1,7 @@
 """Small datasets of tones: every clip has a frequency of its own, so a crop tells where it comes from."""
 
 import csv
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +53,8 @@ def prepared(source: Path, out: Path, **options) -> Path:
     options.setdefault("sample_rate_hz", RATE)
     prepare(lambda work: AudioFolder(source=source, data_dir=work, **options), out)
     return out
+
+
+def digests(folder):
+    """SHA-256 of every file of a folder, by name."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}

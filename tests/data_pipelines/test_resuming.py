@@ -1,19 +1,15 @@
 """Builds that are cut off, by whatever and wherever, and go on."""
 
-import hashlib
 import json
 import os
-import re
 import resource
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pipelines_sounds import RATE, prepared, tone, write_folder, write_table, write_wav
+from pipelines_sounds import RATE, digests, prepared, tone, write_folder, write_table, write_wav
 
 from audiosep_jax.errors import AudioSepError
 from data_pipelines.audio_folder import AudioFolder
@@ -21,11 +17,6 @@ from data_pipelines.encoding import Recorder
 from data_pipelines.preparing import prepare
 
 HERE = Path(__file__).parent
-CLI = [sys.executable, "-m", "audiosep_jax.cli"]
-
-
-def digests(folder):
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
 @pytest.fixture
@@ -301,36 +292,3 @@ def test_tfds_s_own_command_writes_the_same_records(tones, tmp_path):
     records = {name: digest for name, digest in ours.items() if "array_record" in name}
     assert len(records) == 3
     assert {name: theirs[name] for name in records} == records
-
-
-@pytest.mark.parametrize(
-    ("number", "status"),
-    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
-     pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow)],
-)  # fmt: skip
-def test_the_command_goes_on_after_a_signal(tmp_path, number, status):
-    source = tmp_path / "source"
-    rows = [{"file": f"{n}.wav", "captions": "a", "label": str(n)} for n in range(24)]
-    for n, row in enumerate(rows):
-        write_wav(source / row["file"], np.stack([tone(n, seconds=3, rate=44_100)] * 2, 1), rate=44_100)
-    write_table(source / "clips.csv", rows)
-
-    def command(out, workers):
-        options = ["--source", source, "--out", out, "--clips-per-shard", 4, "--workers", workers]
-        return [*CLI, "prepare", "audio_folder", *map(str, options)]
-
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command(tmp_path / "out", 1), **pipes) as running:
-        while not list(tmp_path.glob(".out.preparing/*/*.jsonl")) and running.poll() is None:
-            time.sleep(0.005)
-        running.send_signal(number)
-        _, said = running.communicate(timeout=60)
-    assert running.returncode == status, said
-    assert "Traceback" not in said
-    assert not (tmp_path / "out").exists()
-    done = subprocess.run(command(tmp_path / "out", 2), check=True, **pipes)
-    (found,) = re.findall(r"going on after (\d+) clips that are done", done.stdout)
-    assert 0 < int(found) < 24
-    options = {"sample_rate_hz": 32_000, "clips_per_shard": 4}
-    assert digests(tmp_path / "out") == digests(prepared(source, tmp_path / "whole", **options))
-    assert sorted(os.listdir(tmp_path)) == ["out", "source", "whole"]
