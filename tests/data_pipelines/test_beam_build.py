@@ -5,8 +5,8 @@ import json
 import os
 
 import pytest
-from pipelines_sounds import RATE, prepared, write_folder
-from test_resuming import cut_off, digests
+from pipelines_sounds import RATE, digests, prepared, write_folder
+from test_resuming import cut_off
 
 from audiosep_jax.errors import AudioSepError
 from data_pipelines import beam_build
@@ -15,6 +15,7 @@ from data_pipelines.preparing import prepare
 
 pytestmark = [
     pytest.mark.extras,
+    pytest.mark.beam,
     pytest.mark.filterwarnings("ignore"),  # of Beam's own
 ]
 
