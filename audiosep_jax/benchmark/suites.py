@@ -129,7 +129,8 @@ def _read_dcase(metadata: Path, root: Path) -> list[Mixture]:
     folder = root / "lass_validation" if (root / "lass_validation").is_dir() else root
     mixtures = []
     for number, (source, noise, snr, caption) in enumerate(
-        read_rows(table, columns=("source", "noise", "snr", "caption"), named=False)
+        # The evaluator calls the last column caption, the list that is handed out calls it query.
+        read_rows(table, columns=("source", "noise", "snr", "caption"), synonyms={"query": "caption"})
     ):
         try:
             snr_db = float(int(snr))

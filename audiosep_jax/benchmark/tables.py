@@ -1,13 +1,15 @@
-"""Reading the lists of the benchmarks: CSV files whose columns are taken by place, as the reference does."""
+"""Reading the lists of the benchmarks: CSV files whose columns are taken by place or by name."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from audiosep_jax.errors import AudioSepError, printable, shown
 
 
-def read_rows(path: Path, *, columns: Sequence[str], named: bool = True) -> list[list[str]]:
+def read_rows(
+    path: Path, *, columns: Sequence[str], synonyms: Mapping[str, str] | None = None
+) -> list[list[str]]:
     """Returns the rows of a CSV file below its header.
 
     Columns count by their place: Clotho's header names one twice.
@@ -15,7 +17,8 @@ def read_rows(path: Path, *, columns: Sequence[str], named: bool = True) -> list
     Args:
       path: the file, UTF-8.
       columns: the header that it must have.
-      named: False where only the number of columns must agree.
+      synonyms: other names that columns may have; if given, the columns may stand in any order, and rows are
+        returned in that of `columns`.
 
     Raises:
       AudioSepError: the file is missing, unreadable or empty, or a row has another number of cells.
@@ -29,7 +32,14 @@ def read_rows(path: Path, *, columns: Sequence[str], named: bool = True) -> list
         ) from None
     except (OSError, ValueError, csv.Error) as error:
         raise AudioSepError(f"{printable(path)} is not a readable CSV file: {shown(error)}.") from error
-    if named and [cell.strip() for cell in header] != list(columns):
+    names = [cell.strip() for cell in header]
+    places = list(range(len(columns)))
+    if synonyms is not None:
+        names = [synonyms.get(name, name) for name in names]
+        if sorted(names) == sorted(columns):
+            places = [names.index(name) for name in columns]
+            names = list(columns)
+    if names != list(columns):
         raise AudioSepError(
             f"{printable(path)} has the columns {shown(', '.join(header))}, but {', '.join(columns)} are "
             "needed: give the benchmark's own list."
@@ -43,4 +53,4 @@ def read_rows(path: Path, *, columns: Sequence[str], named: bool = True) -> list
             )
     if not rows:
         raise AudioSepError(f"{printable(path)} lists no mixture: get a complete copy of it.")
-    return rows
+    return [[row[place] for place in places] for row in rows]

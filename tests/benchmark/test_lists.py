@@ -1,3 +1,5 @@
+import csv
+
 import benchmark_folders
 import pytest
 
@@ -7,6 +9,7 @@ from audiosep_jax.benchmark.suites import SUITES
 from audiosep_jax.errors import AudioSepError
 
 AUDIOSEP = SUITES["audiosep"]
+DCASE = "source,noise,snr,caption"
 
 
 @pytest.fixture
@@ -110,7 +113,9 @@ def test_queries_for_several_datasets_say_which(folders):
             "mixture 0 twice",
         ),
         ("audiosep", "clotho_eval.csv", "idx,caption,src_wav,noise_wav1\n0,a,b,c\n", "has the columns idx"),
-        ("dcase", "lass_synthetic_validation.csv", "s,n,snr,c\na,b,loud,c\n", "the snr 'loud' in row 2"),
+        ("dcase", "lass_synthetic_validation.csv", f"{DCASE}\na,b,loud,c\n", "the snr 'loud' in row 2"),
+        ("dcase", "lass_synthetic_validation.csv", "s,n,snr,c\na,b,1,c\n", "has the columns s, n, snr, c"),
+        ("dcase", "lass_synthetic_validation.csv", f"{DCASE},query\na,b,1,c,d\n", "has the columns source"),
         ("voicebank", "log_testset.txt", "p232_001 bus\n", "no name, noise and SNR in line 1"),
         ("voicebank", "log_testset.txt", "\n", "lists no utterance"),
         ("voicebank", "log_testset.txt", None, r"log_testset\.txt cannot be read"),
@@ -122,6 +127,17 @@ def test_unusable_lists_are_named(folders, suite, name, text, message):
         (folders / name).write_text(text, "utf-8")
     with pytest.raises(AudioSepError, match=message):
         listed(folders, suite=SUITES[suite])
+
+
+@pytest.mark.parametrize("caption", ["caption", "query"])
+def test_columns_of_dcase_are_read_by_name(folders, caption):
+    expected = listed(folders, suite=SUITES["dcase"])
+    path = folders / "lass_synthetic_validation.csv"
+    with path.open(newline="") as file:
+        _, *rows = csv.reader(file)
+    swapped = [[noise, caption_, source, snr] for source, noise, snr, caption_ in rows]
+    benchmark_folders.write_table(path, ["noise", caption, "source", "snr"], swapped)
+    assert listed(folders, suite=SUITES["dcase"]) == expected
 
 
 def test_a_dataset_of_another_suite_is_refused():
