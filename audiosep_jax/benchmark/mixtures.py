@@ -136,12 +136,13 @@ def mix(
       Target and mixture.
 
     Raises:
-      AudioSepError: the noise is silent.
+      AudioSepError: the target or the noise is silent.
     """
     power, noise_power = np.mean(np.square(target)), np.mean(np.square(noise))
-    if not noise_power > 0:
+    if not (power > 0 and noise_power > 0):
+        silent = name.target if noise_power > 0 else name.other
         raise AudioSepError(
-            f"{printable(name.other)} is silent, so that no mixture of {snr_db:g} dB can be made with it: "
+            f"{printable(silent)} is silent, so that no mixture of {snr_db:g} dB can be made with it: "
             "get a complete copy of the file."
         )
     factor = np.sqrt(power / np.float32(10 ** (snr_db / 10)) / noise_power)
