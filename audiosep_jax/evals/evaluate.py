@@ -10,6 +10,7 @@ from audiosep_jax.audio.resample import resample
 from audiosep_jax.evals.bootstrap import Interval, bootstrap_interval
 from audiosep_jax.evals.evaluation_set import Entry, EvaluationSet, check_files, render_entries
 from audiosep_jax.evals.measure import Apply, Measurements, Progress, measure_batch, merge
+from audiosep_jax.evals.recordings import recording_of
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 
@@ -180,8 +181,8 @@ def summarise(
     labels = sorted({row.target_label for row in examples})
     attenuation = None
     if absent:
-        files = [evaluation_set.entries[row.index].target.file for row in absent]
-        attenuation = bootstrap_interval(np.array([row.attenuation_db for row in absent]), groups=files)
+        recordings = [recording_of(evaluation_set.entries[row.index].target.file) for row in absent]
+        attenuation = bootstrap_interval(np.array([row.attenuation_db for row in absent]), groups=recordings)
     return EvaluationResult(
         set_name=evaluation_set.name,
         model=model,
@@ -215,10 +216,10 @@ def _example_result(index: int, entry: Entry, measurements: Measurements) -> Exa
 
 def _class_result(label: str, rows: Sequence[ExampleResult]) -> ClassResult:
     # Mixtures of one target recording succeed or fail together: they are drawn together.
-    files = [row.target_file for row in rows]
+    recordings = [recording_of(row.target_file) for row in rows]
 
     def interval(name: str) -> Interval:
-        return bootstrap_interval(np.array([getattr(row, name) for row in rows]), groups=files)
+        return bootstrap_interval(np.array([getattr(row, name) for row in rows]), groups=recordings)
 
     return ClassResult(
         label=label,

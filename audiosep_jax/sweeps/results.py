@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.evals.recordings import recording_of
 from audiosep_jax.sweeps import workdir
 from audiosep_jax.sweeps.runs import RUNS
 from audiosep_jax.sweeps.statistics import Estimate, estimate, holm
@@ -141,7 +142,7 @@ def read_results(directory: Path) -> SweepResult:
             f"{directory}: its runs were measured on different evaluation sets; start the sweep again, which "
             "measures them anew."
         )
-    base, groups = plan["compared_with"], [file for _, file in first.keys]
+    base, groups = plan["compared_with"], [recording_of(file) for _, file in first.keys]
     pairs = {
         cell: sorted(set(runs) & set(measured[base])) if cell != base else []
         for cell, runs in measured.items()

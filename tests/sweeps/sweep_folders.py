@@ -14,15 +14,18 @@ HOW = functools.partial(sweeping.How, program=FAKE)
 MIXTURES = 20
 
 
-def write_set(folder: Path, *, name: str = "small") -> Evaluation:
+FILES = tuple(f"{number}.wav" for number in range(5))
+
+
+def write_set(folder: Path, *, name: str = "small", files: tuple[str, ...] = FILES) -> Evaluation:
     """An evaluation set of 20 mixtures whose targets come from five files."""
     folder.mkdir(exist_ok=True)
-    for number in range(5):
-        (folder / f"{number}.wav").touch()
+    for file in files:
+        (folder / file).touch()
     entries = [
         Entry(
-            target=Source(file=f"{index % 5}.wav", label="a"),
-            interferer=Source(file=f"{(index + 1) % 5}.wav", label="b"),
+            target=Source(file=files[index % 5], label="a"),
+            interferer=Source(file=files[(index + 1) % 5], label="b"),
             caption="a sound",
         )
         for index in range(MIXTURES)

@@ -6,13 +6,14 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from sweep_folders import HOW, MIXTURES, small_sweep
+from sweep_folders import HOW, MIXTURES, small_sweep, write_set
 
 from audiosep_jax import cli
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.sweeps import workdir
 from audiosep_jax.sweeps.report import markdown, sentences
-from audiosep_jax.sweeps.results import read_results
+from audiosep_jax.sweeps.results import Difference, read_results
+from audiosep_jax.sweeps.statistics import estimate
 from audiosep_jax.sweeps.sweeping import run_sweep
 
 
@@ -52,9 +53,6 @@ def test_differences_that_vary_are_not_significant(finished):
     result = read_results(finished)
     rng = np.random.default_rng(0)
     cell = result.cells[2]
-    from audiosep_jax.sweeps.results import Difference
-    from audiosep_jax.sweeps.statistics import estimate
-
     values = estimate(rng.standard_normal((2, 20)) * 0.1, [str(index % 5) for index in range(20)])
     assert values.p_value > 0.05
     difference = Difference(seeds=(0, 1), sdri_db=values, corrected_p=values.p_value, significant=False)
@@ -104,6 +102,19 @@ def test_one_seed_is_no_statement_about_training_again(tmp_path):
     assert "one seed: this is about these two models, not about training again" in text
     values = json.loads((tmp_path / "out" / "report" / "report.json").read_text())
     assert values["cells"][0]["sdri_db"]["seed_error"] is None
+
+
+def test_takes_of_one_sound_are_one_recording(tmp_path):
+    takes = ("1-10-A-0.wav", "1-10-B-0.wav", "1-11-A-0.wav", "1-11-B-0.wav", "1-11-C-0.wav")
+    sweep = dataclasses.replace(
+        small_sweep(tmp_path, "base"), evaluation=write_set(tmp_path / "takes", files=takes)
+    )
+    run_sweep(sweep, tmp_path / "out", how=HOW(), say=quiet)
+    result = read_results(tmp_path / "out")
+    assert result.recordings == 2
+    rows = np.array([3 + 0.1 * (index % 5) + 0.003 * ((index * 7) % 3) for index in range(MIXTURES)])
+    groups = ["10" if index % 5 < 2 else "11" for index in range(MIXTURES)]
+    assert result.cells[0].sdri_db.mixture_error == pytest.approx(estimate(rows[None], groups).mixture_error)
 
 
 def test_seeds_that_only_one_cell_has_are_not_compared(tmp_path):

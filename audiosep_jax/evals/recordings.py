@@ -1,0 +1,23 @@
+"""Which recording a file was cut from."""
+
+import re
+
+# ESC-50 and its subsets: fold, freesound id, take, and mostly the class, such as 1-100032-A-0.wav.
+_ESC = re.compile(r"\d+-(\d+)-[A-Z](-\d+)?\.\w+")
+
+
+def recording_of(file: str) -> str:
+    """Returns a name for the recording that a file was cut from; files of one recording share it.
+
+    ESC-50 cuts several takes (A, B, C, ...) out of one sound of freesound, whose id their names hold. Any
+    other file counts as a recording of its own.
+
+    Args:
+      file: its name, with or without folders.
+
+    Example:
+      >>> recording_of("rain/1-17367-B.ogg"), recording_of("speech/p232_001.wav")
+      ('17367', 'speech/p232_001.wav')
+    """
+    found = _ESC.fullmatch(re.split(r"[/\\]", file)[-1])
+    return found[1] if found else file
