@@ -107,23 +107,32 @@ def product(axes: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, Any]]:
     Args:
       axes: dotted field and its values.
 
+    Raises:
+      AudioSepError: two combinations have one name.
+
     Example:
       >>> list(product({"model.film": ("shift", "scale_shift"), "train.loss": ("l1", "snr")}))
       ['film=shift,loss=l1', 'film=shift,loss=snr', 'film=scale_shift,loss=l1', 'film=scale_shift,loss=snr']
     """
-    cells = {}
+    cells: dict[str, dict[str, Any]] = {}
     for values in itertools.product(*axes.values()):
         changes = dict(zip(axes, values, strict=True))
-        cells[",".join(f"{name.rpartition('.')[2]}={_word(value)}" for name, value in changes.items())] = (
-            changes
-        )
+        cell = ",".join(f"{name.rpartition('.')[2]}={_word(value)}" for name, value in changes.items())
+        if cell in cells:
+            raise AudioSepError(
+                f"product: {shown(repr(cells[cell]))} and {shown(repr(changes))} would both be the cell "
+                f"{cell}: write the cells as a dict with names of your own."
+            )
+        cells[cell] = changes
     return cells
 
 
 def _word(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "-".join(map(_word, value))
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", str(value)).strip("-")
+    text = str(value)
+    word = re.sub(r"[^A-Za-z0-9._-]+", "-", text).rstrip("-")
+    return word if text.startswith("-") else word.lstrip("-")
 
 
 def with_fields(config: ExperimentConfig, changes: Changes, *, where: str) -> ExperimentConfig:

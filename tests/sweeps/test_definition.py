@@ -88,6 +88,20 @@ def test_product_makes_a_cell_of_every_combination():
     assert cells["encoder_widths=4-8,loss=snr"] == {"model.encoder_widths": (4, 8), "train.loss": "snr"}
 
 
+def test_product_keeps_signs_and_drops_no_cell(tmp_path):
+    cells = product({"train.learning_rate": (-1, 1), "mixture.snr_range_db": ((-5, 5), (5, 5))})
+    assert list(cells) == [
+        "learning_rate=-1,snr_range_db=-5-5",
+        "learning_rate=-1,snr_range_db=5-5",
+        "learning_rate=1,snr_range_db=-5-5",
+        "learning_rate=1,snr_range_db=5-5",
+    ]
+    dataclasses.replace(sweep_folders.small_sweep(tmp_path, "base"), cells=cells)  # names of folders
+    assert list(product({"data.datasets": (["/data/a:train"],)})) == ["datasets=data-a-train"]
+    with pytest.raises(AudioSepError, match=r"would both be the cell datasets=data-a-train: write the cells"):
+        product({"data.datasets": (["data/a:train"], ["data-a:train"])})
+
+
 @pytest.mark.parametrize(
     ("cells", "said"),
     [
