@@ -51,8 +51,8 @@ def run_sweep(sweep: Sweep, workdir: Path, *, how: How, say: Callable[[str], Non
     """
     workdir = workdir.absolute()
     runs = runs_of(sweep, workdir)
-    check_files(load_evaluation_set(sweep.evaluation.evaluation_set), sweep.evaluation.root)
     fingerprint = evaluation_hash(sweep.evaluation)
+    check_files(load_evaluation_set(sweep.evaluation.evaluation_set), sweep.evaluation.root)
     if how.executor == "ray":
         from audiosep_jax.sweeps.cluster import run_on_ray
 

@@ -257,7 +257,11 @@ def test_mistakes_are_named_before_anything_runs(tmp_path):
         (["--cells", "bases"], "sweep small has no cell bases; it has base, better."),
         (["--seeds", "1", "1"], "the seeds [1, 1]: give one or more whole numbers from 0 on, each once."),
         (["--set", "train.step=3"], "has no field train.step"),
-        (["--evaluation-set", "none.json"], "none.json does not exist"),
+        (
+            ["--evaluation-set", "none.json"],
+            "evaluation set none.json cannot be read: No such file or directory; name one by "
+            "--evaluation-set.",
+        ),
     ],
 )
 def test_options_that_cannot_be(tmp_path, capsys, options, said):
