@@ -108,11 +108,16 @@ def default_batch_size(mixtures: "Sequence[Mixture]") -> int:
 
 def _check(args: BenchmarkArgs) -> None:
     if args.compare is not None:
-        if args.suite or args.root or args.metadata or args.checkpoint:
-            raise AudioSepError(
-                "--compare reads two results: give it without --suite, --root, --metadata and --checkpoint."
-            )
+        given = [
+            "--" + field.name.replace("_", "-")
+            for field in dataclasses.fields(args)
+            if field.name not in ("compare", "out") and getattr(args, field.name) != field.default
+        ]
+        if given:
+            raise AudioSepError(f"{', '.join(given)}: --compare reads two results; leave it out there.")
         return
+    if args.suite == "rendered" and args.metadata is not None:
+        raise AudioSepError("--metadata: a rendered corpus has its list in --root; leave it out there.")
     for name in ("batch_size", "workers"):
         if getattr(args, name) < 0:
             raise AudioSepError(

@@ -70,7 +70,30 @@ def test_two_checkpoints_are_measured_and_compared(folders, tmp_path, capsys):
     ("given", "message"),
     [
         (["--suite", "dcase"], "--root, --out not given"),
-        (["--compare", "a", "b", "--suite", "dcase"], "--compare reads two results"),
+        (["--compare", "a", "b", "--suite", "dcase"], "--suite: --compare reads two results; leave it out"),
+        (
+            [
+                *(
+                    "--compare",
+                    "a",
+                    "b",
+                    "--out",
+                    "c",
+                    "--clap",
+                    "x",
+                    "--queries",
+                    "q.csv",
+                    "--datasets",
+                    "y",
+                ),
+                *("--kinds", "label", "--allow-missing", "--batch-size", "2", "--workers", "1"),
+            ],
+            "--datasets, --queries, --kinds, --clap, --allow-missing, --batch-size, --workers: --compare",
+        ),
+        (
+            ["--suite", "rendered", "--root", "a", "--out", "b", "--metadata", "c"],
+            "--metadata: a rendered corpus has its list in --root",
+        ),
         (["--batch-size", "-1"], "--batch-size is -1"),
     ],
 )
