@@ -35,7 +35,7 @@ def rendered_suite(root: Path) -> Suite:
                 other=root / f"mixture-{int(one['index'])}.wav",
                 queries=(Query(kind=kind, text=str(one["caption"])),),
                 label=str(one["label"]),
-                source=str(one["parts"][0]["file"]),
+                source=str(one["parts"][0].get("recording") or one["parts"][0]["file"]),
                 snr_db=_rounded(float(one["snr_db"])) if drawn else float(one["snr_db"]),
             )
             for one in manifest["mixtures"]

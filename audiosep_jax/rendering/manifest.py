@@ -30,12 +30,14 @@ class Part:
       labels: its classes.
       offset_seconds: where it starts in the file.
       gain: what its samples are multiplied by in the files.
+      recording: what the clip was cut from; "" where that is not known.
     """
 
     file: str
     labels: tuple[str, ...]
     offset_seconds: float
     gain: float
+    recording: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -203,7 +205,7 @@ def load_manifest(path: str | Path) -> Manifest:
     Raises:
       AudioSepError: it is missing or is not one; the text names the file.
     """
-    return serialization.load_json(Manifest, path)
+    return serialization.load_json(Manifest, path, what="the manifest.json of a rendered corpus")
 
 
 def manifest_text(manifest: Manifest) -> str:

@@ -55,9 +55,8 @@ def render_draw(draw: Draw, *, clips: Sequence[Clip], recipe: Recipe, root: Path
     """Renders a mixture as it was drawn, a function of its arguments and the files alone.
 
     A clip is cut where its mean energy over the segment is -60 dB of full scale or more; where eight
-    places are fainter, another clip takes its turn: one of the same class for the target, any that may
-      meet the others
-    for an interferer.
+    places are fainter, another clip takes its turn: for the target one of the same class, for an
+    interferer any that may meet the others.
 
     Raises:
       AudioSepError: a file cannot be read, or no clip has an audible part.
@@ -79,7 +78,15 @@ def render_draw(draw: Draw, *, clips: Sequence[Clip], recipe: Recipe, root: Path
         offset, segment = found
         chosen.append(clip)
         segments.append(segment)
-        parts.append(Part(file=clip.file, labels=clip.labels, offset_seconds=offset, gain=1.0))
+        parts.append(
+            Part(
+                file=clip.file,
+                labels=clip.labels,
+                offset_seconds=offset,
+                gain=1.0,
+                recording=clip.recording,
+            )
+        )
     target = chosen[0]
     caption = draw.label.replace("_", " ")
     if recipe.query == "caption":

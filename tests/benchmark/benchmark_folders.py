@@ -161,13 +161,14 @@ def voicebank(root, metadata, *, rate=48_000, rows=4, seconds=0.8):
     (metadata / "log_testset.txt").write_text("\n".join(lines) + "\n", "utf-8")
 
 
-def rendered(root, *, rate=16_000, **recipe):
-    """Renders a corpus of four mixtures from clips of two classes."""
+def rendered(root, *, rate=16_000, recordings=("",) * 4, **recipe):
+    """Renders a corpus of four mixtures from four clips of two classes."""
     clips = []
     for index in range(4):
         file, label = f"clip{index}.wav", ("dog", "rain")[index % 2]
         write_sound(root / "clips" / file, tone(index, rate, rate), rate)
-        clips.append(Clip(file=file, labels=(label,), captions=(f"a {label}, number {index}",)))
+        caption = f"a {label}, number {index}"
+        clips.append(Clip(file=file, labels=(label,), captions=(caption,), recording=recordings[index]))
     recipe = Recipe(per_class=2, seconds=0.5, sample_rate_hz=rate, **recipe)
     render_corpus(clips, recipe, name="mine", root=root / "clips", out=root / "corpus")
     return root / "corpus"

@@ -1,4 +1,5 @@
 import csv
+import json
 
 import benchmark_folders
 import pytest
@@ -7,6 +8,7 @@ from audiosep_jax.benchmark.rendered import rendered_suite
 from audiosep_jax.benchmark.selection import chosen_datasets, list_mixtures
 from audiosep_jax.benchmark.suites import SUITES
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.rendering.manifest import load_manifest
 
 AUDIOSEP = SUITES["audiosep"]
 DCASE = "source,noise,snr,caption"
@@ -160,6 +162,22 @@ def test_a_rendered_corpus_is_a_suite(tmp_path):
     assert {one.snr_db for one in mixtures} == {-5.0, 3.0}
     drawn = benchmark_folders.rendered(tmp_path / "drawn", rate=8000, snr_range_db=(-7.4, 7.4))
     assert {one.snr_db for one in listed(drawn, suite=rendered_suite(drawn))} <= {-5.0, 0.0, 5.0}
+
+
+def test_mixtures_of_one_recording_are_known(tmp_path):
+    corpus = benchmark_folders.rendered(tmp_path, rate=8000, recordings=("tape", "rain", "tape", "drops"))
+    sources = [one.source for one in listed(corpus, suite=rendered_suite(corpus))]
+    assert sorted(sources) == ["drops", "rain", "tape", "tape"]
+    # Manifests that say nothing of recordings are read, too.
+    path = corpus / "manifest.json"
+    values = json.loads(path.read_text("utf-8"))
+    for mixture in values["mixtures"]:
+        for part in mixture["parts"]:
+            del part["recording"]
+    path.write_text(json.dumps(values), "utf-8")
+    assert load_manifest(path).mixtures[0].parts[0].recording == ""
+    sources = {one.source for one in listed(corpus, suite=rendered_suite(corpus))}
+    assert sources == {f"clip{index}.wav" for index in range(4)}
 
 
 def test_what_is_no_corpus_is_named(tmp_path):
