@@ -57,7 +57,7 @@ class CellResult:
     Attributes:
       changes: fields that it changes.
       seeds: that are finished.
-      missing: seeds that are not.
+      missing: seeds that are not, or were measured on another set.
       sdri_db: mean over seeds and mixtures.
       seed_means_db: SDRi per finished seed.
       si_sdri_db: mean.
@@ -91,7 +91,7 @@ class SweepResult:
       mixtures: of the set whose query names their target.
       recordings: that their targets were cut from.
       compared_with: the cell that the others are compared with.
-      seeds: that were asked for.
+      seeds: that any cell was asked for.
       cells: those with at least one finished run, in the order of the sweep.
       unfinished: names of the cells with none.
     """
@@ -129,8 +129,12 @@ def read_results(directory: Path) -> SweepResult:
     measured: dict[str, dict[int, _Measured]] = {}
     for cell, about in plan["cells"].items():
         runs = {int(seed): directory / RUNS / folder for seed, folder in about["runs"].items()}
-        read = {seed: _read_run(folder, seed) for seed, folder in runs.items()}
-        measured[cell] = {seed: run for seed, run in read.items() if run is not None}
+        read = {
+            seed: _read_run(folder, seed)
+            for seed, folder in runs.items()
+            if _is_measured(folder, plan.get("evaluation_hash", ""))
+        }
+        measured[cell] = read
     every = [run for runs in measured.values() for run in runs.values()]
     if not every:
         raise AudioSepError(
@@ -183,6 +187,12 @@ def read_results(directory: Path) -> SweepResult:
     )
 
 
+def _is_measured(folder: Path, evaluation_hash: str) -> bool:
+    """Whether a run is finished, on the plan's evaluation set; a plan without one takes any."""
+    state = RunState.read(folder)
+    return state.trained and bool(state.evaluated) and evaluation_hash in ("", state.evaluated)
+
+
 def _rows(runs: Mapping[int, _Measured], seeds: list[int]) -> np.ndarray:
     return np.stack([runs[seed].sdri_db for seed in seeds])
 
@@ -200,7 +210,7 @@ def _cell_result(
         cell=cell,
         changes=plan["cells"][cell]["changes"],
         seeds=tuple(seeds),
-        missing=tuple(seed for seed in plan["seeds"] if seed not in runs),
+        missing=tuple(seed for seed in map(int, plan["cells"][cell]["runs"]) if seed not in runs),
         sdri_db=estimate(_rows(runs, seeds), groups),
         seed_means_db=tuple(float(runs[seed].sdri_db.mean()) for seed in seeds),
         si_sdri_db=float(np.mean([runs[seed].si_sdri_db.mean() for seed in seeds])),
@@ -211,15 +221,12 @@ def _cell_result(
     )
 
 
-def _read_run(folder: Path, seed: int) -> _Measured | None:
-    """Returns a finished run's numbers; None where it is not finished.
+def _read_run(folder: Path, seed: int) -> _Measured:
+    """Returns a finished run's numbers.
 
     Raises:
       AudioSepError: its result is damaged, or has no mixture whose query names its target.
     """
-    state = RunState.read(folder)
-    if not (state.trained and state.evaluated):
-        return None
     path = folder / workdir.EVALUATION / "result.json"
     try:
         result = json.loads(path.read_text("utf-8"))
@@ -230,7 +237,7 @@ def _read_run(folder: Path, seed: int) -> _Measured | None:
             sdri_db=np.array([row["sdri_db"] for row in rows], np.float64),
             si_sdri_db=np.array([row["si_sdri_db"] for row in rows], np.float64),
             attenuation_db=np.array([row["attenuation_db"] for row in result["absent"]], np.float64),
-            state=state,
+            state=RunState.read(folder),
             curve=_read_curve(folder / workdir.TRAINING / METRICS_FILE, seed),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

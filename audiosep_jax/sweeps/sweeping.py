@@ -75,7 +75,7 @@ def run_sweep(sweep: Sweep, workdir: Path, *, how: How, say: Callable[[str], Non
     with only_sweep_in(workdir) as lock:
         for run in runs:
             _make_folder(run)
-        write_plan(sweep, runs, workdir)
+        write_plan(sweep, runs, workdir, evaluation_hash=fingerprint)
         jobs = [
             Job(
                 run=run,

@@ -11,7 +11,7 @@ from typing import Any
 from audiosep_jax.errors import AudioSepError, shown
 from audiosep_jax.evals.atomic import make_folder, replacing
 from audiosep_jax.sweeps.definition import Sweep
-from audiosep_jax.sweeps.runs import Run
+from audiosep_jax.sweeps.runs import Run, runs_of
 
 PLAN = "sweep.json"
 STATE = "state.json"
@@ -81,32 +81,67 @@ def only_sweep_in(workdir: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def write_plan(sweep: Sweep, runs: list[Run], workdir: Path) -> None:
+def write_plan(sweep: Sweep, runs: list[Run], workdir: Path, *, evaluation_hash: str) -> None:
     """Writes what the report needs to know of the sweep.
+
+    Cells and seeds that an earlier plan has and this one has not stay in it where their config would be the
+    same now, so that all that was tried is reported and counted.
+
+    Args:
+      sweep: that begins.
+      runs: of it.
+      workdir: gets the plan.
+      evaluation_hash: of the evaluation set that it measures on.
 
     Raises:
       AudioSepError: the directory holds another sweep, or cannot be written.
     """
-    before = (workdir / PLAN).exists() and read_plan(workdir)
-    if before and before["name"] != sweep.name:
+    before = read_plan(workdir) if (workdir / PLAN).exists() else {"name": sweep.name, "cells": {}}
+    if before["name"] != sweep.name:
         raise AudioSepError(
             f"{workdir} holds the sweep {shown(before['name'])}: choose another --workdir for {sweep.name}."
         )
-    cells = {
+    new = {
         cell: {
             "changes": dict(changes),
             "runs": {str(run.seed): run.folder.name for run in runs if run.cell == cell},
         }
         for cell, changes in sweep.cells.items()
     }
+    named = {_hash(run.folder.name) for run in runs}
+    cells = {}
+    for cell in dict.fromkeys((sweep.compared_with, *before["cells"], *new)):
+        was = before["cells"].get(cell, {"changes": {}, "runs": {}})
+        about = new.get(cell, {"changes": was["changes"], "runs": {}})
+        kept = _still_the_same(sweep, cell, about["changes"], was["runs"])
+        if cell not in new:  # one that has been renamed is no second cell
+            kept = {seed: folder for seed, folder in kept.items() if _hash(folder) not in named}
+        together = sorted({**kept, **about["runs"]}.items(), key=lambda one: int(one[0]))
+        if together:
+            cells[cell] = {"changes": about["changes"], "runs": dict(together)}
     plan = {
         "name": sweep.name,
         "compared_with": sweep.compared_with,
-        "seeds": list(sweep.seeds),
+        "seeds": sorted({int(seed) for about in cells.values() for seed in about["runs"]}),
         "evaluation": dataclasses.asdict(sweep.evaluation),
+        "evaluation_hash": evaluation_hash,
         "cells": cells,
     }
     write_json(workdir / PLAN, plan)
+
+
+def _still_the_same(sweep: Sweep, cell: str, changes: dict[str, Any], runs: dict[str, str]) -> dict[str, str]:
+    """Returns those runs, folder by seed, whose config the sweep would make now as well."""
+    alone = dataclasses.replace(sweep, cells={cell: changes}, seeds=tuple(map(int, runs)) or sweep.seeds)
+    try:
+        now = {str(run.seed): run.folder.name for run in runs_of(alone, Path())}
+    except AudioSepError:  # the cell changes what this base or release has not
+        return {}
+    return {seed: folder for seed, folder in runs.items() if folder == now[seed]}
+
+
+def _hash(folder: str) -> str:
+    return folder.rpartition("-")[2]
 
 
 def read_plan(workdir: Path) -> dict[str, Any]:

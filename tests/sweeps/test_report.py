@@ -130,6 +130,44 @@ def test_seeds_that_only_one_cell_has_are_not_compared(tmp_path):
     assert "Nothing can be compared" in sentences(read_results(directory))[0]
 
 
+def test_a_part_of_a_sweep_forgets_nothing_that_was_finished_before(tmp_path):
+    sweep, directory = small_sweep(tmp_path, "base", "better", "same", seeds=(0, 1)), tmp_path / "out"
+    run_sweep(sweep, directory, how=HOW(at_once=2), say=quiet)
+    part = {"cells": {"base": {}, "late": {"train.batch_size": 9}}, "seeds": (2,)}
+    part["cells"]["base"] = sweep.cells["base"]
+    run_sweep(dataclasses.replace(sweep, **part), directory, how=HOW(at_once=2), say=quiet)
+    result = read_results(directory)
+    assert [(cell.cell, cell.seeds, cell.missing) for cell in result.cells] == [
+        ("base", (0, 1, 2), ()),
+        ("better", (0, 1), ()),
+        ("same", (0, 1), ()),
+        ("late", (2,), ()),
+    ]
+    assert [cell.difference.seeds for cell in result.cells[1:]] == [(0, 1), (0, 1), (2,)]
+    assert result.seeds == (0, 1, 2)
+    # Of another base nothing is the same, and a new name makes no second cell.
+    renamed = {{"same": "equal"}.get(cell, cell): changes for cell, changes in sweep.cells.items()}
+    run_sweep(
+        dataclasses.replace(sweep, cells=renamed, seeds=(0, 1)), directory, how=HOW(at_once=2), say=quiet
+    )
+    assert list(workdir.read_plan(directory)["cells"]) == ["base", "better", "late", "equal"]
+    base = dataclasses.replace(sweep.base, train=dataclasses.replace(sweep.base.train, steps=3))
+    run_sweep(dataclasses.replace(sweep, base=base), directory, how=HOW(at_once=2), say=quiet)
+    plan = workdir.read_plan(directory)
+    assert (list(plan["cells"]), plan["seeds"]) == (["base", "better", "same"], [0, 1])
+
+
+def test_a_part_measured_on_another_set_leaves_the_rest_unfinished(tmp_path):
+    sweep, directory = small_sweep(tmp_path, "base", "better", "same"), tmp_path / "out"
+    run_sweep(sweep, directory, how=HOW(at_once=2), say=quiet)
+    part = {cell: sweep.cells[cell] for cell in ("base", "better")}
+    other = write_set(tmp_path / "other", name="other")
+    run_sweep(dataclasses.replace(sweep, cells=part, evaluation=other), directory, how=HOW(), say=quiet)
+    result = read_results(directory)
+    assert (result.evaluation_set, [cell.cell for cell in result.cells]) == ("other", ["base", "better"])
+    assert sentences(result)[-1] == "Not finished, by seed: same (all)."
+
+
 def test_what_cannot_be_reported(tmp_path, finished):
     with pytest.raises(AudioSepError, match=r"holds no sweep \(there is no sweep.json\)"):
         read_results(tmp_path)
@@ -147,6 +185,10 @@ def test_results_of_two_sets_are_not_compared(tmp_path):
     (folder,) = (directory / "runs").glob("better-*")
     state = workdir.RunState.read(folder)
     dataclasses.replace(state, evaluated="another").write(folder)
+    assert sentences(read_results(directory))[-1] == "Not finished, by seed: better (all)."
+    plan = workdir.read_plan(directory)
+    del plan["evaluation_hash"]  # as sweeps once wrote it
+    workdir.write_json(directory / workdir.PLAN, plan)
     with pytest.raises(AudioSepError, match="measured on different evaluation sets"):
         read_results(directory)
     state.write(folder)
