@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from audiosep_jax.errors import AudioSepError, printable
-from audiosep_jax.evals.atomic import make_folder
 from audiosep_jax.rendering import manifest as manifests
 from audiosep_jax.rendering.corpus import files_are_there, in_parallel, remove_strays, table
+from audiosep_jax.rendering.lock import only_rendering_in
 from audiosep_jax.rendering.manifest import Manifest
 from audiosep_jax.rendering.mixing import Hear, Rendered, hear_sound_file, render_again
 from audiosep_jax.rendering.wav import write_whole
@@ -38,7 +38,7 @@ def render_from_manifest(
 
     Raises:
       AudioSepError: clips are missing or not those of the manifest, or files differ from it; the text says
-        which, and which library versions differ.
+        which, and which library versions differ; or the folder holds something else or is in use.
     """
     if workers < 1:
         raise AudioSepError(f"{workers} worker(s) were asked for: give a positive number.")
@@ -46,36 +46,38 @@ def render_from_manifest(
     manifest = manifests.load_manifest(path)
     text = Path(path).read_bytes()
     _check_sources(manifest, root, path)
-    if (out / manifests.NAME).exists() and (out / manifests.NAME).read_bytes() != text:
-        raise AudioSepError(f"{printable(out)} holds another corpus: choose another folder, or remove it.")
-    make_folder(out)
-    remove_strays(out)
-    todo = [mixture.index for mixture in manifest.mixtures if not files_are_there(out, mixture)]
-    done, total = len(manifest.mixtures) - len(todo), len(manifest.mixtures)
+    with only_rendering_in(out):
+        if (out / manifests.NAME).exists() and (out / manifests.NAME).read_bytes() != text:
+            raise AudioSepError(
+                f"{printable(out)} holds another corpus: choose another folder, or remove it."
+            )
+        remove_strays(out)
+        todo = [mixture.index for mixture in manifest.mixtures if not files_are_there(out, mixture)]
+        done, total = len(manifest.mixtures) - len(todo), len(manifest.mixtures)
 
-    def render(index: int) -> Rendered:
-        mixture = manifest.mixtures[index]
-        rendered = render_again(mixture, recipe=manifest.recipe, root=root, hear=hear)
-        for file, content in rendered.files.items():
-            if rendered.mixture.hashes[file] == mixture.hashes[file]:
-                write_whole(out / file, content)
-        return rendered
+        def render(index: int) -> Rendered:
+            mixture = manifest.mixtures[index]
+            rendered = render_again(mixture, recipe=manifest.recipe, root=root, hear=hear)
+            for file, content in rendered.files.items():
+                if rendered.mixture.hashes[file] == mixture.hashes[file]:
+                    write_whole(out / file, content)
+            return rendered
 
-    differing = []
-    for rendered in in_parallel(render, todo, workers=workers):
-        wanted = manifest.mixtures[rendered.mixture.index].hashes
-        differing += [file for file, sha256 in rendered.mixture.hashes.items() if wanted[file] != sha256]
-        done += 1
-        if progress:
-            progress(done, total)
-    if differing:
-        raise AudioSepError(
-            f"{len(differing)} of {2 * total} files come out differently from {printable(path)}: "
-            f"{_some(differing)}; {_why(manifest)}"
-        )
-    write_whole(out / manifests.table_name(manifest.name), table(manifest).encode())
-    write_whole(out / manifests.NAME, text)
-    return manifest
+        differing = []
+        for rendered in in_parallel(render, todo, workers=workers):
+            wanted = manifest.mixtures[rendered.mixture.index].hashes
+            differing += [file for file, sha256 in rendered.mixture.hashes.items() if wanted[file] != sha256]
+            done += 1
+            if progress:
+                progress(done, total)
+        if differing:
+            raise AudioSepError(
+                f"{len(differing)} of {2 * total} files come out differently from {printable(path)}: "
+                f"{_some(differing)}; {_why(manifest)}"
+            )
+        write_whole(out / manifests.table_name(manifest.name), table(manifest).encode())
+        write_whole(out / manifests.NAME, text)
+        return manifest
 
 
 def _check_sources(manifest: Manifest, root: Path, path: str | Path) -> None:

@@ -1,19 +1,22 @@
 """Rendering a whole corpus: in parallel, going on after an interruption, and the same bytes every time."""
 
+import contextlib
 import csv
 import dataclasses
 import hashlib
 import io
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from pathlib import Path
 
 from audiosep_jax import serialization
 from audiosep_jax.errors import AudioSepError, printable
-from audiosep_jax.evals.atomic import make_folder
+from audiosep_jax.evals.atomic import replacing
 from audiosep_jax.rendering import manifest as manifests
 from audiosep_jax.rendering.drawing import draw_plan
+from audiosep_jax.rendering.lock import only_rendering_in
 from audiosep_jax.rendering.manifest import Manifest, Mixture, SourceFile
 from audiosep_jax.rendering.mixing import Hear, Rendered, hear_sound_file, render_draw
 from audiosep_jax.rendering.recipe import Clip, Recipe
@@ -54,7 +57,7 @@ def render_corpus(
       What was written.
 
     Raises:
-      AudioSepError: clips cannot be used or have changed, or the folder holds something else.
+      AudioSepError: clips cannot be used or have changed, or the folder holds something else or is in use.
     """
     if not name or set(name) & set("/\\\0") or workers < 1:
         raise AudioSepError(
@@ -64,42 +67,42 @@ def render_corpus(
     clips = sorted(clips, key=lambda clip: clip.file)
     draws = draw_plan(clips, recipe)
     plan = _plan_hash(name, clips, recipe)
-    _check_folder(out, plan)
-    make_folder(out)
-    remove_strays(out)
-    journal = _Journal(out, plan)
-    todo = [draw for draw in draws if draw.index not in journal.mixtures]
-    done = len(draws) - len(todo)
-    if progress:
-        progress(done, len(draws))
+    with only_rendering_in(out):
+        _check_folder(out, plan)
+        remove_strays(out)
+        journal = _Journal(out, plan)
+        todo = [draw for draw in draws if draw.index not in journal.mixtures]
+        done = len(draws) - len(todo)
+        if progress:
+            progress(done, len(draws))
 
-    def render(index: int) -> Rendered:
-        rendered = render_draw(draws[index], clips=clips, recipe=recipe, root=root, hear=hear)
-        for file, content in rendered.files.items():
-            write_whole(out / file, content)
-        return rendered
+        def render(index: int) -> Rendered:
+            rendered = render_draw(draws[index], clips=clips, recipe=recipe, root=root, hear=hear)
+            for file, content in rendered.files.items():
+                write_whole(out / file, content)
+            return rendered
 
-    with journal:
-        for rendered in in_parallel(render, [draw.index for draw in todo], workers=workers):
-            journal.add(rendered)
-            done += 1
-            if progress:
-                progress(done, len(draws))
-    mixtures = tuple(journal.mixtures[index] for index in range(len(draws)))
-    used = {part.file for mixture in mixtures for part in mixture.parts}
-    manifest = Manifest(
-        name=name,
-        digest=manifests.digest_of(mixtures),
-        plan=plan,
-        recipe=recipe,
-        libraries=manifests.libraries(used),
-        sources=tuple(SourceFile(file=file, sha256=journal.sources[file]) for file in sorted(used)),
-        mixtures=mixtures,
-    )
-    write_whole(out / manifests.table_name(name), table(manifest).encode())
-    write_whole(out / manifests.NAME, manifests.manifest_text(manifest).encode())
-    journal.remove()
-    return manifest
+        with journal:
+            for rendered in in_parallel(render, [draw.index for draw in todo], workers=workers):
+                journal.add(rendered)
+                done += 1
+                if progress:
+                    progress(done, len(draws))
+        mixtures = tuple(journal.mixtures[index] for index in range(len(draws)))
+        used = {part.file for mixture in mixtures for part in mixture.parts}
+        manifest = Manifest(
+            name=name,
+            digest=manifests.digest_of(mixtures),
+            plan=plan,
+            recipe=recipe,
+            libraries=manifests.libraries(used),
+            sources=tuple(SourceFile(file=file, sha256=journal.sources[file]) for file in sorted(used)),
+            mixtures=mixtures,
+        )
+        write_whole(out / manifests.table_name(name), table(manifest).encode())
+        write_whole(out / manifests.NAME, manifests.manifest_text(manifest).encode())
+        journal.remove()
+        return manifest
 
 
 def table(manifest: Manifest) -> str:
@@ -158,13 +161,18 @@ def _plan_hash(name: str, clips: Sequence[Clip], recipe: Recipe) -> str:
 
 def _check_folder(out: Path, plan: str) -> None:
     """Refuses a folder that holds another corpus, or what is none."""
-    if not out.is_dir() or all(path.name.startswith(".") and path.name != JOURNAL for path in out.iterdir()):
-        return
     if (out / manifests.NAME).exists():
         known = manifests.load_manifest(out / manifests.NAME).plan
-    elif (out / JOURNAL).exists():
-        known = _read_lines(out / JOURNAL)[0].get("plan")
     else:
+        known = next(iter(_read_lines(out / JOURNAL)), {}).get("plan")
+    if known is None:
+        if all(path.name.startswith(".") for path in out.iterdir()):
+            return
+        if (out / JOURNAL).exists():
+            raise AudioSepError(
+                f"{printable(out)} holds files of a rendering whose journal is lost: remove the folder, or "
+                "choose another one."
+            )
         raise AudioSepError(f"{printable(out)} is not empty and holds no corpus: choose another folder.")
     if known != plan:
         raise AudioSepError(
@@ -199,7 +207,7 @@ class _Journal:
             if mixture.index not in self.mixtures and files_are_there(out, mixture):
                 self.mixtures[mixture.index] = mixture
                 text += _line(mixture, sources)
-        write_whole(self._path, text.encode())
+        self._write_lasting(text)
 
     def __enter__(self) -> "_Journal":
         self._file = self._path.open("a", encoding="utf-8")
@@ -217,6 +225,19 @@ class _Journal:
     def remove(self) -> None:
         self._path.unlink(missing_ok=True)
 
+    def _write_lasting(self, text: str) -> None:
+        """Files without a journal would be nobody's: it is on the disk before the first of them is."""
+        with replacing(self._path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):  # not every file system can do that
+                os.fsync(folder)
+        finally:
+            os.close(folder)
+
     def _note(self, sources: dict[str, str]) -> None:
         for file, sha256 in sources.items():
             if self.sources.setdefault(file, sha256) != sha256:
@@ -233,7 +254,7 @@ def _line(mixture: Mixture, sources: dict[str, str]) -> str:
 def _read_lines(path: Path) -> list[dict]:
     """The objects of a journal; a line that was cut off is an empty one."""
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
     objects = []
