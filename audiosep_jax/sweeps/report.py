@@ -92,18 +92,24 @@ def sentences(result: SweepResult) -> list[str]:
 
 def _sentence(cell: str, base: str, difference: Difference) -> str:
     one, seeds = difference.sdri_db, len(difference.seeds)
+    mean = f"{one.mean:+.{_decimals(one)}f}"
+    if math.isnan(one.seed_error) and math.isnan(one.mixture_error):
+        return (
+            f"{cell} and {base} differ by {mean} dB; with one seed and one recording nothing says how sure "
+            "that is."
+        )
     if math.isnan(one.p_value):
         return (
-            f"{cell} and {base} differ by {one.mean:+.2f} dB; with one seed and one recording nothing says "
-            "how sure that is."
+            f"{cell} and {base} differ by {mean} dB in every seed and recording alike: how sure that is, is "
+            "unknown, as nothing varies."
         )
     where = f"95 % interval {_ends(one)} dB, corrected p {_p(difference.corrected_p)}"
     if seeds == 1:
         where += "; one seed: this is about these two models, not about training again"
     if difference.significant:
         direction = "better" if one.mean > 0 else "worse"
-        return f"{cell} is {abs(one.mean):.2f} dB {direction} than {base}: significant ({where})."
-    return f"{cell} is not significantly different from {base}: {one.mean:+.2f} dB ({where})."
+        return f"{cell} is {mean[1:]} dB {direction} than {base}: significant ({where})."
+    return f"{cell} is not significantly different from {base}: {mean} dB ({where})."
 
 
 def _notes(result: SweepResult) -> list[str]:
@@ -129,13 +135,14 @@ def _row(cell: CellResult) -> tuple[str, ...]:
     return (
         cell.cell,
         str(len(cell.seeds)),
-        f"{cell.sdri_db.mean:.2f}",
+        f"{cell.sdri_db.mean:.{_decimals(cell.sdri_db)}f}",
         _ends(cell.sdri_db),
         f"{cell.si_sdri_db:.2f}",
         "" if cell.attenuation_db is None else f"{cell.attenuation_db:.2f}",
         ""
         if difference is None
-        else f"{difference.sdri_db.mean:+.2f}{'*' if difference.significant else ''}",
+        else f"{difference.sdri_db.mean:+.{_decimals(difference.sdri_db)}f}"
+        f"{'*' if difference.significant else ''}",
         "" if difference is None else _ends(difference.sdri_db),
         "" if difference is None else _p(difference.corrected_p),
         f"{cell.train_minutes:.1f}",
@@ -148,7 +155,18 @@ def _changes(cell: CellResult) -> str:
 
 
 def _ends(one: Estimate) -> str:
-    return "unknown" if math.isnan(one.low) else f"{one.low:.2f} … {one.high:.2f}"
+    digits = _decimals(one)
+    return "unknown" if math.isnan(one.low) else f"{one.low:.{digits}f} … {one.high:.{digits}f}"
+
+
+def _decimals(one: Estimate) -> int:
+    """Two, or as many as tell the interval's ends from the mean and from zero; up to nine."""
+    known = [one.mean] if math.isnan(one.low) else [one.low, one.high, one.mean - one.low]
+    return next((digits for digits in range(2, 9) if all(_is_shown(value, digits) for value in known)), 9)
+
+
+def _is_shown(value: float, digits: int) -> bool:
+    return value == 0 or abs(value) >= 0.5 * 10**-digits
 
 
 def _p(value: float) -> str:

@@ -8,6 +8,8 @@ from jaxtyping import Float
 
 LEVEL = 0.95
 _SMALLEST_P = 1e-15
+# Metrics are computed in single precision: an error below this (dB) is rounding.
+_NO_ERROR = 1e-9
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,7 +18,8 @@ class Estimate:
 
     Attributes:
       mean: of all values.
-      low: lower end of the 95 % interval; NaN where nothing says how sure the mean is.
+      low: lower end of the 95 % interval; NaN where nothing says how sure the mean is, which is also so where
+        neither seeds nor recordings differ.
       high: its upper end.
       p_value: of the mean being zero, two-sided; NaN likewise.
       seed_error: standard error of the mean from the seeds; NaN with one seed, whose interval is about
@@ -59,7 +62,7 @@ def estimate(values: Float[np.ndarray, "seeds mixtures"], groups: Sequence[str])
     parts = [_seed_part(values), _mixture_part(values.mean(0), groups)]
     known = [(variance, degrees) for variance, degrees in parts if degrees > 0]
     low = high = p_value = float("nan")
-    if known:
+    if sum(variance for variance, _ in known) ** 0.5 > _NO_ERROR:
         reach = _critical(1 - LEVEL, known) * sum(variance for variance, _ in known) ** 0.5
         low, high, p_value = mean - reach, mean + reach, _p_value(mean, known)
     errors = [variance**0.5 if degrees > 0 else float("nan") for variance, degrees in parts]
@@ -91,8 +94,6 @@ def _critical(alpha: float, parts: Sequence[tuple[float, float]]) -> float:
     from scipy import special
 
     total = sum(variance for variance, _ in parts)
-    if total == 0:
-        return 0.0
     return sum(-variance * float(special.stdtrit(degrees, alpha / 2)) for variance, degrees in parts) / total
 
 
@@ -100,10 +101,7 @@ def _p_value(mean: float, parts: Sequence[tuple[float, float]]) -> float:
     """Returns the `alpha` whose interval ends at zero; those below 1e-15 are 1e-15."""
     from scipy import optimize
 
-    error = sum(variance for variance, _ in parts) ** 0.5
-    if error == 0:
-        return 1.0 if mean == 0 else _SMALLEST_P
-    reach = abs(mean) / error
+    reach = abs(mean) / sum(variance for variance, _ in parts) ** 0.5
     if _critical(_SMALLEST_P, parts) <= reach:
         return _SMALLEST_P
     return float(optimize.brentq(lambda alpha: _critical(alpha, parts) - reach, _SMALLEST_P, 1.0, xtol=1e-16))  # pyright: ignore[reportArgumentType]

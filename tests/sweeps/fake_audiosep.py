@@ -54,12 +54,16 @@ def evaluate(set_file: Path, checkpoint: Path, out: Path) -> int:
         while len(signals) < 2:
             time.sleep(SECONDS_PER_STEP)
         return 143
-    gain = {"better": 2.0, "same": 0.001}.get(model["cell"], 0.0)
+    gain = {"better": 2.0, "hardly": 0.001}.get(model["cell"], 0.0)
     rows = [
         {
             "index": index,
             "target_file": entry["target"]["file"],
-            "sdri_db": 3 + gain + 0.01 * model["seed"] + 0.1 * (index % 5) + 0.003 * ((index * 7) % 3),
+            "sdri_db": 3
+            + gain * (1 + 0.01 * (index % 5 - 2))
+            + 0.01 * model["seed"]
+            + 0.1 * (index % 5)
+            + 0.003 * ((index * 7) % 3),
             "si_sdri_db": 1 + gain,
         }
         for index, entry in enumerate(about["entries"])

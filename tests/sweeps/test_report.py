@@ -23,42 +23,49 @@ def quiet(_line):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A sweep of four cells and two seeds; `broken` has no finished run."""
+    """A sweep of five cells and two seeds; `same` is `base` again, `broken` has no finished run."""
     folder = tmp_path_factory.mktemp("finished")
-    sweep = small_sweep(folder, "base", "better", "same", "broken", seeds=(0, 1))
+    sweep = small_sweep(folder, "base", "better", "hardly", "same", "broken", seeds=(0, 1))
     run_sweep(sweep, folder / "out", how=HOW(at_once=2), say=quiet)
     return folder / "out"
 
 
 def test_means_are_those_of_all_rows(finished):
     result = read_results(finished)
-    base, better, same = result.cells
+    base, better, hardly, same = result.cells
     rows = np.array([3 + 0.1 * (index % 5) + 0.003 * ((index * 7) % 3) for index in range(MIXTURES)])
     assert base.sdri_db.mean == pytest.approx(rows.mean() + 0.005)
     assert base.seed_means_db == pytest.approx((rows.mean(), rows.mean() + 0.01))
     assert (base.difference, better.attenuation_db, better.si_sdri_db) == (None, 8.0, 3.0)
     assert better.difference.sdri_db.mean == pytest.approx(2)
-    assert same.difference.sdri_db.mean == pytest.approx(0.001)
+    assert hardly.difference.sdri_db.mean == pytest.approx(0.001)
+    assert same.difference.sdri_db.mean == 0
     assert (result.mixtures, result.recordings, result.unfinished) == (MIXTURES, 5, ("broken",))
     assert [(curve.seed, curve.sdri_db) for curve in base.curves] == [(0, (1, 2)), (1, (2, 3))]
 
 
 def test_words_say_what_is_significant_and_what_is_missing(finished):
     said = sentences(read_results(finished))
-    assert said[0].startswith("better is 2.00 dB better than base: significant (95 % interval 2.00 … 2.00 dB")
+    assert said[0].startswith("better is 2.00 dB better than base: significant (95 % interval 1.96 … 2.04 dB")
+    assert said[1].startswith(
+        "hardly is 0.00100 dB better than base: significant (95 % interval 0.00098 … 0.00102 dB"
+    )
+    assert said[2] == (
+        "same and base differ by +0.00 dB in every seed and recording alike: how sure that is, is unknown, "
+        "as nothing varies."
+    )
     assert said[-1] == "Not finished, by seed: broken (all)."
 
 
 def test_differences_that_vary_are_not_significant(finished):
     result = read_results(finished)
     rng = np.random.default_rng(0)
-    cell = result.cells[2]
     values = estimate(rng.standard_normal((2, 20)) * 0.1, [str(index % 5) for index in range(20)])
     assert values.p_value > 0.05
     difference = Difference(seeds=(0, 1), sdri_db=values, corrected_p=values.p_value, significant=False)
-    cells = (*result.cells[:2], dataclasses.replace(cell, difference=difference))
+    cells = (*result.cells[:2], dataclasses.replace(result.cells[2], difference=difference))
     said = sentences(dataclasses.replace(result, cells=cells))
-    assert said[1].startswith("same is not significantly different from base: ")
+    assert said[1].startswith("hardly is not significantly different from base: ")
 
 
 def test_p_values_are_corrected_for_their_number(finished, monkeypatch):
@@ -69,7 +76,7 @@ def test_p_values_are_corrected_for_their_number(finished, monkeypatch):
         results, "estimate", lambda *args: dataclasses.replace(real(*args), p_value=0.03, low=0.1, high=1.0)
     )
     differences = [cell.difference for cell in read_results(finished).cells if cell.difference]
-    assert [one.corrected_p for one in differences] == pytest.approx([0.06, 0.06])
+    assert [one.corrected_p for one in differences] == pytest.approx([0.09, 0.09, 0.09])
     assert not any(one.significant for one in differences)
 
 
@@ -87,6 +94,7 @@ def test_the_command_writes_table_values_and_figures(finished, tmp_path, capsys)
     assert text == markdown(read_results(finished), figures=["cells.png", "curves.png"])
     assert "| better | 2 | 5.2" in text
     assert "+2.00*" in text
+    assert "| +0.00 | unknown | unknown |" in text
     assert "- better: `train.batch_size` = 2" in text
     values = json.loads((out / "report.json").read_text())
     assert values["cells"][1]["difference"]["significant"] is True

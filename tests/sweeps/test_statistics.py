@@ -103,10 +103,13 @@ def test_one_seed_says_something_about_mixtures_alone():
 
 
 def test_values_that_do_not_vary():
-    assert estimate(np.zeros((2, 3)), list("abc")).p_value == 1
-    sure = estimate(np.ones((2, 3)), list("abc"))
-    assert (sure.low, sure.high) == (1, 1)
-    assert sure.p_value < 1e-12
+    rounded = 0.1 + np.arange(6).reshape(2, 3) * 1e-12
+    for values in (np.zeros((2, 3)), np.ones((2, 3)), rounded):
+        one = estimate(values, list("abc"))
+        assert all(map(math.isnan, (one.low, one.high, one.p_value)))
+        assert one.mean == pytest.approx(values.mean())
+        assert (one.seed_error, one.mixture_error) == pytest.approx((0, 0), abs=1e-9)
+    assert estimate(np.array([[1.0, -1.0]]), list("ab")).p_value == pytest.approx(1)
 
 
 def test_shapes_that_do_not_fit():
