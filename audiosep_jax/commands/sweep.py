@@ -1,6 +1,7 @@
 """`audiosep sweep`: trains and measures all cells of a sweep, with several seeds each."""
 
 import dataclasses
+import functools
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -72,9 +73,12 @@ def run(args: SweepArgs) -> int:
     if args.dry_run:
         from rich.console import Console
 
+        from audiosep_jax.sweeps.console import print_whole
         from audiosep_jax.sweeps.cost import cost_table, costs_of
 
-        Console().print(cost_table(sweep, costs_of(sweep, args.workdir.absolute())))
+        say = functools.partial(print, file=sys.stderr, flush=True)
+        costs = costs_of(sweep, args.workdir.absolute(), say=say)
+        print_whole(Console(), cost_table(sweep, costs))
         return 0
     from audiosep_jax.sweeps.sweeping import How, run_sweep
 

@@ -25,6 +25,7 @@ def run(args: SweepReportArgs) -> int:
     from rich.console import Console
 
     from audiosep_jax.evals.atomic import make_folder
+    from audiosep_jax.sweeps.console import print_whole
     from audiosep_jax.sweeps.figures import cells_figure, curves_figure
     from audiosep_jax.sweeps.report import console_table, write_report
     from audiosep_jax.sweeps.results import read_results
@@ -37,6 +38,6 @@ def run(args: SweepReportArgs) -> int:
         figures.append("curves.png")
     write_report(result, out, figures=figures)
     console = Console()
-    console.print(console_table(result))
+    print_whole(console, console_table(result))
     console.print(f"report: {out}", markup=False, highlight=False, soft_wrap=True)
     return 0

@@ -3,21 +3,14 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
 from rich.markup import escape
 from rich.table import Table
 
-from audiosep_jax.config import (
-    DataConfig,
-    ExecutionConfig,
-    ExperimentConfig,
-    MeshConfig,
-    QueryConfig,
-    TrainConfig,
-)
+from audiosep_jax.config import ExecutionConfig, ExperimentConfig, MixtureConfig, TrainConfig
 from audiosep_jax.models import separator
 from audiosep_jax.sweeps.definition import Sweep
 from audiosep_jax.sweeps.runs import Run, runs_of
@@ -56,14 +49,28 @@ class CellCost:
     train_seconds: float | None
 
 
-def costs_of(sweep: Sweep, workdir: Path) -> list[CellCost]:
+def costs_of(sweep: Sweep, workdir: Path, *, say: Callable[[str], None] = print) -> list[CellCost]:
     """Returns what each cell of a sweep costs; nothing is compiled or written.
+
+    Args:
+      sweep: of the cells.
+      workdir: its runs that have been trained say how long one takes.
+      say: gets a line before a train step is counted, which takes seconds.
 
     Raises:
       AudioSepError: a cell's config is wrong.
     """
     runs = runs_of(sweep, workdir)
-    return [_cell_cost(cell, [run for run in runs if run.cell == cell]) for cell in sweep.cells]
+    of_cell = {cell: [run for run in runs if run.cell == cell] for cell in sweep.cells}
+    steps = {cell: _decisive(some[0].config) for cell, some in of_cell.items()}
+    different = list(dict.fromkeys(steps.values()))
+    for number, step in enumerate(different, start=1):
+        alike = ", ".join(cell for cell in steps if steps[cell] == step)
+        say(
+            f"counting the operations of train step {number} of {len(different)} (some seconds each): {alike}"
+        )
+        _step_flops(step)
+    return [_cell_cost(cell, some) for cell, some in of_cell.items()]
 
 
 def _cell_cost(cell: str, runs: Sequence[Run]) -> CellCost:
@@ -84,14 +91,25 @@ def _cell_cost(cell: str, runs: Sequence[Run]) -> CellCost:
 
 
 def step_flops(config: ExperimentConfig) -> float:
-    """Returns the floating-point operations of one train step over the global batch, without compiling it."""
-    execution = ExecutionConfig(compute=config.execution.compute, lanes=0)
-    train = TrainConfig(batch_size=config.train.batch_size, loss=config.train.loss)
-    alone = {"mesh": MeshConfig(), "execution": execution, "data": DataConfig(), "query": QueryConfig()}
-    return _step_flops(dataclasses.replace(config, name="", train=train, **alone))
+    """Returns the floating-point operations of one train step over the global batch, without compiling it.
+
+    Loss, optimizer, mixing and magnitude power are those of a default config: they hardly count beside the
+    network (the losses differ by 1e-5 of it), and cells that differ in them alone are counted once.
+    """
+    return _step_flops(_decisive(config))
 
 
-@functools.lru_cache(maxsize=64)
+def _decisive(config: ExperimentConfig) -> ExperimentConfig:
+    """Returns a config of the same network, batch and precision, and else of defaults."""
+    return ExperimentConfig(
+        model=dataclasses.replace(config.model, magnitude_power=1.0),
+        mixture=MixtureConfig(segment_seconds=config.mixture.segment_seconds),
+        train=TrainConfig(batch_size=config.train.batch_size),
+        execution=ExecutionConfig(compute=config.execution.compute, lanes=0),
+    )
+
+
+@functools.lru_cache(maxsize=256)
 def _step_flops(config: ExperimentConfig) -> float:
     mesh = meshes.make_mesh(config.mesh, jax.devices()[:1])
     optimizer = make_optimizer(config.optimizer, config.train.steps)

@@ -80,10 +80,13 @@ def test_p_values_are_corrected_for_their_number(finished, monkeypatch):
     assert not any(one.significant for one in differences)
 
 
-def test_the_command_writes_table_values_and_figures(finished, tmp_path, capsys):
+def test_the_command_writes_table_values_and_figures(finished, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     out = tmp_path / "report"
     assert cli.main(["sweep", "report", str(finished), "--out", str(out)]) == 0
-    assert "better" in capsys.readouterr().out
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| better ")]
+    assert "+2.00*" in line
+    assert "1.96 … 2.04" in line  # no number is folded at the console's width
     assert sorted(path.name for path in out.iterdir()) == [
         "cells.png",
         "curves.png",
