@@ -28,9 +28,7 @@ def variables():
 
 @functools.cache
 def compiled(function):
-    return jax.jit(
-        functools.partial(function, SMALL), compiler_options={"xla_backend_optimization_level": 0}
-    )
+    return jax.jit(functools.partial(function, SMALL), compiler_options={"xla_backend_optimization_level": 0})
 
 
 def noise(*shape, seed=0):
