@@ -132,11 +132,14 @@ def test_a_signal_that_nothing_can_raise_comes_again(monkeypatch, capsys, number
         time.sleep(30)
 
     command_that(monkeypatch, run)
+    # A shell that runs the tests in the background has SIGINT ignored.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.callbacks.append(collected)
     try:
         assert cli.main(["evaluate"]) == status
     finally:
         gc.callbacks.remove(collected)
+        signal.signal(signal.SIGINT, usual)
     assert came
     assert "ignored" not in capsys.readouterr().err
 
