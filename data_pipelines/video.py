@@ -15,8 +15,8 @@ from audiosep_jax.audio.resample import resample
 from audiosep_jax.errors import AudioSepError, printable, shown
 
 if TYPE_CHECKING:
-    import av
-    import av.container
+    import av  # pyright: ignore[reportMissingImports]
+    import av.container  # pyright: ignore[reportMissingImports]
 
 CONTAINER_SUFFIXES = (".m4a", ".aac", ".mp4", ".m4v", ".webm", ".mkv", ".mov", ".avi")
 """Of files that are read here; libsndfile reads all others."""
@@ -125,7 +125,7 @@ def import_av(path: Path) -> None:
       AudioSepError: it is not installed.
     """
     try:
-        import av  # noqa: F401
+        import av  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise AudioSepError(
             f"{printable(path)} needs the package av, which reads videos: pip install 'audiosep_jax[video]'."
@@ -139,8 +139,8 @@ def _opened(path: Path) -> Iterator["av.container.InputContainer"]:
     if not path.exists():
         raise AudioSepError(f"{name} does not exist: check the path.")
     import_av(path)
-    import av
-    from av.error import FFmpegError
+    import av  # pyright: ignore[reportMissingImports]
+    from av.error import FFmpegError  # pyright: ignore[reportMissingImports]
 
     try:
         with av.open(str(path)) as container:

@@ -45,8 +45,8 @@ def run_on_ray(
         raise AudioSepError(
             "--executor ray needs Ray, which is not installed: pip install 'audiosep_jax[ray]'."
         )
-    import ray
-    from ray.exceptions import RayError
+    import ray  # pyright: ignore[reportMissingImports]
+    from ray.exceptions import RayError  # pyright: ignore[reportMissingImports]
 
     own = not ray.is_initialized()
     with _noted_sigterm() as noted:
@@ -85,8 +85,8 @@ def run_on_ray(
 
 
 def _result(reference: Any, job: Job) -> Done:
-    import ray
-    from ray.exceptions import RayError
+    import ray  # pyright: ignore[reportMissingImports]
+    from ray.exceptions import RayError  # pyright: ignore[reportMissingImports]
 
     try:
         return ray.get(reference)
