@@ -1,13 +1,14 @@
 """The folder beside a dataset in which its unfinished build lies, and who may write there."""
 
 import contextlib
-import fcntl
+import io
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.locking import locked
 
 _LOCK = "lock"
 _REPLACED = "replaced"
@@ -85,37 +86,18 @@ class WorkFolder:
         self._assembled.unlink(missing_ok=True)
         shutil.rmtree(self.path, ignore_errors=True)
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> io.FileIO:
         while True:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
-                file = (self.path / _LOCK).open("w")
+                return locked(
+                    self.path / _LOCK,
+                    busy=f"another process is preparing {self.out}",
+                    instead="choose another --out",
+                )
             except FileNotFoundError:
                 continue  # a build that has just ended removed the folder in between
             except OSError as error:
                 raise AudioSepError(
                     f"{self.out} cannot be written ({error.strerror}): choose another --out."
                 ) from error
-            with file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise AudioSepError(
-                        f"another process is preparing {self.out}: wait for it, or choose another --out."
-                    ) from None
-                except OSError as error:
-                    raise AudioSepError(
-                        f"{self.path} lies on a file system without locks ({error.strerror}): choose another "
-                        "--out."
-                    ) from error
-                if self._is_still_there(file.fileno()):
-                    yield
-                    return
-
-    def _is_still_there(self, lock: int) -> bool:
-        """Whether the file that is locked is the one that others would lock."""
-        try:
-            return os.path.samestat(os.fstat(lock), (self.path / _LOCK).stat())
-        except FileNotFoundError:
-            return False

@@ -46,6 +46,7 @@ def ours(path):
 # Room -> the rooms it may know. What stands in no line here (commands, cli, …) may know all.
 ARROWS = {
     "errors": set(),
+    "locking": {"errors"},
     "config": {"errors"},
     "serialization": {"errors"},
     "audio": {"errors"},
@@ -54,8 +55,8 @@ ARROWS = {
     "checkpoints": {"config", "errors", "models", "query", "serialization"},
     "export": {"audio", "checkpoints", "config", "errors", "models", "serialization"},
     "evals": {"audio", "config", "errors", "models", "serialization"},
-    "benchmark": {"audio", "config", "errors", "evals", "serialization"},
-    "rendering": {"audio", "config", "errors", "evals", "serialization"},
+    "benchmark": {"audio", "config", "errors", "evals", "locking", "serialization"},
+    "rendering": {"audio", "config", "errors", "evals", "locking", "serialization"},
     "train": {
         "audio",
         "checkpoints",
@@ -63,13 +64,14 @@ ARROWS = {
         "data_pipelines",
         "errors",
         "evals",
+        "locking",
         "models",
         "query",
         "serialization",
     },
     "capacity": {"audio", "config", "data_pipelines", "errors", "models", "serialization", "train"},
-    "data_pipelines": {"audio", "config", "errors", "serialization"},
-    "sweeps": {"config", "errors", "evals", "models", "serialization", "train"},
+    "data_pipelines": {"audio", "config", "errors", "locking", "serialization"},
+    "sweeps": {"config", "errors", "evals", "locking", "models", "serialization", "train"},
     "seeing": {"audio", "errors", "evals", "serialization"},
 }
 

@@ -1,7 +1,6 @@
 """Results on disk, a line per row, so that a run that is killed goes on where it was."""
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -13,6 +12,7 @@ from typing import Any, Self
 from audiosep_jax.benchmark.planning import Row
 from audiosep_jax.errors import AudioSepError, printable
 from audiosep_jax.evals.atomic import make_folder, replacing
+from audiosep_jax.locking import locked
 
 RUN_FILE = "run.json"
 ROWS_FILE = "rows.jsonl"
@@ -55,17 +55,14 @@ class Journal:
         self.values: dict[Key, dict[str, float]] = {}
         self._path = self.folder / ROWS_FILE
         try:
-            self._file = self._path.open("a+b", buffering=0)
+            self._file = locked(
+                self._path,
+                busy=f"another process measures into {printable(self.folder)}",
+                instead="choose another --out",
+            )
         except OSError as error:
             raise AudioSepError(f"{printable(self._path)} cannot be written: {error.strerror}.") from error
         try:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise AudioSepError(
-                    f"another process measures into {printable(self.folder)}: wait for it, or choose another "
-                    "--out."
-                ) from None
             self._check_run({"version": VERSION, **run})
             self._read()
         except BaseException:

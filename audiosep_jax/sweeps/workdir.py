@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from audiosep_jax.errors import AudioSepError, shown
 from audiosep_jax.evals.atomic import make_folder, replacing
+from audiosep_jax.locking import locked
 from audiosep_jax.sweeps.definition import Sweep
 from audiosep_jax.sweeps.runs import Run, runs_of
 
@@ -67,17 +67,14 @@ def only_sweep_in(workdir: Path) -> Iterator[int]:
     """
     make_folder(workdir)
     try:
-        file = (workdir / _LOCK).open("w")
+        file = locked(
+            workdir / _LOCK,
+            busy=f"another sweep works in {workdir}, or a training that one left behind",
+            instead="choose another --workdir",
+        )
     except OSError as error:
         raise AudioSepError(f"{workdir} cannot be written: {error.strerror}.") from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AudioSepError(
-                f"another sweep works in {workdir}, or a training that one left behind: wait for it, or "
-                "choose another --workdir."
-            ) from None
         yield file.fileno()
 
 

@@ -1,7 +1,6 @@
 """One run at a time in a work directory."""
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -13,6 +12,7 @@ from typing import Any
 from etils import epath
 
 from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.locking import locked
 from audiosep_jax.train.storage import is_remote, read_bytes
 
 _NAME = ".lock"
@@ -54,16 +54,14 @@ def check_held(workdir: str | os.PathLike) -> None:
 @contextlib.contextmanager
 def _locked(workdir: Path) -> Iterator[None]:
     try:
-        file = (workdir / _NAME).open("w")
+        file = locked(
+            workdir / _NAME,
+            busy=f"another process is training in {workdir}",
+            instead="choose another --workdir",
+        )
     except OSError as error:
         raise AudioSepError(f"work directory {workdir} cannot be written: {error}.") from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AudioSepError(
-                f"another process is training in {workdir}: wait for it, or choose another --workdir."
-            ) from None
         yield
 
 

@@ -1,5 +1,6 @@
 """The folder of a corpus that is being rendered: its journal after a power loss, and its lock."""
 
+import fcntl
 import json
 import os
 
@@ -76,7 +77,7 @@ def test_a_second_process_is_kept_out_and_removes_nothing(clips, tmp_path):
 
 def test_a_lock_that_was_removed_meanwhile_is_not_held(tmp_path, monkeypatch):
     """The first process ends between the opening and the locking of the second."""
-    lock_file, real = tmp_path / lock.LOCK, lock.fcntl.flock
+    lock_file, real = tmp_path / lock.LOCK, fcntl.flock
     opened = []
 
     def ends(file, operation):
@@ -86,7 +87,7 @@ def test_a_lock_that_was_removed_meanwhile_is_not_held(tmp_path, monkeypatch):
             lock_file.touch()
         real(file, operation)
 
-    monkeypatch.setattr(lock.fcntl, "flock", ends)
+    monkeypatch.setattr(fcntl, "flock", ends)
     with lock.only_rendering_in(tmp_path):
         assert len(opened) == 2
         assert opened[1] == lock_file.stat().st_ino != opened[0]
