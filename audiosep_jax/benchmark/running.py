@@ -18,7 +18,7 @@ from audiosep_jax.benchmark.suites import Suite
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals.measure import filled
 
-# Batches that are read before they are computed, and computed before they are measured.
+# Batches that are read before they are computed, computed at once, and computed before they are measured.
 AHEAD = 2
 
 
@@ -42,11 +42,11 @@ class Model:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Computed:
-    """A batch that the device works on, or has finished."""
+    """A batch that a thread gives to the device, or has got back."""
 
     rows: Sequence[Row]
     sounds: Sequence[Sound]
-    estimate: np.ndarray | jax.Array
+    estimate: Future[np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,12 +105,13 @@ def measure_batches(
         journal.append(_values(done, tower=tower, measure_hz=suite.measure_hz))
         progress(len(done.rows))
 
-    with _threads(workers) as pool:
+    # Two threads wait for the device: an accelerator has the next batch before the one before is fetched, and
+    # a processor computes two at once, which fills the cores that one leaves idle in its serial parts.
+    with _threads(workers) as pool, _threads(AHEAD) as device:
 
         def measure_oldest() -> None:
             computed = computing.popleft()
-            estimate = np.asarray(computed.estimate)
-            measuring.append(_submit(pool, computed, estimate, suite=suite, model_hz=model.sample_rate_hz))
+            measuring.append(_submit(pool, computed, suite=suite, model_hz=model.sample_rate_hz))
 
         ahead = max(AHEAD, -(-2 * workers // batch_size))
         for batch, sounds in _read_ahead(pool, left, ahead=ahead, suite=suite, model=model):
@@ -123,10 +124,11 @@ def measure_batches(
                         raise
                     unusable[row.mixture] = str(error)
             if usable:
-                computing.append(_compute(usable, model=model, conditions=conditions, batch_size=batch_size))
+                computing.append(
+                    _compute(device, usable, model=model, conditions=conditions, batch_size=batch_size)
+                )
             progress(len(batch) - len(usable))
-            # The device has the next batch before anyone waits for the one before.
-            while len(computing) >= AHEAD:
+            while len(computing) > AHEAD:
                 measure_oldest()
             while len(measuring) >= AHEAD:
                 write_oldest()
@@ -169,6 +171,7 @@ def _read_ahead(
 
 
 def _compute(
+    device: ThreadPoolExecutor,
     usable: Sequence[tuple[Row, Sound]],
     *,
     model: Model,
@@ -184,12 +187,11 @@ def _compute(
     for place, sound in enumerate(sounds):
         mixture[place, : len(sound.given)] = sound.given
     condition = filled(np.stack([conditions[row.query.text] for row in rows]), batch_size)
-    return _Computed(rows=rows, sounds=sounds, estimate=model.apply(mixture, condition, lengths))
+    estimate = device.submit(lambda: np.asarray(model.apply(mixture, condition, lengths)))
+    return _Computed(rows=rows, sounds=sounds, estimate=estimate)
 
 
-def _submit(
-    pool: ThreadPoolExecutor, computed: _Computed, estimate: np.ndarray, *, suite: Suite, model_hz: int
-) -> _Measured:
+def _submit(pool: ThreadPoolExecutor, computed: _Computed, *, suite: Suite, model_hz: int) -> _Measured:
     def work(row: Row, sound: Sound, whole: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
         own: Float32[np.ndarray, " samples"] = at_measuring_rate(
             whole[: len(sound.given)], sound, model_hz=model_hz, measure_hz=suite.measure_hz
@@ -198,7 +200,7 @@ def _submit(
 
     values = [
         pool.submit(work, row, sound, whole)
-        for row, sound, whole in zip(computed.rows, computed.sounds, estimate, strict=False)
+        for row, sound, whole in zip(computed.rows, computed.sounds, computed.estimate.result(), strict=False)
     ]
     return _Measured(rows=computed.rows, values=values, sounds=computed.sounds)
 

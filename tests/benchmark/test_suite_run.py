@@ -276,7 +276,7 @@ def test_a_file_that_turns_out_to_be_damaged_is_left_out_only_if_asked(sounds, t
 def test_an_estimate_that_is_not_finite_is_named(sounds, tmp_path):
     model = echo_model(sample_rate_hz=32_000)
     broken = Model(
-        apply=lambda mixture, condition, count: mixture * np.float32(np.inf),
+        apply=lambda mixture, condition, count: np.full_like(mixture, np.inf),
         encode=model.encode,
         row_samples=model.row_samples,
         sample_rate_hz=32_000,
