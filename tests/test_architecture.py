@@ -47,6 +47,7 @@ def ours(path):
 ARROWS = {
     "errors": set(),
     "locking": {"errors"},
+    "python_files": {"errors"},
     "config": {"errors"},
     "serialization": {"errors"},
     "audio": {"errors"},
@@ -71,7 +72,7 @@ ARROWS = {
     },
     "capacity": {"audio", "config", "data_pipelines", "errors", "models", "serialization", "train"},
     "data_pipelines": {"audio", "config", "errors", "locking", "serialization"},
-    "sweeps": {"config", "errors", "evals", "locking", "models", "serialization", "train"},
+    "sweeps": {"config", "errors", "evals", "locking", "models", "python_files", "serialization", "train"},
     "seeing": {"audio", "errors", "evals", "serialization"},
 }
 

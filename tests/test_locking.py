@@ -34,6 +34,7 @@ def test_another_process_keeps_it_until_it_is_killed(tmp_path):
         [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with holder:
+        assert holder.stdout
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(AudioSepError) as error:
             locked(path, **SAYS)
@@ -52,6 +53,7 @@ def test_it_is_held_until_the_file_is_closed_here_and_in_those_that_inherit_it(t
     with heir:
         with pytest.raises(AudioSepError, match=re.escape(BUSY)):
             locked(path, **SAYS)
+        assert heir.stdin
         heir.stdin.close()
     locked(path, **SAYS).close()
 

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import json
-import runpy
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ import tyro
 
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.python_files import load_name
 from audiosep_jax.serialization import from_dict, to_dict
 from audiosep_jax.train.distributed import DistributedOptions, initialize, is_lead
 
@@ -73,17 +73,8 @@ def load_experiment(path: Path) -> ExperimentConfig:
     Raises:
       AudioSepError: the file is missing, does not run, or has no CONFIG.
     """
-    if not path.is_file():
-        raise AudioSepError(f"{path} does not exist: give an experiment file, such as experiments/tiny.py.")
-    try:
-        config = runpy.run_path(str(path)).get("CONFIG")
-    except AudioSepError as error:
-        raise AudioSepError(f"{path}: {error}") from error
-    except Exception as error:
-        raise AudioSepError(f"{path} does not run: {type(error).__name__}: {error}.") from error
-    if not isinstance(config, ExperimentConfig):
-        raise AudioSepError(f"{path} defines no CONFIG of type ExperimentConfig.")
-    return config
+    wanted = "an experiment file, such as experiments/tiny.py"
+    return load_name(path, "CONFIG", ExperimentConfig, wanted=wanted)
 
 
 def changed(config: ExperimentConfig, changes: tuple[str, ...]) -> ExperimentConfig:

@@ -4,13 +4,13 @@ import dataclasses
 import itertools
 import json
 import re
-import runpy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.python_files import load_name
 from audiosep_jax.serialization import from_dict, to_dict
 
 Changes = Mapping[str, Any]
@@ -172,16 +172,5 @@ def load_sweep(path: Path) -> Sweep:
     Raises:
       AudioSepError: the file is missing, does not run, or has no SWEEP.
     """
-    if not path.is_file():
-        raise AudioSepError(
-            f"{path} does not exist: give a sweep file, such as experiments/ablations/film.py."
-        )
-    try:
-        sweep = runpy.run_path(str(path)).get("SWEEP")
-    except AudioSepError as error:
-        raise AudioSepError(f"{path}: {error}") from error
-    except Exception as error:
-        raise AudioSepError(f"{path} does not run: {type(error).__name__}: {shown(error)}.") from error
-    if not isinstance(sweep, Sweep):
-        raise AudioSepError(f"{path} defines no SWEEP of type Sweep.")
-    return sweep
+    wanted = "a sweep file, such as experiments/ablations/film.py"
+    return load_name(path, "SWEEP", Sweep, wanted=wanted)
