@@ -1,6 +1,6 @@
 """Frozen dataclasses that hold the whole of an experiment."""
 
-from audiosep_jax.config.data import DataConfig, MixtureConfig
+from audiosep_jax.config.data import MAX_RATIO_DB, DataConfig, MixtureConfig
 from audiosep_jax.config.experiment import ExperimentConfig
 from audiosep_jax.config.model import FilmKind, ModelConfig, QueryConfig
 from audiosep_jax.config.training import (
@@ -16,6 +16,7 @@ from audiosep_jax.config.training import (
 )
 
 __all__ = [
+    "MAX_RATIO_DB",
     "ComputeKind",
     "DataConfig",
     "ExecutionConfig",

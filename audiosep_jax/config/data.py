@@ -13,7 +13,7 @@ Interferers = Literal["drawn", "neighbours"]
 """Where the clips beside the target come from."""
 
 
-_MOST_DB = 120
+MAX_RATIO_DB = 120
 """Beyond it one of two sounds is lost in the rounding of single precision."""
 
 
@@ -79,9 +79,10 @@ class MixtureConfig:
                 raise AudioSepError(
                     f"mixture.{name} is ({low}, {high}): the first must not exceed the second."
                 )
-            if max(abs(low), abs(high)) > _MOST_DB:
+            if max(abs(low), abs(high)) > MAX_RATIO_DB:
                 raise AudioSepError(
-                    f"mixture.{name} is ({low}, {high}): give ratios from -{_MOST_DB} to {_MOST_DB} dB."
+                    f"mixture.{name} is ({low}, {high}): give ratios from -{MAX_RATIO_DB} to "
+                    f"{MAX_RATIO_DB} dB."
                 )
         if not 0 <= self.absent_probability < 1:
             raise AudioSepError(

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from audiosep_jax import serialization
 from audiosep_jax.audio.files import read_audio
+from audiosep_jax.config import MAX_RATIO_DB
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals.atomic import replacing
 
@@ -19,7 +20,6 @@ PEAK = 0.9
 MAX_SECONDS = 3600.0
 MIN_RATE_HZ, MAX_RATE_HZ = 1000, 768_000
 MAX_OFFSET_SECONDS = 1e6
-MAX_SNR_DB = 120.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,10 +61,10 @@ class Entry:
     absent_caption: str = ""
 
     def __post_init__(self) -> None:
-        if not -MAX_SNR_DB <= self.snr_db <= MAX_SNR_DB:
+        if not -MAX_RATIO_DB <= self.snr_db <= MAX_RATIO_DB:
             raise AudioSepError(
                 f"the mixture of {self.target.file} and {self.interferer.file} has snr_db {self.snr_db}: "
-                f"give -{MAX_SNR_DB:g} to {MAX_SNR_DB:g} dB."
+                f"give -{MAX_RATIO_DB} to {MAX_RATIO_DB} dB."
             )
 
     @property

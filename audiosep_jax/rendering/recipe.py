@@ -3,8 +3,9 @@
 import dataclasses
 from typing import Literal
 
+from audiosep_jax.config import MAX_RATIO_DB
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.evals.evaluation_set import MAX_RATE_HZ, MAX_SECONDS, MAX_SNR_DB, MIN_RATE_HZ
+from audiosep_jax.evals.evaluation_set import MAX_RATE_HZ, MAX_SECONDS, MIN_RATE_HZ
 
 MIN_SOURCES, MAX_SOURCES = 2, 5
 
@@ -75,9 +76,9 @@ class Recipe:
                 f"the recipe has {_shown(self.snr_range_db)} dB for the range of SNRs: give the lowest "
                 "and the highest value."
             )
-        if not all(-MAX_SNR_DB <= level <= MAX_SNR_DB for level in levels):  # also refuses NaN
+        if not all(-MAX_RATIO_DB <= level <= MAX_RATIO_DB for level in levels):  # also refuses NaN
             raise AudioSepError(
-                f"the recipe has SNRs of {_shown(levels)} dB: give -{MAX_SNR_DB:g} to {MAX_SNR_DB:g} dB."
+                f"the recipe has SNRs of {_shown(levels)} dB: give -{MAX_RATIO_DB} to {MAX_RATIO_DB} dB."
             )
         if not MIN_RATE_HZ <= self.sample_rate_hz <= MAX_RATE_HZ:
             raise AudioSepError(
