@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from audiosep_jax.benchmark.planning import Row
 from audiosep_jax.errors import AudioSepError, printable
-from audiosep_jax.evals.atomic import make_folder, replacing
+from audiosep_jax.evals.atomic import make_folder, write_json
 from audiosep_jax.locking import locked
 
 RUN_FILE = "run.json"
@@ -111,8 +111,7 @@ class Journal:
                     f"{printable(self.folder)} holds rows without {RUN_FILE}, which says whose they are: "
                     "choose another --out."
                 )
-            with replacing(path) as temporary:
-                temporary.write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n", "utf-8")
+            write_json(path, run)
             return
         try:
             before = json.loads(path.read_text("utf-8"))

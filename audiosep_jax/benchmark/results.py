@@ -1,10 +1,7 @@
 """The numbers of a suite: per dataset and kind of query, per class, per SNR."""
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +10,6 @@ from audiosep_jax.benchmark.mixtures import Mixture
 from audiosep_jax.benchmark.planning import Row
 from audiosep_jax.benchmark.pooling import bootstrap_pools, interval, p_value, pool
 from audiosep_jax.benchmark.suites import Dataset, Pooling, Suite
-from audiosep_jax.evals.atomic import replacing
 from audiosep_jax.evals.bootstrap import Interval, bootstrap_interval
 
 RESULT_FILE = "result.json"
@@ -182,17 +178,6 @@ def summarise(
         ),
         rows=tuple(rows),
     )
-
-
-def write_json(result: Any, path: Path) -> None:
-    """Writes a dataclass as JSON, whole or not at all; no number in it may be NaN or infinite.
-
-    Raises:
-      AudioSepError: the file cannot be written.
-    """
-    text = json.dumps(dataclasses.asdict(result), indent=1, ensure_ascii=False, allow_nan=False)
-    with replacing(path) as temporary:
-        temporary.write_text(text + "\n", "utf-8")
 
 
 def table_of(rows: Iterable[RowResult], metrics: Sequence[str]) -> np.ndarray:

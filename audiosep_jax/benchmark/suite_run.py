@@ -10,10 +10,11 @@ from audiosep_jax.benchmark.journal import Journal, fingerprint_of
 from audiosep_jax.benchmark.measuring import SCORES, Tower
 from audiosep_jax.benchmark.mixtures import Mixture, given_samples
 from audiosep_jax.benchmark.planning import Row
-from audiosep_jax.benchmark.results import RESULT_FILE, BenchmarkResult, summarise, write_json
+from audiosep_jax.benchmark.results import RESULT_FILE, BenchmarkResult, summarise
 from audiosep_jax.benchmark.running import Model, measure_batches
 from audiosep_jax.benchmark.suites import Dataset, Suite
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.evals.atomic import write_json
 from audiosep_jax.evals.packages import metric_package
 
 # (rows done, rows in all)
@@ -140,6 +141,6 @@ def run_suite(
             checkpoint=checkpoint,
             model_hz=model.sample_rate_hz,
         )
-        write_json(result, out / RESULT_FILE)
+        write_json(out / RESULT_FILE, dataclasses.asdict(result))
         report.write_tables(result, out)
     return result

@@ -128,11 +128,11 @@ def _check(args: BenchmarkArgs) -> None:
 def _compare(folders: tuple[Path, Path], out: Path | None) -> int:
     from audiosep_jax.benchmark.comparison import compare
     from audiosep_jax.benchmark.report import comparison_markdown, write_comparison
-    from audiosep_jax.benchmark.results import write_json
+    from audiosep_jax.evals.atomic import write_json
 
     comparison = compare(*folders)
     if out is not None:
-        write_json(comparison, out / "comparison.json")
+        write_json(out / "comparison.json", dataclasses.asdict(comparison))
         write_comparison(comparison, out / "comparison.md")
     print(comparison_markdown(comparison), end="")
     return 0

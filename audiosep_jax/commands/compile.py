@@ -1,7 +1,6 @@
 """`audiosep compile`: whether a training fits a TPU, and how fast it would be, without one."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +44,7 @@ def run(args: CompileArgs) -> int:
     from audiosep_jax.capacity.compiling import compile_step
     from audiosep_jax.capacity.report import make_report
     from audiosep_jax.capacity.table import print_report
-    from audiosep_jax.evals.atomic import make_folder, replacing
+    from audiosep_jax.evals.atomic import make_folder, replacing, write_json
 
     for path in (args.json, args.save):
         if path is not None:
@@ -54,8 +53,7 @@ def run(args: CompileArgs) -> int:
     report = make_report(config, topology, compiled)
     print_report(report)
     if args.json is not None:
-        with replacing(args.json) as temporary:
-            temporary.write_text(json.dumps(report.to_json(), indent=1) + "\n", "utf-8")
+        write_json(args.json, report.to_json())
     if args.save is not None and compiled.executable is not None:
         data = executable.pack(compiled.executable, config, compiled.mesh)
         with replacing(args.save) as temporary:

@@ -1,10 +1,12 @@
 """Writing a file whole or not at all."""
 
 import contextlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from audiosep_jax.errors import AudioSepError
 
@@ -51,3 +53,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise AudioSepError(f"{path} cannot be written: {error.strerror}.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, values: Any) -> None:
+    """Writes plain JSON values, whole or not at all.
+
+    Raises:
+      AudioSepError: the file cannot be written.
+      ValueError: a number is NaN or infinite, which JSON has not.
+    """
+    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
+    with replacing(path) as temporary:
+        temporary.write_text(text + "\n", "utf-8")

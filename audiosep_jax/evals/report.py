@@ -1,12 +1,12 @@
 """An evaluation result as JSON, as Markdown, and on the console."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 from rich.markup import escape
 from rich.table import Table
 
+from audiosep_jax.evals import atomic
 from audiosep_jax.evals.atomic import replacing
 from audiosep_jax.evals.bootstrap import Interval
 from audiosep_jax.evals.evaluate import ClassResult, EvaluationResult
@@ -16,9 +16,7 @@ _HEADER = ("class", "mixtures", "SDRi", "95 % interval", "SI-SDRi", "SDR", "SI-S
 
 def write_json(result: EvaluationResult, path: str | Path) -> None:
     """Writes the whole result, rows included."""
-    text = json.dumps(dataclasses.asdict(result), indent=1, ensure_ascii=False, allow_nan=False)
-    with replacing(path) as temporary:
-        temporary.write_text(text + "\n", "utf-8")
+    atomic.write_json(path, dataclasses.asdict(result))
 
 
 def write_markdown(result: EvaluationResult, path: str | Path) -> None:

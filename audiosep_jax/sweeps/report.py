@@ -10,7 +10,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from audiosep_jax.evals.atomic import replacing
+from audiosep_jax.evals.atomic import replacing, write_json
 from audiosep_jax.sweeps.results import ALPHA, CellResult, Difference, SweepResult
 from audiosep_jax.sweeps.statistics import Estimate
 
@@ -39,11 +39,7 @@ def write_report(result: SweepResult, folder: Path, *, figures: Sequence[str] = 
     Raises:
       AudioSepError: the folder cannot be written.
     """
-    with replacing(folder / "report.json") as temporary:
-        values = _plain(dataclasses.asdict(result))
-        temporary.write_text(
-            json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8"
-        )
+    write_json(folder / "report.json", _plain(dataclasses.asdict(result)))
     with replacing(folder / "report.md") as temporary:
         temporary.write_text(markdown(result, figures=figures), "utf-8")
 

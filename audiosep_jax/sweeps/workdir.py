@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from audiosep_jax.errors import AudioSepError, shown
-from audiosep_jax.evals.atomic import make_folder, replacing
+from audiosep_jax.evals.atomic import make_folder, write_json
 from audiosep_jax.locking import locked
 from audiosep_jax.sweeps.definition import Sweep
 from audiosep_jax.sweeps.runs import Run, runs_of
@@ -161,9 +161,3 @@ def read_plan(workdir: Path) -> dict[str, Any]:
         raise AudioSepError(
             f"{path} cannot be read ({shown(error)}): start the sweep again, which writes it anew."
         ) from error
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Writes a JSON file whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", "utf-8")

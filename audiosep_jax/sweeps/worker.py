@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.evals.atomic import replacing, write_json
 from audiosep_jax.serialization import to_dict
 from audiosep_jax.sweeps import workdir
 from audiosep_jax.sweeps.definition import Evaluation
@@ -155,8 +156,8 @@ def _perform(job: Job, stop: Stop) -> tuple[Outcome, str]:
 
 
 def _write_experiment(run: Run) -> None:
-    workdir.write_json(run.folder / workdir.CONFIG, to_dict(run.config))
-    with workdir.replacing(run.folder / workdir.EXPERIMENT) as temporary:
+    write_json(run.folder / workdir.CONFIG, to_dict(run.config))
+    with replacing(run.folder / workdir.EXPERIMENT) as temporary:
         temporary.write_text(_EXPERIMENT.format(name=run.config.name, config=workdir.CONFIG), "utf-8")
 
 

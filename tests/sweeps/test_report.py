@@ -10,6 +10,7 @@ from sweep_folders import HOW, MIXTURES, small_sweep, write_set
 
 from audiosep_jax import cli
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.evals.atomic import write_json
 from audiosep_jax.sweeps import workdir
 from audiosep_jax.sweeps.report import markdown, sentences
 from audiosep_jax.sweeps.results import Difference, read_results
@@ -199,7 +200,7 @@ def test_results_of_two_sets_are_not_compared(tmp_path):
     assert sentences(read_results(directory))[-1] == "Not finished, by seed: better (all)."
     plan = workdir.read_plan(directory)
     del plan["evaluation_hash"]  # as sweeps once wrote it
-    workdir.write_json(directory / workdir.PLAN, plan)
+    write_json(directory / workdir.PLAN, plan)
     with pytest.raises(AudioSepError, match="measured on different evaluation sets"):
         read_results(directory)
     state.write(folder)

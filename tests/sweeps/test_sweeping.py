@@ -14,6 +14,7 @@ from sweep_folders import HOW, log, small_sweep, write_set, write_sweep
 
 from audiosep_jax import cli
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.evals.atomic import write_json
 from audiosep_jax.sweeps import sweeping, workdir
 from audiosep_jax.sweeps.sweeping import run_sweep
 
@@ -203,7 +204,7 @@ def test_two_sweeps_do_not_share_a_work_directory(tmp_path):
         run_sweep(small_sweep(tmp_path, "base"), directory, how=HOW(), say=quiet)
     run_sweep(small_sweep(tmp_path, "base"), directory, how=HOW(), say=quiet)
     plan = workdir.read_plan(directory)
-    workdir.write_json(directory / "sweep.json", plan | {"name": "first"})
+    write_json(directory / "sweep.json", plan | {"name": "first"})
     with pytest.raises(AudioSepError, match="holds the sweep first: choose another --workdir for small"):
         run_sweep(small_sweep(tmp_path, "base"), directory, how=HOW(), say=quiet)
 
