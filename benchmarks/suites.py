@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 import audiosep_jax
+from audiosep_jax.atomic import make_folder, replacing
 from audiosep_jax.audio.files import read_audio, write_audio
 from audiosep_jax.benchmark import measuring, planning
 from audiosep_jax.benchmark.journal import Journal
@@ -29,7 +30,6 @@ from audiosep_jax.benchmark.running import Model, measure_batches
 from audiosep_jax.benchmark.selection import list_mixtures
 from audiosep_jax.benchmark.suites import SUITES
 from audiosep_jax.commands.benchmark import default_batch_size, make_model
-from audiosep_jax.evals.atomic import make_folder, replacing
 from audiosep_jax.models import separator
 from benchmarks import timing
 

@@ -15,12 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.progress import TimeElapsedColumn as Elapsed
 from rich.table import Table
 
+from audiosep_jax.atomic import make_folder
 from audiosep_jax.audio.files import read_audio, write_audio
 from audiosep_jax.checkpoints import folder
 from audiosep_jax.commands import prepare
 from audiosep_jax.config import DataConfig, ExperimentConfig, OptimizerConfig
 from audiosep_jax.evals import metrics
-from audiosep_jax.evals.atomic import make_folder
 from audiosep_jax.evals.evaluate import ClassResult, EvaluationResult, evaluate
 from audiosep_jax.evals.evaluation_set import EvaluationSet, load_evaluation_set, render
 from audiosep_jax.evals.spectrogram import spectrogram_figure

@@ -46,6 +46,7 @@ def ours(path):
 # Room -> the rooms it may know. What stands in no line here (commands, cli, …) may know all.
 ARROWS = {
     "errors": set(),
+    "atomic": {"errors"},
     "locking": {"errors"},
     "python_files": {"errors"},
     "config": {"errors"},
@@ -55,9 +56,9 @@ ARROWS = {
     "query": {"audio", "config", "errors", "serialization"},
     "checkpoints": {"config", "errors", "models", "query", "serialization"},
     "export": {"audio", "checkpoints", "config", "errors", "models", "serialization"},
-    "evals": {"audio", "config", "errors", "models", "serialization"},
-    "benchmark": {"audio", "config", "errors", "evals", "locking", "serialization"},
-    "rendering": {"audio", "config", "errors", "evals", "locking", "serialization"},
+    "evals": {"atomic", "audio", "config", "errors", "models", "serialization"},
+    "benchmark": {"atomic", "audio", "config", "errors", "evals", "locking", "serialization"},
+    "rendering": {"atomic", "audio", "config", "errors", "evals", "locking", "serialization"},
     "train": {
         "audio",
         "checkpoints",
@@ -72,8 +73,18 @@ ARROWS = {
     },
     "capacity": {"audio", "config", "data_pipelines", "errors", "models", "serialization", "train"},
     "data_pipelines": {"audio", "config", "errors", "locking", "serialization"},
-    "sweeps": {"config", "errors", "evals", "locking", "models", "python_files", "serialization", "train"},
-    "seeing": {"audio", "errors", "evals", "serialization"},
+    "sweeps": {
+        "atomic",
+        "config",
+        "errors",
+        "evals",
+        "locking",
+        "models",
+        "python_files",
+        "serialization",
+        "train",
+    },
+    "seeing": {"atomic", "audio", "errors", "evals", "serialization"},
 }
 
 

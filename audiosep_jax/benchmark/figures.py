@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from audiosep_jax.atomic import replacing
 from audiosep_jax.benchmark.report import TITLES
 from audiosep_jax.benchmark.results import BenchmarkResult, DatasetResult, Group, KindResult, RowResult
-from audiosep_jax.evals.atomic import replacing
 from audiosep_jax.evals.bootstrap import Interval
 from audiosep_jax.evals.evaluate import ClassResult, EvaluationResult, ExampleResult
 from audiosep_jax.evals.figures import BAR, DPI, class_figure

@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from audiosep_jax.atomic import write_json
 from audiosep_jax.benchmark import planning, report
 from audiosep_jax.benchmark.journal import Journal, fingerprint_of
 from audiosep_jax.benchmark.measuring import SCORES, Tower
@@ -14,7 +15,6 @@ from audiosep_jax.benchmark.results import RESULT_FILE, BenchmarkResult, summari
 from audiosep_jax.benchmark.running import Model, measure_batches
 from audiosep_jax.benchmark.suites import Dataset, Suite
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.evals.atomic import write_json
 from audiosep_jax.evals.packages import metric_package
 
 # (rows done, rows in all)

@@ -126,9 +126,9 @@ def _check(args: BenchmarkArgs) -> None:
 
 
 def _compare(folders: tuple[Path, Path], out: Path | None) -> int:
+    from audiosep_jax.atomic import write_json
     from audiosep_jax.benchmark.comparison import compare
     from audiosep_jax.benchmark.report import comparison_markdown, write_comparison
-    from audiosep_jax.evals.atomic import write_json
 
     comparison = compare(*folders)
     if out is not None:

@@ -40,11 +40,11 @@ def run(args: CompileArgs) -> int:
     config = changed(load_experiment(args.experiment), (*args.set, *batch))
     topology = make_topology(args.topology)
 
+    from audiosep_jax.atomic import make_folder, replacing, write_json
     from audiosep_jax.capacity import executable
     from audiosep_jax.capacity.compiling import compile_step
     from audiosep_jax.capacity.report import make_report
     from audiosep_jax.capacity.table import print_report
-    from audiosep_jax.evals.atomic import make_folder, replacing, write_json
 
     for path in (args.json, args.save):
         if path is not None:

@@ -41,8 +41,8 @@ def run(args: EvaluateArgs) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from audiosep_jax import separation
+    from audiosep_jax.atomic import make_folder
     from audiosep_jax.evals import figures, report
-    from audiosep_jax.evals.atomic import make_folder
     from audiosep_jax.evals.evaluate import evaluate
     from audiosep_jax.evals.evaluation_set import check_files, load_evaluation_set
     from audiosep_jax.evals.examples import example_figures

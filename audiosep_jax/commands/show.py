@@ -212,7 +212,7 @@ def _separation(args: SeparationArgs) -> list[Path]:
     )
     known = [read_target(target, excerpt, mixture=args.mixture) for target in targets]
 
-    from audiosep_jax.evals.atomic import make_folder
+    from audiosep_jax.atomic import make_folder
     from audiosep_jax.seeing.separations import write_separation
 
     make_folder(args.out)

@@ -24,7 +24,7 @@ def run(args: SweepReportArgs) -> int:
     """Writes the report and prints its table."""
     from rich.console import Console
 
-    from audiosep_jax.evals.atomic import make_folder
+    from audiosep_jax.atomic import make_folder
     from audiosep_jax.sweeps.console import print_whole
     from audiosep_jax.sweeps.figures import cells_figure, curves_figure
     from audiosep_jax.sweeps.report import console_table, write_report

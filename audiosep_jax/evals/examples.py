@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from audiosep_jax.evals.atomic import replacing
+from audiosep_jax.atomic import replacing
 from audiosep_jax.evals.evaluate import Encode, EvaluationResult, ExampleResult, resampled_apply
 from audiosep_jax.evals.evaluation_set import EvaluationSet, render_entries
 from audiosep_jax.evals.measure import Apply, filled

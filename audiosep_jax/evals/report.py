@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from audiosep_jax.evals import atomic
-from audiosep_jax.evals.atomic import replacing
+from audiosep_jax import atomic
+from audiosep_jax.atomic import replacing
 from audiosep_jax.evals.bootstrap import Interval
 from audiosep_jax.evals.evaluate import ClassResult, EvaluationResult
 

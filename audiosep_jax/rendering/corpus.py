@@ -12,8 +12,8 @@ from concurrent import futures
 from pathlib import Path
 
 from audiosep_jax import serialization
+from audiosep_jax.atomic import replacing
 from audiosep_jax.errors import AudioSepError, printable
-from audiosep_jax.evals.atomic import replacing
 from audiosep_jax.rendering import manifest as manifests
 from audiosep_jax.rendering.drawing import draw_plan
 from audiosep_jax.rendering.lock import only_rendering_in

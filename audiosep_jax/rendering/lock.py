@@ -4,8 +4,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from audiosep_jax.atomic import make_folder
 from audiosep_jax.errors import AudioSepError, printable
-from audiosep_jax.evals.atomic import make_folder
 from audiosep_jax.locking import locked
 
 LOCK = ".rendering.lock"

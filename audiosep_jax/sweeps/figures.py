@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audiosep_jax.evals.atomic import replacing
+from audiosep_jax.atomic import replacing
 from audiosep_jax.sweeps.results import SweepResult
 from audiosep_jax.sweeps.statistics import Estimate
 

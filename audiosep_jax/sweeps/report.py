@@ -10,7 +10,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from audiosep_jax.evals.atomic import replacing, write_json
+from audiosep_jax.atomic import replacing, write_json
 from audiosep_jax.sweeps.results import ALPHA, CellResult, Difference, SweepResult
 from audiosep_jax.sweeps.statistics import Estimate
 

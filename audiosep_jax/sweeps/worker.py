@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from audiosep_jax.atomic import replacing, write_json
 from audiosep_jax.errors import AudioSepError, shown
-from audiosep_jax.evals.atomic import replacing, write_json
 from audiosep_jax.serialization import to_dict
 from audiosep_jax.sweeps import workdir
 from audiosep_jax.sweeps.definition import Evaluation

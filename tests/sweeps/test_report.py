@@ -9,8 +9,8 @@ from PIL import Image
 from sweep_folders import HOW, MIXTURES, small_sweep, write_set
 
 from audiosep_jax import cli
+from audiosep_jax.atomic import write_json
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.evals.atomic import write_json
 from audiosep_jax.sweeps import workdir
 from audiosep_jax.sweeps.report import markdown, sentences
 from audiosep_jax.sweeps.results import Difference, read_results

@@ -13,8 +13,8 @@ import sweep_folders
 from sweep_folders import HOW, log, small_sweep, write_set, write_sweep
 
 from audiosep_jax import cli
+from audiosep_jax.atomic import write_json
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.evals.atomic import write_json
 from audiosep_jax.sweeps import sweeping, workdir
 from audiosep_jax.sweeps.sweeping import run_sweep
 
