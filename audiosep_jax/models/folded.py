@@ -88,17 +88,30 @@ def block_names(config: ModelConfig) -> list[str]:
     return [f"{kind}{index}" for kind, count in kinds for index in range(1, count + 1)]
 
 
+def film_columns(
+    folded: FoldedParams, condition: Float[Array, "batch size"]
+) -> Float[Array, "batch columns"]:
+    """Returns what the network adds to its norms, and multiplies them by, for a condition."""
+    return condition @ folded["film"]["kernel"] + folded["film"]["bias"][None]
+
+
 def mask_logits(
     config: ModelConfig,
     folded: FoldedParams,
     magnitude: Float[Array, "batch frames bins"],
-    condition: Float[Array, "batch size"],
+    columns: Float[Array, "batch columns"],
 ) -> Float[Array, "batch frames bins 3"]:
-    """Returns what `ResUNet` returns in evaluation: logits of the mask, and of the rotation's two parts."""
+    """Returns what `ResUNet` returns in evaluation: logits of the mask, and of the rotation's two parts.
+
+    Args:
+      config: the model's shape.
+      folded: as `fold` returned it; "film" is not read.
+      magnitude: `[batch, frames, bins]`.
+      columns: as `film_columns` returns them for the condition.
+    """
     # Parts are taken by jax.lax, not by brackets, which become gathers where the batch is symbolic.
     frames = magnitude.shape[1]
-    folded = jax.tree.map(jnp.asarray, folded)
-    film = _Columns(condition @ folded["film"]["kernel"] + folded["film"]["bias"][None])
+    film = _Columns(columns)
 
     def activated(hidden: Array, scale: Array | None) -> Array:
         channels = hidden.shape[-1]
@@ -141,7 +154,9 @@ def core(
     condition: Float[Array, "batch size"],
 ) -> Float[Array, "batch frames bins 3"]:
     """Returns the mask as `separator.core` does, `[batch, frames, bins, 3]`, within rounding."""
-    return jnp.stack(masking.activate(mask_logits(config, folded, magnitude, condition)), axis=-1)
+    folded = jax.tree.map(jnp.asarray, folded)
+    columns = film_columns(folded, condition)
+    return jnp.stack(masking.activate(mask_logits(config, folded, magnitude, columns)), axis=-1)
 
 
 def apply(
@@ -161,10 +176,10 @@ def apply(
     Returns:
       The estimate, `[batch, samples]`.
     """
+    folded = jax.tree.map(jnp.asarray, folded)
+    columns = film_columns(folded, condition)
     return masking.separate(
-        config,
-        mixture,
-        lambda magnitude: masking.activate(mask_logits(config, folded, magnitude, condition)),
+        config, mixture, lambda magnitude: masking.activate(mask_logits(config, folded, magnitude, columns))
     )
 
 

@@ -1,0 +1,81 @@
+"""The inference engine: what is done once per model, once per query, and once per window."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32
+
+from audiosep_jax.config import ModelConfig
+from audiosep_jax.models import folded, masking
+from audiosep_jax.models.separator import Variables
+
+Params = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Engine:
+    """A model that is ready to separate; `prepare` makes one.
+
+    Attributes:
+      config: the model's shape.
+      params: what `apply` takes, on the device.
+      film: kernel `[condition_size, columns]` and bias `[columns]` of all FiLM projections.
+    """
+
+    config: ModelConfig
+    params: Params
+    film: dict[str, np.ndarray]
+
+    def columns(
+        self, conditions: Float[Array | np.ndarray, "queries size"]
+    ) -> Float32[np.ndarray, "queries columns"]:
+        """Returns all that the network needs to know of its queries; computed once per query."""
+        projected = np.asarray(conditions, np.float32) @ self.film["kernel"] + self.film["bias"]
+        return projected.astype(np.float32)
+
+    def apply(
+        self, params: Params, mixture: Float[Array, "rows samples"], columns: Float[Array, "rows columns"]
+    ) -> Float[Array, "rows samples"]:
+        """Separates; pure and jit-able for any number of rows and any length.
+
+        Args:
+          params: the attribute.
+          mixture: `[rows, samples]` at `config.sample_rate_hz`.
+          columns: of each row's query, as `columns` returns them.
+
+        Returns:
+          The estimate, `[rows, samples]`; that of `separator.apply` within rounding.
+        """
+        return masking.separate(
+            self.config,
+            mixture,
+            lambda magnitude: masking.activate(folded.mask_logits(self.config, params, magnitude, columns)),
+        )
+
+    def separate(
+        self,
+        mixture: Float[Array | np.ndarray, "rows samples"],
+        columns: Float[Array | np.ndarray, "rows columns"],
+    ) -> Float[Array, "rows samples"]:
+        """Calls `apply` compiled, one program per shape. Several threads may call it at once."""
+        return self._compiled(self.params, mixture, columns)
+
+    @functools.cached_property
+    def _compiled(self) -> Any:
+        return jax.jit(self.apply)
+
+
+def prepare(config: ModelConfig, variables: Variables) -> Engine:
+    """Returns an engine whose BatchNorms are folded away.
+
+    Args:
+      config: the model's shape.
+      variables: "params" and "batch_stats" of the separator.
+    """
+    params = folded.fold(config, variables)
+    film = params.pop("film")
+    return Engine(config, jax.tree.map(jnp.asarray, params), film)
