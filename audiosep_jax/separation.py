@@ -21,6 +21,10 @@ from audiosep_jax.models import separator
 from audiosep_jax.query.encoder import QueryEncoder, load_encoder
 from audiosep_jax.streaming import EstimateStream, FileSeparation, Progress, separate_file
 
+# One call leaves cores idle in its serial parts, and an accelerator has the next batch before the one before
+# is fetched.
+_IN_FLIGHT = 2
+
 BUNDLED_CHECKPOINT = Path(__file__).parent / "assets" / "audiosep-tiny"
 
 
@@ -225,6 +229,7 @@ class AudioSep:
                 channels=channels,
                 sample_rate_hz=sample_rate_hz,
                 model_rate_hz=self.sample_rate_hz,
+                in_flight=_IN_FLIGHT,
             )
 
         return stream_for

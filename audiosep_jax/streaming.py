@@ -36,6 +36,7 @@ class EstimateStream:
       channels: of the mixture.
       sample_rate_hz: of the mixture.
       model_rate_hz: of the model.
+      in_flight: calls of `process` that are computed at once.
     """
 
     def __init__(
@@ -48,10 +49,13 @@ class EstimateStream:
         channels: int,
         sample_rate_hz: int,
         model_rate_hz: int,
+        in_flight: int = 1,
     ) -> None:
         self._plan, self._grid = plan, grid
         self._down = StreamResampler(channels=channels, from_hz=sample_rate_hz, to_hz=model_rate_hz)
-        self._windows = OverlapAdd(process, plan=plan, channels=channels, batch_size=batch_size)
+        self._windows = OverlapAdd(
+            process, plan=plan, channels=channels, batch_size=batch_size, in_flight=in_flight
+        )
         self._up = StreamResampler(channels=channels, from_hz=model_rate_hz, to_hz=sample_rate_hz)
         self._missing = 0  # samples pushed and not returned
         self._last, self._length = np.zeros((channels, 0), np.float32), 0  # at the model's rate
@@ -66,6 +70,10 @@ class EstimateStream:
         rest = [self._window(self._down.flush()), self._windows.push(self._padding()), self._windows.flush()]
         last = [self._up.push(np.concatenate(rest, axis=1)), self._up.flush()]
         return self._return(np.concatenate(last, axis=1))
+
+    def close(self) -> None:
+        """Gives up what is not computed. Nothing can be pushed afterwards."""
+        self._windows.close()
 
     def _window(self, waveform: np.ndarray) -> np.ndarray:
         self._length += waveform.shape[1]
@@ -136,7 +144,7 @@ def separate_file(
         samples, peak = _measure(reader)
         stream = stream_for(reader.channels, reader.sample_rate_hz, samples)
         energies = np.zeros(2)
-        with contextlib.ExitStack() as stack:
+        with contextlib.closing(stream), contextlib.ExitStack() as stack:
             writers = [
                 stack.enter_context(
                     AudioWriter(

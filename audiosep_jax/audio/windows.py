@@ -1,47 +1,62 @@
 """Long waveforms in windows of one length, cross-faded where they meet, in constant memory."""
 
 import dataclasses
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from jaxtyping import Float32
 
 from audiosep_jax.errors import AudioSepError
 
+Process = Callable[
+    [Float32[np.ndarray, "batch *inputs window"]], Float32[np.ndarray, "batch *outputs window"]
+]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WindowPlan:
     """How a waveform of any length is cut.
 
-    Window i begins at `i · stride`; the last ends with what was pushed. From `i · stride + context` on the
-    result fades over `fade` samples from the window before to window i. What a window says about its outer
-    `context` samples is discarded, except at the two ends of the waveform.
+    Window i begins at `i · stride`; the last ends with what was pushed. From `i · stride + left` on the
+    result fades over `fade` samples from the window before to window i. What a window says about its first
+    `left` and its last `context` samples is discarded, except at the two ends of the waveform.
 
     Attributes:
       window: length of a window in samples.
       context: samples at each border of a window that only inform the others.
+      left_context: samples at the left border that only inform the others, where that is another number:
+        what is past costs no waiting. None takes `context`.
       fade: length of a cross-fade in samples; 0 cuts hard.
       short_last: the last window begins at a multiple of the stride as the others do and is as short as what
-        is left, more than 2·context + fade unless it is the only one. Otherwise it has the length of the
-        others and begins where it must, and sound shorter than one window is mirrored at its end.
+        is left, more than both contexts and the fade unless it is the only one. Otherwise it has the length
+        of the others and begins where it must, and sound shorter than one window is mirrored at its end.
     """
 
     window: int
     context: int
     fade: int
+    left_context: int | None = None
     short_last: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.context, self.fade) < 0 or self.stride < max(1, self.fade):
+        if min(self.left, self.context, self.fade) < 0 or self.stride < max(1, self.fade):
+            contexts = str(self.context) if self.left == self.context else f"{self.left} + {self.context}"
             raise AudioSepError(
-                f"Windows of {self.window} samples cannot have {self.context} samples of context and fades "
-                f"of {self.fade}: window - 2·context must be at least twice the fade."
+                f"Windows of {self.window} samples cannot have {contexts} samples of context and fades of "
+                f"{self.fade}: what both contexts leave of the window must be at least twice the fade."
             )
+
+    @property
+    def left(self) -> int:
+        """Samples of context at the left border."""
+        return self.context if self.left_context is None else self.left_context
 
     @property
     def stride(self) -> int:
         """Samples from the beginning of a window to that of the next."""
-        return self.window - 2 * self.context - self.fade
+        return self.window - self.left - self.context - self.fade
 
 
 class OverlapAdd:
@@ -51,49 +66,61 @@ class OverlapAdd:
     argument it is the input. Memory is bounded by a few windows.
 
     Args:
-      process: `[batch_size, window] -> [batch_size, window]`, rows independent; called with no other shape,
-        except for the last windows of a plan with `short_last`.
+      process: `[batch_size, *inputs, window] -> [batch_size, *outputs, window]`, rows independent; called
+        with no other shape, except for the last windows of a plan with `short_last`.
       plan: how the waveform is cut.
-      channels: of the waveform; each channel is a row of its own.
+      channels: rows of the waveform, each `[*inputs, samples]`, that share nothing.
       batch_size: rows in a call.
+      inputs: shape of what a row holds besides its samples; () for one signal.
+      outputs: shape of what the function says of a row.
+      in_flight: calls that are computed at once, by as many threads; 1 computes within `push`. The result
+        is the same and comes up to as many calls later.
     """
 
     def __init__(
         self,
-        process: Callable[[Float32[np.ndarray, "batch window"]], Float32[np.ndarray, "batch window"]],
+        process: Process,
         *,
         plan: WindowPlan,
         channels: int,
         batch_size: int,
+        inputs: tuple[int, ...] = (),
+        outputs: tuple[int, ...] = (),
+        in_flight: int = 1,
     ) -> None:
         self._process, self._plan = process, plan
         self._channels, self._batch_size = channels, batch_size
-        self._buffer = np.zeros((channels, 0), np.float32)
+        self._buffer = np.zeros((channels, *inputs, 0), np.float32)
         self._pushed = self._returned = 0
         self._cut_windows = self._joined_windows = 0
         self._starts: list[int] = []  # of the windows that are cut and not joined
         self._waiting: list[np.ndarray] = []  # rows that are not processed
+        self._computing: deque[Future[np.ndarray]] = deque()
         self._processed: list[np.ndarray] = []
-        self._tail = np.zeros((channels, 0), np.float32)  # what the last joined window says about the next
+        self._tail = np.zeros((channels, *outputs, 0), np.float32)  # of the last joined window, for the next
         phase = np.pi / 2 * (np.arange(plan.fade) + 0.5) / max(1, plan.fade)
         self._fade_in = (np.sin(phase) ** 2).astype(np.float32)
+        self._in_flight = in_flight
+        self._threads = ThreadPoolExecutor(in_flight) if in_flight > 1 else None
 
-    def push(self, block: Float32[np.ndarray, "channels samples"]) -> Float32[np.ndarray, "channels out"]:
+    def push(
+        self, block: Float32[np.ndarray, "channels *inputs samples"]
+    ) -> Float32[np.ndarray, "channels *outputs out"]:
         """Takes the next samples and returns those that are finished, possibly none."""
-        finished = [self._tail[:, :0]]
+        finished = [self._tail[..., :0]]
         # A long block is taken in parts, so that the buffer stays short.
-        for start in range(0, block.shape[1], self._plan.window):
-            part = block[:, start : start + self._plan.window]
-            self._pushed += part.shape[1]
+        for start in range(0, block.shape[-1], self._plan.window):
+            part = block[..., start : start + self._plan.window]
+            self._pushed += part.shape[-1]
             # The last window will end with the waveform, so it may reach back one window from here.
-            self._buffer = np.concatenate([self._buffer[:, -2 * self._plan.window :], part], axis=1)
+            self._buffer = np.concatenate([self._buffer[..., -2 * self._plan.window :], part], axis=-1)
             while self._pushed >= (begin := self._cut_windows * self._plan.stride) + self._plan.window:
                 self._cut(begin)
             self._process_batches()
             finished += self._join()
-        return self._count(np.concatenate(finished, axis=1))
+        return self._count(np.concatenate(finished, axis=-1))
 
-    def flush(self) -> Float32[np.ndarray, "channels out"]:
+    def flush(self) -> Float32[np.ndarray, "channels *outputs out"]:
         """Returns the rest. Nothing can be pushed afterwards."""
         reached = (self._cut_windows - 1) * self._plan.stride + self._plan.window if self._cut_windows else 0
         if self._plan.short_last:
@@ -102,12 +129,18 @@ class OverlapAdd:
             short = self._cut_windows * self._plan.stride
             self._cut(short if self._plan.short_last else max(0, self._pushed - self._plan.window))
         self._process_rest()
-        rest = np.concatenate([*self._join(), self._tail], axis=1)
-        return self._count(rest[:, : self._pushed - self._returned])
+        rest = np.concatenate([*self._join(), self._tail], axis=-1)
+        self.close()
+        return self._count(rest[..., : self._pushed - self._returned])
+
+    def close(self) -> None:
+        """Ends the threads; calls that have not begun never do. Nothing can be pushed afterwards."""
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
 
     def _cut(self, start: int) -> None:
-        offset = start - (self._pushed - self._buffer.shape[1])
-        rows = self._buffer[:, offset : offset + self._plan.window]
+        offset = start - (self._pushed - self._buffer.shape[-1])
+        rows = self._buffer[..., offset : offset + self._plan.window]
         self._waiting += list(rows if self._plan.short_last else _extended(rows, self._plan))
         self._starts.append(start)
         self._cut_windows += 1
@@ -116,39 +149,53 @@ class OverlapAdd:
         while len(self._waiting) >= self._batch_size:
             batch = np.stack(self._waiting[: self._batch_size])
             del self._waiting[: self._batch_size]
-            self._processed += list(np.asarray(self._process(batch), np.float32))
+            if self._threads is None:
+                self._processed += list(self._compute(batch))
+            else:
+                self._computing.append(self._threads.submit(self._compute, batch))
+                self._collect(self._in_flight)  # one more than there are threads: none of them waits
+
+    def _compute(self, batch: np.ndarray) -> np.ndarray:
+        return np.asarray(self._process(batch), np.float32)
+
+    def _collect(self, left: int) -> None:
+        while len(self._computing) > left:
+            self._processed += list(self._computing.popleft().result())
 
     def _process_rest(self) -> None:
         if self._waiting:
             missing = -len(self._waiting) % self._batch_size
             self._waiting += [np.zeros_like(self._waiting[0])] * missing
             self._process_batches()
-            # Rows that only filled the batch would stand before those of the last windows.
-            del self._processed[len(self._starts) * self._channels :]
+        self._collect(0)
+        # Rows that only filled the batch would stand before those of the last windows.
+        del self._processed[len(self._starts) * self._channels :]
 
     def _join(self) -> Iterator[np.ndarray]:
         while self._starts and len(self._processed) >= self._channels:
             rows = np.stack(self._processed[: self._channels])
             del self._processed[: self._channels]
             index, start = self._joined_windows, self._starts.pop(0)
-            fade_at = index * self._plan.stride + self._plan.context if index else 0
-            rows = rows[:, fade_at - start :]
+            fade_at = index * self._plan.stride + self._plan.left if index else 0
+            rows = rows[..., fade_at - start :]
             if index:
                 # The weights of old and new sum to one; where both agree nothing changes.
-                old, new = self._tail[:, : self._plan.fade], rows[:, : self._plan.fade]
-                rows = np.concatenate([old + self._fade_in * (new - old), rows[:, self._plan.fade :]], axis=1)
-            keep = (index + 1) * self._plan.stride + self._plan.context - fade_at
-            self._tail = rows[:, keep:]
+                fade = self._plan.fade
+                old, new = self._tail[..., :fade], rows[..., :fade]
+                rows = np.concatenate([old + self._fade_in * (new - old), rows[..., fade:]], axis=-1)
+            keep = (index + 1) * self._plan.stride + self._plan.left - fade_at
+            self._tail = rows[..., keep:]
             self._joined_windows += 1
-            yield rows[:, :keep]
+            yield rows[..., :keep]
 
     def _count(self, finished: np.ndarray) -> np.ndarray:
-        self._returned += finished.shape[1]
+        self._returned += finished.shape[-1]
         return finished
 
 
 def _extended(rows: np.ndarray, plan: WindowPlan) -> np.ndarray:
     # Shorter than one window: the sound is mirrored at its end, as the STFT does, and silence follows.
-    mirrored = max(0, min(plan.context, rows.shape[1] - 1, plan.window - rows.shape[1]))
-    rows = np.pad(rows, ((0, 0), (0, mirrored)), mode="reflect")
-    return np.pad(rows, ((0, 0), (0, plan.window - rows.shape[1])))
+    mirrored = max(0, min(plan.context, rows.shape[-1] - 1, plan.window - rows.shape[-1]))
+    before = [(0, 0)] * (rows.ndim - 1)
+    rows = np.pad(rows, (*before, (0, mirrored)), mode="reflect")
+    return np.pad(rows, (*before, (0, plan.window - rows.shape[-1])))

@@ -1,6 +1,7 @@
 """Cross-faded windows: lengths, identity, linearity, no steps, one shape, constant memory."""
 
 import dataclasses
+import threading
 
 import numpy as np
 import pytest
@@ -14,11 +15,14 @@ from audiosep_jax.errors import AudioSepError
 @st.composite
 def plans(draw):
     context, fade = draw(st.integers(0, 20)), draw(st.integers(0, 20))
-    return WindowPlan(window=2 * context + 2 * fade + draw(st.integers(1, 60)), context=context, fade=fade)
+    left = draw(st.none() | st.integers(0, 20))
+    contexts = context + (context if left is None else left)
+    window = contexts + 2 * fade + draw(st.integers(1, 60))
+    return WindowPlan(window=window, context=context, fade=fade, left_context=left)
 
 
-def run(process, waveform, *, plan, batch_size=1, block=7):
-    stream = OverlapAdd(process, plan=plan, channels=len(waveform), batch_size=batch_size)
+def run(process, waveform, *, plan, batch_size=1, block=7, **arguments):
+    stream = OverlapAdd(process, plan=plan, channels=len(waveform), batch_size=batch_size, **arguments)
     blocks = [stream.push(waveform[:, i : i + block]) for i in range(0, waveform.shape[1], block)]
     return np.concatenate([*blocks, stream.flush()], axis=1)
 
@@ -146,7 +150,7 @@ def test_a_short_last_window_is_what_is_left(plan, samples, channels, batch_size
     if rest < plan.window:
         assert [length for _, length in shapes[-last_calls:]] == [rest] * last_calls
         shapes = shapes[:-last_calls]
-        assert windows == 1 or rest > 2 * plan.context + plan.fade
+        assert windows == 1 or rest > plan.left + plan.context + plan.fade
     assert {length for _, length in shapes} <= {plan.window}
 
 
@@ -156,7 +160,81 @@ def test_nothing_in_nothing_out(short_last):
     assert run(lambda batch: batch, np.zeros((2, 0), np.float32), plan=plan).shape == (2, 0)
 
 
-@pytest.mark.parametrize(("window", "context", "fade"), [(10, 5, 1), (10, 0, 6), (10, -1, 2), (10, 2, -1)])
-def test_impossible_plans_are_refused(window, context, fade):
+@pytest.mark.parametrize(
+    ("window", "context", "fade", "left"),
+    [(10, 5, 1, None), (10, 0, 6, None), (10, -1, 2, None), (10, 2, -1, None), (10, 1, 0, 9), (10, 1, 1, -1)],
+)
+def test_impossible_plans_are_refused(window, context, fade, left):
     with pytest.raises(AudioSepError, match=f"Windows of {window} samples"):
-        WindowPlan(window=window, context=context, fade=fade)
+        WindowPlan(window=window, context=context, fade=fade, left_context=left)
+
+
+def test_contexts_of_different_lengths_are_discarded_each():
+    plan = WindowPlan(window=100, left_context=30, context=5, fade=4)
+    assert plan.stride == 61
+
+    def spoiled_borders(batch):
+        batch = batch.copy()
+        batch[:, :30] = batch[:, -5:] = np.nan
+        return batch
+
+    waveform = noise(2, 1003)
+    result = run(spoiled_borders, waveform, plan=plan)
+    np.testing.assert_array_equal(result[:, 30:-5], waveform[:, 30:-5])
+    assert np.isnan(result[:, :30]).all()
+    assert np.isnan(result[:, -5:]).all()
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    plan=plans(),
+    samples=st.integers(1, 600),
+    batch_size=st.integers(1, 3),
+    block=st.integers(1, 700),
+    short_last=st.booleans(),
+)
+def test_calls_at_once_and_inner_axes_change_no_bit(plan, samples, batch_size, block, short_last):
+    # Two signals in a row, three answers of each: the function mixes them as it likes.
+    plan = dataclasses.replace(plan, short_last=short_last)
+    kernel = noise(3, 2)
+
+    def process(batch):
+        return np.einsum("bin,oi->bon", batch, kernel) * np.cos(np.arange(batch.shape[-1], dtype=np.float32))
+
+    waveform = noise(4, samples).reshape(2, 2, samples)
+    arguments = {"plan": plan, "batch_size": batch_size, "inputs": (2,), "outputs": (3,)}
+    alone = OverlapAdd(process, channels=2, **arguments)
+    result = np.concatenate([alone.push(waveform), alone.flush()], axis=-1)
+    assert result.shape == (2, 3, samples)
+    threaded = OverlapAdd(process, channels=2, in_flight=2, **arguments)
+    parts = [threaded.push(waveform[..., at : at + block]) for at in range(0, samples, block)]
+    np.testing.assert_array_equal(np.concatenate([*parts, threaded.flush()], axis=-1), result)
+
+
+def test_two_calls_are_computed_at_once_and_no_more():
+    plan, both, most, now = WindowPlan(window=10, context=1, fade=2), threading.Barrier(2), [], []
+
+    def process(batch):
+        now.append(None)
+        most.append(len(now))
+        both.wait(timeout=10)  # passes only if another call waits at the same time
+        now.pop()
+        return batch
+
+    waveform = noise(1, 2 + 8 * 6 + 2)
+    result = run(process, waveform, plan=plan, in_flight=2)
+    np.testing.assert_array_equal(result, waveform)
+    assert max(most) == 2
+    assert len(most) == 8
+
+
+def test_an_error_in_a_thread_comes_out_and_what_waits_is_given_up():
+    def process(batch):
+        raise ZeroDivisionError
+
+    stream = OverlapAdd(
+        process, plan=WindowPlan(window=10, context=1, fade=2), channels=1, batch_size=1, in_flight=2
+    )
+    with pytest.raises(ZeroDivisionError):
+        stream.push(noise(1, 500))
+    stream.close()
