@@ -3,12 +3,13 @@
 import contextlib
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, shown
 
 
 def make_folder(path: str | Path) -> Path:
@@ -37,22 +38,39 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Raises:
       AudioSepError: the folder cannot be made or written.
     """
-    path = Path(path)
-    make_folder(path.parent)
+    make_folder(Path(path).parent)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-        os.close(handle)
+        with beside(path) as temporary:
+            yield temporary
     except OSError as error:
-        raise AudioSepError(f"{path} cannot be written: {error.strerror}.") from error
-    temporary = Path(name)
+        raise AudioSepError(f"{path} cannot be written: {shown(error.strerror or error)}.") from error
+
+
+@contextlib.contextmanager
+def beside(path: str | Path, *, suffix: str | None = None, durable: bool = False) -> Iterator[Path]:
+    """Does what `replacing` does in a folder that is there, and leaves the error to the caller.
+
+    Args:
+      path: of the file.
+      suffix: of the temporary file, if not that of `path`.
+      durable: the file's content is on the disk before it is moved.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    path = Path(path)
+    ending = path.suffix if suffix is None else suffix
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{ending}")
+    temporary.touch(exist_ok=False)
     try:
         yield temporary
-        temporary.chmod(0o644)
+        if durable:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
-        raise AudioSepError(f"{path} cannot be written: {error.strerror}.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def write_json(path: str | Path, values: Any) -> None:

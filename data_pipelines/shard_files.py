@@ -4,15 +4,16 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from audiosep_jax.atomic import beside
 from audiosep_jax.errors import AudioSepError
 from data_pipelines import clip_index, records
 from data_pipelines.encoding import Failure, Recorded, Recorder
 from data_pipelines.shards import Shard
+
+_UNFINISHED = ".part"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -135,7 +136,7 @@ class ShardFiles:
 
     def sweep(self) -> None:
         """Removes what writers that were killed have left."""
-        for path in self.folder.glob(".*.part"):
+        for path in self.folder.glob(f".*{_UNFINISHED}"):
             path.unlink(missing_ok=True)
 
     def _said(self, shard: Shard) -> Path:
@@ -143,21 +144,15 @@ class ShardFiles:
 
     @contextlib.contextmanager
     def _replacing(self, path: Path) -> Iterator[Path]:
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            yield temporary
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            with beside(path, suffix=_UNFINISHED, durable=True) as temporary:
+                yield temporary
         except OSError as error:
             raise AudioSepError(
                 f"{path.parent} cannot be written ({error.strerror or error}): make room, and give the same "
                 "command again; it goes on where it stopped."
             ) from error
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
 
 
 def _joined(stamps: Iterable[str]) -> str:

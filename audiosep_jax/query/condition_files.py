@@ -1,14 +1,12 @@
 """Files of conditions: each has those of some captions and one tower, is written whole and never changes."""
 
-import contextlib
 import hashlib
-import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from audiosep_jax.atomic import beside
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.query.encoder import QueryEncoder
 
@@ -59,18 +57,14 @@ def write(folder: Path, encoder: QueryEncoder, captions: Sequence[str], rows: np
         "conditions": np.ascontiguousarray(rows, np.float32),
     }
     path = path_of(folder, encoder, captions)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary, metadata={"fingerprint": encoder.fingerprint})
-        os.replace(temporary, path)
+        with beside(path) as temporary:
+            save_file(tensors, temporary, metadata={"fingerprint": encoder.fingerprint})
     except (OSError, SafetensorError) as error:
         raise AudioSepError(
             f"{path} cannot be written ({error}): make room, or give another folder."
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
     return path
 
 

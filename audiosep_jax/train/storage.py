@@ -13,6 +13,7 @@ os.environ.setdefault("EPATH_USE_TF", "false")
 
 from etils import epath
 
+from audiosep_jax import atomic
 from audiosep_jax.errors import AudioSepError, shown
 
 _BACKENDS = {"gs": "gcsfs"}
@@ -69,20 +70,19 @@ def replacing_file(path: epath.Path) -> Iterator[Path]:
     Raises:
       AudioSepError: the file cannot be written there.
     """
-    near = None if is_remote(path) else os.fspath(path.parent)
+    if not is_remote(path):
+        with atomic.replacing(Path(path)) as temporary:
+            yield temporary
+        return
     try:
-        handle, name = tempfile.mkstemp(dir=near, prefix=f".{path.stem}-", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix)
         os.close(handle)
     except OSError as error:
         raise AudioSepError(f"{path} cannot be written: {error.strerror}.") from error
     temporary = Path(name)
     try:
         yield temporary
-        if near is None:
-            _upload(temporary, path)
-        else:
-            temporary.chmod(0o644)
-            os.replace(temporary, path)
+        _upload(temporary, path)
     except OSError as error:
         raise AudioSepError(f"{path} cannot be written: {shown(error)}.") from error
     finally:

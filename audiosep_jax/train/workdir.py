@@ -52,10 +52,7 @@ class Workdir:
         Raises:
           AudioSepError: it cannot be written.
         """
-        file = self.path / name
-        if not self.remote:
-            Path(file).parent.mkdir(parents=True, exist_ok=True)
-        with storage.replacing_file(file) as temporary:
+        with storage.replacing_file(self.path / name) as temporary:
             temporary.write_text(text, "utf-8")
 
     @contextlib.contextmanager

@@ -14,6 +14,7 @@ from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 
+from audiosep_jax.atomic import beside
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.train.workdir import Workdir
 
@@ -160,6 +161,5 @@ def _drop_later_lines(path: Path, last_step: int) -> None:
                 kept.append(line + "\n")
         except (ValueError, KeyError, TypeError):
             continue
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept), "utf-8")
-    os.replace(temporary, path)
+    with beside(path) as temporary:
+        temporary.write_text("".join(kept), "utf-8")
