@@ -37,6 +37,8 @@ class EstimateStream:
       sample_rate_hz: of the mixture.
       model_rate_hz: of the model.
       in_flight: calls of `process` that are computed at once.
+      lead: samples of silence at the model's rate that the windows hear before the mixture, less than one
+        window. Nothing of them is returned.
     """
 
     def __init__(
@@ -50,25 +52,28 @@ class EstimateStream:
         sample_rate_hz: int,
         model_rate_hz: int,
         in_flight: int = 1,
+        lead: int = 0,
     ) -> None:
-        self._plan, self._grid = plan, grid
+        self._plan, self._grid, self._lead = plan, grid, lead
         self._down = StreamResampler(channels=channels, from_hz=sample_rate_hz, to_hz=model_rate_hz)
         self._windows = OverlapAdd(
             process, plan=plan, channels=channels, batch_size=batch_size, in_flight=in_flight
         )
         self._up = StreamResampler(channels=channels, from_hz=model_rate_hz, to_hz=sample_rate_hz)
         self._missing = 0  # samples pushed and not returned
-        self._last, self._length = np.zeros((channels, 0), np.float32), 0  # at the model's rate
+        self._windows.push(np.zeros((channels, lead), np.float32))
+        self._last, self._length = np.zeros((channels, 0), np.float32), lead  # at the model's rate
 
     def push(self, mixture: Float[np.ndarray, "channels samples"]) -> Float32[np.ndarray, "channels out"]:
         """Takes the next samples and returns those of the estimate that are finished, possibly none."""
         self._missing += mixture.shape[1]
-        return self._return(self._up.push(self._window(self._down.push(mixture))))
+        estimate = self._behind_lead(self._window(self._down.push(mixture)))
+        return self._return(self._up.push(estimate))
 
     def flush(self) -> Float32[np.ndarray, "channels out"]:
         """Returns the rest. Nothing can be pushed afterwards."""
         rest = [self._window(self._down.flush()), self._windows.push(self._padding()), self._windows.flush()]
-        last = [self._up.push(np.concatenate(rest, axis=1)), self._up.flush()]
+        last = [self._up.push(self._behind_lead(np.concatenate(rest, axis=1))), self._up.flush()]
         return self._return(np.concatenate(last, axis=1))
 
     def close(self) -> None:
@@ -79,6 +84,11 @@ class EstimateStream:
         self._length += waveform.shape[1]
         self._last = np.concatenate([self._last, waveform], axis=1)[:, -self._grid - 1 :]
         return self._windows.push(waveform)
+
+    def _behind_lead(self, estimate: np.ndarray) -> np.ndarray:
+        skipped = min(self._lead, estimate.shape[1])
+        self._lead -= skipped
+        return estimate[:, skipped:]
 
     def _padding(self) -> np.ndarray:
         # The last window ends with what is pushed. Off the grid the model pools other frames together, and
