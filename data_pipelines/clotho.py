@@ -2,20 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_pipelines import licences as known_licences
+from data_pipelines import licences
 from data_pipelines.clips import ClipRow
-from data_pipelines.corpus import Corpus
+from data_pipelines.corpus import FreesoundCorpus
 from data_pipelines.tables import encoding_of, find_file, read_csv
 
 _FOLDERS = ("csv", "metadata", "captions")
 _CAPTIONS = tuple(f"caption_{number}" for number in range(1, 6))
 
 
-class Clotho(Corpus):
+class Clotho(FreesoundCorpus):
     """Clotho v2: fifteen to thirty seconds of Freesound each, with five captions.
 
     The folder holds, per split, `clotho_captions_SPLIT.csv` (file_name, caption_1 … caption_5) and, if they
@@ -24,8 +23,7 @@ class Clotho(Corpus):
     `development/` or `clotho_audio_development/`. Without metadata a file is its own recording.
 
     Args:
-      licences: only clips under these, of "cc0", "by", "by-nc" and "sampling+"; needs the metadata.
-      **kwargs: see `Corpus` and `ClipBuilder`.
+      **kwargs: see `FreesoundCorpus`; its `licences` needs the metadata.
     """
 
     name = "clotho"
@@ -48,10 +46,6 @@ class Clotho(Corpus):
 
     needs = "clotho_captions_SPLIT.csv, and the sound files in folders that are called as the splits"
 
-    def __init__(self, *, source: str | Path, licences: Sequence[str] = (), **kwargs: Any):
-        self._licences = known_licences.check(licences)
-        super().__init__(source=source, **kwargs)
-
     def find_tables(self, split: str) -> Sequence[Path]:
         """Returns the CSV of a split's captions, and that of its metadata if it is there."""
         names = (f"clotho_captions_{split}.csv", f"clotho_metadata_{split}.csv")
@@ -70,7 +64,7 @@ class Clotho(Corpus):
         for _, line in table.lines:
             file = line["file_name"]
             sound, licence = metadata.get(file, ("", ""))
-            if self._licences and known_licences.kind_of(licence) not in self._licences:
+            if self._licences and licences.kind_of(licence) not in self._licences:
                 continue
             stem = file.removesuffix(".wav")
             yield ClipRow(

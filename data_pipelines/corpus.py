@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from audiosep_jax.errors import AudioSepError
+from data_pipelines import licences as known_licences
 from data_pipelines.builder import ClipBuilder
 from data_pipelines.clips import ClipRow
 from data_pipelines.media_encoding import MediaEncoder
@@ -103,6 +104,19 @@ class Corpus(ClipBuilder, skip_registration=True):
                     f"{self.needs}."
                 )
         return list(rows.values())
+
+
+class FreesoundCorpus(Corpus, skip_registration=True):
+    """A corpus of Freesound's clips, each of which has a licence of its own.
+
+    Args:
+      licences: only clips under these, of "cc0", "by", "by-nc" and "sampling+".
+      **kwargs: see `Corpus` and `ClipBuilder`.
+    """
+
+    def __init__(self, *, source: str | Path, licences: Sequence[str] = (), **kwargs: Any):
+        self._licences = known_licences.check(licences)
+        super().__init__(source=source, **kwargs)
 
 
 def _read_excluded(path: Path) -> frozenset[str]:

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import tensorflow_datasets as tfds
 
 from audiosep_jax.errors import AudioSepError
-from data_pipelines import licences as known_licences
+from data_pipelines import licences
 from data_pipelines.clips import ClipRow
-from data_pipelines.corpus import Corpus
+from data_pipelines.corpus import FreesoundCorpus
 from data_pipelines.label_text import caption_of
 from data_pipelines.tables import find_file, read_csv, read_json
 
@@ -17,7 +16,7 @@ from data_pipelines.tables import find_file, read_csv, read_json
 _WITH_AND = {"Dishes_and_pots_and_pans": "Dishes, pots, and pans"}
 
 
-class FSD50K(Corpus):
+class FSD50K(FreesoundCorpus):
     """FSD50K: sound events of Freesound with 200 classes of AudioSet's ontology.
 
     The folder is as Zenodo's archives unpack: `FSD50K.ground_truth/{dev,eval}.csv`, the sound files
@@ -29,8 +28,7 @@ class FSD50K(Corpus):
     the annotators gave, or all classes where that table is not there or has none for a clip.
 
     Args:
-      licences: only clips under these, of "cc0", "by", "by-nc" and "sampling+"; needs the clips' information.
-      **kwargs: see `Corpus` and `ClipBuilder`.
+      **kwargs: see `FreesoundCorpus`; its `licences` needs the clips' information.
     """
 
     name = "fsd50k"
@@ -52,10 +50,6 @@ class FSD50K(Corpus):
     COUNTS = {"train": 36_796, "val": 4_170, "eval": 10_231}  # noqa: RUF012
 
     needs = "FSD50K.ground_truth/, FSD50K.dev_audio/ and FSD50K.eval_audio/"
-
-    def __init__(self, *, source: str | Path, licences: Sequence[str] = (), **kwargs: Any):
-        self._licences = known_licences.check(licences)
-        super().__init__(source=source, **kwargs)
 
     def find_tables(self, split: str) -> Sequence[Path]:
         """Returns the CSV that holds a split: dev.csv for two of them."""
@@ -97,7 +91,7 @@ class FSD50K(Corpus):
             return frozenset(
                 clip
                 for clip, information in read_json(path, what=what).items()
-                if known_licences.kind_of(information["license"]) in self._licences
+                if licences.kind_of(information["license"]) in self._licences
             )
         except (AttributeError, TypeError, KeyError) as error:
             raise AudioSepError(f"{path} names no licence for each clip ({error!r}): give {what}.") from error
