@@ -18,6 +18,7 @@ from audiosep_jax.termination import Terminated, unwinding_at_sigterm
 # A command's module and its libraries are imported only when it is called, so that --help answers at once.
 COMMANDS = {
     "separate": "extract the described sounds from recordings",
+    "web": "a page to upload or record a sound, describe another, and hear it",
     "prepare": "turn recordings and captions into a dataset for training",
     "train": "train a model, or go on training it",
     "compile": "see whether a training fits a TPU, and how fast it would be, without one",

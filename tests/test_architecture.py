@@ -86,6 +86,7 @@ ARROWS = {
         "train",
     },
     "seeing": {"atomic", "audio", "errors", "evals", "serialization"},
+    "web": {"audio", "errors", "evals", "seeing", "separation"},
 }
 
 

@@ -1,0 +1,77 @@
+"""Examples to try the page with: mixtures of bundled clips that the bundled model was not trained on."""
+
+import dataclasses
+from pathlib import Path
+
+from audiosep_jax.audio.files import write_audio
+from audiosep_jax.evals.evaluation_set import load_evaluation_set, render
+
+CLIPS = Path(__file__).parents[1] / "assets" / "demo"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Example:
+    """A mixture to try.
+
+    Attributes:
+      title: of its button.
+      query, without: the sentences that it comes with.
+      target, interferer: the files that are mixed.
+    """
+
+    title: str
+    query: str
+    without: str
+    target: str
+    interferer: str
+
+
+EXAMPLES = (
+    Example(
+        title="A dog in the rain",
+        query="a dog barking",
+        without="",
+        target="dog_barking_1.ogg",
+        interferer="rain_1.ogg",
+    ),
+    Example(
+        title="A cat and a pig",
+        query="a cat meowing",
+        without="",
+        target="cat_meowing_1.ogg",
+        interferer="pig_grunting_1.ogg",
+    ),
+    Example(
+        title="A rooster, but no rain",
+        query="",
+        without="rain falling",
+        target="rooster_1.ogg",
+        interferer="rain_1.ogg",
+    ),
+    Example(
+        title="Something that is not there",
+        query="a steam engine",
+        without="",
+        target="rooster_1.ogg",
+        interferer="pig_grunting_1.ogg",
+    ),
+)
+
+
+def write_examples(folder: Path) -> list[Path]:
+    """Mixes the examples and returns their files, in the order of `EXAMPLES`.
+
+    Raises:
+      AudioSepError: a clip is missing, or the folder cannot be written.
+    """
+    evaluation_set = load_evaluation_set(CLIPS / "evaluation.json")
+    pairs = {(entry.target.file, entry.interferer.file): entry for entry in reversed(evaluation_set.entries)}
+    paths = []
+    for example in EXAMPLES:
+        entry = pairs[example.target, example.interferer]
+        rate = evaluation_set.sample_rate_hz
+        mixture = render(entry, root=CLIPS, sample_rate_hz=rate, seconds=evaluation_set.seconds).mixture
+        path = folder / f"{example.title.lower().replace(',', '').replace(' ', '_')}.wav"
+        write_audio(path, mixture, sample_rate_hz=rate)
+        paths.append(path)
+    return paths

@@ -1,0 +1,234 @@
+"""What stands between a browser and the page's libraries: what the page does not need is refused."""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from audiosep_jax.web.limits import Limits
+from audiosep_jax.web.storage import Storage
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+# Nothing is loaded from elsewhere, and no other page may show this one in a frame.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; worker-src 'self' blob:; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' data: blob:; "
+    "font-src 'self' data:; connect-src 'self' data: blob:; object-src 'none'; base-uri 'self'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+_READ = re.compile(
+    r"/|/config|/theme\.css|/favicon\.ico|/manifest\.json|/robots\.txt|/(?:static|assets)/.+|/result/[^/]+/[^/]+"
+    r"|/gradio_api/(?:info|startup-events|queue/data|queue/status|upload_progress|heartbeat/[^/]+|theme\.css"
+    r"|call/separate/[^/]+)"
+)
+_FILE = "/gradio_api/file="
+_UPLOAD = "/gradio_api/upload"
+_WRITTEN = re.compile(r"/gradio_api/(?:queue/join|call/separate|reset|cancel)")
+_LARGEST_JSON = 1_000_000
+# Beside the file itself: the form's boundaries and names.
+_FORM_BYTES = 20_000
+
+
+class RefusedError(Exception):
+    """A request is not answered; its text is one clear sentence."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class Gate:
+    """An ASGI application that passes on what the page needs, and refuses the rest.
+
+    Addresses are compared with a list. A path that a browser names, in an address or in the data of an event,
+    has to have the form of an upload's; this is seen from the text alone, before anything looks at the disk.
+    Bodies have largest sizes. Requests that another site's page makes in a browser are refused, and so are
+    names of this machine that such a site made up.
+
+    Args:
+      app: the application behind.
+      storage: that knows the form of an upload's path.
+      limits: of the page.
+      hosts: names under which the page is served; None for any.
+    """
+
+    def __init__(self, app: App, *, storage: Storage, limits: Limits, hosts: frozenset[str] | None) -> None:
+        self._app, self._storage, self._limits, self._hosts = app, storage, limits, hosts
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answers a request."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return  # the server closes what nobody accepts
+        started = False
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    *((name.encode(), value.encode()) for name, value in _HEADERS.items()),
+                ]
+            await send(message)
+
+        body = _Body(receive)
+        try:
+            checked = await self._checked(scope, body)
+        except RefusedError as refused:
+            await body.discard(2 * self._limits.upload_bytes)
+            await _answer(send, refused)
+            return
+        await self._app(scope, checked, send_guarded)
+
+    async def _checked(self, scope: Message, receive: Receive) -> Receive:
+        """Returns what the application reads the request's body from.
+
+        Raises:
+          RefusedError: the request is not passed on.
+        """
+        headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        self._check_host(headers)
+        path = scope["path"]
+        if scope["method"] in ("GET", "HEAD"):
+            if path.startswith(_FILE):
+                self._check_file(path.removeprefix(_FILE))
+            elif not _READ.fullmatch(path):
+                raise RefusedError(404, "There is nothing at this address.")
+            return receive
+        if scope["method"] == "POST" and path == _UPLOAD:
+            return self._check_upload(headers, receive)
+        if scope["method"] == "POST" and _WRITTEN.fullmatch(path):
+            return await self._check_json(receive)
+        raise RefusedError(404, "There is nothing at this address.")
+
+    def _check_host(self, headers: dict[str, str]) -> None:
+        host = headers.get("host", "")
+        if self._hosts is not None and _name(host) not in self._hosts:
+            raise RefusedError(
+                421, "The page is not served under this name: use the address that it printed."
+            )
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            raise RefusedError(403, "This request comes from another site.")
+
+    def _check_file(self, text: str) -> None:
+        if not self._storage.is_upload(text):
+            raise RefusedError(403, "Only what was uploaded to this page can be read.")
+
+    def _check_upload(self, headers: dict[str, str], receive: Receive) -> Receive:
+        most = self._limits.upload_bytes + _FORM_BYTES
+        too_large = RefusedError(
+            413, f"The file is too large: this page takes up to {self._limits.upload_bytes / 1e6:g} MB."
+        )
+        promised = headers.get("content-length", "0")
+        if not promised.isdigit() or int(promised) > most:
+            raise too_large
+        if self._storage.is_full():
+            raise RefusedError(507, "The page holds as much as it may: try again in some minutes.")
+        taken = 0
+
+        async def counted() -> Message:
+            # Of one file that says no size in advance the page's library sees for itself that it is too large.
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            return message if taken <= most else {"type": "http.disconnect"}
+
+        return counted
+
+    async def _check_json(self, receive: Receive) -> Receive:
+        body = b""
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return _replayed(message, receive)
+            body += message.get("body", b"")
+            if len(body) > _LARGEST_JSON:
+                raise RefusedError(413, "The request is too large: a sentence is needed, not a book.")
+            if not message.get("more_body", False):
+                break
+        try:
+            data = json.loads(body)
+        except (ValueError, RecursionError):
+            raise RefusedError(400, "The request is no JSON.") from None
+        for path in _paths(data):
+            if not (isinstance(path, str) and self._storage.is_upload(path)):
+                raise RefusedError(403, "Only what was uploaded to this page can be separated.")
+        return _replayed({"type": "http.request", "body": body, "more_body": False}, receive)
+
+
+class _Body:
+    """A request's body that knows whether it has come to its end, behind which nothing comes to be read."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive, self._ended = receive, False
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._ended = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
+
+    async def discard(self, most: int) -> None:
+        """Reads on, so that whoever is still sending comes to read the answer."""
+        while most > 0 and not self._ended:
+            most -= len((await self()).get("body", b""))
+
+
+def _paths(data: Any) -> Iterator[Any]:
+    """Yields everything that stands as the path of a file anywhere in the data of an event."""
+    waiting = [data]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            if value.get("path") is not None:
+                yield value["path"]
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+
+
+def _replayed(message: Message, receive: Receive) -> Receive:
+    first: list[Message] = [message]
+
+    async def again() -> Message:
+        return first.pop() if first else await receive()
+
+    return again
+
+
+def _name(host: str) -> str:
+    """Returns a Host header without its port."""
+    return re.sub(r":\d*$", "", host).lower()
+
+
+async def _answer(send: Send, refused: RefusedError) -> None:
+    body = json.dumps({"detail": str(refused)}).encode()
+    headers = {
+        **_HEADERS,
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "connection": "close",
+    }
+    await send(
+        {
+            "type": "http.response.start",
+            "status": refused.status,
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,191 @@
+"""The page itself: what is on it, and what happens when something on it is pressed."""
+
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.separation import AudioSep
+from audiosep_jax.web import wording
+from audiosep_jax.web.clips import EXAMPLES
+from audiosep_jax.web.limits import Limits
+from audiosep_jax.web.separating import Question, answer, check_question, worded
+from audiosep_jax.web.sounds import read_sound
+from audiosep_jax.web.storage import Storage
+
+if TYPE_CHECKING:
+    import gradio as gr  # pyright: ignore[reportMissingImports]
+
+_EMPTY = wording.Html('<div class="empty">What you asked for appears here.</div>')
+_NOTHING = wording.Html("")
+
+
+class Handlers:
+    """What happens when something is pressed; every mistake ends in a sentence on the page.
+
+    Args:
+      model: that separates.
+      storage: of uploads and results.
+      limits: of the page.
+      examples: files of `EXAMPLES`.
+    """
+
+    def __init__(self, model: AudioSep, storage: Storage, limits: Limits, examples: list[Path]) -> None:
+        self._model, self._storage, self._limits, self._examples = model, storage, limits, examples
+
+    def separate(
+        self, upload: str | None, query: str, without: str, *, session: str, progress: Callable[[float], None]
+    ) -> tuple[wording.Html, wording.Html, dict[str, Any]]:
+        """Separates an upload.
+
+        Args:
+          upload: its path, which the gate has seen; None where there is none.
+          query: what to hear, possibly empty.
+          without: what not to hear, possibly empty.
+          session: of the page.
+          progress: called with the share that is done.
+
+        Returns:
+          What is said, the players, and the same for programs: addresses and numbers, or {"error": sentence}.
+        """
+        try:
+            check_question(query or "", without or "", self._limits)
+            if upload is None:
+                raise AudioSepError("There is no recording: upload or record one first.")
+        except AudioSepError as error:
+            return wording.error(str(error)), _EMPTY, {"error": str(error)}
+        question = Question(upload=Path(upload), query=query or "", without=without or "")
+        self._storage.use(question.upload, session)
+        try:
+            with self._storage.result(session) as result:
+                found = answer(
+                    question,
+                    model=self._model,
+                    folder=result.folder,
+                    limits=self._limits,
+                    progress=progress,
+                )
+        except AudioSepError as error:
+            sentence = worded(error, question.upload)
+            return wording.error(sentence), _EMPTY, {"error": sentence}
+        except Exception:
+            traceback.print_exc()
+            sentence = (
+                "This is a defect of the page, not of your recording: the terminal that serves it says more."
+            )
+            return wording.error(sentence), _EMPTY, {"error": sentence}
+        addresses = {
+            name: f"result/{result.token}/{path.name}"
+            for name, path in (
+                ("mixture", found.mixture),
+                ("estimate", found.estimate),
+                ("residual", found.residual),
+                ("picture", found.picture),
+            )
+        }
+        numbers = {
+            "seconds": found.sound.seconds,
+            "sample_rate_hz": found.sound.sample_rate_hz,
+            "channels": found.sound.channels,
+            "level_db": found.level_db if found.level_db > -float("inf") else None,
+            "warning": found.warning,
+        }
+        shown = wording.results(found, question, addresses, name=question.upload.name)
+        return wording.said(found), shown, {**addresses, **numbers}
+
+    def check(self, upload: str | None, *, session: str) -> tuple[bool, wording.Html]:
+        """Looks at an upload as soon as it is there; what is of no use is removed at once.
+
+        Returns:
+          Whether it can be used, and what is said.
+        """
+        if upload is None:
+            return True, _NOTHING
+        path = Path(upload)
+        try:
+            read_sound(path, self._limits)
+        except AudioSepError as error:
+            self._storage.discard(path)
+            return False, wording.error(worded(error, path))
+        self._storage.use(path, session)
+        return True, _NOTHING
+
+    def example(self, number: int) -> tuple[str, str, str]:
+        """Returns the recording and the sentences of an example."""
+        chosen = EXAMPLES[number]
+        return str(self._examples[number]), chosen.query, chosen.without
+
+
+def build(handlers: Handlers, storage: Storage, limits: Limits, *, local: bool) -> "gr.Blocks":
+    """Puts the page together."""
+    import gradio as gr  # pyright: ignore[reportMissingImports]
+
+    def separate(upload, query, without, request: gr.Request, progress=gr.Progress()):
+        return handlers.separate(
+            upload,
+            query,
+            without,
+            session=_session(request),
+            progress=lambda share: progress(share, "separating"),
+        )
+
+    def check(upload, request: gr.Request):
+        useful, said = handlers.check(upload, session=_session(request))
+        return (gr.skip() if useful else None), said
+
+    def leave(request: gr.Request):
+        storage.release(_session(request))
+
+    with gr.Blocks(title=wording.TITLE, analytics_enabled=False) as blocks:
+        gr.HTML(
+            f"<h1>{wording.TITLE}</h1><p>{wording.text(wording.INTRODUCTION)}</p>", elem_classes=["intro"]
+        )
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=5, min_width=320):
+                upload = gr.Audio(
+                    sources=["upload", "microphone"],
+                    type="filepath",
+                    label="Recording",
+                    editable=False,
+                    buttons=[],
+                    elem_id="recording",
+                )
+                query = gr.Textbox(
+                    label="What do you want to hear?",
+                    placeholder="a dog barking",
+                    max_length=limits.query_letters,
+                    elem_id="query",
+                )
+                without = gr.Textbox(
+                    label="And what not? (optional)",
+                    placeholder="rain falling",
+                    max_length=limits.query_letters,
+                    elem_id="without",
+                )
+                button = gr.Button("Separate", variant="primary", size="lg", elem_id="separate")
+                gr.HTML("<p>Or try one of these:</p>", elem_classes=["rules"])
+                with gr.Row(elem_classes=["examples"]):
+                    tries = [gr.Button(one.title, size="sm", min_width=180) for one in EXAMPLES]
+                rules = wording.text(wording.house_rules(limits, local=local))
+                gr.HTML(f"<p>{rules}</p>", elem_classes=["rules"])
+            with gr.Column(scale=7, min_width=360):
+                said = gr.HTML(elem_id="said")
+                shown = gr.HTML(_EMPTY, elem_id="shown")
+        numbers = gr.JSON(visible=False)
+
+        asked = {"inputs": [upload, query, without], "outputs": [said, shown, numbers]}
+        waits = {"concurrency_limit": 1, "concurrency_id": "separation", "show_progress_on": said}
+        gr.on([button.click, query.submit, without.submit], separate, **asked, **waits, api_name="separate")
+        quiet = {"show_progress": "hidden", "api_visibility": "private"}
+        for event in (upload.upload, upload.stop_recording):
+            event(check, [upload], [upload, said], **quiet, concurrency_limit=4)
+        for number, one in enumerate(tries):
+            one.click(lambda number=number: handlers.example(number), None, [upload, query, without], **quiet)
+        blocks.unload(leave)
+    blocks.queue(max_size=limits.waiting, api_open=False, default_concurrency_limit=4)
+    return blocks
+
+
+def _session(request: Any) -> str:
+    return request.session_hash or "no session"

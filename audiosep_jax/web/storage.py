@@ -1,0 +1,173 @@
+"""Uploads and results on disk: found by random names, forgotten with the page, or after a while."""
+
+import contextlib
+import dataclasses
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.web.limits import Limits
+
+_SWEEP_SECONDS = 15.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A folder for the files of one separation, and the random name that a browser knows it by."""
+
+    token: str
+    folder: Path
+
+
+class Storage:
+    """A folder of its own for uploads and results, which is removed when the `with` statement ends.
+
+    What a browser asks for is looked up by equality in a table of random names; no text of it becomes a path.
+
+    Attributes:
+      folder: the folder.
+      uploads: where uploads are put, each in a folder named after its content.
+
+    Raises:
+      AudioSepError: the system's folder for temporary files cannot be written.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        try:
+            self.folder = Path(tempfile.mkdtemp(prefix="audiosep-web-")).resolve()
+        except OSError as error:
+            raise AudioSepError(
+                f"No temporary folder can be made ({shown(error.strerror)}): free space, or set TMPDIR."
+            ) from error
+        self.uploads = self.folder / "uploads"
+        self.uploads.mkdir()
+        self._results = self.folder / "results"
+        self._results.mkdir()
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._files: dict[str, dict[str, Path]] = {}  # token -> name -> file
+        self._sessions: dict[str, set[str]] = {}  # session -> its tokens
+        self._used: dict[Path, set[str]] = {}  # upload -> the sessions that use it
+        self._ended = threading.Event()
+        self._janitor = threading.Thread(target=self._sweep_until_the_end, name="janitor", daemon=True)
+
+    def __enter__(self) -> "Storage":
+        self._janitor.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._janitor.join()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def result(self, session: str):
+        """Gives a new folder; when the block ends with an error, nothing of it remains.
+
+        Args:
+          session: of the page, with which the result is removed.
+        """
+        token = secrets.token_urlsafe(24)
+        folder = self._results / token
+        folder.mkdir()
+        try:
+            yield Result(token, folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        with self._lock:
+            self._files[token] = {path.name: path for path in folder.iterdir()}
+            self._sessions.setdefault(session, set()).add(token)
+
+    def find(self, token: str, name: str) -> Path | None:
+        """Returns a file of a result; None where there is no such."""
+        with self._lock:
+            return self._files.get(token, {}).get(name)
+
+    def is_upload(self, text: str) -> bool:
+        """Whether a text has the form of an upload's path, without looking at the disk: …/DIGEST/NAME."""
+        root = f"{self.uploads}{os.sep}"
+        digest, _, name = text.removeprefix(root).partition(os.sep)
+        return (
+            text.startswith(root)
+            and len(digest) == 64
+            and set(digest) <= set("0123456789abcdef")
+            and name not in ("", ".", "..")
+            and os.sep not in name
+            and "\0" not in name
+        )
+
+    def use(self, upload: Path, session: str) -> None:
+        """Notes that a page uses an upload; it stays until the last of its pages is closed."""
+        with self._lock:
+            self._used.setdefault(upload, set()).add(session)
+
+    def discard(self, upload: Path) -> None:
+        """Removes an upload that is of no use."""
+        with self._lock:
+            self._used.pop(upload, None)
+        _remove(upload)
+
+    def release(self, session: str) -> None:
+        """Removes the results of a page that was closed, and the uploads that no other page uses."""
+        with self._lock:
+            tokens = self._sessions.pop(session, set())
+            for token in tokens:
+                self._files.pop(token, None)
+            unused = []
+            for upload, sessions in list(self._used.items()):
+                sessions.discard(session)
+                if not sessions:
+                    del self._used[upload]
+                    unused.append(upload)
+        for token in tokens:
+            shutil.rmtree(self._results / token, ignore_errors=True)
+        for upload in unused:
+            _remove(upload)
+
+    def is_full(self) -> bool:
+        """Whether there is no room for another upload of the largest size."""
+        return self._size() + self._limits.upload_bytes > self._limits.stored_bytes
+
+    def sweep(self) -> None:
+        """Removes what has been kept for long enough, whoever left it."""
+        oldest = time.time() - self._limits.kept_seconds
+        for folder in (*_folders(self.uploads), *_folders(self._results)):
+            with contextlib.suppress(OSError):
+                if max(path.stat().st_ctime for path in (folder, *folder.iterdir())) < oldest:
+                    with self._lock:
+                        self._files.pop(folder.name, None)
+                        for upload in [one for one in self._used if one.parent == folder]:
+                            del self._used[upload]
+                    shutil.rmtree(folder, ignore_errors=True)
+        for entry in self.uploads.iterdir():  # an upload that was broken off
+            with contextlib.suppress(OSError):
+                if entry.is_file() and entry.stat().st_mtime < time.time() - _SWEEP_SECONDS:
+                    entry.unlink()
+
+    def _sweep_until_the_end(self) -> None:
+        while not self._ended.wait(min(_SWEEP_SECONDS, self._limits.kept_seconds)):
+            self.sweep()
+
+    def _size(self) -> int:
+        total = 0
+        for folder, _, names in os.walk(self.folder):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    total += os.stat(os.path.join(folder, name)).st_size
+        return total
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_dir()]
+
+
+def _remove(upload: Path) -> None:
+    with contextlib.suppress(OSError):
+        upload.unlink()
+        upload.parent.rmdir()
