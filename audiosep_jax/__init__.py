@@ -7,12 +7,17 @@ from audiosep_jax.errors import AudioSepError
 
 if TYPE_CHECKING:
     from audiosep_jax.audio.files import Recording, read_audio, write_audio
-    from audiosep_jax.separation import AudioSep, Separation, load
+    from audiosep_jax.presence import AbsentQueryWarning
+    from audiosep_jax.queries import Query
+    from audiosep_jax.results import Separation
+    from audiosep_jax.separation import AudioSep, load
 
 __version__ = "0.1.0"
 __all__ = [
+    "AbsentQueryWarning",
     "AudioSep",
     "AudioSepError",
+    "Query",
     "Recording",
     "Separation",
     "__version__",
@@ -22,9 +27,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AbsentQueryWarning": "audiosep_jax.presence",
     "AudioSep": "audiosep_jax.separation",
+    "Query": "audiosep_jax.queries",
     "Recording": "audiosep_jax.audio.files",
-    "Separation": "audiosep_jax.separation",
+    "Separation": "audiosep_jax.results",
     "load": "audiosep_jax.separation",
     "read_audio": "audiosep_jax.audio.files",
     "write_audio": "audiosep_jax.audio.files",

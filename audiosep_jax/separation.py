@@ -1,128 +1,124 @@
-"""The separator as a user meets it: a recording and a query in, the described sound and the rest out."""
+"""The separator as a user meets it: a recording and queries in, the described sounds and the rest out."""
 
+import contextlib
 import dataclasses
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Float
 
-from audiosep_jax import examples, plans
-from audiosep_jax.arguments import checked_condition, checked_rate, checked_waveform
-from audiosep_jax.audio.residual import split
+from audiosep_jax import examples, presence
+from audiosep_jax.arguments import checked_rate, checked_waveform
+from audiosep_jax.audio.residual import split, split_stems
 from audiosep_jax.checkpoints import folder, hub
-from audiosep_jax.config import ExperimentConfig
+from audiosep_jax.core import Core
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.models import separator
-from audiosep_jax.query.encoder import QueryEncoder, load_encoder
-from audiosep_jax.streaming import EstimateStream, FileSeparation, Progress, separate_file
-
-# One call leaves cores idle in its serial parts, and an accelerator has the next batch before the one before
-# is fetched.
-_IN_FLIGHT = 2
+from audiosep_jax.file_separation import Outputs, Progress, Written, separate_file
+from audiosep_jax.options import Options, checked
+from audiosep_jax.queries import Query, QueryLike, described, several
+from audiosep_jax.results import FileSeparation, Separation, Stems
 
 BUNDLED_CHECKPOINT = Path(__file__).parent / "assets" / "audiosep-tiny"
 
 
-@dataclasses.dataclass(frozen=True)
-class Separation:
-    """A mixture in two parts, both with the shape and rate of the mixture.
-
-    Attributes:
-      estimate: `[samples]` or `[channels, samples]` float32, the described sound.
-      residual: everything else; estimate + residual is the mixture (see `AudioSep.separate`).
-      sample_rate_hz: samples per second.
-    """
-
-    estimate: Float32[np.ndarray, "*channels samples"]
-    residual: Float32[np.ndarray, "*channels samples"]
-    sample_rate_hz: int
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
-class AudioSep:
+class AudioSep(Core):
     """A separator with its weights and its query encoder. It is never changed; `load` makes one.
 
-    Attributes:
-      config: of the experiment that trained it.
-      variables: "params" and "batch_stats" of the model.
+    All methods that separate take the keyword arguments of `options.Options`, and warn with an
+    `AbsentQueryWarning` of a query that seems absent, if the checkpoint says from which level on that is.
     """
-
-    config: ExperimentConfig
-    variables: dict[str, Any]
-
-    @property
-    def sample_rate_hz(self) -> int:
-        """The model's rate. Other rates are converted; what lies above half of it stays in the residual."""
-        return self.config.model.sample_rate_hz
-
-    def apply(
-        self, mixture: Float[Array, "batch samples"], condition: Float[Array, "batch size"]
-    ) -> Float[Array, "batch samples"]:
-        """The raw model call: one compiled program per shape, differentiable, usable inside `jax.jit`.
-
-        Args:
-          mixture: `[batch, samples]` at the model's rate.
-          condition: `[batch, condition_size]`.
-
-        Returns:
-          The estimate, `[batch, samples]`.
-
-        Raises:
-          AudioSepError: a shape does not fit.
-        """
-        size = self.config.model.condition_size
-        mixture_shape, condition_shape = jnp.shape(mixture), jnp.shape(condition)
-        if len(mixture_shape) != 2 or condition_shape != (mixture_shape[0], size) or 0 in mixture_shape:
-            raise AudioSepError(
-                f"apply was given a mixture of shape {mixture_shape} and a condition of shape "
-                f"{condition_shape}: [batch, samples] and [batch, {size}] are needed."
-            )
-        return self._compiled(self._on_device, mixture, condition)
 
     def separate(
         self,
         waveform: Float[np.ndarray, "*channels samples"],
         sample_rate_hz: int,
         *,
-        query: str | None = None,
+        query: QueryLike | None = None,
         query_audio: examples.AudioExample | None = None,
         query_images: Sequence[examples.ImageExample] | None = None,
         condition: Float[np.ndarray, " size"] | None = None,
-        upstream_windows: bool = False,
+        without: QueryLike | Sequence[QueryLike] = (),
+        **given: Unpack[Options],
     ) -> Separation:
-        """Separates a waveform of any length and rate. Each channel is separated on its own.
+        """Separates a waveform of any length and rate.
 
         The estimate is rounded to 24 bits of the waveform's peak, so that estimate + residual is the waveform
         bit for bit where the waveform came from PCM of at most 24 bits, and within half a step of 24 bits
-        where it did not. What lies above half the model's rate stays in the residual.
+        where it did not. Nothing is normalised.
 
         Args:
           waveform: `[samples]` or `[channels, samples]`, floating point, full scale ±1.
           sample_rate_hz: of the waveform.
-          query: a sentence that describes the sound to extract; of the four, give exactly one.
+          query: a sentence that describes the sound to extract, or a `Query`; of the four, give exactly one,
+            or none with `without`.
           query_audio: a sound like it, as in `condition`.
           query_images: pictures of its source, as in `condition`.
           condition: `[condition_size]`.
-          upstream_windows: cut long sounds as the PyTorch reference does: windows of 5 s, joined without a
-            fade. Each length of a recording compiles a program of its own then.
+          without: what must not be in the estimate, as in `Query`; alone, the estimate is everything else.
+          **given: see `options.Options`.
 
         Raises:
-          AudioSepError: a waveform, rate, query or condition that cannot be used.
+          AudioSepError: a waveform, rate, query, condition or option that cannot be used.
         """
-        mixture = checked_waveform(waveform)
-        rate = checked_rate(sample_rate_hz)
-        vector = self.condition(
-            query=query, query_audio=query_audio, query_images=query_images, condition=condition
+        asked = described(query, query_audio, query_images, condition, without)
+        return self.separate_queries(waveform, sample_rate_hz, queries=[asked], **given)[0]
+
+    def separate_queries(
+        self,
+        waveform: Float[np.ndarray, "*channels samples"],
+        sample_rate_hz: int,
+        *,
+        queries: Sequence[QueryLike],
+        **given: Unpack[Options],
+    ) -> tuple[Separation, ...]:
+        """Separates a waveform by several queries in one pass, each as `separate` does it alone.
+
+        Resampling, windows and spectra are computed once, and so is the mask of a description that several
+        queries name.
+
+        Raises:
+          AudioSepError: as `separate`.
+        """
+        asked = several(queries)
+        mixture, estimates, presences = self._estimates(waveform, sample_rate_hz, asked, False, given)
+        peak = float(np.abs(mixture).max())
+        separations = []
+        for query, estimate, found in zip(asked, estimates, presences, strict=True):
+            taken, left = split(mixture, estimate, peak=peak)
+            if not query.parts:  # of a query that only takes out, the rest is the result
+                taken, left = left, taken
+            separations.append(Separation(taken, left, checked_rate(sample_rate_hz), found))
+        return tuple(separations)
+
+    def separate_stems(
+        self,
+        waveform: Float[np.ndarray, "*channels samples"],
+        sample_rate_hz: int,
+        *,
+        queries: Sequence[QueryLike],
+        **given: Unpack[Options],
+    ) -> Stems:
+        """Divides a waveform among queries: in every place in time and frequency each gets its share.
+
+        Shares go by the power that the model gives each query alone, and sum to at most everything; see
+        `shares.stems`. The estimates, summed in their order, plus the rest are the waveform as exactly as
+        estimate + residual in `separate`.
+
+        Raises:
+          AudioSepError: as `separate`, or a query has nothing but what it is without.
+        """
+        asked = several(queries)
+        mixture, estimates, presences = self._estimates(waveform, sample_rate_hz, asked, True, given)
+        parts, rest = split_stems(mixture, estimates, peak=float(np.abs(mixture).max()))
+        return Stems(
+            estimates=tuple(parts),
+            rest=rest,
+            sample_rate_hz=checked_rate(sample_rate_hz),
+            presences=presences,
         )
-        rows = mixture[None] if mixture.ndim == 1 else mixture
-        stream = self._stream_for(vector, upstream_windows)(rows.shape[0], rate, rows.shape[1])
-        estimate = np.concatenate([stream.push(rows), stream.flush()], axis=1).reshape(mixture.shape)
-        return Separation(*split(mixture, estimate, peak=float(np.abs(mixture).max())), rate)
 
     def separate_file(
         self,
@@ -130,12 +126,13 @@ class AudioSep:
         *,
         estimate_path: str | Path,
         residual_path: str | Path | None = None,
-        query: str | None = None,
+        query: QueryLike | None = None,
         query_audio: examples.AudioExample | None = None,
         query_images: Sequence[examples.ImageExample] | None = None,
         condition: Float[np.ndarray, " size"] | None = None,
-        upstream_windows: bool = False,
+        without: QueryLike | Sequence[QueryLike] = (),
         progress: Progress | None = None,
+        **given: Unpack[Options],
     ) -> FileSeparation:
         """Separates a sound file of any length in constant memory.
 
@@ -147,114 +144,140 @@ class AudioSep:
           path: the mixture, in any format that libsndfile reads.
           estimate_path: where the estimate goes: .wav, or another lossless format that holds the encoding.
           residual_path: where the residual goes, if anywhere.
-          query: a sentence that describes the sound to extract; of the four, give exactly one.
-          query_audio: a sound like it, as in `condition`.
-          query_images: pictures of its source, as in `condition`.
-          condition: `[condition_size]`.
-          upstream_windows: as in `separate`.
+          query: as in `separate`, and so are the four that follow.
+          query_audio: as in `separate`.
+          query_images: as in `separate`.
+          condition: as in `separate`.
+          without: as in `separate`.
           progress: called with the samples done and the samples in all, per channel.
+          **given: see `options.Options`.
 
         Raises:
           AudioSepError: as `separate`; or a file cannot be read or written, or would be overwritten.
         """
-        vector = self.condition(
-            query=query, query_audio=query_audio, query_images=query_images, condition=condition
-        )
-        return separate_file(
-            path,
-            stream_for=self._stream_for(vector, upstream_windows),
-            estimate_path=estimate_path,
-            residual_path=residual_path,
-            progress=progress,
-        )
+        asked = described(query, query_audio, query_images, condition, without)
+        outputs = [(estimate_path, residual_path)]
+        return self.separate_file_queries(path, queries=[asked], outputs=outputs, progress=progress, **given)[
+            0
+        ]
 
-    def condition(
+    def separate_file_queries(
         self,
+        path: str | Path,
         *,
-        query: str | None = None,
-        query_audio: examples.AudioExample | None = None,
-        query_images: Sequence[examples.ImageExample] | None = None,
-        condition: Float[np.ndarray, " size"] | None = None,
-    ) -> Float32[np.ndarray, " size"]:
-        """Returns the condition that says which sound to extract. Give exactly one argument.
+        queries: Sequence[QueryLike],
+        outputs: Sequence[tuple[str | Path, str | Path | None]],
+        progress: Progress | None = None,
+        **given: Unpack[Options],
+    ) -> tuple[FileSeparation, ...]:
+        """Separates a sound file by several queries in one pass, each as `separate_file` does it alone.
 
         Args:
-          query: a sentence that describes the sound; it is encoded once.
-          query_audio: a sound like it: a file, or a pair of waveform and rate in Hz. Channels are averaged,
-            the first 10 s count. It needs a tower that hears ("clap").
-          query_images: pictures of its source, for example the frames of a clip: files, or uint8
-            `[height, width, 3]`. Their mean is taken, of unit length. It needs a tower that sees ("clip").
-          condition: `[condition_size]`, checked and returned.
+          path: the mixture.
+          queries: one per result.
+          outputs: where estimate and residual (None for nowhere) of each query go.
+          progress: as in `separate_file`.
+          **given: see `options.Options`.
 
         Raises:
-          AudioSepError: not exactly one argument, one that cannot be used, or one that the model's query
-            encoder cannot take.
+          AudioSepError: as `separate_file`.
         """
-        given = {"query": query, "query_audio": query_audio, "query_images": query_images}
-        names = [name for name, value in {**given, "condition": condition}.items() if value is not None]
-        if len(names) != 1:
+        asked = several(queries)
+        if len(outputs) != len(asked):
             raise AudioSepError(
-                "Give either a query (a sentence), or query_audio, or query_images, or a condition (a "
-                f"vector): exactly one is needed, and {' and '.join(names) or 'none'} came."
+                f"{len(asked)} queries and {len(outputs)} outputs were given: each query has its own."
             )
-        if query is not None:
-            if query not in self._conditions:
-                self._conditions[query] = self._encoder.encode([query])[0]
-            return self._conditions[query]
-        if query_audio is not None:
-            return examples.audio_condition(self._encoder, query_audio, name=self.config.query.encoder)
-        if query_images is not None:
-            return examples.images_condition(self._encoder, query_images, name=self.config.query.encoder)
-        return checked_condition(condition, self.config.model.condition_size)
+        # Of a query that only takes out, the rest is the result.
+        pairs = [
+            Outputs.of(pair[:1], pair[1]) if query.parts else Outputs.of(pair[1:], pair[0])
+            for query, pair in zip(asked, outputs, strict=True)
+        ]
+        written, presences = self._to_files(path, asked, pairs, False, progress, given)
+        levels = [
+            level[0 if query.parts else 1] for query, level in zip(asked, written.levels_db, strict=True)
+        ]
+        return _results(written, list(outputs), levels, presences)
 
-    def _stream_for(
-        self, condition: np.ndarray, upstream_windows: bool
-    ) -> Callable[[int, int, int], EstimateStream]:
-        # A CPU gains nothing from several windows at once, and pays for those that only fill a batch.
-        batch_size = 1 if jax.default_backend() == "cpu" else 8
-        conditions = jnp.broadcast_to(jnp.asarray(condition), (batch_size, len(condition)))
+    def separate_file_stems(
+        self,
+        path: str | Path,
+        *,
+        queries: Sequence[QueryLike],
+        stem_paths: Sequence[str | Path],
+        rest_path: str | Path | None = None,
+        progress: Progress | None = None,
+        **given: Unpack[Options],
+    ) -> tuple[FileSeparation, ...]:
+        """Divides a sound file among queries as `separate_stems` does, in constant memory.
 
-        def process(windows: Float32[np.ndarray, "batch window"]) -> Float32[np.ndarray, "batch window"]:
-            return np.asarray(self.apply(jnp.asarray(windows), conditions))
+        The stems and the rest add up to the input as estimate and residual of `separate_file` do.
 
-        def stream_for(channels: int, sample_rate_hz: int, samples: int) -> EstimateStream:
-            model = self.config.model
-            needed = -(-samples * self.sample_rate_hz // sample_rate_hz)
-            plan = plans.upstream_plan(model) if upstream_windows else plans.window_plan(model, needed)
-            return EstimateStream(
-                process,
-                plan=plan,
-                grid=1 if upstream_windows else plans.grid(model),
-                batch_size=batch_size,
-                channels=channels,
-                sample_rate_hz=sample_rate_hz,
-                model_rate_hz=self.sample_rate_hz,
-                in_flight=_IN_FLIGHT,
-            )
+        Args:
+          path: the mixture.
+          queries: one per stem.
+          stem_paths: where the stems go.
+          rest_path: where goes what no query claims, if anywhere.
+          progress: as in `separate_file`.
+          **given: see `options.Options`.
 
-        return stream_for
-
-    @functools.cached_property
-    def _compiled(self) -> Any:
-        return jax.jit(functools.partial(separator.apply, self.config.model))
-
-    @functools.cached_property
-    def _on_device(self) -> Any:
-        return jax.device_put(self.variables)
-
-    @functools.cached_property
-    def _encoder(self) -> QueryEncoder:
-        encoder = load_encoder(self.config.query)
-        if encoder.condition_size != self.config.model.condition_size:
+        Raises:
+          AudioSepError: as `separate_file` and `separate_stems`.
+        """
+        asked = several(queries)
+        if len(stem_paths) != len(asked):
             raise AudioSepError(
-                f"The query encoder {self.config.query.encoder!r} gives {encoder.condition_size} numbers, "
-                f"but the model needs {self.config.model.condition_size}: use the encoder of its training."
+                f"{len(asked)} queries and {len(stem_paths)} stems were given: each query has its own."
             )
-        return encoder
+        outputs = Outputs.of(stem_paths, rest_path)
+        written, presences = self._to_files(path, asked, [outputs], True, progress, given)
+        pairs = [(stem, rest_path) for stem in stem_paths]
+        return _results(written, pairs, written.levels_db[0][:-1], presences)
 
-    @functools.cached_property
-    def _conditions(self) -> dict[str, np.ndarray]:
-        return {}
+    def _estimates(
+        self, waveform: np.ndarray, sample_rate_hz: int, queries: Sequence[Query], stems: bool, given: Options
+    ) -> tuple[np.ndarray, np.ndarray, tuple[presence.Presence, ...]]:
+        mixture, rate, chosen = checked_waveform(waveform), checked_rate(sample_rate_hz), checked(given)
+        rows = mixture[None] if mixture.ndim == 1 else mixture
+        stream = self.stream_for(queries, chosen, stems=stems)(rows.shape[0], rate, rows.shape[1])
+        with contextlib.closing(stream):
+            estimates = np.concatenate([stream.push(rows), stream.flush()], axis=-1)
+        found = self.judged(queries, stream.levels_db(), chosen)
+        return mixture, estimates.reshape(len(queries), *mixture.shape), found
+
+    def _to_files(
+        self,
+        path: str | Path,
+        queries: Sequence[Query],
+        outputs: Sequence[Outputs],
+        stems: bool,
+        progress: Progress | None,
+        given: Options,
+    ) -> tuple[Written, tuple[presence.Presence, ...]]:
+        chosen = checked(given)
+        stream_for = self.stream_for(queries, chosen, stems=stems)
+        written = separate_file(path, stream_for=stream_for, outputs=outputs, progress=progress)
+        return written, self.judged(queries, written.estimates_db, chosen)
+
+
+def _results(
+    written: Written,
+    pairs: Sequence[tuple[str | Path, str | Path | None]],
+    levels_db: Sequence[float],
+    presences: Sequence[presence.Presence],
+) -> tuple[FileSeparation, ...]:
+    return tuple(
+        FileSeparation(
+            estimate_path=Path(estimate_path),
+            residual_path=None if residual_path is None else Path(residual_path),
+            subtype=written.subtypes[Path(estimate_path)],
+            sample_rate_hz=written.sample_rate_hz,
+            channels=written.channels,
+            samples=written.samples,
+            level_db=level,
+            presence=found,
+        )
+        for (estimate_path, residual_path), level, found in zip(pairs, levels_db, presences, strict=True)
+    )
 
 
 def load(checkpoint: str | Path | None = None) -> AudioSep:
@@ -270,5 +293,6 @@ def load(checkpoint: str | Path | None = None) -> AudioSep:
     """
     if checkpoint is None and not BUNDLED_CHECKPOINT.is_dir():
         raise AudioSepError("This installation comes without a checkpoint: give the folder of one.")
-    loaded = folder.load(BUNDLED_CHECKPOINT if checkpoint is None else hub.resolve(checkpoint))
-    return AudioSep(loaded.config, loaded.variables)
+    place = BUNDLED_CHECKPOINT if checkpoint is None else hub.resolve(checkpoint)
+    loaded = folder.load(place)
+    return AudioSep(loaded.config, loaded.variables, presence.load(place))

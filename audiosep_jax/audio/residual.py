@@ -1,4 +1,4 @@
-"""Estimate and residual that add up to the mixture exactly, in floating point and in PCM steps."""
+"""Estimates and residual that add up to the mixture exactly, in floating point and in PCM steps."""
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -25,13 +25,32 @@ def split(
       estimate: the same shape.
       peak: at least the largest magnitude of the mixture; the estimate is clipped to the next power of two.
     """
+    (rounded,), residual = split_stems(mixture, estimate[None], peak=peak)
+    return rounded, residual
+
+
+def split_stems(
+    mixture: Float32[np.ndarray, "*shape"], estimates: Float32[np.ndarray, " stems *shape"], *, peak: float
+) -> tuple[Float32[np.ndarray, " stems *shape"], Float32[np.ndarray, "*shape"]]:
+    """Returns several estimates and the rest that completes them to the mixture, as `split` does for one.
+
+    Summed in their order, the rest last, they are the mixture bit for bit where it lies on the steps of
+    `split`: no partial sum of the estimates leaves the full scale, so that float32 holds each of them.
+
+    Args:
+      mixture: any shape.
+      estimates: `[stems, …]`.
+      peak: as in `split`.
+    """
     if peak == 0:
-        return np.zeros_like(mixture), mixture
+        return np.zeros_like(estimates), mixture
     mantissa, exponent = np.frexp(np.float64(peak))
     full_scale = np.ldexp(1.0, exponent - (mantissa == 0.5))
     step = full_scale / _STEPS_PER_PEAK
-    rounded = np.clip(np.rint(estimate / step) * step, -full_scale, full_scale).astype(np.float32)
-    return rounded, (mixture.astype(np.float64) - rounded).astype(np.float32)
+    sums = np.cumsum(np.rint(estimates.astype(np.float64) / step), axis=0)
+    sums = np.clip(sums, -_STEPS_PER_PEAK, _STEPS_PER_PEAK) * step
+    parts = np.diff(sums, axis=0, prepend=np.zeros_like(sums[:1])).astype(np.float32)
+    return parts, (mixture.astype(np.float64) - sums[-1]).astype(np.float32)
 
 
 def split_steps(
@@ -50,3 +69,22 @@ def split_steps(
     low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     residual = np.clip(mixture - quantise(estimate, bits), low, high)
     return mixture - residual, residual
+
+
+def split_stems_steps(
+    mixture: Int64[np.ndarray, "*shape"], estimates: Float32[np.ndarray, " stems *shape"], *, bits: int
+) -> tuple[Int64[np.ndarray, " stems *shape"], Int64[np.ndarray, "*shape"]]:
+    """Returns several estimates and the rest that completes them to the mixture, as PCM steps of `bits` bits.
+
+    Each is taken from what those before it have left, as `split_steps` takes one.
+
+    Args:
+      mixture: PCM steps of `bits` bits.
+      estimates: `[stems, …]` in ±1.
+      bits: of the encoding.
+    """
+    parts, rest = [], mixture
+    for estimate in estimates:
+        part, rest = split_steps(rest, estimate, bits=bits)
+        parts.append(part)
+    return np.stack(parts), rest
