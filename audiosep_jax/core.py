@@ -115,19 +115,8 @@ class Core:
         Raises:
           AudioSepError: a query that cannot be used.
         """
-        task = task_for(queries, self._mean, stems=stems)
-        process, outputs = self._estimator.process(task)
+        work = self.work(queries, options, stems=stems)
         upstream = options.get("upstream_windows", False)
-        work = Work(
-            process=process,
-            outputs=outputs,
-            estimates=len(queries),
-            # A CPU gains nothing from several windows in a call, and pays for those that only fill a batch.
-            batch_size=1 if jax.default_backend() == "cpu" else 8,
-            in_flight=_IN_FLIGHT,
-            shared=options.get("channel_mask") == "shared",
-            extend=options.get("high_band") == "extend",
-        )
 
         def stream_for(channels: int, sample_rate_hz: int, samples: int) -> EstimateStream:
             model = self.config.model
@@ -142,6 +131,24 @@ class Core:
             )
 
         return stream_for
+
+    def work(self, queries: Sequence[Query], options: Options, *, stems: bool = False) -> Work:
+        """Returns what is computed of every window; the arguments are those of `stream_for`.
+
+        Raises:
+          AudioSepError: a query that cannot be used.
+        """
+        process, outputs = self._estimator.process(task_for(queries, self._mean, stems=stems))
+        return Work(
+            process=process,
+            outputs=outputs,
+            estimates=len(queries),
+            # A CPU gains nothing from several windows in a call, and pays for those that only fill a batch.
+            batch_size=1 if jax.default_backend() == "cpu" else 8,
+            in_flight=_IN_FLIGHT,
+            shared=options.get("channel_mask") == "shared",
+            extend=options.get("high_band") == "extend",
+        )
 
     def judged(
         self, queries: Sequence[Query], levels_db: Sequence[float], options: Options

@@ -11,6 +11,15 @@ _HOP_SECONDS = 0.008
 _FROM, _TO = 0.6, 0.93
 
 
+def delay_samples(sample_rate_hz: int) -> int:
+    """Returns how many samples a `HighBand` holds back at most."""
+    return 2 * _hop(sample_rate_hz) - 1
+
+
+def _hop(sample_rate_hz: int) -> int:
+    return max(1, round(_HOP_SECONDS * sample_rate_hz))
+
+
 class HighBand:
     """Extends estimates beyond the model's band, block by block.
 
@@ -29,7 +38,7 @@ class HighBand:
     def __init__(
         self, *, estimates: int, channels: int, sample_rate_hz: int, model_rate_hz: int, shared: bool
     ) -> None:
-        self._hop = max(1, round(_HOP_SECONDS * sample_rate_hz))
+        self._hop = _hop(sample_rate_hz)
         self._window = np.hanning(2 * self._hop + 1)[:-1].astype(np.float32)
         edges = np.array([_FROM, _TO]) * (model_rate_hz / 2) * len(self._window) / sample_rate_hz
         self._bins = slice(round(edges[0]), max(round(edges[0]) + 1, round(edges[1])))

@@ -48,6 +48,8 @@ class EstimateStream:
       channels: of the mixture.
       sample_rate_hz: of the mixture.
       model_rate_hz: of the model.
+      lead: samples of silence at the model's rate that the windows hear before the mixture, less than one
+        window. Nothing of them is measured or returned.
     """
 
     def __init__(
@@ -59,8 +61,10 @@ class EstimateStream:
         channels: int,
         sample_rate_hz: int,
         model_rate_hz: int,
+        lead: int = 0,
     ) -> None:
         self._work, self._plan, self._grid = work, plan, grid
+        self._lead = self._lead_missing = lead
         self._channels = channels
         self._rows, self._row_channels = (1, channels) if work.shared else (channels, 1)
         self._down = StreamResampler(channels=channels, from_hz=sample_rate_hz, to_hz=model_rate_hz)
@@ -73,6 +77,7 @@ class EstimateStream:
             outputs=(work.outputs, self._row_channels),
             in_flight=work.in_flight,
         )
+        self._windows.push(np.zeros((self._rows, self._row_channels, lead), np.float32))
         self._high = None
         if work.extend and sample_rate_hz > model_rate_hz:
             self._high = HighBand(
@@ -132,6 +137,9 @@ class EstimateStream:
 
     def _arranged(self, block: np.ndarray) -> np.ndarray:
         """Measures `[rows, outputs, channels, samples]` and returns the rows that are resampled."""
+        behind = min(self._lead_missing, block.shape[-1])
+        self._lead_missing -= behind
+        block = block[..., behind:]
         outputs, samples = block.shape[1], block.shape[-1]
         by_output = np.moveaxis(block, 1, 0).reshape(outputs, self._channels, samples)
         heard = self._heard.take(samples)
@@ -144,7 +152,7 @@ class EstimateStream:
     def _padding(self) -> np.ndarray:
         # The last window ends with what is pushed. Off the grid the model pools other frames together, and
         # its estimate differs by some -15 dB from that of its neighbours; mirrored sound puts it on the grid.
-        beyond = self._length - self._plan.window
+        beyond = self._lead + self._length - self._plan.window
         size = -beyond % self._grid if beyond > 0 else 0
         return np.pad(self._last, ((0, 0), (0, size)), mode="reflect")[:, self._last.shape[1] :]
 
