@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
+import sys
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -165,7 +167,7 @@ class Core:
         for query, each in zip(queries, found, strict=True):
             warning = presence.absence_warning(each, query.name)
             if warning is not None:
-                warnings.warn(warning, presence.AbsentQueryWarning, stacklevel=4)
+                warnings.warn(warning, presence.AbsentQueryWarning, stacklevel=_levels_to_caller())
         return found
 
     def _mean(self, query: Query) -> Float32[np.ndarray, " size"]:
@@ -208,3 +210,12 @@ class Core:
     @functools.cached_property
     def _conditions(self) -> dict[str, np.ndarray]:
         return {}
+
+
+def _levels_to_caller() -> int:
+    """Returns how many calls lie between a warning and the program that uses the package."""
+    package, level = str(Path(__file__).parent), 1
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        frame, level = frame.f_back, level + 1
+    return level

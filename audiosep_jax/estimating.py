@@ -151,16 +151,18 @@ class Estimator:
     ) -> Float[Array, "rows outputs channels window"]:
         config, samples = self._engine.config, window.shape[0]
 
+        rows, channels = real.shape[:2]
+        spectrum = [part.reshape(rows * channels, *part.shape[2:]) for part in (real, imag, magnitude)]
+
         def waveform(mask: masking.Mask) -> Array:
-            parts = masking.masked(real, imag, magnitude, tuple(part[:, None] for part in mask))  # pyright: ignore[reportArgumentType]
-            flat = (part.reshape(-1, *part.shape[2:]) for part in parts)
+            gain, cos, sin = (jnp.repeat(part, channels, axis=0) for part in mask)
             estimate = istft(
-                *flat,
+                *masking.masked(spectrum[0], spectrum[1], spectrum[2], (gain, cos, sin)),
                 window_length=config.window_length,
                 hop_length=config.hop_length,
                 samples=masking.padded_samples(config, samples),
             )
-            return estimate[:, :samples].reshape(*real.shape[:2], samples)
+            return estimate[:, :samples].reshape(rows, channels, samples)
 
         raw = [_claimed(each, masks) for each in wanted]
         if plain:

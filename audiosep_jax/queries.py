@@ -74,8 +74,8 @@ class Query:
     @property
     def negatives(self) -> "tuple[Query, ...]":
         """What must not be in the result."""
-        alone = isinstance(self.without, str | Query)
-        return as_queries((self.without,) if alone else self.without)  # pyright: ignore[reportArgumentType]
+        several = isinstance(self.without, Sequence) and not isinstance(self.without, str)
+        return as_queries(self.without if several else [self.without])  # pyright: ignore[reportArgumentType]
 
     @property
     def name(self) -> str:

@@ -27,7 +27,7 @@ def strings(value):
 
 def test_it_is_small_and_has_a_model_card():
     files = {path.name: path for path in BUNDLED_CHECKPOINT.iterdir()}
-    assert set(files) == {"README.md", "config.json", "model.safetensors"}
+    assert set(files) == {"README.md", "config.json", "model.safetensors", "presence.json"}
     assert sum(path.stat().st_size for path in files.values()) <= 10e6
     assert len(files["README.md"].read_text(encoding="utf-8").split()) > 50
 

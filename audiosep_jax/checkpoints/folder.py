@@ -21,6 +21,7 @@ from audiosep_jax.serialization import load_json, to_dict
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARRIED_FILE = "carried.safetensors"  # tensors of PyTorch that this model does not use
+PRESENCE_FILE = "presence.json"  # what the level of an estimate says, read by audiosep_jax.presence
 TOWER_FOLDER = "tower"
 
 
@@ -70,6 +71,7 @@ def save(
             for name in (WEIGHTS_FILE, CONFIG_FILE):
                 os.chmod(staging / name, 0o644)
                 os.replace(staging / name, folder / name)
+            (folder / PRESENCE_FILE).unlink(missing_ok=True)  # it was measured on the weights before
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:

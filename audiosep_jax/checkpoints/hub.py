@@ -13,6 +13,7 @@ FILES = (
     "config.json",
     "model.safetensors",
     "carried.safetensors",
+    "presence.json",
     "README.md",
     "tower/*.json",
     "tower/*.txt",

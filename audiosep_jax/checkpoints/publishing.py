@@ -59,7 +59,10 @@ def push(
 
 def _files(checkpoint: Path, source: str) -> dict[str, str | bytes]:
     """Returns what to upload: names in the repository, and paths or contents."""
-    names = (folder.CONFIG_FILE, folder.WEIGHTS_FILE, folder.CARRIED_FILE, model_card.FILE)
+    names = (
+        *(folder.CONFIG_FILE, folder.WEIGHTS_FILE, folder.CARRIED_FILE, folder.PRESENCE_FILE),
+        model_card.FILE,
+    )
     files: dict[str, str | bytes] = {
         name: str(checkpoint / name) for name in names if (checkpoint / name).is_file()
     }

@@ -24,7 +24,15 @@ _TOWER_PARTS = (
 )
 _KEPT = "README.md"  # the user's own words, which no conversion writes
 # All that may lie in a folder that --overwrite replaces: what conversions write, and what goes over.
-PARTS = frozenset((*_TOWER_PARTS, "carried.safetensors", _KEPT, *(f"tower/{name}" for name in _TOWER_PARTS)))
+PARTS = frozenset(
+    (
+        *_TOWER_PARTS,
+        "carried.safetensors",
+        "presence.json",
+        _KEPT,
+        *(f"tower/{name}" for name in _TOWER_PARTS),
+    )
+)
 
 # In a room: the lock, the new, and while they change places the old.
 _LOCK, _NEW, _OLD = "lock", "new", "old"

@@ -1,0 +1,103 @@
+"""What a query is made of: means, weights, negatives, names, and what is refused."""
+
+import numpy as np
+import pytest
+from separation_models import CONDITION_SIZE, RATE, scene, unit
+
+from audiosep_jax import Query
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.queries import average
+
+
+def test_paraphrases_of_unit_length_are_averaged_to_unit_length():
+    rows = unit(np.random.default_rng(0).normal(size=(3, 8)))
+    mean = average(rows, None)
+    np.testing.assert_allclose(mean, unit(rows.sum(axis=0, keepdims=True))[0], atol=1e-6)
+    weighted = average(rows, [4, 1, 1])
+    assert weighted @ rows[0] > mean @ rows[0] + 0.01
+    np.testing.assert_allclose(average(rows, [400, 100, 100]), weighted, atol=1e-6)
+    np.testing.assert_array_equal(average(rows[:1], [7]), rows[0])
+
+
+def test_conditions_of_other_lengths_keep_their_mean():
+    np.testing.assert_allclose(average(np.float32([[3, 0], [0, 1]]), [1, 3]), [0.75, 0.75])
+
+
+def test_parts_that_cancel_are_refused():
+    with pytest.raises(AudioSepError, match="cancel each other out"):
+        average(np.float32([[1, 0], [-1, 0]]), None)
+
+
+def test_a_query_averages_all_kinds_of_parts(model, senses):
+    example, picture = (scene(1)[0], RATE), np.full((4, 4, 3), 9, np.uint8)
+    vector = np.linspace(0, 1, CONDITION_SIZE)
+    query = Query(
+        text=["cab", "hid"], audio=example, images=[picture], condition=vector, weights=[5, 4, 3, 2, 1]
+    )
+    rows = [
+        *senses.encode(["cab", "hid"]),
+        *(model.condition(query_audio=example), model.condition(query_images=[picture]), vector),
+    ]
+    expected = np.average(rows, axis=0, weights=[5, 4, 3, 2, 1])
+    np.testing.assert_allclose(model.condition(query=query), expected, atol=1e-6)
+
+
+def test_every_sentence_is_encoded_once(model, tower):
+    model.condition(query=Query(text=["cab", "hid", "cab"]))
+    model.condition(query="hid")
+    assert tower.encoded == ["cab", "hid"]
+    np.testing.assert_array_equal(model.condition(query=Query(text="cab")), model.condition(query="cab"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({}, "describes nothing"),
+        ({"text": []}, "describes nothing"),
+        ({"text": ["a", "b"], "weights": [1]}, r"2 part\(s\) and 1 weight"),
+        ({"text": ["a", "b"], "weights": [1, -1]}, "not all positive"),
+        ({"text": ["a", "b"], "weights": [1, float("nan")]}, "not all positive"),
+        ({"text": "a", "without": 3}, "type int"),
+        ({"text": "a", "without": [Query(text="b", without="c")]}, "without something itself"),
+        ({"text": "a", "without": Query(without="c")}, "without something itself"),
+    ],
+)
+def test_queries_that_make_no_sense_are_refused(arguments, reason):
+    with pytest.raises(AudioSepError, match=reason):
+        Query(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda model: model.separate_queries(np.zeros(9), RATE, queries=[]), "at least one"),
+        (lambda model: model.separate_queries(np.zeros(9), RATE, queries="dog"), "into a list"),
+        (lambda model: model.separate_queries(np.zeros(9), RATE, queries=[7]), "type int"),
+        (lambda model: model.separate_stems(np.zeros(9), RATE, queries=[Query(without="a")]), "no stem"),
+        (
+            lambda model: model.separate(np.zeros(9), RATE, query=Query(text="a", without="b"), without="c"),
+            "own",
+        ),
+        (
+            lambda model: model.separate(np.zeros(9), RATE, query="a", channel_mask="both"),
+            "channel_mask is 'both'",
+        ),
+        (lambda model: model.separate(np.zeros(9), RATE, query="a", high_band="none"), "high_band is 'none'"),
+        (lambda model: model.condition(query=Query(text="a", without="b")), "without its `without`"),
+    ],
+)
+def test_calls_that_make_no_sense_are_refused(model, tower, call, reason):
+    with pytest.raises(AudioSepError, match=reason):
+        call(model)
+
+
+def test_an_unknown_option_is_a_mistake_in_the_program(model):
+    with pytest.raises(TypeError, match="unknown option"):
+        model.separate(np.zeros(9), RATE, query="a", channels="shared")
+
+
+def test_names_are_what_people_know():
+    assert Query(text=["a dog", "barking"]).name == "a dog"
+    assert Query(without=["rain", "wind"]).name == "everything but rain, wind"
+    assert Query(audio="bark.wav").name == "the audio query"
+    assert Query(condition=np.ones(3)).name == "the condition"

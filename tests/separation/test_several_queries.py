@@ -1,0 +1,127 @@
+"""Several queries in one pass: what each alone says, work that is shared, negatives, stems that add up."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from separation_models import CONDITION_SIZE, RATE, scene
+
+from audiosep_jax import Query
+from audiosep_jax.audio.stft import stft
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.estimating import Estimator
+
+DRAW = np.random.default_rng(1)
+A, B, C = (Query(condition=vector) for vector in DRAW.normal(size=(3, CONDITION_SIZE)))
+
+
+@pytest.fixture(scope="module")
+def mixture():
+    """Stereo whose samples are steps of 16 bits: sums are to be exact."""
+    return (np.rint(scene(1.3, channels=2) * 2**15) / 2**15).astype(np.float32)
+
+
+def energy(waveform):
+    return np.square(waveform, dtype=np.float64).sum()
+
+
+def test_each_query_gets_what_it_gets_alone(model, mixture):
+    together = model.separate_queries(mixture, RATE, queries=[A, B, Query(without=B)])
+    for query, each in zip((A, B, Query(without=B)), together, strict=True):
+        alone = model.separate(mixture, RATE, query=query)
+        np.testing.assert_allclose(each.estimate, alone.estimate, atol=2e-6)
+        assert each.presence.level_db == pytest.approx(alone.presence.level_db, abs=1e-3)
+        np.testing.assert_array_equal(each.estimate + each.residual, mixture)
+    _, positive, negative = together
+    np.testing.assert_array_equal(negative.estimate, positive.residual)
+    np.testing.assert_array_equal(negative.residual, positive.estimate)
+    assert energy(together[0].estimate - positive.estimate) > 0.01 * energy(mixture)
+
+
+def test_shared_work_is_done_once(model, mixture, monkeypatch):
+    transforms, masks = [], []
+
+    def counted(log, method):
+        def call(self, *arguments):
+            log.append(None)
+            return method(self, *arguments)
+
+        return call
+
+    estimator = Estimator(model._estimator._engine)
+    estimator._spectrum = counted(transforms, type(estimator._spectrum).__call__).__get__(estimator._spectrum)
+    estimator._mask = counted(masks, type(estimator._mask).__call__).__get__(estimator._mask)
+    monkeypatch.setitem(model.__dict__, "_estimator", estimator)
+    model.separate_queries(mixture, RATE, queries=[A, B, Query(condition=A.condition, without=[B, C]), A])
+    assert len(transforms) == 2  # one per channel
+    assert len(masks) == 2 * 3  # A, B and C
+
+
+def test_a_negative_query_takes_what_it_claims_louder(model, mixture):
+    plain, other, without, taken = model.separate_queries(
+        mixture, RATE, queries=[A, B, Query(condition=A.condition, without=B), Query(without=[B, C])]
+    )
+    assert energy(without.estimate) < 0.95 * energy(plain.estimate)
+    # Per place in time and frequency, the gain p² / (p² + n²) of the two estimates, measured from outside.
+    sizes = {"window_length": 256, "hop_length": 80}
+    magnitudes = [
+        np.hypot(*stft(jnp.asarray(each.estimate[:1]), **sizes))[0] for each in (plain, other, without)
+    ]
+    positive, negative, kept = (each[5:-5] for each in magnitudes)
+    expected = positive**3 / (positive**2 + negative**2 + 1e-12)
+    assert energy(kept - expected) < 0.1 * energy(expected)
+    np.testing.assert_array_equal(taken.estimate + taken.residual, mixture)
+    assert energy(taken.estimate) < energy(mixture)
+    assert energy(taken.residual) > energy(other.estimate)
+
+
+def test_what_is_taken_out_of_itself_is_halved(model, mixture):
+    plain, half = model.separate_queries(mixture, RATE, queries=[A, Query(condition=A.condition, without=A)])
+    np.testing.assert_allclose(half.estimate, plain.estimate / 2, atol=2e-6)
+
+
+def test_stems_and_rest_are_the_mixture_bit_for_bit(model, mixture):
+    stems = model.separate_stems(mixture, RATE, queries=[A, B, C])
+    total = np.zeros_like(mixture)
+    for part in (*stems.estimates, stems.rest):
+        assert energy(part) > 0
+        total = total + part
+    np.testing.assert_array_equal(total, mixture)
+    assert len(stems.presences) == 3
+    alone = model.separate(mixture, RATE, query=A)
+    assert energy(stems.estimates[0]) < energy(alone.estimate)
+    assert stems.presences[0].level_db == pytest.approx(alone.presence.level_db, abs=1e-3)
+
+
+def test_one_stem_alone_is_its_estimate_and_two_alike_share_it(model, mixture):
+    alone = model.separate(mixture, RATE, query=A).estimate
+    (only,) = model.separate_stems(mixture, RATE, queries=[A]).estimates
+    np.testing.assert_allclose(only, alone, atol=2e-6)
+    first, second = model.separate_stems(mixture, RATE, queries=[A, A]).estimates
+    np.testing.assert_allclose(first, second, atol=2e-7)
+    assert 2 * energy(first) >= 0.49 * energy(alone)
+
+
+def test_silence_stays_silence_in_every_part(model):
+    silence = np.zeros((2, 3000), np.float32)
+    stems = model.separate_stems(silence, RATE, queries=[A, B])
+    negative = model.separate(silence, RATE, query=A, without=B, channel_mask="shared", high_band="extend")
+    for part in (*stems.estimates, stems.rest, negative.estimate, negative.residual):
+        assert not part.any()
+    assert stems.presences[0].level_db == -np.inf
+
+
+def test_long_sounds_in_windows_are_what_one_window_says_of_each(model):
+    # Two windows in flight, 13 s: every query's windows end up in its own estimate.
+    waveform = scene(13)[0].astype(np.float32)
+    together = model.separate_queries(waveform, RATE, queries=[A, Query(condition=B.condition, without=C)])
+    alone = model.separate(waveform, RATE, query=A)
+    np.testing.assert_allclose(together[0].estimate, alone.estimate, atol=2e-6)
+    negative = model.separate(waveform, RATE, query=B, without=C)
+    np.testing.assert_array_equal(together[1].estimate, negative.estimate)
+
+
+def test_as_many_outputs_as_queries_are_needed(model, tmp_path):
+    with pytest.raises(AudioSepError, match="2 queries and 1 outputs"):
+        model.separate_file_queries("in.wav", queries=[A, B], outputs=[("a.wav", None)])
+    with pytest.raises(AudioSepError, match="2 queries and 1 stems"):
+        model.separate_file_stems("in.wav", queries=[A, B], stem_paths=["a.wav"])
