@@ -70,6 +70,7 @@ def quick(tmp_path_factory) -> Path:
     return place
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_demo_stops_cleanly_at_ctrl_c(reader, quick):
     # Not -m: a shell that runs the tests in the background would have SIGINT ignored.
@@ -100,7 +101,7 @@ def test_demo_stops_cleanly_at_ctrl_c(reader, quick):
     assert "interrupted" in errors
 
 
-# After the interrupted demo on purpose: `make demo` must work on what that left behind.
+# After the interrupted demo, where that runs: `make demo` must work on what it left behind.
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("command", commands())
 def test_command(command, reader, quick):

@@ -121,11 +121,15 @@ def measured():
 @pytest.mark.parametrize(
     ("film", "execution"),
     [
-        ("shift", ExecutionConfig(lanes=0, remat="activations")),
-        ("shift", ExecutionConfig(lanes=32, remat="none")),
-        ("scale_shift", ExecutionConfig(lanes=128, remat="blocks")),
+        pytest.param("shift", ExecutionConfig(lanes=0, remat="activations"), id="shift-activations"),
+        pytest.param("shift", ExecutionConfig(lanes=32, remat="none"), id="shift-packed"),
+        pytest.param(
+            "scale_shift",
+            ExecutionConfig(lanes=128, remat="blocks"),
+            id="scale_shift-packed-blocks",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=str,
 )
 def test_execution_changes_neither_results_nor_gradients(measured, film, execution):
     plain = measured(film, ExecutionConfig(lanes=0))

@@ -90,7 +90,10 @@ def test_segments_are_heard_by_one_thread_outside_of_the_loop_s_mesh(sounds, tmp
     assert {name for batch in wanted for name in batch.modality} == {"text", "audio"}
 
 
-@pytest.mark.parametrize(("encoder", "other"), [("clap", "audio"), ("clip", "frames")])
+@pytest.mark.parametrize(
+    ("encoder", "other"),
+    [pytest.param("clap", "audio", marks=pytest.mark.slow), ("clip", "frames")],
+)
 def test_towers_supervise_a_run(films, compiled_once, tmp_path, encoder, other):
     words = sorted({word for caption in training_runs.CAPTIONS.values() for word in caption.split()})
     tower = small_towers.write_tower(tmp_path / "tower", encoder, words=words)
