@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-pod test-tpu test-extras test-beam lint types bench install install-tpu clean
+.PHONY: help demo test test-slow test-pod test-tpu test-extras test-beam test-web lint types bench install install-tpu clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | \
@@ -31,13 +31,20 @@ test-tpu: install-tpu  ## compile for TPUs, without one
 	$(BIN)/python -m pytest -m tpu
 
 test-extras: $(STAMP)  ## run the tests of what needs the packages of an extra
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[benchmark,ray,video]'
-	$(BIN)/python -m pytest -m "extras and not beam"
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[benchmark,ray,video,notebook,reference]'
+	$(BIN)/python -m pytest -m "extras and not beam and not web"
 
 test-beam:  ## the same for Beam, in an environment of its own: it needs an older protobuf
 	$(PYTHON) -m venv .venv-beam
 	.venv-beam/bin/python -m pip install --disable-pip-version-check -q -e '.[beam,dev]'
 	.venv-beam/bin/python -m pytest -m beam -W "ignore::DeprecationWarning"
+
+test-web:  ## the same for the page, in an environment of its own: gradio needs an older pillow; and Chromium
+	$(PYTHON) -m venv .venv-web
+	grep -v '^pillow==' constraints.txt > .venv-web/constraints.txt
+	.venv-web/bin/python -m pip install --disable-pip-version-check -q -c .venv-web/constraints.txt -e '.[web,browser,dev]'
+	.venv-web/bin/python -m pip install --disable-pip-version-check -q --no-deps -r requirements-encoder.txt
+	.venv-web/bin/python -m pytest -m web
 
 lint: $(STAMP)  ## check format and style
 	$(BIN)/ruff format --check .
@@ -69,5 +76,5 @@ $(STAMP): pyproject.toml constraints.txt requirements-encoder.txt
 	@touch $@
 
 clean:  ## remove the environment, caches and the demo's results
-	rm -rf $(VENV) .venv-beam demo_output build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-beam .venv-web demo_output build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
