@@ -1,6 +1,7 @@
 """What stands between a browser and the page's libraries: what the page does not need is refused."""
 
 import json
+import os
 import re
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
@@ -143,7 +144,7 @@ class Gate:
         taken = 0
 
         async def counted() -> Message:
-            # Of one file that says no size in advance the page's library sees for itself that it is too large.
+            # One file whose size nobody said in advance is measured by the page's library; this is for many.
             nonlocal taken
             message = await receive()
             taken += len(message.get("body", b""))
@@ -169,6 +170,8 @@ class Gate:
         for path in _paths(data):
             if not (isinstance(path, str) and self._storage.is_upload(path)):
                 raise RefusedError(403, "Only what was uploaded to this page can be separated.")
+            if not os.path.isfile(path):
+                raise RefusedError(410, "The recording is no longer kept: upload it again.")
         return _replayed({"type": "http.request", "body": body, "more_body": False}, receive)
 
 

@@ -1,7 +1,6 @@
 """The page itself: what is on it, and what happens when something on it is pressed."""
 
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +9,14 @@ from audiosep_jax.separation import AudioSep
 from audiosep_jax.web import wording
 from audiosep_jax.web.clips import EXAMPLES
 from audiosep_jax.web.limits import Limits
-from audiosep_jax.web.separating import Question, answer, check_question, worded
-from audiosep_jax.web.sounds import read_sound
+from audiosep_jax.web.separating import Progress, Question, answer, check_question, worded
+from audiosep_jax.web.sounds import Sound, read_sound
 from audiosep_jax.web.storage import Storage
 
 if TYPE_CHECKING:
     import gradio as gr  # pyright: ignore[reportMissingImports]
 
-_EMPTY = wording.Html('<div class="empty">What you asked for appears here.</div>')
-_NOTHING = wording.Html("")
+_EMPTY = wording.Html('<div class="empty">What you asked for, and everything else, appears here.</div>')
 
 
 class Handlers:
@@ -35,7 +33,7 @@ class Handlers:
         self._model, self._storage, self._limits, self._examples = model, storage, limits, examples
 
     def separate(
-        self, upload: str | None, query: str, without: str, *, session: str, progress: Callable[[float], None]
+        self, upload: str | None, query: str, without: str, *, session: str, progress: Progress
     ) -> tuple[wording.Html, wording.Html, dict[str, Any]]:
         """Separates an upload.
 
@@ -44,7 +42,7 @@ class Handlers:
           query: what to hear, possibly empty.
           without: what not to hear, possibly empty.
           session: of the page.
-          progress: called with the share that is done.
+          progress: called with the share that is done, and what is being done.
 
         Returns:
           What is said, the players, and the same for programs: addresses and numbers, or {"error": sentence}.
@@ -55,12 +53,15 @@ class Handlers:
                 raise AudioSepError("There is no recording: upload or record one first.")
         except AudioSepError as error:
             return wording.error(str(error)), _EMPTY, {"error": str(error)}
+        sound, sentence = self._read(Path(upload), session)
+        if sound is None:
+            return wording.error(sentence), _EMPTY, {"error": sentence}
         question = Question(upload=Path(upload), query=query or "", without=without or "")
-        self._storage.use(question.upload, session)
         try:
             with self._storage.result(session) as result:
                 found = answer(
                     question,
+                    sound,
                     model=self._model,
                     folder=result.folder,
                     limits=self._limits,
@@ -101,15 +102,18 @@ class Handlers:
           Whether it can be used, and what is said.
         """
         if upload is None:
-            return True, _NOTHING
-        path = Path(upload)
+            return True, wording.FIRST
+        sound, sentence = self._read(Path(upload), session)
+        return sound is not None, wording.FIRST if sound is not None else wording.error(sentence)
+
+    def _read(self, upload: Path, session: str) -> tuple[Sound | None, str]:
+        """Reads an upload and notes who uses it; one of no use is removed, and the sentence says why."""
+        self._storage.use(upload, session)
         try:
-            read_sound(path, self._limits)
+            return read_sound(upload, self._limits), ""
         except AudioSepError as error:
-            self._storage.discard(path)
-            return False, wording.error(worded(error, path))
-        self._storage.use(path, session)
-        return True, _NOTHING
+            self._storage.discard(upload)
+            return None, worded(error, upload)
 
     def example(self, number: int) -> tuple[str, str, str]:
         """Returns the recording and the sentences of an example."""
@@ -127,7 +131,7 @@ def build(handlers: Handlers, storage: Storage, limits: Limits, *, local: bool) 
             query,
             without,
             session=_session(request),
-            progress=lambda share: progress(share, "separating"),
+            progress=progress,
         )
 
     def check(upload, request: gr.Request):
@@ -170,7 +174,7 @@ def build(handlers: Handlers, storage: Storage, limits: Limits, *, local: bool) 
                 rules = wording.text(wording.house_rules(limits, local=local))
                 gr.HTML(f"<p>{rules}</p>", elem_classes=["rules"])
             with gr.Column(scale=7, min_width=360):
-                said = gr.HTML(elem_id="said")
+                said = gr.HTML(wording.FIRST, elem_id="said")
                 shown = gr.HTML(_EMPTY, elem_id="shown")
         numbers = gr.JSON(visible=False)
 

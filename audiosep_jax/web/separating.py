@@ -7,12 +7,14 @@ from pathlib import Path
 
 from audiosep_jax.errors import AudioSepError, shown
 from audiosep_jax.evals.spectrogram import draw_spectrograms
+from audiosep_jax.presence import absence_warning
 from audiosep_jax.seeing.pictures import png
 from audiosep_jax.separation import AudioSep
 from audiosep_jax.web.limits import Limits
-from audiosep_jax.web.sounds import Sound, check_header, playable, read_sound
+from audiosep_jax.web.sounds import Sound, playable, read_sound
 
-Progress = Callable[[float], None]
+Progress = Callable[[float, str], None]
+_SEPARATING = 0.9  # of the whole time
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,28 +73,27 @@ def check_question(query: str, without: str, limits: Limits) -> None:
 
 def answer(
     question: Question,
+    sound: Sound,
     *,
     model: AudioSep,
     folder: Path,
     limits: Limits,
-    progress: Progress = lambda share: None,
+    progress: Progress = lambda share, what: None,
 ) -> Answer:
     """Separates an upload.
 
     Args:
       question: what is asked for.
+      sound: what is known of the upload.
       model: that separates.
       folder: for the files of the answer.
       limits: of the page.
-      progress: called with the share that is done, from 0 to 1.
+      progress: called with the share that is done, from 0 to 1, and what is being done.
 
     Raises:
-      AudioSepError: the upload or a sentence cannot be used, or a limit is exceeded.
+      AudioSepError: a sentence cannot be used, or the separation takes too long.
     """
     started = time.monotonic()
-    check_question(question.query, question.without, limits)
-    check_header(question.upload, limits)
-    sound = read_sound(question.upload, limits)
 
     def advance(done: int, total: int) -> None:
         if time.monotonic() - started > limits.work_seconds:
@@ -100,16 +101,18 @@ def answer(
                 f"The separation was given up after {limits.work_seconds:.0f} s, when {done / total:.0%} was "
                 "done: give a shorter recording."
             )
-        progress(done / total)
+        progress(_SEPARATING * done / total, "separating")
 
-    sentences = {"query": question.query.strip(), "without": question.without.strip()}
+    query, without = question.query.strip(), question.without.strip()
     written = model.separate_file(
         question.upload,
         estimate_path=folder / "estimate.wav",
         residual_path=folder / "residual.wav",
+        query=query or None,
+        without=without or (),
         progress=advance,
-        **{name: text for name, text in sentences.items() if text},
     )
+    progress(_SEPARATING, "drawing")
     mixture = playable(question.upload, folder)
     estimate, residual = folder / "estimate.wav", folder / "residual.wav"
     return Answer(
@@ -118,7 +121,7 @@ def answer(
         residual=residual,
         sound=sound,
         level_db=written.level_db,
-        warning=None,
+        warning=absence_warning(written.presence, query or without),
         picture=_draw(
             sound, {"estimate": estimate, "residual": residual}, folder / "spectrograms.png", limits
         ),

@@ -55,8 +55,8 @@ def bind(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise AudioSepError(
-            f"The page cannot be served at {shown(host)}, port {port} ({shown(reason)}): choose another --port "
-            "or --host."
+            f"The page cannot be served at {shown(host)}, port {port} ({shown(reason)}): choose another "
+            "--port or --host."
         ) from error
     return taken
 
@@ -133,7 +133,13 @@ def application(model: AudioSep, *, storage: Storage, limits: Limits, local: boo
             primary_hue="orange",
             font=["system-ui", "sans-serif"],
             font_mono=["ui-monospace", "monospace"],
-        ).set(body_text_color_subdued="*neutral_500"),
+        ).set(
+            body_background_fill="*neutral_50",
+            body_background_fill_dark="*neutral_950",
+            block_background_fill="white",
+            block_background_fill_dark="*neutral_900",
+            body_text_color_subdued="*neutral_500",
+        ),
         css=CSS,
     )
     return Gate(app, storage=storage, limits=limits, hosts=LOCAL if local else None)

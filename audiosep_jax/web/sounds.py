@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
+from audiosep_jax.audio.containers import pcm_bits
 from audiosep_jax.audio.files import AudioReader, AudioWriter
 from audiosep_jax.audio.resample import StreamResampler
 from audiosep_jax.errors import AudioSepError
@@ -35,22 +36,12 @@ class Sound:
     drawn_hz: int
 
 
-def check_header(path: Path, limits: Limits) -> None:
-    """Refuses by its header what is too long, without decoding anything.
-
-    Raises:
-      AudioSepError: the file is no sound, or longer than the limit, or of a rate that browsers do not play.
-    """
-    with AudioReader(path) as reader:
-        _check_header(reader, limits, name=str(path))
-
-
 def read_sound(path: Path, limits: Limits) -> Sound:
-    """Reads a sound file to its end, block by block, after its header has been checked.
+    """Reads a sound file to its end, block by block; what its header refuses is not decoded.
 
     Raises:
-      AudioSepError: as `check_header`; or the file is damaged, holds NaN or infinity, or is longer than its
-        header says and than the limit.
+      AudioSepError: the file is no sound, longer than the limit, of a rate that browsers do not play,
+        damaged, or holds NaN or infinity.
     """
     with AudioReader(path) as reader:
         _check_header(reader, limits, name=str(path))
@@ -84,12 +75,12 @@ def playable(path: Path, folder: Path) -> Path:
             place.hardlink_to(path)
             return place
         place = folder / "mixture.wav"
-        integer = reader.subtype.startswith(("PCM_", "ALAC_"))
+        integer = pcm_bits(reader.subtype) is not None
         with AudioWriter(
             place,
             sample_rate_hz=reader.sample_rate_hz,
             channels=reader.channels,
-            subtype="PCM_24" if integer else "FLOAT",
+            subtype=("PCM_32" if reader.subtype == "PCM_32" else "PCM_24") if integer else "FLOAT",
         ) as writer:
             for block in reader.blocks(dtype=np.int32 if integer else np.float32):
                 writer.write(block)

@@ -106,6 +106,8 @@ class Storage:
         """Notes that a page uses an upload; it stays until the last of its pages is closed."""
         with self._lock:
             self._used.setdefault(upload, set()).add(session)
+        with contextlib.suppress(OSError):
+            os.utime(upload)  # it is kept for the whole time from now on
 
     def discard(self, upload: Path) -> None:
         """Removes an upload that is of no use."""

@@ -14,6 +14,9 @@ INTRODUCTION = (
 )
 
 
+FIRST = Html('<div class="note done">Give a recording, describe a sound, press the button.</div>')
+
+
 def text(value: object) -> Html:
     """Returns any text as markup. Braces and dollars are escaped, too: the page's library fills templates."""
     shown = escaped(value)
@@ -63,7 +66,7 @@ def results(answer: Answer, question: Question, addresses: dict[str, str], *, na
                 addresses["estimate"],
                 f"{stem}.estimate.wav",
             ),
-            _player("Residual", "everything else", addresses["residual"], f"{stem}.residual.wav"),
+            _player("Residual", rest(question), addresses["residual"], f"{stem}.residual.wav"),
         )
     )
     alt = f"Spectrograms of mixture, estimate ({asked}) and residual, one above the other."
@@ -80,6 +83,11 @@ def wanted(question: Question) -> str:
     if not query:
         return f"everything but “{without}”"
     return f"“{query}”" + (f" without “{without}”" if without else "")
+
+
+def rest(question: Question) -> str:
+    """Returns in words what the residual is."""
+    return "everything else" if question.query.strip() else f"“{question.without.strip()}”"
 
 
 def house_rules(limits: Limits, *, local: bool) -> str:

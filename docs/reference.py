@@ -1,0 +1,85 @@
+"""Builds the API reference, a small site of static pages, from the docstrings of what users import.
+
+  python -m docs.reference
+
+It needs the extra `reference` (pdoc) and writes build/reference/index.html.
+"""
+
+import argparse
+import contextlib
+import importlib
+import io
+import sys
+import warnings
+from pathlib import Path
+
+# What users import, in the order of the pages. All else is the project's own business and may change.
+PUBLIC = (
+    "audiosep_jax",
+    "audiosep_jax.core",
+    "audiosep_jax.options",
+    "audiosep_jax.results",
+    "audiosep_jax.presence",
+    "audiosep_jax.live",
+    "audiosep_jax.audio.files",
+    "audiosep_jax.audio.reading",
+    "audiosep_jax.audio.writing",
+    "audiosep_jax.audio.resample",
+    "audiosep_jax.audio.windows",
+    "audiosep_jax.audio.stft",
+    "audiosep_jax.audio.mixing",
+    "audiosep_jax.audio.residual",
+    "audiosep_jax.config",
+    "audiosep_jax.models.separator",
+    "audiosep_jax.query.encoder",
+    "audiosep_jax.checkpoints.folder",
+    "audiosep_jax.checkpoints.hub",
+    "audiosep_jax.evals.metrics",
+    "audiosep_jax.evals.evaluate",
+    "audiosep_jax.evals.evaluation_set",
+    "audiosep_jax.evals.spectrogram",
+)
+STYLE = Path(__file__).with_name("reference_style")
+
+
+def build(out: Path) -> list[str]:
+    """Writes the site.
+
+    Args:
+      out: folder of index.html; it is created.
+
+    Returns:
+      What the generator warns of, such as a name that does not resolve; nothing if all is well.
+    """
+    import pdoc
+    import pdoc.render
+
+    # The package's names are imported when they are asked for, which the generator does not do.
+    front = importlib.import_module("audiosep_jax")
+    for name in front.__all__:
+        setattr(front, name, getattr(front, name))
+    pdoc.render.configure(
+        docformat="google", show_source=False, search=True, template_directory=STYLE, footer_text=""
+    )
+    complaints = io.StringIO()
+    with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stderr(complaints):
+        warnings.simplefilter("always")
+        pdoc.pdoc(*PUBLIC, output_directory=out)
+    return [str(warning.message) for warning in caught] + complaints.getvalue().splitlines()
+
+
+def main() -> int:
+    """Builds the site; returns 1 if the generator warned of anything."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("build/reference"), help="folder of the site")
+    out = parser.parse_args().out
+    for complaint in (complaints := build(out)):
+        print(f"reference: warning: {complaint}", file=sys.stderr)
+    print(out / "index.html")
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+import ast
+import importlib
+import importlib.util
+import inspect
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from docs.reference import PUBLIC
+
+ROOT = Path(__file__).parents[2]
+
+
+def members(name):
+    """Yields (dotted name, node) of what a module defines and shows: functions, classes and their methods."""
+    tree = ast.parse(Path(importlib.util.find_spec(name).origin).read_text("utf-8"))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for node in tree.body:
+        if isinstance(node, kinds) and not node.name.startswith("_"):
+            yield f"{name}.{node.name}", node
+            if isinstance(node, ast.ClassDef):
+                for inner in node.body:
+                    if isinstance(inner, kinds) and not inner.name.startswith("_"):
+                        yield f"{name}.{node.name}.{inner.name}", inner
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_says_what_it_is(name):
+    module = importlib.import_module(name)
+    assert inspect.getdoc(module)
+    undocumented = [member for member, node in members(name) if not ast.get_docstring(node)]
+    assert not undocumented
+    for shown in getattr(module, "__all__", []):
+        value = getattr(module, shown)
+        if inspect.isclass(value) or inspect.isroutine(value):
+            assert inspect.getdoc(value), shown
+
+
+class Page(HTMLParser):
+    """Collects what a page shows under which anchor, and what it would load."""
+
+    def __init__(self):
+        super().__init__()
+        self.anchors, self.loaded = set(), []
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.anchors.add(attributes.get("id"))
+        if tag in ("script", "img", "iframe") and "src" in attributes:
+            self.loaded.append(attributes["src"])
+        if tag == "link":
+            self.loaded.append(attributes.get("href"))
+
+
+@pytest.mark.extras
+@pytest.mark.skipif(importlib.util.find_spec("pdoc") is None, reason="the extra reference is not installed")
+def test_the_site_has_every_public_name_and_loads_nothing_from_elsewhere(tmp_path):
+    command = [sys.executable, "-m", "docs.reference", "--out", str(tmp_path / "site")]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (built.returncode, built.stderr) == (0, "")
+    assert built.stdout.strip() == str(tmp_path / "site" / "index.html")
+    index = (tmp_path / "site" / "index.html").read_text("utf-8")
+    missing = []
+    for name in PUBLIC:
+        path = name.replace(".", "/") + ".html"
+        assert path in index
+        page = Page()
+        page.feed((tmp_path / "site" / path).read_text("utf-8"))
+        assert all(not re.match(r"(?:\w+:)?//", source) for source in page.loaded), page.loaded
+        module = importlib.import_module(name)
+        shown = getattr(module, "__all__", None)
+        for member, _ in members(name):
+            anchor = member.removeprefix(f"{name}.")
+            if anchor not in page.anchors and (shown is None or anchor.partition(".")[0] in shown):
+                missing.append(member)
+        missing += [f"{name}.{one}" for one in shown or () if one not in page.anchors and one[0] != "_"]
+    assert not missing
+    assert "separate_stems" in (tmp_path / "site" / "search.js").read_text("utf-8")

@@ -1,0 +1,182 @@
+import os
+import time
+
+import pytest
+
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.web.limits import Limits
+from audiosep_jax.web.storage import Storage
+
+DIGEST = "0123456789abcdef" * 4
+
+
+@pytest.fixture
+def storage(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with Storage(Limits(kept_seconds=60, upload_bytes=1000)) as storage:
+        yield storage
+
+
+def put(storage, name="street.wav", digest=DIGEST, content=b"sound"):
+    path = storage.uploads / digest / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def make(storage, session="page", name="estimate.wav"):
+    with storage.result(session) as result:
+        (result.folder / name).write_bytes(b"sound")
+    return result
+
+
+def test_a_result_is_found_by_its_random_name_and_by_nothing_else(storage):
+    result = make(storage)
+    assert storage.find(result.token, "estimate.wav") == result.folder / "estimate.wav"
+    for token, name in (
+        (result.token, "../" + result.token + "/estimate.wav"),
+        (result.token, "residual.wav"),
+        (result.token, ""),
+        ("", "estimate.wav"),
+        (".", result.token),
+        (f"{result.token}/", "estimate.wav"),
+        (str(result.folder), "estimate.wav"),
+    ):
+        assert storage.find(token, name) is None
+
+
+def test_tokens_cannot_be_guessed_and_results_do_not_meet(storage):
+    tokens = {make(storage).token for _ in range(50)}
+    assert len(tokens) == 50
+    assert min(map(len, tokens)) >= 32
+
+
+def test_a_failed_separation_leaves_no_folder(storage):
+    def fail():
+        with storage.result("page") as result:
+            (result.folder / "estimate.wav").write_bytes(b"half")
+            raise KeyError(result.token)
+
+    with pytest.raises(KeyError) as failed:
+        fail()
+    assert storage.find(failed.value.args[0], "estimate.wav") is None
+    assert list((storage.folder / "results").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "street.wav",
+        "/etc/passwd",
+        "{uploads}",
+        "{uploads}/",
+        "{uploads}/street.wav",
+        "{uploads}/{digest}",
+        "{uploads}/{digest}/",
+        "{uploads}/{digest}/.",
+        "{uploads}/{digest}/..",
+        "{uploads}/{digest}/../../examples/a.wav",
+        "{uploads}/{digest}/a/b.wav",
+        "{uploads}/{digest}//etc/passwd",
+        "{uploads}/../uploads/{digest}/a.wav",
+        "{uploads}/./{digest}/a.wav",
+        "{uploads}//{digest}/a.wav",
+        "{uploads}x/{digest}/a.wav",
+        "{uploads}/{digest}/a\0.wav",
+        "{uploads}/" + "g" * 64 + "/a.wav",
+        "{uploads}/" + "A" * 64 + "/a.wav",
+        "{uploads}/" + "a" * 63 + "/a.wav",
+        "{uploads}/" + "a" * 65 + "/a.wav",
+        "{uploads}/" + "٣" * 64 + "/a.wav",
+        "file://{uploads}/{digest}/a.wav",
+        "http://127.0.0.1/{digest}/a.wav",
+        "~/a.wav",
+        " {uploads}/{digest}/a.wav",
+    ],
+)
+def test_what_is_no_path_of_an_upload_is_seen_from_the_text(storage, text):
+    assert not storage.is_upload(text.format(uploads=storage.uploads, digest=DIGEST))
+
+
+@pytest.mark.parametrize("name", ["street.wav", "…", "a b", "🐕.wav", "...", "-rf", "100%.wav", "%2e%2e%2f"])
+def test_what_has_the_form_of_an_upload_need_not_be_there(storage, name):
+    assert storage.is_upload(f"{storage.uploads}/{DIGEST}/{name}")
+
+
+def test_a_closed_page_takes_its_results_and_uploads_along_but_not_those_of_others(storage):
+    shared, own = put(storage), put(storage, digest="f" * 64)
+    storage.use(shared, "first")
+    storage.use(shared, "second")
+    storage.use(own, "first")
+    first, second = make(storage, "first"), make(storage, "second")
+    storage.release("first")
+    assert not own.exists()
+    assert not own.parent.exists()
+    assert shared.exists()
+    assert not first.folder.exists()
+    assert storage.find(first.token, "estimate.wav") is None
+    assert storage.find(second.token, "estimate.wav")
+    storage.release("second")
+    assert not shared.exists()
+    storage.release("second")
+    storage.release("nobody")
+
+
+def test_what_is_old_is_swept_and_what_is_used_again_is_kept(storage, monkeypatch):
+    old, used, result = put(storage), put(storage, digest="f" * 64), make(storage)
+    storage.use(old, "page")
+    broken = storage.uploads / "tmpabc"
+    broken.write_bytes(b"half")
+    now = time.time()
+    os.utime(broken, (now - 100, now - 100))
+    monkeypatch.setattr("time.time", lambda: now + 50)
+    storage.sweep()
+    assert old.exists()
+    assert not broken.exists()
+    assert storage.find(result.token, "estimate.wav")
+    monkeypatch.setattr("time.time", lambda: now + 3600)
+    storage.sweep()
+    assert not old.exists()
+    assert not used.exists()
+    assert not result.folder.exists()
+    assert storage.find(result.token, "estimate.wav") is None
+    assert list(storage.uploads.iterdir()) == []
+
+
+def test_the_janitor_sweeps_by_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with Storage(Limits(kept_seconds=0.2)) as storage:
+        path = put(storage)
+        deadline = time.monotonic() + 20
+        while path.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_storage_is_full_before_another_upload_would_not_fit(storage):
+    assert not storage.is_full()
+    put(storage, content=bytes(18_999))
+    assert not storage.is_full()
+    put(storage, content=bytes(2), digest="f" * 64)
+    assert storage.is_full()
+
+
+def test_nothing_is_left_at_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def fail():
+        with Storage(Limits()) as storage:
+            put(storage)
+            make(storage)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_room_for_temporary_files_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    with pytest.raises(AudioSepError, match="No temporary folder can be made"):
+        Storage(Limits())
