@@ -4,7 +4,9 @@ import contextlib
 import difflib
 import importlib
 import io
+import os
 import re
+import select
 import signal
 import sys
 import traceback
@@ -31,13 +33,15 @@ COMMANDS = {
     "push": "upload a checkpoint folder to the Hugging Face hub",
     "sweep": "train and measure the cells of an ablation, with several seeds",
     "sweep report": "the table of a sweep, with intervals and what is significant",
+    "completion": "print what makes a shell complete these commands and their options",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs `audiosep` and returns its exit status.
 
-    0; 2 for a user's mistake; 1 for what may pass by itself, or a defect; 130 at Ctrl-C, 143 at SIGTERM.
+    0; 2 for a user's mistake; 1 for what may pass by itself, or a defect; 130 at Ctrl-C, 143 at SIGTERM, 141
+    where nobody reads what is printed any more.
     A training that a signal ended has saved its state: whoever started it may start it again, and it goes on.
 
     Args:
@@ -52,7 +56,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A training has handlers of its own between its steps. Before them SIGTERM ends it as ever.
     with unwinding_at_sigterm() if arguments[:1] != ["train"] else contextlib.nullcontext():
         try:
-            return _dispatch(arguments)
+            status = _dispatch(arguments)
+            sys.stdout.flush()
+            return status
+        except BrokenPipeError:
+            if not _nobody_reads():
+                raise
+            if debug:
+                traceback.print_exc()
+            return 128 + signal.SIGPIPE
         except AudioSepError as error:
             if debug:
                 traceback.print_exc()
@@ -90,6 +102,21 @@ def _dispatch(arguments: list[str]) -> int:
     command = importlib.import_module(f"audiosep_jax.commands.{name.replace(' ', '_')}")
     arguments_class = getattr(command, f"{name.title().replace(' ', '')}Args")
     return command.run(tyro.cli(arguments_class, args=rest, prog=f"audiosep {name}"))
+
+
+def _nobody_reads() -> bool:
+    """Whether the reader of the standard output is gone; if so, Python's own farewell to it is kept quiet."""
+    try:
+        number = sys.stdout.fileno()
+        poll = select.poll()
+        poll.register(number, select.POLLOUT)
+        if not any(events & select.POLLERR for _, events in poll.poll(0)):
+            return False
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), number)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _one_line(text: str) -> str:

@@ -1,17 +1,14 @@
-"""`audiosep separate`: every recording, every query, one estimate and one residual each."""
+"""`audiosep separate`: recordings in, the described sounds and the rest out; files, folders, or a pipe."""
 
 import dataclasses
-import itertools
-import os
-import re
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from audiosep_jax.errors import AudioSepError, printable
+
+_PIPE = Path("-")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,12 +20,21 @@ class SeparateArgs:
 
     audiosep separate street.wav park.flac --query "a dog barks" rain
 
+    A folder stands for all sound files below it, and a quoted pattern such as "takes/**/*.wav" for what it
+    matches. What is done already is skipped, if it was made of the same recording in the same way. With - the
+    sound comes from the standard input, as WAV or raw, and what is extracted goes to the standard output
+    while it comes:
+
+    arecord -f cd | audiosep separate - --query speech | aplay
+
     A model whose query encoder hears or sees takes examples of the sound, too; their results are named after
-    the example's file.
+    the example's file. The exit status is 0 if everything was separated, 2 if anything failed, 130 at Ctrl-C;
+    docs/command.md lists all.
     """
 
     inputs: Annotated[tuple[Path, ...], tyro.conf.arg(name="in", metavar="IN..."), tyro.conf.Positional]
-    """Recordings: WAV, FLAC, OGG, MP3 and others, of any length, rate and number of channels."""
+    """Recordings: WAV, FLAC, OGG, MP3 and others, of any length, rate and number of channels; folders; quoted
+    patterns; or - alone."""
     query: Annotated[tuple[tuple[str, ...], ...], tyro.conf.arg(metavar="TEXT..."), tyro.conf.UseAppendAction]
     """Sentences that describe the sounds to extract, each on its own; may be given again."""
     query_audio: Annotated[
@@ -41,157 +47,100 @@ class SeparateArgs:
     ]
     """Pictures of what makes the sound, if the model's query encoder is "clip". All that follow are the
     frames of one query; give it again for another."""
+    without: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TEXT...")] = ()
+    """Sentences that describe what must be in no result. Without a query the result is everything else."""
+    average: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """The sentences after one --query say the same in other words: they are averaged into one query."""
+    weights: Annotated[tuple[float, ...], tyro.conf.arg(metavar="NUMBER...")] = ()
+    """With --average: how much each sentence counts, in their order."""
+    stems: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """The queries share the recording: RECORDING.QUERY.stem.wav of each and RECORDING.rest.wav sum to it."""
     out: Path = Path("separated")
     """Folder for the results; it is created."""
     checkpoint: Annotated[str | None, tyro.conf.arg(metavar="FOLDER|ORG/NAME")] = None
     """Folder of the model, or org/name on the Hugging Face hub; without it the bundled one separates."""
+    preset: Literal["standard", "quality", "fast", "live", "reference"] | None = None
+    """What matters: docs/command.md says what each does. Files are separated by "standard", pipes by
+    "live"."""
+    channel_mask: Literal["each", "shared"] | None = None
+    """Whether every channel is separated on its own, or all are filtered alike, which keeps the places of
+    sounds and takes the time of one; "each" unless the preset says otherwise."""
+    high_band: Literal["residual", "extend"] | None = None
+    """Where that goes which lies above the model's band: to the residual, or where its highest part went."""
     upstream_windows: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Cut long recordings as the PyTorch reference does, into windows of 5 s that are joined without a
-    fade."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Query:
-    """What describes a sound: one of a sentence, a recording, and pictures."""
-
-    text: str | None = None
-    audio: Path | None = None
-    images: tuple[Path, ...] | None = None
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The files that it is read from."""
-        return self.images or (() if self.audio is None else (self.audio,))
-
-    @property
-    def label(self) -> str:
-        """What results are named after: the sentence, or the stem of the first file."""
-        return self.files[0].stem if self.text is None else self.text
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """One recording and one query, and where the results go."""
-
-    recording: Path
-    query: Query
-    estimate_path: Path
-    residual_path: Path
+    fade; --preset reference is the same."""
+    jobs: int = 1
+    """Recordings that are separated at once. Long ones use two cores each; many short ones gain by more."""
+    again: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Separate what is done already, too."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print a line of JSON per result, and one for all, in the place of text."""
+    rate: int | None = None
+    """Of raw samples at the standard input: samples per second. Without it, WAV is expected."""
+    channels: int = 1
+    """Of raw samples: interleaved channels."""
+    encoding: Literal["u8", "s16le", "s24le", "s32le", "f32le", "f64le"] = "s16le"
+    """Of raw samples, and of what goes out."""
+    to: Literal["wav", "raw"] | None = None
+    """What goes to the standard output; without it, the same as comes in."""
 
 
 def run(args: SeparateArgs) -> int:
     """Separates and prints a line per result; returns 2 if any recording failed, else 0."""
-    queries = _queries(args)
-    jobs = plan_jobs(args.inputs, queries, out=args.out)
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    _check(args)
+    from audiosep_jax.separating.asking import asked_for
 
-    import audiosep_jax
-
-    model = audiosep_jax.load(args.checkpoint)
-    # An unusable query ends the command before any work.
-    conditions = {
-        query: model.condition(query=query.text, query_audio=query.audio, query_images=query.images)
-        for query in queries
-    }
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error
-        raise AudioSepError(
-            f"The folder {printable(args.out)} cannot be created ({reason}): choose another --out."
-        ) from error
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
+    asked = asked_for(
+        texts=args.query,
+        recordings=args.query_audio,
+        pictures=args.query_image,
+        without=args.without,
+        average=args.average,
+        weights=args.weights,
     )
-    failed = 0
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        for job in jobs:
-            task = bar.add_task(f"{printable(job.recording.name)} · {printable(job.query.label)}", total=None)
-            try:
-                result = model.separate_file(
-                    job.recording,
-                    condition=conditions[job.query],
-                    upstream_windows=args.upstream_windows,
-                    estimate_path=job.estimate_path,
-                    residual_path=job.residual_path,
-                    progress=lambda done, total, task=task: bar.update(task, completed=done, total=total),
-                )
-            except AudioSepError as error:
-                failed += 1
-                print(f"audiosep: error: {error}", file=sys.stderr)
-            else:
-                seconds = result.samples / result.sample_rate_hz
-                sound = f"{seconds:.1f} s, {result.sample_rate_hz} Hz, {result.channels} ch, {result.subtype}"
-                print(
-                    f"{printable(result.estimate_path)}  ({sound}, {result.level_db:+.1f} dB of the mixture)"
-                )
-                print(f"{printable(job.residual_path)}  ({sound})")
-            bar.remove_task(task)
-    if failed:
-        print(f"audiosep: {failed} of {len(jobs)} separations failed; see above.", file=sys.stderr)
-    return 2 if failed else 0
+    if _PIPE in args.inputs:
+        from audiosep_jax.separating.piping import separate_pipe
+
+        return separate_pipe(args, asked)
+    from audiosep_jax.separating.files import separate_files
+
+    return separate_files(args, asked)
 
 
-def _queries(args: SeparateArgs) -> tuple[Query, ...]:
-    for flag, groups in (("--query-audio", args.query_audio), ("--query-image", args.query_image)):
-        if () in groups:
-            raise AudioSepError(f"{flag} names no file: give at least one after it.")
-    texts = itertools.chain.from_iterable(args.query)
-    recordings = itertools.chain.from_iterable(args.query_audio)
-    return (
-        *(Query(text=text) for text in texts),
-        *(Query(audio=path) for path in recordings),
-        *(Query(images=frames) for frames in args.query_image),
-    )
-
-
-def plan_jobs(recordings: Sequence[Path], queries: Sequence[Query], *, out: Path) -> list[Job]:
-    """Names the results of every recording and query so that no two share a name.
+def _check(args: SeparateArgs) -> None:
+    """Refuses what does not go together, before anything is loaded.
 
     Raises:
-      AudioSepError: there is no recording or no query, or a result would overwrite a recording or the file
-        of a query.
+      AudioSepError: that.
     """
-    if not recordings:
-        raise AudioSepError("No recording was given: name at least one sound file before --query.")
-    if not queries:
-        raise AudioSepError(
-            'No query was given: describe the sound, for example --query "a dog barks", or give an example '
-            "of it with --query-audio or --query-image."
-        )
-    taken: set[str] = set()
-    jobs = []
-    for recording in dict.fromkeys(recordings):
-        for query in dict.fromkeys(queries):
-            name = wanted = f"{_shortened(recording.stem, 120)}.{slug(query.label)}"
-            number = 1
-            while name.lower() in taken:  # file systems may not tell upper from lower case
-                number += 1
-                name = f"{wanted}-{number}"
-            taken.add(name.lower())
-            jobs.append(Job(recording, query, out / f"{name}.estimate.wav", out / f"{name}.residual.wav"))
-    inputs = {file.resolve(): "the example of a query" for query in queries for file in query.files}
-    inputs |= {recording.resolve(): "a recording" for recording in recordings}
-    for job in jobs:
-        for result in (job.estimate_path, job.residual_path):
-            if (overwritten := inputs.get(result.resolve())) is not None:
+    piped = _PIPE in args.inputs
+    raw: dict[str, Any] = {"--rate": args.rate, "--to": args.to}
+    if not piped:
+        for flag, value in raw.items():
+            if value is not None:
                 raise AudioSepError(
-                    f"The result {printable(result)} would overwrite {overwritten}: choose another --out."
+                    f"{flag} is for the standard input: give - as the recording, or leave it."
                 )
-    return jobs
-
-
-def slug(query: str) -> str:
-    """Returns a query as a part of a file name: letters and digits of any script, joined by hyphens."""
-    words = re.sub(r"[\W_]+", "-", query.lower()).strip("-")
-    return _shortened(words, 80).strip("-") or "query"
-
-
-def _shortened(text: str, size: int) -> str:
-    # File names end at 255 bytes on most systems.
-    encoded = os.fsencode(text)
-    return text if len(encoded) <= size else encoded[:size].decode("utf-8", "ignore")
+    elif len(args.inputs) > 1:
+        raise AudioSepError("- is the standard input, which is separated alone: give other recordings apart.")
+    elif args.json or args.stems:
+        flag = "--json" if args.json else "--stems"
+        raise AudioSepError(
+            f"{flag} does not go with -: the standard output carries one sound and nothing else."
+        )
+    if args.stems and not (args.query or args.query_audio or args.query_image):
+        raise AudioSepError("--stems divides a recording among queries: give at least one with --query.")
+    if not 1 <= args.jobs <= 256:
+        raise AudioSepError(f"--jobs is {args.jobs}: give 1 to 256.")
+    if args.upstream_windows and args.preset not in (None, "reference"):
+        raise AudioSepError("--upstream-windows are the windows of --preset reference: give one of the two.")
+    if args.preset == "live" and not piped:
+        raise AudioSepError(
+            '--preset live is for the standard input: files are separated better by "standard".'
+        )
+    for path in args.inputs:
+        if str(path) in ("", "."):
+            continue
+        if "\0" in str(path):
+            raise AudioSepError(f"{printable(path)} is no path: a path holds no zero byte.")

@@ -8,18 +8,13 @@ import soundfile
 from separation_models import scene_file
 
 import audiosep_jax
+from audiosep_jax import separation
 from audiosep_jax.checkpoints import folder
 from audiosep_jax.cli import main
-from audiosep_jax.commands.separate import Query, plan_jobs, slug
 from audiosep_jax.errors import AudioSepError
-
-
-@pytest.fixture
-def ready(monkeypatch, model, tower, tmp_path):
-    """The random model in the place of the bundled one, and an empty current folder."""
-    monkeypatch.setattr(audiosep_jax, "load", lambda checkpoint: model)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+from audiosep_jax.separating.asking import asked_for
+from audiosep_jax.separating.naming import plan, slug
+from audiosep_jax.separating.recordings import Recording
 
 
 def test_every_recording_and_query_gives_two_files_that_add_up(ready, capsys):
@@ -34,7 +29,7 @@ def test_every_recording_and_query_gives_two_files_that_add_up(ready, capsys):
         for query in ("a-dog-barks", "rain")
         for kind in ("estimate", "residual")
     ]
-    assert sorted(path.name for path in (ready / "separated").iterdir()) == sorted(names)
+    assert sorted(path.name for path in (ready / "separated").glob("[!.]*")) == sorted(names)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines] == [f"separated/{name}" for name in names]
     assert "1.5 s, 22050 Hz, 2 ch, PCM_16" in lines[0]
@@ -55,15 +50,16 @@ def test_one_failure_does_not_stop_the_others(ready, capsys):
     shown = capsys.readouterr()
     assert "audiosep: error: bad.wav is not a sound file" in shown.err
     assert "audiosep: error: missing.wav does not exist" in shown.err
-    assert "2 of 3 separations failed" in shown.err
+    assert shown.err.endswith("audiosep: 2 of 3 recordings failed:\n  bad.wav\n  missing.wav\n")
     assert "Traceback" not in shown.err
-    assert sorted(path.name for path in (ready / "new" / "out").iterdir()) == [
+    assert sorted(path.name for path in (ready / "new" / "out").glob("[!.]*")) == [
         "good.dog.estimate.wav",
         "good.dog.residual.wav",
     ]
 
 
-def test_a_checkpoint_folder_is_used(monkeypatch, model, tower, tmp_path, capsys):
+def test_a_checkpoint_folder_is_used(ready, monkeypatch, model, tmp_path, capsys):
+    monkeypatch.setattr(audiosep_jax, "load", separation.load)
     folder.save(tmp_path / "checkpoint", model.config, model.variables)
     path = scene_file(tmp_path / "in.wav", 0.5)
     out = tmp_path / "out"
@@ -81,27 +77,50 @@ def test_mistakes_end_before_any_work(ready, capsys):
         (["--query", "dog"], "No recording was given"),
         (["in.wav", "--query"], "No query was given"),
         (["in.wav"], "No query was given"),
-        (["in.wav", "--query", "dog", "--out", "file/out"], "file/out cannot be created (Not a directory)"),
+        (
+            ["in.wav", "--query", "dog", "--out", "file/out"],
+            "file/out cannot be written as a folder: Not a directory",
+        ),
     ]:
         assert main(["separate", *arguments]) == 2
         assert said in capsys.readouterr().err
     assert not (ready / "separated").exists()
 
 
+def asked(*texts, audio=(), images=()):
+    recordings = [audio] if audio else []
+    return asked_for(
+        texts=[texts], recordings=recordings, pictures=images, without=(), average=False, weights=()
+    )
+
+
 def names(recordings, queries):
-    queries = [query if isinstance(query, Query) else Query(text=query) for query in queries]
-    jobs = plan_jobs(tuple(map(Path, recordings)), queries, out=Path("out"))
-    return [job.estimate_path.name.removesuffix(".estimate.wav") for job in jobs]
+    jobs = plan([Recording(Path(path)) for path in recordings], queries, out=Path("out"), stems=False)
+    return [result.name for job in jobs for result in job.results]
 
 
 def test_results_never_share_a_name():
-    assert names(["a/x.wav", "b/x.flac"], ["dog"]) == ["x.dog", "x.dog-2"]
-    assert names(["x.wav", "X.wav"], ["dog"]) == ["x.dog", "X.dog-2"]
-    assert names(["x.wav"], ["Dog!", "dog?", "dog"]) == ["x.dog", "x.dog-2", "x.dog-3"]
-    assert names(["x.wav", "x.wav"], ["dog", "dog"]) == ["x.dog"]
-    sounds = [Query(audio=Path(name)) for name in ("a/Dog.wav", "b/dog.flac", "a/Dog.wav")]
-    frames = [Query(images=(Path("dog.png"), Path("cat.png"))), Query(images=(Path("dog.png"),))]
-    assert names(["x.wav"], ["dog", *sounds, *frames]) == ["x.dog", *(f"x.dog-{n}" for n in (2, 3, 4, 5))]
+    assert names(["a/x.wav", "b/x.flac"], asked("dog")) == ["x.dog", "x.dog-2"]
+    assert names(["x.wav", "X.wav"], asked("dog")) == ["x.dog", "X.dog-2"]
+    assert names(["x.wav"], asked("Dog!", "dog?", "dog")) == ["x.dog", "x.dog-2", "x.dog-3"]
+    assert names(["x.wav"], asked("dog", "dog")) == ["x.dog"]
+    sounds = [Path(name) for name in ("a/Dog.wav", "b/dog.flac", "a/Dog.wav")]
+    frames = [(Path("dog.png"), Path("cat.png")), (Path("dog.png"),)]
+    queries = asked("dog", audio=sounds, images=frames)
+    assert names(["x.wav"], queries) == ["x.dog", *(f"x.dog-{n}" for n in (2, 3, 4, 5))]
+
+
+def test_stems_share_the_name_of_the_recording():
+    recordings = [Recording(Path("a/x.wav")), Recording(Path("b/x.wav"), Path("b"))]
+    jobs = plan(recordings, asked("dog", "rest", "Dog!"), out=Path("out"), stems=True)
+    files = [[str(file) for file in job.results[0].files] for job in jobs]
+    assert files[0] == [
+        "out/x.dog.stem.wav",
+        "out/x.rest-2.stem.wav",
+        "out/x.dog-2.stem.wav",
+        "out/x.rest.wav",
+    ]
+    assert files[1] == [file.replace("out/", "out/b/") for file in files[0]]
 
 
 def test_slugs_are_file_names_in_any_script():
@@ -110,14 +129,14 @@ def test_slugs_are_file_names_in_any_script():
     assert slug("犬が吠える") == "犬が吠える"
     assert slug("../../etc/passwd") == "etc-passwd"
     assert slug("🐕") == "query"
-    longest = names(["🎵" * 60 + ".wav"], ["犬" * 500])[0]
+    longest = names(["🎵" * 60 + ".wav"], asked("犬" * 500))[0]
     assert len(f"{longest}-99.estimate.wav".encode()) <= 255
 
 
 def test_a_result_never_replaces_a_recording(tmp_path):
-    recordings = (Path("x.wav"), tmp_path / "x.dog.residual.wav")
+    recordings = [Recording(Path("x.wav")), Recording(tmp_path / "x.dog.residual.wav")]
     with pytest.raises(AudioSepError, match=r"x\.dog\.residual\.wav would overwrite a recording"):
-        plan_jobs(recordings, [Query(text="dog")], out=tmp_path)
-    example = Query(audio=tmp_path / "x.dog.estimate.wav")
+        plan(recordings, asked("dog"), out=tmp_path, stems=False)
+    example = asked("dog", audio=[tmp_path / "x.dog.estimate.wav"])
     with pytest.raises(AudioSepError, match=r"x\.dog\.estimate\.wav would overwrite the example of a query"):
-        plan_jobs([Path("x.wav")], [Query(text="dog"), example], out=tmp_path)
+        plan(recordings[:1], example, out=tmp_path, stems=False)

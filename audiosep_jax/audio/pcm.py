@@ -1,0 +1,96 @@
+"""Samples as bytes, as pipes carry them: interleaved, little-endian, of a few encodings."""
+
+import dataclasses
+import typing
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32
+
+from audiosep_jax.audio.containers import quantise
+from audiosep_jax.errors import AudioSepError
+
+# The names that ffmpeg and sox's users know.
+Encoding = Literal["u8", "s16le", "s24le", "s32le", "f32le", "f64le"]
+ENCODINGS: tuple[Encoding, ...] = typing.get_args(Encoding)
+
+_SIZES = {"u8": 1, "s16le": 2, "s24le": 3, "s32le": 4, "f32le": 4, "f64le": 8}
+
+# Beyond these a header is damaged, or no sound.
+_LOWEST_RATE_HZ, _HIGHEST_RATE_HZ, _MOST_CHANNELS = 1_000, 1_536_000, 256
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SampleFormat:
+    """What has to be known of samples to read them.
+
+    Attributes:
+      sample_rate_hz: samples per second and channel.
+      channels: interleaved.
+      encoding: of a sample.
+
+    Raises:
+      AudioSepError: no sound is such.
+    """
+
+    sample_rate_hz: int
+    channels: int
+    encoding: Encoding
+
+    def __post_init__(self) -> None:
+        if not _LOWEST_RATE_HZ <= self.sample_rate_hz <= _HIGHEST_RATE_HZ:
+            raise AudioSepError(
+                f"A sample rate of {self.sample_rate_hz} Hz was given: one between {_LOWEST_RATE_HZ} and "
+                f"{_HIGHEST_RATE_HZ} Hz is needed."
+            )
+        if not 1 <= self.channels <= _MOST_CHANNELS:
+            raise AudioSepError(f"{self.channels} channels were given: 1 to {_MOST_CHANNELS} are possible.")
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one sample of all channels."""
+        return self.channels * _SIZES[self.encoding]
+
+    @property
+    def bits(self) -> int:
+        """Bits of one sample."""
+        return 8 * _SIZES[self.encoding]
+
+    @property
+    def floating(self) -> bool:
+        """Whether samples are floating-point numbers."""
+        return self.encoding.startswith("f")
+
+    def decode(self, data: bytes) -> Float32[np.ndarray, "channels samples"]:
+        """Returns whole frames as a waveform, full scale ±1.
+
+        Raises:
+          AudioSepError: a sample is NaN or infinite.
+        """
+        if self.encoding == "u8":
+            waveform = (np.frombuffer(data, np.uint8).astype(np.float32) - 128) / 128
+        elif self.encoding == "s24le":
+            # Three bytes become the highest of four.
+            wide = np.zeros((len(data) // 3, 4), np.uint8)
+            wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+            waveform = wide.reshape(-1).view("<i4").astype(np.float32) / 2**31
+        elif self.floating:
+            with np.errstate(over="ignore", invalid="ignore"):
+                waveform = np.frombuffer(data, f"<f{self.bits // 8}").astype(np.float32)
+            if not np.isfinite(waveform).all():
+                raise AudioSepError("The input holds NaN or infinite samples: send it without them.")
+        else:
+            waveform = np.frombuffer(data, f"<i{self.bits // 8}").astype(np.float32) / 2 ** (self.bits - 1)
+        return np.ascontiguousarray(waveform.reshape(-1, self.channels).T)
+
+    def encode(self, waveform: Float32[np.ndarray, "channels samples"]) -> bytes:
+        """Returns a waveform as frames; linear encodings round to the nearest step and clip."""
+        samples = waveform.T.ravel()
+        if self.floating:
+            return samples.astype(f"<f{self.bits // 8}").tobytes()
+        steps = quantise(samples, self.bits)
+        if self.encoding == "u8":
+            return (steps + 128).astype(np.uint8).tobytes()
+        if self.encoding == "s24le":
+            return steps.astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+        return steps.astype(f"<i{self.bits // 8}").tobytes()

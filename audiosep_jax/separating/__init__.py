@@ -1,0 +1,1 @@
+"""What `audiosep separate` does around the separator: recordings, names, what is done already, pipes."""

@@ -1,0 +1,113 @@
+"""The queries of a command line: what is extracted, and what results are named after."""
+
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.queries import Query
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Asked:
+    """A query, as the command line gave it.
+
+    Attributes:
+      query: for the separator.
+      label: what results are named after.
+      files: that it is read from.
+    """
+
+    query: Query
+    label: str
+    files: tuple[Path, ...] = ()
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The query in plain JSON values; files are named."""
+        parts: dict[str, Any] = {"text": list(self.query.texts)}
+        if self.query.weights is not None:
+            parts["weights"] = list(self.query.weights)
+        parts["examples"] = [str(path) for path in self.files]
+        parts["without"] = [text for each in self.query.negatives for text in each.texts]
+        return {name: value for name, value in parts.items() if value}
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Returns the description with the content of the files in the place of their names.
+
+        Raises:
+          AudioSepError: a file cannot be read.
+        """
+        try:
+            contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.files]
+        except OSError as error:
+            raise AudioSepError(
+                f"{printable(error.filename)} cannot be read ({error.strerror}): check the path."
+            ) from error
+        kind = "images" if self.query.images is not None else "audio"
+        return {**self.description, "examples": {kind: contents}}
+
+
+def asked_for(
+    *,
+    texts: Sequence[Sequence[str]],
+    recordings: Sequence[Sequence[Path]],
+    pictures: Sequence[Sequence[Path]],
+    without: Sequence[str],
+    average: bool,
+    weights: Sequence[float],
+) -> tuple[Asked, ...]:
+    """Returns the queries of a command line, each once.
+
+    Args:
+      texts: sentences, in groups as they were given.
+      recordings: examples of sounds, in groups; each is a query.
+      pictures: in groups; each group is a query.
+      without: sentences that describe what must be in no result.
+      average: the sentences of a group say the same: they are one query.
+      weights: of the averaged sentences, in the order of all; none weighs all alike.
+
+    Raises:
+      AudioSepError: nothing is asked, a group is empty, or the weights do not fit.
+    """
+    for flag, groups in (("--query-audio", recordings), ("--query-image", pictures)):
+        if any(not group for group in groups):
+            raise AudioSepError(f"{flag} names no file: give at least one after it.")
+    sentences = list(itertools.chain.from_iterable(texts))
+    if weights and not average:
+        raise AudioSepError("--weights counts only with --average: add it, or leave the weights out.")
+    if weights and len(weights) != len(sentences):
+        raise AudioSepError(
+            f"{len(sentences)} sentence(s) and {len(weights)} weight(s) were given: each sentence needs one."
+        )
+    for text in (*sentences, *without):
+        if not text.strip():
+            raise AudioSepError(
+                'A query is empty: describe the sound in words, for example --query "a dog barks".'
+            )
+    found = []
+    if average:
+        left = iter(weights)
+        for group in filter(None, texts):
+            shares = tuple(itertools.islice(left, len(group))) if weights else None
+            query = Query(text=tuple(group), weights=shares, without=tuple(without))
+            found.append(Asked(query=query, label=group[0]))
+    else:
+        found += [Asked(query=Query(text=each, without=tuple(without)), label=each) for each in sentences]
+    for path in itertools.chain.from_iterable(recordings):
+        found.append(Asked(query=Query(audio=path, without=tuple(without)), label=path.stem, files=(path,)))
+    for group in pictures:
+        query = Query(images=tuple(group), without=tuple(without))
+        found.append(Asked(query=query, label=group[0].stem, files=tuple(group)))
+    if not found and without:
+        found.append(Asked(query=Query(without=tuple(without)), label="without " + " ".join(without)))
+    if not found:
+        raise AudioSepError(
+            'No query was given: describe the sound, for example --query "a dog barks", say what to take out '
+            'with --without "rain", or give an example of it with --query-audio or --query-image.'
+        )
+    once = {repr((each.description, each.query.audio is None)): each for each in reversed(found)}
+    return tuple(reversed(once.values()))

@@ -1,0 +1,183 @@
+"""Recordings, folders and patterns, separated into a folder: the progress bar, the lines, the summary."""
+
+import contextlib
+import json
+import sys
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+import audiosep_jax
+from audiosep_jax import options
+from audiosep_jax.atomic import make_folder
+from audiosep_jax.errors import printable
+from audiosep_jax.presence import AbsentQueryWarning, Presence, absence_warning
+from audiosep_jax.separating import naming, recordings
+from audiosep_jax.separating.asking import Asked
+from audiosep_jax.separating.naming import Job
+from audiosep_jax.separating.presets import options_for
+from audiosep_jax.separating.records import Records, model_fingerprint
+from audiosep_jax.separating.running import Outcome, Runner
+
+if TYPE_CHECKING:
+    from audiosep_jax.commands.separate import SeparateArgs
+
+# So many of those that failed are named once more at the end.
+_NAMED = 20
+
+
+def separate_files(args: "SeparateArgs", asked: Sequence[Asked]) -> int:
+    """Separates all recordings; returns 2 if any failed, else 0.
+
+    Raises:
+      AudioSepError: no recording, a query that cannot be used, or a folder that cannot be written: before any
+        work.
+    """
+    found = recordings.find(args.inputs, out=args.out)
+    jobs = naming.plan(found, asked, out=args.out, stems=args.stems)
+    preset = args.preset or ("reference" if args.upstream_windows else "standard")
+    chosen = options.checked(options_for(preset, channel_mask=args.channel_mask, high_band=args.high_band))
+    model = audiosep_jax.load(args.checkpoint)
+    runner = Runner(
+        model,
+        asked=asked,
+        options=chosen,
+        stems=args.stems,
+        records=Records(model=model_fingerprint(model), options={**chosen, "stems": args.stems}),
+        again=args.again,
+    )
+    make_folder(args.out)
+    counts: Counter[str] = Counter()
+    failed: list[Outcome] = []
+    with warnings.catch_warnings(), _Bar(len(jobs)) as bar:
+        warnings.simplefilter("ignore", AbsentQueryWarning)  # they are said below, with the recording
+        with contextlib.closing(runner.run(jobs, workers=args.jobs, progress=bar.tell)) as ended:
+            for job, outcomes in ended:
+                for outcome in outcomes:
+                    counts[outcome.status] += 1
+                    if outcome.status == "failed":
+                        failed.append(outcome)
+                    for line in [_json(outcome)] if args.json else _lines(outcome):
+                        print(line, flush=args.json)
+                for line in dict.fromkeys(line for outcome in outcomes for line in _complaints(outcome)):
+                    print(line, file=sys.stderr)
+                bar.end(job)
+    if args.json:
+        print(json.dumps({"summary": {name: counts[name] for name in ("done", "skipped", "failed")}}))
+    _summarise(counts, failed, len(jobs))
+    return 2 if failed else 0
+
+
+def _lines(outcome: Outcome) -> Iterator[str]:
+    if outcome.status == "failed":
+        return
+    report, files = outcome.report, outcome.result.files
+    sound = (
+        f"{report['seconds']:.1f} s, {report['sample_rate_hz']} Hz, {report['channels']} ch, "
+        f"{report['subtype']}"
+    )
+    done = ", done already" if outcome.status == "skipped" else ""
+    for file, query in zip(files, report["queries"], strict=False):
+        level = "silent" if query["level_db"] is None else f"{query['level_db']:+.1f} dB of the mixture"
+        yield f"{printable(file)}  ({sound}, {level}{done})"
+    yield f"{printable(files[-1])}  ({sound}{done})"
+
+
+def _complaints(outcome: Outcome) -> Iterator[str]:
+    """Yields what goes to the standard error."""
+    if outcome.error is not None:
+        yield f"audiosep: error: {printable(str(outcome.error))}"
+    for warning in _warnings(outcome):
+        yield f"audiosep: warning: {printable(outcome.recording)}: {warning}"
+
+
+def _warnings(outcome: Outcome) -> list[str]:
+    found = []
+    for query in outcome.report.get("queries", ()):
+        level = query["presence_level_db"]
+        presence = Presence(
+            level_db=-float("inf") if level is None else level,
+            score=query["presence"],
+            absent=query["absent"],
+        )
+        found.append(absence_warning(presence, query["label"]))
+    return [warning for warning in found if warning is not None]
+
+
+def _json(outcome: Outcome) -> str:
+    values: dict[str, Any] = {
+        "status": outcome.status,
+        "recording": str(outcome.recording),
+        "queries": [each.description for each in outcome.result.asked],
+    }
+    if outcome.error is not None:
+        values["error"] = str(outcome.error)
+    else:
+        report = dict(outcome.report)
+        for query, more in zip(values["queries"], report.pop("queries"), strict=True):
+            query.update(more)
+        values["files"] = [str(file) for file in outcome.result.files]
+        values |= report
+        values["warnings"] = _warnings(outcome)
+    # ASCII, so that names that are no text arrive, too.
+    return json.dumps(values)
+
+
+def _summarise(counts: Counter[str], failed: Sequence[Outcome], jobs: int) -> None:
+    if counts["skipped"]:
+        print(
+            f"audiosep: {counts['skipped']} result(s) were done already; --again makes them again.",
+            file=sys.stderr,
+        )
+    if failed:
+        names = list(dict.fromkeys(printable(outcome.recording) for outcome in failed))
+        print(f"audiosep: {len(names)} of {jobs} recordings failed:", file=sys.stderr)
+        for name in names[:_NAMED]:
+            print(f"  {name}", file=sys.stderr)
+        if len(names) > _NAMED:
+            print(f"  and {len(names) - _NAMED} more", file=sys.stderr)
+
+
+class _Bar:
+    """How far everything is, on the standard error, if that is a terminal."""
+
+    def __init__(self, jobs: int) -> None:
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+        )
+        console = Console(stderr=True)
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._whole = self._bar.add_task(f"{jobs} recordings", total=jobs, visible=jobs > 1)
+        self._tasks: dict[Path, TaskID] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def tell(self, job: Job, done: int, total: int) -> None:
+        """Shows how far a recording is."""
+        with self._lock:
+            if job.recording not in self._tasks:
+                name = printable(job.recording.name)
+                self._tasks[job.recording] = self._bar.add_task(name, total=total)
+            self._bar.update(self._tasks[job.recording], completed=done)
+
+    def end(self, job: Job) -> None:
+        """Counts a recording that is ready."""
+        with self._lock:
+            if (task := self._tasks.pop(job.recording, None)) is not None:
+                self._bar.remove_task(task)
+            self._bar.advance(self._whole)

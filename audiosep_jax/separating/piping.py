@@ -1,0 +1,61 @@
+"""The standard input, separated by one query into the standard output."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import audiosep_jax
+from audiosep_jax import options, plans
+from audiosep_jax.audio.pcm import SampleFormat
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.live import SoundStream, live_plan
+from audiosep_jax.presence import absence_warning, judged
+from audiosep_jax.separating.asking import Asked
+from audiosep_jax.separating.pipe import binary_output, open_input, pass_through
+from audiosep_jax.separating.presets import options_for
+
+if TYPE_CHECKING:
+    from audiosep_jax.commands.separate import SeparateArgs
+
+
+def separate_pipe(args: "SeparateArgs", asked: Sequence[Asked]) -> int:
+    """Separates what comes; returns 0.
+
+    Raises:
+      AudioSepError: several queries, or an input that is not sound or ends early; what came is written.
+    """
+    if len(asked) > 1:
+        raise AudioSepError(
+            "The standard output carries one sound: give one query, or --average them into one."
+        )
+    raw = None
+    if args.rate is not None:
+        raw = SampleFormat(sample_rate_hz=args.rate, channels=args.channels, encoding=args.encoding)
+    preset = args.preset or ("reference" if args.upstream_windows else "live")
+    chosen = options.checked(options_for(preset, channel_mask=args.channel_mask, high_band=args.high_band))
+    with binary_output() as output:
+        model = audiosep_jax.load(args.checkpoint)
+        reader = open_input(raw)
+        config, format = model.config.model, reader.format
+        if preset == "live":
+            plan = live_plan(config)
+        elif preset == "reference":
+            plan = plans.upstream_plan(config)
+        else:
+            plan = plans.window_plan(config, sys.maxsize)
+        stream = SoundStream(
+            model,
+            query=asked[0].query,
+            plan=plan,
+            lead=plan.left if preset == "live" else 0,
+            channels=format.channels,
+            sample_rate_hz=format.sample_rate_hz,
+            options=chosen,
+        )
+        container = args.to or ("wav" if raw is None else "raw")
+        pass_through(reader, stream, output, container=container)
+    found = judged(stream.level_db(), model.calibration)
+    warning = absence_warning(found, asked[0].label)
+    if warning is not None:
+        print(f"audiosep: warning: {warning}", file=sys.stderr)
+    return 0

@@ -1,0 +1,148 @@
+"""The recordings that a command line means: files, folders, and patterns."""
+
+import dataclasses
+import fnmatch
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from audiosep_jax.errors import AudioSepError, printable
+
+# What libsndfile decodes and people keep in folders. A file that is named may be called anything.
+SOUNDS = frozenset(
+    (
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".aiff",
+        ".aif",
+        ".aifc",
+        ".au",
+        ".snd",
+        ".caf",
+        ".w64",
+        ".rf64",
+    )
+)
+
+_WILD = frozenset("*?[")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """A file that is to be separated.
+
+    Attributes:
+      path: of the file.
+      folder: where below the results' folder its results go: as it lies below the folder, or the fixed part
+        of the pattern, that the command line names.
+    """
+
+    path: Path
+    folder: Path = Path()
+
+
+def find(inputs: Sequence[Path], *, out: Path) -> list[Recording]:
+    """Returns the recordings, each once, in the order of the command line and then of their names.
+
+    Of a folder, all files below it count whose suffix is that of sound; links are followed, and no folder is
+    entered twice. What begins with a dot is left out, and so is the folder of the results. A path with `*`,
+    `?` or `[` that does not exist is a pattern, in which `**` stands for any number of folders. What is
+    neither is returned as it is: reading it says what is wrong.
+
+    Args:
+      inputs: what the user named.
+      out: folder of the results, which may lie within a folder that is searched.
+
+    Raises:
+      AudioSepError: a folder without sound, one that cannot be read, or a pattern that nothing matches.
+    """
+    found: dict[Path, Recording] = {}
+    for given in inputs:
+        if os.path.isdir(given):
+            recordings = [
+                Recording(given / part, part.parent) for part in _below(given, out) if _is_sound(part)
+            ]
+            if not recordings:
+                raise AudioSepError(
+                    f"The folder {printable(given)} holds no sound file ({', '.join(sorted(SOUNDS))}): name "
+                    "another one, or the files."
+                )
+        elif not os.path.lexists(given) and _WILD & set(str(given)):
+            recordings = _matching(given, out)
+        else:
+            recordings = [Recording(given)]
+        for recording in recordings:
+            found.setdefault(recording.path, recording)
+    return list(found.values())
+
+
+def _is_sound(path: Path) -> bool:
+    return path.suffix.lower() in SOUNDS
+
+
+def _matching(pattern: Path, out: Path) -> list[Recording]:
+    parts = pattern.parts
+    fixed = next(index for index, part in enumerate(parts) if _WILD & set(part))
+    base, wild = Path(*parts[:fixed]), parts[fixed:]
+    # A pattern that names a suffix means it.
+    named = wild[-1].rpartition(".")[2] if "." in wild[-1] else "*"
+    any_kind = not _WILD & set(named)
+    depth = None if "**" in wild else len(wild)
+    below = _below(base, out, depth=depth) if os.path.isdir(base) else ()
+    recordings = [
+        Recording(base / part, part.parent)
+        for part in below
+        if _matches(part.parts, wild) and (any_kind or _is_sound(part))
+    ]
+    if not recordings:
+        raise AudioSepError(f"The pattern {printable(pattern)} matches no sound file: check it.")
+    return recordings
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_matches(parts[skipped:], pattern[1:] or ("*",)) for skipped in range(len(parts)))
+    return bool(parts) and fnmatch.fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
+def _below(folder: Path, out: Path, *, depth: int | None = None) -> Iterator[Path]:
+    """Yields the files below a folder, relative to it, sorted; see `find`."""
+    entered: set[tuple[int, int]] = set()
+    left_out = _identity(out)
+
+    def walk(relative: Path, depth: int | None) -> Iterator[Path]:
+        here = folder / relative
+        identity = _identity(here)
+        if identity is None or identity == left_out or identity in entered:
+            return
+        entered.add(identity)
+        try:
+            names = sorted(os.listdir(here))
+        except OSError as error:
+            raise AudioSepError(
+                f"The folder {printable(here)} cannot be read ({error.strerror}): change its permissions, or "
+                "name the files."
+            ) from error
+        for name in names:
+            if name.startswith("."):
+                continue
+            if not os.path.isdir(here / name):
+                yield relative / name
+            elif depth is None or depth > 1:
+                yield from walk(relative / name, None if depth is None else depth - 1)
+
+    yield from walk(Path(), depth)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino

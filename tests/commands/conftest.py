@@ -1,0 +1,20 @@
+import pytest
+import separation_models
+
+import audiosep_jax
+
+
+@pytest.fixture(scope="session")
+def model():
+    return separation_models.random_model()
+
+
+@pytest.fixture
+def ready(monkeypatch, model, tmp_path):
+    """The random model in the place of the bundled one, and an empty current folder."""
+    for cached in ("_encoder", "_conditions"):
+        model.__dict__.pop(cached, None)
+    separation_models.register(monkeypatch, separation_models.LetterCounts())
+    monkeypatch.setattr(audiosep_jax, "load", lambda checkpoint: model)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
