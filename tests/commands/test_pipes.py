@@ -1,0 +1,193 @@
+"""`audiosep separate -`: sound through the standard input and output, in real processes and within one."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from separation_models import RATE, scene, scene_file
+
+import audiosep_jax
+from audiosep_jax.audio.files import read_audio
+from audiosep_jax.cli import main
+
+COMMAND = [sys.executable, "-m", "audiosep_jax.cli", "separate", "-"]
+DOG = Path(audiosep_jax.__file__).parent / "assets" / "demo" / "dog_barking_1.ogg"
+
+
+class Pipe:
+    """The standard streams of this process, in the place of those of another."""
+
+    def __init__(self, monkeypatch, data):
+        self.out = io.BytesIO()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(data))))
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(self.out, write_through=True))
+
+
+def piped(monkeypatch, data, *arguments, status=0):
+    pipe = Pipe(monkeypatch, data)
+    assert main(["separate", "-", *arguments]) == status
+    return pipe.out.getvalue()
+
+
+def test_wav_goes_through_aligned_and_as_long_as_it_came(ready, monkeypatch, model):
+    path = scene_file(ready / "in.wav", 3, rate=22_050, channels=2, subtype="PCM_24")
+    out = piped(monkeypatch, path.read_bytes(), "--query", "dog")
+    info = soundfile.info(io.BytesIO(out))
+    assert (info.samplerate, info.channels, info.frames, info.subtype) == (22_050, 2, 66_150, "PCM_24")
+    sound = soundfile.read(io.BytesIO(out), dtype="float32")[0].T
+    usual = model.separate(read_audio(path).waveform, 22_050, query="dog").estimate
+    np.testing.assert_allclose(sound[:, 22_050:-22_050], usual[:, 22_050:-22_050], atol=1e-3)
+    standard = piped(monkeypatch, path.read_bytes(), "--query", "dog", "--preset", "standard")
+    sound = soundfile.read(io.BytesIO(standard), dtype="float32")[0].T
+    np.testing.assert_allclose(sound[:, :-22_050], usual[:, :-22_050], atol=1e-5)
+
+
+def test_estimate_and_everything_but_it_sum_to_what_came(ready, monkeypatch):
+    path = scene_file(ready / "in.wav", 2, rate=16_000)
+    parts = [
+        soundfile.read(io.BytesIO(piped(monkeypatch, path.read_bytes(), flag, "dog")), dtype="int16")[0]
+        for flag in ("--query", "--without")
+    ]
+    difference = parts[0].astype(int) + parts[1] - soundfile.read(path, dtype="int16")[0]
+    assert np.abs(difference).max() <= 1  # both are rounded
+    assert np.abs(parts[0]).max() > 100
+
+
+def test_raw_in_and_out_and_one_into_the_other(ready, monkeypatch):
+    sound = (scene(1, channels=2) * 32767).astype("<i2").T
+    raw = ("--rate", str(RATE), "--channels", "2")
+    out = piped(monkeypatch, sound.tobytes(), "--query", "dog", *raw)
+    assert len(out) == sound.nbytes
+    wav = piped(monkeypatch, sound.tobytes(), "--query", "dog", *raw, "--to", "wav")
+    assert wav.endswith(out)
+    assert soundfile.info(io.BytesIO(wav)).frames == len(sound)
+    file = io.BytesIO()
+    soundfile.write(file, sound, RATE, format="WAV")
+    assert piped(monkeypatch, file.getvalue(), "--query", "dog", "--to", "raw") == out
+
+
+def test_what_came_before_a_mistake_is_separated(ready, monkeypatch, capsys):
+    data = scene_file(ready / "in.wav", 1).read_bytes()
+    whole = piped(monkeypatch, data, "--query", "dog", "--to", "raw")
+    cut = piped(monkeypatch, data[: -RATE + 1], "--query", "dog", "--to", "raw", status=2)
+    assert len(whole) == 2 * RATE
+    assert len(cut) == RATE
+    assert "ended after 4000 of 8000 samples" in capsys.readouterr().err
+    for bad, said in ((b"", "Nothing came"), (b"hello " * 9, "is not WAV"), (data[:44], "holds no samples")):
+        assert piped(monkeypatch, bad, "--query", "dog", "--to", "raw", status=2) == b""
+        assert said in capsys.readouterr().err
+
+
+def raw_clip(seconds):
+    """The demo's dog, over and over, as 16-bit samples."""
+    clip = read_audio(DOG, sample_rate_hz=16_000, mono=True).waveform[0]
+    return (np.resize(clip, seconds * 16_000) * 32767).astype("<i2").tobytes()
+
+
+def started(*arguments, **streams):
+    return subprocess.Popen(
+        [*COMMAND, "--query", "a dog barking", *arguments],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        **{"stdout": subprocess.PIPE, **streams},
+    )
+
+
+RAW = ("--rate", "16000")
+
+
+def test_a_slow_writer_hears_what_it_sent_before_it_ends():
+    """A real process: after 4 s of sound more than 2 s have come back, and the rest after the end."""
+    data = raw_clip(5)
+    process = started(*RAW)
+    process.stdin.write(data[: 4 * 32_000])
+    process.stdin.flush()
+    early = process.stdout.read(2 * 32_000)  # waits for good, if they only come at the end
+    assert process.poll() is None
+    process.stdin.write(data[4 * 32_000 :])
+    process.stdin.close()
+    with process.stdout, process.stderr:
+        out, errors = process.stdout.read(), process.stderr.read()
+    assert process.wait(60) == 0, errors
+    assert len(early + out) == len(data)
+    assert np.abs(np.frombuffer(early, "<i2")).max() > 1000
+    assert errors == b""
+
+
+@pytest.mark.slow
+def test_nobody_reads_any_more():
+    """Real processes: the reader leaves before the first, and after some, sound."""
+    processes = [started(*RAW) for _ in range(2)]
+    for process, size in zip(processes, (0, 32_000), strict=True):
+        process.stdin.write(raw_clip(4))
+        process.stdin.flush()
+        process.stdout.read(size)
+        process.stdout.close()
+    for process in processes:
+        try:
+            for _ in range(20):
+                process.stdin.write(raw_clip(1))
+                process.stdin.flush()
+        except BrokenPipeError:
+            pass
+        errors = process.stderr.read()
+        assert process.wait(60) == 128 + signal.SIGPIPE
+        assert errors == b""
+        process.stderr.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_pipe_and_the_file_behind_it_can_be_heard(tmp_path, number, status):
+    with (tmp_path / "out.wav").open("wb") as file:
+        process = started(*RAW, "--to", "wav", stdout=file)
+        process.stdin.write(raw_clip(4))
+        process.stdin.flush()
+        end = time.monotonic() + 120
+        while (tmp_path / "out.wav").stat().st_size < 32_000 and time.monotonic() < end:
+            time.sleep(0.1)
+        process.send_signal(number)
+        errors = process.stderr.read()
+        assert process.wait(60) == status
+    process.stdin.close()
+    process.stderr.close()
+    assert b"Traceback" not in errors
+    assert errors.count(b"\n") == 1
+    sound, rate = soundfile.read(tmp_path / "out.wav")
+    assert rate == 16_000
+    assert len(sound) >= 16_000
+    assert np.abs(sound).max() > 0.03
+
+
+@pytest.mark.slow
+def test_shells_connect_it():
+    """A terminal is refused, nothing else is printed, and a pipeline's file has its length in its header."""
+    clip = subprocess.run(
+        f"{sys.executable} -m audiosep_jax.cli separate - --query 'a dog barking' < $IN > $OUT",
+        shell=True,
+        env={**os.environ, "IN": str(DOG), "OUT": os.devnull},
+        capture_output=True,
+        check=False,
+    )
+    assert clip.returncode == 2
+    assert b"is not WAV" in clip.stderr
+    main_end, other_end = os.openpty()
+    for streams in ({"stdin": other_end, "stdout": subprocess.PIPE}, {"stdout": other_end}):
+        refused = subprocess.run(
+            [*COMMAND, "--query", "dog"],
+            stderr=subprocess.PIPE,
+            check=False,
+            **{"stdin": subprocess.DEVNULL, **streams},
+        )
+        assert refused.returncode == 2
+        assert b"is a terminal" in refused.stderr
+    os.close(main_end)
+    os.close(other_end)
