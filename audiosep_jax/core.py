@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -172,10 +173,11 @@ class Core:
 
     def _mean(self, query: Query) -> Float32[np.ndarray, " size"]:
         """Returns the mean of a query's parts."""
-        unknown = [text for text in dict.fromkeys(query.texts) if text not in self._conditions]
+        wordings = dict.fromkeys(itertools.chain.from_iterable(query.wordings))
+        unknown = [text for text in wordings if text not in self._conditions]
         if unknown:
             self._conditions.update(zip(unknown, self._encoder.encode(unknown), strict=True))
-        rows = [self._conditions[text] for text in query.texts]
+        rows = [average(np.stack([self._conditions[text] for text in each]), None) for each in query.wordings]
         name = self.config.query.encoder
         if query.audio is not None:
             rows.append(examples.audio_condition(self._encoder, query.audio, name=name))

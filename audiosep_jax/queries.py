@@ -11,6 +11,9 @@ from jaxtyping import Float, Float32
 from audiosep_jax.errors import AudioSepError, shown
 from audiosep_jax.examples import AudioExample, ImageExample
 
+# How a sentence is said in other words; it stands where the dots are.
+PARAPHRASES = ("…", "the sound of …", "a recording of …", "… can be heard")
+
 # A condition whose length is this far from one is not of unit length.
 _UNIT_TOLERANCE = 1e-3
 
@@ -29,6 +32,7 @@ class Query:
       condition: `[condition_size]`, a vector of the model's query space.
       weights: of the parts in the mean, one per sentence, example, pictures and vector in this order;
         positive, only their ratios count. None weighs all alike.
+      paraphrase: every sentence counts as the mean of itself and three ways to say it (`PARAPHRASES`).
       without: sounds that must not be in the result, each a sentence or a `Query` of its own. Of every place
         in time and frequency the result keeps |p|² / (|p|² + Σ|n|²), where p is what the query and n what
         a negative one extracts.
@@ -39,6 +43,7 @@ class Query:
     images: ImageExample | Sequence[ImageExample] | None = None
     condition: Float[np.ndarray, " size"] | None = None
     weights: Sequence[float] | None = None
+    paraphrase: bool = False
     without: "str | Query | Sequence[str | Query]" = ()
 
     def __post_init__(self) -> None:
@@ -65,6 +70,12 @@ class Query:
     def texts(self) -> tuple[str, ...]:
         """The sentences."""
         return (self.text,) if isinstance(self.text, str) else tuple(self.text)
+
+    @property
+    def wordings(self) -> tuple[tuple[str, ...], ...]:
+        """What is averaged of each sentence."""
+        patterns = PARAPHRASES if self.paraphrase else PARAPHRASES[:1]
+        return tuple(tuple(pattern.replace("…", text) for pattern in patterns) for text in self.texts)
 
     @property
     def parts(self) -> int:

@@ -49,6 +49,17 @@ def test_every_sentence_is_encoded_once(model, tower):
     np.testing.assert_array_equal(model.condition(query=Query(text="cab")), model.condition(query="cab"))
 
 
+def test_a_paraphrased_sentence_is_the_mean_of_four_wordings(model, tower):
+    condition = model.condition(query=Query(text=["a … {dog}", "hid"], weights=[3, 1], paraphrase=True))
+    wordings = [
+        [text, f"the sound of {text}", f"a recording of {text}", f"{text} can be heard"]
+        for text in ("a … {dog}", "hid")
+    ]
+    assert tower.encoded == wordings[0] + wordings[1]
+    expected = (3 * tower.encode(wordings[0]).mean(axis=0) + tower.encode(wordings[1]).mean(axis=0)) / 4
+    np.testing.assert_allclose(condition, expected, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
