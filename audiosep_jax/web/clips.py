@@ -50,7 +50,7 @@ EXAMPLES = (
     ),
     Example(
         title="Something that is not there",
-        query="a steam engine",
+        query="rain falling",
         without="",
         target="rooster_1.ogg",
         interferer="pig_grunting_1.ogg",

@@ -1,6 +1,7 @@
 """What stands between a browser and the page's libraries: what the page does not need is refused."""
 
 import json
+import math
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
@@ -8,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from audiosep_jax.web.limits import Limits
-from audiosep_jax.web.storage import Storage
+from audiosep_jax.web.storage import NOT_KEPT, Storage
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -73,28 +74,32 @@ class Gate:
             return
         if scope["type"] != "http":
             return  # the server closes what nobody accepts
-        started = False
+        body = _Body(receive)
 
         async def send_guarded(message: Message) -> None:
-            nonlocal started
+            if body.gone:
+                return
             if message["type"] == "http.response.start":
-                started = True
                 message["headers"] = [
                     *message.get("headers", ()),
                     *((name.encode(), value.encode()) for name, value in _HEADERS.items()),
                 ]
             await send(message)
 
-        body = _Body(receive)
         try:
             checked = await self._checked(scope, body)
+            try:
+                await self._app(scope, checked, send_guarded)
+            except Exception:
+                if not body.gone:  # a page that is closed while it sends is no defect
+                    raise
+            if body.refusal is not None:
+                raise body.refusal
         except RefusedError as refused:
             await body.discard(2 * self._limits.upload_bytes)
             await _answer(send, refused)
-            return
-        await self._app(scope, checked, send_guarded)
 
-    async def _checked(self, scope: Message, receive: Receive) -> Receive:
+    async def _checked(self, scope: Message, body: "_Body") -> Receive:
         """Returns what the application reads the request's body from.
 
         Raises:
@@ -110,11 +115,11 @@ class Gate:
                 self._check_file(path.removeprefix(_FILE))
             elif not _READ.fullmatch(path):
                 raise RefusedError(404, "There is nothing at this address.")
-            return receive
+            return body
         if scope["method"] == "POST" and path == _UPLOAD:
-            return self._check_upload(headers, receive)
+            return self._check_upload(headers, body)
         if scope["method"] == "POST" and _WRITTEN.fullmatch(path):
-            return await self._check_json(receive)
+            return await self._check_json(body)
         raise RefusedError(404, "There is nothing at this address.")
 
     def _check_host(self, headers: dict[str, str]) -> None:
@@ -131,7 +136,7 @@ class Gate:
         if not self._storage.is_upload(text):
             raise RefusedError(403, "Only what was uploaded to this page can be read.")
 
-    def _check_upload(self, headers: dict[str, str], receive: Receive) -> Receive:
+    def _check_upload(self, headers: dict[str, str], body: "_Body") -> Receive:
         most = self._limits.upload_bytes + _FORM_BYTES
         too_large = RefusedError(
             413, f"The file is too large: this page takes up to {self._limits.upload_bytes / 1e6:g} MB."
@@ -141,16 +146,9 @@ class Gate:
             raise too_large
         if self._storage.is_full():
             raise RefusedError(507, "The page holds as much as it may: try again in some minutes.")
-        taken = 0
-
-        async def counted() -> Message:
-            # One file whose size nobody said in advance is measured by the page's library; this is for many.
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            return message if taken <= most else {"type": "http.disconnect"}
-
-        return counted
+        # One file whose size nobody said in advance is measured by the page's library; this is for many.
+        body.limit(2 * most, too_large)
+        return body
 
     async def _check_json(self, receive: Receive) -> Receive:
         body = b""
@@ -171,25 +169,45 @@ class Gate:
             if not (isinstance(path, str) and self._storage.is_upload(path)):
                 raise RefusedError(403, "Only what was uploaded to this page can be separated.")
             if not os.path.isfile(path):
-                raise RefusedError(410, "The recording is no longer kept: upload it again.")
+                raise RefusedError(410, NOT_KEPT)
         return _replayed({"type": "http.request", "body": body, "more_body": False}, receive)
 
 
 class _Body:
-    """A request's body that knows whether it has come to its end, behind which nothing comes to be read."""
+    """A request's body, as far as it may go, that knows where it ends: behind that nothing comes to be read.
+
+    Attributes:
+      gone: whether nobody waits for an answer, or it is refused.
+      refusal: why, if it got too large.
+    """
 
     def __init__(self, receive: Receive) -> None:
         self._receive, self._ended = receive, False
+        self._left, self._too_large = math.inf, None
+        self.gone, self.refusal = False, None
+
+    def limit(self, most: int, refusal: RefusedError) -> None:
+        """Sets how many bytes may come, and what is said otherwise."""
+        self._left, self._too_large = most, refusal
 
     async def __call__(self) -> Message:
-        message = await self._receive()
-        self._ended = message["type"] != "http.request" or not message.get("more_body", False)
+        message = await self._next()
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            self.refusal = self._too_large
+            message = {"type": "http.disconnect"}
+        self.gone = self.gone or message["type"] == "http.disconnect"
         return message
 
     async def discard(self, most: int) -> None:
         """Reads on, so that whoever is still sending comes to read the answer."""
         while most > 0 and not self._ended:
-            most -= len((await self()).get("body", b""))
+            most -= len((await self._next()).get("body", b""))
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        self._ended = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
 
 
 def _paths(data: Any) -> Iterator[Any]:

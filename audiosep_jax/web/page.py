@@ -11,7 +11,7 @@ from audiosep_jax.web.clips import EXAMPLES
 from audiosep_jax.web.limits import Limits
 from audiosep_jax.web.separating import Progress, Question, answer, check_question, worded
 from audiosep_jax.web.sounds import Sound, read_sound
-from audiosep_jax.web.storage import Storage
+from audiosep_jax.web.storage import NOT_KEPT, Storage
 
 if TYPE_CHECKING:
     import gradio as gr  # pyright: ignore[reportMissingImports]
@@ -112,8 +112,9 @@ class Handlers:
         try:
             return read_sound(upload, self._limits), ""
         except AudioSepError as error:
+            gone = not upload.exists()
             self._storage.discard(upload)
-            return None, worded(error, upload)
+            return None, NOT_KEPT if gone else worded(error, upload)
 
     def example(self, number: int) -> tuple[str, str, str]:
         """Returns the recording and the sentences of an example."""

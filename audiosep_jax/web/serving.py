@@ -2,10 +2,12 @@
 
 import os
 import socket
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.presence import AbsentQueryWarning
 from audiosep_jax.separation import AudioSep
 from audiosep_jax.web.gate import Gate
 from audiosep_jax.web.limits import Limits
@@ -73,6 +75,7 @@ def serve(
       limits: of the page.
       ready: called with the page's address, once it answers.
     """
+    warnings.simplefilter("ignore", AbsentQueryWarning)  # the page says it itself
     with listening, Storage(limits) as storage:
         os.environ |= {**_QUIET, "GRADIO_TEMP_DIR": str(storage.uploads)}
         app = application(model, storage=storage, limits=limits, local=host in LOCAL)

@@ -13,6 +13,7 @@ from pathlib import Path
 from audiosep_jax.errors import AudioSepError, shown
 from audiosep_jax.web.limits import Limits
 
+NOT_KEPT = "The recording is no longer kept: upload it again."
 _SWEEP_SECONDS = 15.0
 
 

@@ -10,6 +10,8 @@ CSS = """
 .note.warning { color: #713f12; background: #fefce8; border-color: #fde047; }
 .note.done { color: var(--body-text-color-subdued); background: var(--block-background-fill);
   border-color: var(--border-color-primary); font-size: .9rem; padding: .45rem .9rem; }
+#said { min-height: 3.4rem; }
+#said .pending { opacity: 0; }
 .empty { border: 2px dashed var(--border-color-primary); border-radius: .8rem; padding: 3.5rem 1.5rem;
   text-align: center; color: var(--body-text-color-subdued); }
 .players { display: grid; gap: .7rem; }
@@ -18,11 +20,12 @@ CSS = """
 .part.mixture { border-left-color: #9ca3af; }
 .part.estimate { border-left-color: #d9480f; }
 .part.residual { border-left-color: #1c7ed6; }
-.part header { display: flex; align-items: baseline; gap: .6rem; margin-bottom: .4rem; }
+.part header { display: flex; flex-wrap: wrap; align-items: baseline; gap: .1rem .6rem;
+  margin-bottom: .4rem; }
 .part h3 { font-size: 1rem; font-weight: 650; margin: 0; }
-.part p { flex: 1; margin: 0; color: var(--body-text-color-subdued); font-size: .92rem;
+.part p { flex: 1 1 11rem; margin: 0; color: var(--body-text-color-subdued); font-size: .92rem;
   overflow-wrap: anywhere; }
-.part a { font-size: .88rem; white-space: nowrap; color: var(--link-text-color); text-decoration: underline; }
+.part a { font-size: .88rem; white-space: nowrap; color: inherit; text-decoration: underline; }
 .part audio { display: block; width: 100%; height: 2.6rem; }
 .spectrograms { margin: .9rem 0 0; }
 .spectrograms img { width: 100%; height: auto; border-radius: .6rem; background: #fff;
