@@ -10,12 +10,10 @@ import contextlib
 import dataclasses
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -31,6 +29,7 @@ from audiosep_jax.train.optimizer import make_optimizer, make_schedule
 from audiosep_jax.train.step import make_train_step
 from benchmarks import timing
 from benchmarks.timing import Timing, timed
+from benchmarks.workers import worker
 
 # Losses of the first step differ by rounding alone.
 _LOSS_TOLERANCE = 1e-4
@@ -185,36 +184,10 @@ def _twin(
     weights = {name: np.ascontiguousarray(value) for name, value in to_pytorch(model, variables).items()}
     np.savez(folder / "weights.npz", **weights)  # pyright: ignore[reportArgumentType]
     np.savez(folder / "batch.npz", **batch)  # pyright: ignore[reportArgumentType]
-    command = [str(args.torch_python), str(Path(__file__).with_name("pytorch_twin.py")), str(folder)]
-    try:
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-    except OSError as error:
-        raise AudioSepError(f"{args.torch_python} does not start: {error.strerror}.") from error
-
-    def answer() -> dict[str, Any]:
-        assert process.stdout
-        line = process.stdout.readline()
-        if not line:
-            said = process.communicate()[1].strip().splitlines()
-            raise AudioSepError(
-                f"the PyTorch twin ended: {said[-1].removeprefix('error: ') if said else process.returncode}"
-            )
-        return json.loads(line)
-
-    def step() -> float:
-        assert process.stdin
-        process.stdin.write("step\n")
-        process.stdin.flush()
-        return answer()["loss"]
-
-    try:
-        started = answer()
-        yield f"{started['torch']}, {started['threads']} threads", step
-    finally:
-        process.kill()
-        process.communicate()
+    script = Path(__file__).with_name("pytorch_twin.py")
+    with worker([str(args.torch_python), str(script), str(folder)], name="the PyTorch twin") as twin:
+        started, ask = twin
+        yield f"{started['torch']}, {started['threads']} threads", lambda: ask({})["loss"]
 
 
 def report(args: BenchmarkArgs) -> str:

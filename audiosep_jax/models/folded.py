@@ -6,6 +6,7 @@ condition. The scale of a norm behind a convolution moves into that convolution'
 are affine in the condition.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -111,39 +112,78 @@ def mask_logits(
     """
     # Parts are taken by jax.lax, not by brackets, which become gathers where the batch is symbolic.
     frames = magnitude.shape[1]
-    film = _Columns(columns)
-
-    def activated(hidden: Array, scale: Array | None) -> Array:
-        channels = hidden.shape[-1]
-        factor = film.take(channels) if scale is None else scale[None, None, None]
-        return jax.nn.leaky_relu(hidden * factor + film.take(channels), NEGATIVE_SLOPE)
-
-    def residual(block: FoldedParams, inputs: Array) -> Array:
-        hidden = convolve(activated(inputs, block.get("scale")), block["conv1"])
-        factor = film.take(hidden.shape[-1]) if config.film == "scale_shift" else None
-        hidden = hidden if factor is None else hidden * factor
-        hidden = jax.nn.leaky_relu(hidden + film.take(hidden.shape[-1]), NEGATIVE_SLOPE)
-        hidden = convolve(hidden, block["conv2"])
-        return hidden + (_pointwise(block["shortcut"], inputs) if "shortcut" in block else inputs)
-
-    if config.magnitude_power != 1:
-        magnitude = magnitude**config.magnitude_power
-    hidden = magnitude * folded["bn0"]["scale"][None, None] + folded["bn0"]["shift"][None, None]
-    hidden = jnp.pad(hidden, ((0, 0), (0, -frames % config.time_multiple), (0, 0)))
-    hidden = jax.lax.slice_in_dim(hidden, 0, -1, axis=2)[..., None]
-    hidden = _pointwise(folded["pre_conv"], hidden)
+    film = Columns(config, columns)
+    hidden = pointwise(folded["pre_conv"], normalized(config, folded["bn0"], magnitude)[..., None])
     strides, skips = pooling_strides(config), []
     for index, stride in enumerate(strides, start=1):
-        hidden = residual(folded[f"encoder{index}"], hidden)
+        hidden = residual(folded[f"encoder{index}"], hidden, film)
         skips.append(hidden)
         hidden = average_pool(hidden, stride)
     for index in range(1, config.bottleneck_blocks + 1):
-        hidden = residual(folded[f"bottleneck{index}"], hidden)
+        hidden = residual(folded[f"bottleneck{index}"], hidden, film)
     for index in range(1, len(strides) + 1):
         block = folded[f"decoder{index}"]
-        hidden = upsample(activated(hidden, block.get("scale")), block["up"])
-        hidden = residual(block["block"], jnp.concatenate([hidden, skips.pop()], axis=-1))
-    logits = _pointwise(folded["after_conv"], hidden)
+        hidden = upsample(film.activation(block.get("scale"), hidden.shape[-1])(hidden), block["up"])
+        hidden = residual(block["block"], jnp.concatenate([hidden, skips.pop()], axis=-1), film)
+    return cropped(pointwise(folded["after_conv"], hidden), frames)
+
+
+class Columns:
+    """Hands out the columns of the FiLM projection in the order in which `fold` stacked them."""
+
+    def __init__(self, config: ModelConfig, columns: Float[Array, "batch columns"]) -> None:
+        self._columns, self._start = columns, 0
+        self._scales = config.film == "scale_shift"
+
+    def activation(self, scale: Array | None, channels: int) -> Callable[[Array], Array]:
+        """Returns the next norm with its leaky ReLU, on `[batch, time, freq, channels]`.
+
+        Args:
+          scale: of the norm, in a model whose condition only shifts; None where a kernel took it.
+          channels: of the norm.
+        """
+        factor, shift = self.affine(scale, channels)
+
+        def activate(hidden: Array) -> Array:
+            return jax.nn.leaky_relu(
+                hidden * factor + shift if factor is not None else hidden + shift, NEGATIVE_SLOPE
+            )
+
+        return activate
+
+    def affine(self, scale: Array | None, channels: int) -> tuple[Array | None, Array]:
+        """Returns the next norm's factor, or None for 1, and its shift, `[batch or 1, 1, 1, channels]`."""
+        factor = None if scale is None else scale[None, None, None]
+        return self._take(channels) if self._scales else factor, self._take(channels)
+
+    def _take(self, channels: int) -> Array:
+        start, self._start = self._start, self._start + channels
+        return jax.lax.slice_in_dim(self._columns, start, self._start, axis=1)[:, None, None]
+
+
+def normalized(
+    config: ModelConfig, bn0: FoldedParams, magnitude: Float[Array, "batch frames bins"]
+) -> Float[Array, "batch time freq"]:
+    """Returns what the network sees of a magnitude: normalized, without the highest bin, frames filled up."""
+    if config.magnitude_power != 1:
+        magnitude = magnitude**config.magnitude_power
+    hidden = magnitude * bn0["scale"][None, None] + bn0["shift"][None, None]
+    hidden = jnp.pad(hidden, ((0, 0), (0, -magnitude.shape[1] % config.time_multiple), (0, 0)))
+    return jax.lax.slice_in_dim(hidden, 0, -1, axis=2)
+
+
+def residual(
+    block: FoldedParams, inputs: Float[Array, "batch time freq in"], film: Columns
+) -> Float[Array, "batch time freq out"]:
+    """Computes a residual block; takes the columns of its two norms."""
+    hidden = film.activation(block.get("scale"), inputs.shape[-1])(inputs)
+    hidden = convolve(hidden, block["conv1"])
+    hidden = convolve(film.activation(None, hidden.shape[-1])(hidden), block["conv2"])
+    return hidden + (pointwise(block["shortcut"], inputs) if "shortcut" in block else inputs)
+
+
+def cropped(logits: Float[Array, "batch time freq 3"], frames: int) -> Float[Array, "batch frames bins 3"]:
+    """Returns the logits of the frames that are there, and zeros for the highest bin."""
     return jnp.pad(jax.lax.slice_in_dim(logits, 0, frames, axis=1), ((0, 0), (0, 0), (0, 1), (0, 0)))
 
 
@@ -183,23 +223,14 @@ def apply(
     )
 
 
-class _Columns:
-    """Hands out the columns of the FiLM projection in the order in which `fold` stacked them."""
-
-    def __init__(self, projected: Array) -> None:
-        self._projected, self._start = projected, 0
-
-    def take(self, channels: int) -> Array:
-        """Returns the next `[batch, 1, 1, channels]`."""
-        start, self._start = self._start, self._start + channels
-        return jax.lax.slice_in_dim(self._projected, start, self._start, axis=1)[:, None, None]
-
-
 def _affine(params: dict, stats: dict) -> tuple[np.ndarray, np.ndarray]:
     """Returns scale and shift of a BatchNorm in evaluation."""
     scale = params["scale"] / np.sqrt(stats["var"] + BatchNorm.epsilon)
     return scale, params["bias"] - stats["mean"] * scale
 
 
-def _pointwise(params: FoldedParams, inputs: Array) -> Array:
+def pointwise(
+    params: FoldedParams, inputs: Float[Array, "batch time freq in"]
+) -> Float[Array, "batch time freq out"]:
+    """Convolves 1×1 with a bias."""
     return convolve(inputs, params["kernel"]) + params["bias"][None, None, None]

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32
 
 from audiosep_jax.config import ModelConfig
-from audiosep_jax.models import folded, masking
+from audiosep_jax.models import folded, masking, strips
 from audiosep_jax.models.separator import Variables
 
 Params = dict[str, Any]
@@ -24,11 +24,13 @@ class Engine:
       config: the model's shape.
       params: what `apply` takes, on the device.
       film: kernel `[condition_size, columns]` and bias `[columns]` of all FiLM projections.
+      in_strips: whether the network is `strips`, the one for processors, or `folded`.
     """
 
     config: ModelConfig
     params: Params
     film: dict[str, np.ndarray]
+    in_strips: bool
 
     def columns(
         self, conditions: Float[Array | np.ndarray, "queries size"]
@@ -50,11 +52,26 @@ class Engine:
         Returns:
           The estimate, `[rows, samples]`; that of `separator.apply` within rounding.
         """
-        return masking.separate(
-            self.config,
-            mixture,
-            lambda magnitude: masking.activate(folded.mask_logits(self.config, params, magnitude, columns)),
-        )
+        return masking.separate(self.config, mixture, lambda magnitude: self.mask(params, magnitude, columns))
+
+    def mask(
+        self,
+        params: Params,
+        magnitude: Float[Array, "rows frames bins"],
+        columns: Float[Array, "rows columns"],
+    ) -> masking.Mask:
+        """Returns what `apply` lays on the mixture's spectrum; pure and jit-able.
+
+        Args:
+          params: the attribute.
+          magnitude: `[rows, frames, bins]` of the STFT.
+          columns: as for `apply`.
+
+        Returns:
+          The mask of the magnitude, and cosine and sine of the rotation of the phase; `[rows, frames, bins]`.
+        """
+        network = strips if self.in_strips else folded
+        return masking.activate(network.mask_logits(self.config, params, magnitude, columns))
 
     def separate(
         self,
@@ -78,4 +95,7 @@ def prepare(config: ModelConfig, variables: Variables) -> Engine:
     """
     params = folded.fold(config, variables)
     film = params.pop("film")
-    return Engine(config, jax.tree.map(jnp.asarray, params), film)
+    in_strips = jax.default_backend() == "cpu"
+    if in_strips:
+        params = strips.with_coefficients(config, params)
+    return Engine(config, jax.tree.map(jnp.asarray, params), film, in_strips)

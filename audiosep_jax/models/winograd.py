@@ -1,0 +1,94 @@
+"""3×3 convolutions with a quarter of the multiplications: Winograd's F(4×4, 3×3), a strip of rows at a time.
+
+Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks". Tiles of 6×6 inputs that overlap by 2
+become 36 coefficients; per coefficient one matrix product over the channels; 36 coefficients become tiles of
+4×4 outputs. For a processor, whose own convolution runs near the speed of its products already. A strip is
+small enough for the processor's caches, so that only inputs and outputs travel to memory.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32
+
+TILE = 4
+
+# Rows: coefficients. Columns: what lies in a tile of inputs, in a kernel, and in a tile of coefficients.
+_INPUTS = np.array(
+    [
+        [4, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ]
+)
+_KERNEL = np.array(
+    [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]],
+) / np.array([[24], [24], [24], [24], [24], [24]])
+_OUTPUTS = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+
+# Tiles per strip: fewer make thin products, more leave the caches.
+_TILES = 512
+
+
+def coefficients(
+    kernel: Float[np.ndarray, "3 3 channels features"],
+) -> Float32[np.ndarray, "36 channels features"]:
+    """Returns the coefficients of a kernel: frequency first, then time. In float64, rounded once."""
+    both = np.einsum("at,bf,tfio->baio", _KERNEL, _KERNEL, kernel.astype(np.float64))
+    return np.ascontiguousarray(both.reshape(36, *kernel.shape[2:]), np.float32)
+
+
+def strip_rows(time: int, freq: int) -> int:
+    """Returns how many rows a strip has: a multiple of 4 that divides `time`, itself a multiple of 4."""
+    return TILE * divisor(time // TILE, at_most=max(1, _TILES * TILE // freq))
+
+
+def divisor(number: int, *, at_most: int) -> int:
+    """Returns the largest divisor of a number that is not above another."""
+    return next(size for size in range(min(number, at_most), 0, -1) if number % size == 0)
+
+
+def convolve(
+    inputs: Float[Array, "rows2 freq channels"], kernel: Float[Array, "36 channels features"]
+) -> Float[Array, "rows freq features"]:
+    """Convolves a strip; frequency is padded with zeros.
+
+    Args:
+      inputs: the strip with one row more on either side; rows and freq are multiples of 4.
+      kernel: as `coefficients` returned it.
+    """
+    rows, freq, channels = inputs.shape[0] - 2, *inputs.shape[1:]
+    down, across = rows // TILE, freq // TILE
+    # The barriers keep XLA from computing an intermediate anew for each of its six uses.
+    inputs = _stored(jnp.pad(inputs, ((0, 2), (1, 3), (0, 0))))
+    tiles = inputs.reshape(down + 1, TILE, freq + TILE, channels)
+    hidden = _stored(_combined(_INPUTS, [tiles[i // TILE : down + i // TILE, i % TILE] for i in range(6)]))
+    tiles = hidden.reshape(6, down, across + 1, TILE, channels)
+    hidden = _combined(_INPUTS, [tiles[:, :, i // TILE : across + i // TILE, i % TILE] for i in range(6)])
+    products = _stored(hidden.reshape(36, down * across, channels)) @ kernel
+    tiles = products.reshape(6, 6, down, across, -1)
+    hidden = _stored(_combined(_OUTPUTS, [tiles[i] for i in range(6)], axis=3))
+    return _combined(_OUTPUTS, [hidden[i] for i in range(6)], axis=1).reshape(rows, freq, -1)
+
+
+def _combined(matrix: np.ndarray, parts: Sequence[Array], axis: int = 0) -> Array:
+    """Returns the sums of parts that the rows of a matrix say, stacked."""
+    return jnp.stack([_sum(row, parts) for row in matrix], axis=axis)
+
+
+def _sum(factors: np.ndarray, parts: Sequence[Array]) -> Array:
+    terms = [
+        part if factor == 1 else np.float32(factor) * part
+        for factor, part in zip(factors, parts, strict=True)
+        if factor
+    ]
+    return sum(terms[1:], start=terms[0])
+
+
+def _stored(array: Array) -> Array:
+    return jax.lax.optimization_barrier(array)
