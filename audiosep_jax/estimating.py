@@ -15,7 +15,7 @@ from audiosep_jax import shares
 from audiosep_jax.audio.stft import istft
 from audiosep_jax.audio.windows import Process
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.models import folded, masking
+from audiosep_jax.models import masking
 from audiosep_jax.models.inference import Engine
 from audiosep_jax.queries import Query
 
@@ -93,8 +93,9 @@ class Estimator:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._mask = _Once(self._network)
-        self._spectrum = _Once(self._transform)
+        self._separate = _Once(engine.separate)
+        self._mask = _Once(jax.jit(engine.mask))
+        self._spectrum = _Once(jax.jit(self._transform))
         self._estimates: dict[tuple, _Once] = {}
 
     def process(self, task: Task) -> tuple[Process, int]:
@@ -113,15 +114,12 @@ class Estimator:
         def process(windows: Float32[np.ndarray, "rows channels window"]) -> np.ndarray:
             of_rows = [np.repeat(column[None], len(windows), axis=0) for column in columns]
             if alone and windows.shape[1] == 1:
-                return np.asarray(engine.separate(windows[:, 0], of_rows[0]))[:, None, None]
+                return np.asarray(self._separate(windows[:, 0], of_rows[0]))[:, None, None]
             real, imag, magnitude, heard = self._spectrum(windows)
             masks = tuple(self._mask(engine.params, heard, each) for each in of_rows)
             return np.asarray(estimates(real, imag, magnitude, masks, windows[0, 0]))
 
         return process, len(task.wanted) * (1 if task.plain else 2)
-
-    def _network(self, params: Any, magnitude: Array, columns: Array) -> masking.Mask:
-        return masking.activate(folded.mask_logits(self._engine.config, params, magnitude, columns))
 
     def _transform(self, windows: Float[Array, "rows channels window"]) -> tuple[Array, Array, Array, Array]:
         rows, channels, samples = windows.shape
@@ -134,7 +132,7 @@ class Estimator:
         key = (task.stems, tuple((each.positive, each.negatives) for each in task.wanted))
         if key not in self._estimates:
             self._estimates[key] = _Once(
-                functools.partial(self._combine, task.wanted, task.stems, task.plain)
+                jax.jit(functools.partial(self._combine, task.wanted, task.stems, task.plain))
             )
         return self._estimates[key]
 
@@ -196,10 +194,10 @@ def _claimed(wanted: Wanted, masks: Sequence[masking.Mask]) -> masking.Mask:
 
 
 class _Once:
-    """A function that is compiled once per shape, although several threads call it."""
+    """A compiled function for several threads: the first call of each shape, which compiles, is alone."""
 
     def __init__(self, function: Callable) -> None:
-        self._function, self._lock = jax.jit(function), threading.Lock()
+        self._function, self._lock = function, threading.Lock()
         self._known: set = set()
 
     def __call__(self, *arguments: Any) -> Any:

@@ -91,7 +91,7 @@ def test_an_opposed_estimate_gets_nothing_and_one_gain_can_serve_all_channels():
     assert energies[1] == pytest.approx(energies[0] / 4, rel=0.1)
 
 
-@pytest.mark.parametrize("channel_mask", ["each", "shared"])
+@pytest.mark.parametrize("channel_mask", ["each", pytest.param("shared", marks=pytest.mark.slow)])
 def test_sums_stay_exact_and_the_rule_is_an_option(model, channel_mask):
     time = np.arange(HIGH_RATE) / HIGH_RATE
     tone = 0.25 * np.sin(2 * np.pi * 9000 * time) * (time > 0.5)

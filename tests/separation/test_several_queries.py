@@ -8,7 +8,6 @@ from separation_models import CONDITION_SIZE, RATE, scene
 from audiosep_jax import Query
 from audiosep_jax.audio.stft import stft
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.estimating import Estimator
 
 DRAW = np.random.default_rng(1)
 A, B, C = (Query(condition=vector) for vector in DRAW.normal(size=(3, CONDITION_SIZE)))
@@ -39,23 +38,16 @@ def test_each_query_gets_what_it_gets_alone(model, mixture):
 
 def test_shared_work_is_done_once(model, mixture, monkeypatch):
     transforms, masks = [], []
-
-    def counted(log, method):
-        def call(self, *arguments):
-            log.append(None)
-            return method(self, *arguments)
-
-        return call
-
-    estimator = Estimator(model._estimator._engine)
-    estimator._spectrum = counted(transforms, type(estimator._spectrum).__call__).__get__(estimator._spectrum)
-    estimator._mask = counted(masks, type(estimator._mask).__call__).__get__(estimator._mask)
-    monkeypatch.setitem(model.__dict__, "_estimator", estimator)
+    for log, name in ((transforms, "_spectrum"), (masks, "_mask")):
+        original = getattr(model._estimator, name)
+        counted = lambda *given, log=log, original=original: log.append(None) or original(*given)  # noqa: E731
+        monkeypatch.setattr(model._estimator, name, counted)
     model.separate_queries(mixture, RATE, queries=[A, B, Query(condition=A.condition, without=[B, C]), A])
     assert len(transforms) == 2  # one per channel
     assert len(masks) == 2 * 3  # A, B and C
 
 
+@pytest.mark.slow
 def test_a_negative_query_takes_what_it_claims_louder(model, mixture):
     plain, other, without, taken = model.separate_queries(
         mixture, RATE, queries=[A, B, Query(condition=A.condition, without=B), Query(without=[B, C])]
@@ -74,6 +66,7 @@ def test_a_negative_query_takes_what_it_claims_louder(model, mixture):
     assert 0 < energy(taken.residual - other.estimate) < energy(mixture)
 
 
+@pytest.mark.slow
 def test_what_is_taken_out_of_itself_is_halved(model, mixture):
     plain, half = model.separate_queries(mixture, RATE, queries=[A, Query(condition=A.condition, without=A)])
     np.testing.assert_allclose(half.estimate, plain.estimate / 2, atol=2e-6)
@@ -92,6 +85,7 @@ def test_stems_and_rest_are_the_mixture_bit_for_bit(model, mixture):
     assert stems.presences[0].level_db == pytest.approx(alone.presence.level_db, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_one_stem_alone_is_its_estimate_and_two_alike_share_it(model, mixture):
     alone = model.separate(mixture, RATE, query=A).estimate
     (only,) = model.separate_stems(mixture, RATE, queries=[A]).estimates
@@ -110,6 +104,7 @@ def test_silence_stays_silence_in_every_part(model):
     assert stems.presences[0].level_db == -np.inf
 
 
+@pytest.mark.slow
 def test_long_sounds_in_windows_are_what_one_window_says_of_each(model):
     # Two windows in flight, 13 s: every query's windows end up in its own estimate.
     waveform = scene(13)[0].astype(np.float32)
