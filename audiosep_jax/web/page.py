@@ -63,7 +63,7 @@ class Handlers:
                     question,
                     sound,
                     model=self._model,
-                    folder=result.folder,
+                    result=result,
                     limits=self._limits,
                     progress=progress,
                 )

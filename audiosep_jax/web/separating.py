@@ -1,6 +1,7 @@
 """One press of the button: an upload and sentences in; files, a picture and what is to be said out."""
 
 import dataclasses
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from audiosep_jax.seeing.pictures import png
 from audiosep_jax.separation import AudioSep
 from audiosep_jax.web.limits import Limits
 from audiosep_jax.web.sounds import Sound, playable, read_sound
+from audiosep_jax.web.storage import Result
 
 Progress = Callable[[float, str], None]
 _SEPARATING = 0.9  # of the whole time
@@ -76,7 +78,7 @@ def answer(
     sound: Sound,
     *,
     model: AudioSep,
-    folder: Path,
+    result: Result,
     limits: Limits,
     progress: Progress = lambda share, what: None,
 ) -> Answer:
@@ -86,7 +88,7 @@ def answer(
       question: what is asked for.
       sound: what is known of the upload.
       model: that separates.
-      folder: for the files of the answer.
+      result: where the files go, and whether somebody waits for them.
       limits: of the page.
       progress: called with the share that is done, from 0 to 1, and what is being done.
 
@@ -95,7 +97,11 @@ def answer(
     """
     started = time.monotonic()
 
+    folder = result.folder
+
     def advance(done: int, total: int) -> None:
+        if result.abandoned.is_set():
+            raise AudioSepError("Nobody waits for this separation any more.")
         if time.monotonic() - started > limits.work_seconds:
             raise AudioSepError(
                 f"The separation was given up after {limits.work_seconds:.0f} s, when {done / total:.0%} was "
@@ -130,8 +136,12 @@ def answer(
 
 
 def worded(error: AudioSepError, upload: Path) -> str:
-    """Returns an error's sentence with the upload's name in place of its path on this machine."""
-    return str(error).replace(repr(str(upload)), shown(upload.name)).replace(str(upload), shown(upload.name))
+    """Returns an error's sentence with names of files in place of their paths on this machine."""
+    sentence, name = str(error), shown(upload.name)
+    for path in (repr(str(upload)), str(upload)):
+        sentence = sentence.replace(path, name)
+    folder = upload.parents[2]  # of uploads and results
+    return re.sub(rf"{re.escape(str(folder))}[^\s:]*/", "", sentence)
 
 
 def _draw(sound: Sound, parts: dict[str, Path], path: Path, limits: Limits) -> Path:

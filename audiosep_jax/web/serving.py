@@ -4,6 +4,7 @@ import os
 import socket
 import warnings
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from audiosep_jax.errors import AudioSepError, shown
@@ -85,6 +86,10 @@ def serve(
             async def startup(self, sockets: list[socket.socket] | None = None) -> None:
                 await super().startup(sockets)
                 ready(_address(host, listening.getsockname()[1]))
+
+            def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+                storage.stop()  # the server waits for what is being computed
+                super().handle_exit(sig, frame)
 
         config = uvicorn.Config(
             app,

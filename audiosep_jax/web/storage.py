@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from audiosep_jax.errors import AudioSepError, shown
@@ -19,10 +20,17 @@ _SWEEP_SECONDS = 15.0
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """A folder for the files of one separation, and the random name that a browser knows it by."""
+    """A separation that is being computed.
+
+    Attributes:
+      token: the random name that a browser will know it by.
+      folder: for its files.
+      abandoned: set when nobody waits for it any more: its page was closed, or the command ends.
+    """
 
     token: str
     folder: Path
+    abandoned: threading.Event = dataclasses.field(default_factory=threading.Event)
 
 
 class Storage:
@@ -54,6 +62,9 @@ class Storage:
         self._files: dict[str, dict[str, Path]] = {}  # token -> name -> file
         self._sessions: dict[str, set[str]] = {}  # session -> its tokens
         self._used: dict[Path, set[str]] = {}  # upload -> the sessions that use it
+        self._computed: dict[
+            str, tuple[str, Result]
+        ] = {}  # token -> session and result, while it is computed
         self._ended = threading.Event()
         self._janitor = threading.Thread(target=self._sweep_until_the_end, name="janitor", daemon=True)
 
@@ -62,28 +73,41 @@ class Storage:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
+        self.stop()
         self._janitor.join()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def stop(self) -> None:
+        """Abandons what is being computed, and what will be; a signal handler may call it."""
+        self._ended.set()
+        for _, result in list(self._computed.values()):
+            result.abandoned.set()
+
     @contextlib.contextmanager
-    def result(self, session: str):
-        """Gives a new folder; when the block ends with an error, nothing of it remains.
+    def result(self, session: str) -> Iterator[Result]:
+        """Gives a new folder; nothing of it remains if the block ends with an error, or nobody waits for it.
 
         Args:
           session: of the page, with which the result is removed.
         """
         token = secrets.token_urlsafe(24)
-        folder = self._results / token
-        folder.mkdir()
+        result = Result(token, self._results / token)
+        result.folder.mkdir()
+        self._computed[token] = session, result
+        if self._ended.is_set():
+            result.abandoned.set()
+        kept = False
         try:
-            yield Result(token, folder)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        with self._lock:
-            self._files[token] = {path.name: path for path in folder.iterdir()}
-            self._sessions.setdefault(session, set()).add(token)
+            yield result
+            with self._lock:
+                kept = not result.abandoned.is_set()
+                if kept:
+                    self._files[token] = {path.name: path for path in result.folder.iterdir()}
+                    self._sessions.setdefault(session, set()).add(token)
+        finally:
+            del self._computed[token]
+            if not kept:
+                shutil.rmtree(result.folder, ignore_errors=True)
 
     def find(self, token: str, name: str) -> Path | None:
         """Returns a file of a result; None where there is no such."""
@@ -119,6 +143,9 @@ class Storage:
     def release(self, session: str) -> None:
         """Removes the results of a page that was closed, and the uploads that no other page uses."""
         with self._lock:
+            for owner, result in list(self._computed.values()):
+                if owner == session:
+                    result.abandoned.set()
             tokens = self._sessions.pop(session, set())
             for token in tokens:
                 self._files.pop(token, None)

@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import os
+import signal
 import socket
 import time
 
@@ -207,8 +208,27 @@ def test_the_page_carries_no_analytics_and_no_share_links(page):
         assert "share" not in (component["props"].get("buttons") or [])
 
 
-def test_a_full_queue_says_so_and_works_again(tmp_path):
-    with served(tmp_path, "--max-waiting", "1") as page:
+def test_ctrl_c_ends_what_is_being_computed_and_leaves_nothing(tmp_path):
+    with served(tmp_path) as page:
+        _, path = page.upload(wav(noise(290.0)))
+        recording = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        page.post("/gradio_api/call/separate", {"data": [recording, "a dog", ""]})
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("audiosep-web-*/results/*/.*")):  # the estimate, half written
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        page.process.send_signal(signal.SIGINT)
+        assert page.process.wait(60) == 130
+    assert page.said.endswith("audiosep: interrupted\n")
+    assert "Traceback" not in page.said
+    assert not list(tmp_path.glob("audiosep-web-*"))
+
+
+def test_a_full_queue_says_so_and_works_again_and_others_are_warned_of(tmp_path):
+    with served(tmp_path, "--max-waiting", "1", "--host", "0.0.0.0") as page:
+        assert "warning: whoever reaches 0.0.0.0 can use this page" in page.said
+        assert page.request("GET", "/config", headers={"host": "studio.example"})[0] == 200
+        assert page.request("GET", "/config", headers={"origin": "https://evil.example"})[0] == 403
         _, path = page.upload(wav(noise(20.0)))
         recording = {"path": path, "meta": {"_type": "gradio.FileData"}}
         asked = [page.post("/gradio_api/call/separate", {"data": [recording, "a dog", ""]}) for _ in range(6)]

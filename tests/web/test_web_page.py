@@ -1,0 +1,234 @@
+"""What happens when something is pressed, and what the page says, with a model that halves a sound."""
+
+import html
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from web_server import noise, wav
+
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.presence import Presence
+from audiosep_jax.results import FileSeparation
+from audiosep_jax.web import wording
+from audiosep_jax.web.limits import Limits
+from audiosep_jax.web.page import Handlers
+from audiosep_jax.web.separating import Answer, Question
+from audiosep_jax.web.sounds import Sound
+from audiosep_jax.web.storage import Storage
+
+LIMITS = Limits(sound_seconds=10, work_seconds=30)
+
+
+class Halves:
+    """A model that gives half of every sound, in four steps, and does something in the middle."""
+
+    def __init__(self):
+        self.asked, self.absent, self.midway = [], False, lambda: None
+
+    def separate_file(self, path, *, estimate_path, residual_path, query, without, progress):
+        self.asked.append((query, without))
+        mixture, rate = soundfile.read(path, dtype="int16", always_2d=True)
+        for step in range(4):
+            if step == 2:
+                self.midway()
+            progress(step + 1, 4)
+        soundfile.write(estimate_path, mixture // 2, rate)
+        soundfile.write(residual_path, mixture - mixture // 2, rate)
+        return FileSeparation(
+            estimate_path=estimate_path,
+            residual_path=residual_path,
+            subtype="PCM_16",
+            sample_rate_hz=rate,
+            channels=mixture.shape[1],
+            samples=len(mixture),
+            level_db=-6.0,
+            presence=Presence(level_db=-6.0, score=0.1, absent=self.absent),
+        )
+
+
+@pytest.fixture
+def storage(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with Storage(LIMITS) as storage:
+        yield storage
+
+
+@pytest.fixture
+def model():
+    return Halves()
+
+
+@pytest.fixture
+def upload(storage):
+    def put(content, name="street.wav", digest="a" * 64):
+        path = storage.uploads / digest / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        return path
+
+    return put
+
+
+@pytest.fixture
+def press(model, storage):
+    handlers = Handlers(model, storage, LIMITS, [])
+    steps = []
+
+    def press(path, query="a dog", without="", session="page"):
+        recording = None if path is None else str(path)
+        said, shown, numbers = handlers.separate(
+            recording, query, without, session=session, progress=lambda *step: steps.append(step)
+        )
+        return said, shown, numbers
+
+    press.steps, press.handlers = steps, handlers
+    return press
+
+
+def results(storage):
+    return list((storage.folder / "results").iterdir())
+
+
+def test_a_press_gives_players_numbers_and_files(press, storage, upload, model):
+    content = wav(noise(1.0, channels=2))
+    said, shown, numbers = press(upload(content), "  a dog ", "rain")
+    assert model.asked == [("a dog", "rain")]
+    assert "1.0 s, 16,000 Hz, 2 channels" in said
+    assert "“a dog” without “rain”" in shown
+    for part in ("mixture", "estimate", "residual", "picture"):
+        folder, token, name = numbers[part].split("/")
+        assert folder == "result"
+        assert storage.find(token, name).is_file()
+        assert numbers[part] in shown
+    assert storage.find(token, "mixture.wav").read_bytes() == content
+    assert (numbers["seconds"], numbers["channels"], numbers["level_db"]) == (1.0, 2, -6.0)
+    assert numbers["warning"] is None
+    assert [share for share, _ in press.steps] == pytest.approx([0.225, 0.45, 0.675, 0.9, 0.9])
+    assert press.steps[-1][1] == "drawing"
+
+
+def test_an_absent_query_is_warned_of(press, upload, model):
+    model.absent = True
+    said, _, numbers = press(upload(wav(noise())), "a cat")
+    assert "note warning" in said
+    assert "seems not to be in the recording" in numbers["warning"]
+    assert html.escape(numbers["warning"]) in said
+
+
+def test_a_missing_field_is_said_before_the_recording_is_looked_at(press, model):
+    for path, query, message in (
+        (None, "", "Describe the sound"),
+        (None, " \n", "Describe the sound"),
+        (None, "a dog", "There is no recording"),
+        (None, "a" * 1001, "The description has 1,001 letters"),
+    ):
+        said, _, numbers = press(path, query)
+        assert numbers["error"].startswith(message)
+        assert 'role="alert"' in said
+    assert "what to leave out has 2,000 letters" in press(None, "", "a" * 2000)[2]["error"]
+    assert model.asked == []
+
+
+def test_an_upload_of_no_use_is_removed_and_called_by_its_name(press, storage, upload):
+    for look in (lambda path: press(path)[2]["error"], lambda path: check(press, path)):
+        path = upload(b"text", "notes.wav")
+        said = look(path)
+        assert "notes.wav is not a sound file" in said
+        assert str(storage.folder) not in said
+        assert not path.exists()
+        assert "no longer kept" in look(path)
+    assert results(storage) == []
+
+
+def check(press, path):
+    useful, said = press.handlers.check(str(path), session="page")
+    assert not useful
+    return said
+
+
+def test_an_upload_that_is_all_right_is_kept(press, upload):
+    path = upload(wav(noise()))
+    assert press.handlers.check(str(path), session="page") == (True, wording.FIRST)
+    assert press.handlers.check(None, session="page") == (True, wording.FIRST)
+    assert path.exists()
+
+
+def test_what_takes_too_long_is_given_up(press, storage, upload, model, monkeypatch):
+    model.midway = lambda: monkeypatch.setattr("time.monotonic", lambda: 1e9)
+    path = upload(wav(noise()))
+    assert press(path)[2]["error"].startswith("The separation was given up after 30 s, when 75% was done")
+    assert results(storage) == []
+    assert path.exists()
+
+
+def test_a_closed_page_ends_its_separation_and_no_other(press, storage, upload, model):
+    path = upload(wav(noise()))
+    model.midway = lambda: storage.release("somebody else")
+    assert "estimate" in press(path)[2]
+    storage.release("page")
+    assert results(storage) == []
+    path = upload(wav(noise()))
+    model.midway = lambda: storage.release("page")
+    assert "Nobody waits" in press(path)[2]["error"]
+    assert results(storage) == []
+    assert not path.exists()
+
+
+def test_the_end_of_the_command_ends_every_separation(press, storage, upload, model):
+    path = upload(wav(noise()))
+    model.midway = storage.stop
+    assert "Nobody waits" in press(path)[2]["error"]
+    model.midway = lambda: None
+    assert "Nobody waits" in press(path)[2]["error"]
+    assert results(storage) == []
+
+
+def test_a_defect_is_said_to_be_one(press, storage, upload, model, capsys):
+    def fail():
+        raise RuntimeError("the secret reason")
+
+    model.midway = fail
+    said, _, numbers = press(upload(wav(noise())))
+    assert numbers["error"].startswith("This is a defect of the page")
+    assert "secret" not in said
+    assert "the secret reason" in capsys.readouterr().err
+    assert results(storage) == []
+
+
+def test_a_full_disk_is_said_without_the_place(press, storage, upload, model):
+    def fail():
+        raise AudioSepError(f"{storage.folder}/results/abc/estimate.wav cannot be written (No space left)")
+
+    model.midway = fail
+    said = press(upload(wav(noise())))[2]["error"]
+    assert said == "estimate.wav cannot be written (No space left)"
+
+
+@pytest.mark.parametrize("text", ["<b>", "${x}", "{{x}}", "`x`", "\"'&", "\x00\x1b", "\udcff", "line\nline"])
+def test_texts_become_markup_that_nothing_obeys(text):
+    shown = wording.text(text)
+    assert not set("<>{}$`\"'") & set(shown)
+    shown.encode()
+    assert html.unescape(shown) == text.translate({0: "\ufffd", 27: "\ufffd", 0xDCFF: "\ufffd"})
+    question = Question(upload=None, query=text, without=text)
+    assert wording.error(text).endswith(f" {shown}</div>")
+    assert wording.wanted(question) == f"“{text}” without “{text}”"
+
+
+def test_house_rules_say_the_limits():
+    said = wording.house_rules(Limits(), local=True)
+    assert "Up to 5 minutes of sound and 100 MB" in said
+    assert "nothing leaves it" in said
+    assert "nothing leaves it" not in wording.house_rules(Limits(), local=False)
+
+
+def test_names_of_downloads_are_names():
+    nowhere, sound = Path(), Sound(seconds=1, channels=1, sample_rate_hz=8, drawn=np.zeros(8), drawn_hz=8)
+    files = {"mixture": nowhere, "estimate": nowhere, "residual": nowhere, "picture": nowhere}
+    answer = Answer(**files, sound=sound, level_db=-np.inf, warning=None, work_seconds=1)
+    question = Question(upload=nowhere, query="a dog", without="")
+    shown = wording.results(answer, question, dict.fromkeys(files, "result/a/b"), name="x" * 200 + '".wav')
+    assert f'download="{"x" * 80}.estimate.wav"' in shown
+    assert "“a dog” (silent)" in shown
