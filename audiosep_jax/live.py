@@ -88,7 +88,7 @@ class SoundStream:
         self._stream = EstimateStream(
             work,
             plan=plan,
-            grid=plans.grid(model.config.model),
+            grid=1 if plan.short_last else plans.grid(model.config.model),  # the reference knows no grid
             channels=channels,
             sample_rate_hz=sample_rate_hz,
             model_rate_hz=model.sample_rate_hz,

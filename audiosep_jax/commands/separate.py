@@ -53,6 +53,9 @@ class SeparateArgs:
     """The sentences after one --query say the same in other words: they are averaged into one query."""
     weights: Annotated[tuple[float, ...], tyro.conf.arg(metavar="NUMBER...")] = ()
     """With --average: how much each sentence counts, in their order."""
+    paraphrase: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Each sentence counts as the mean of itself and three other wordings, such as "the sound of …"; --preset
+    quality does so, too."""
     stems: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """The queries share the recording: RECORDING.QUERY.stem.wav of each and RECORDING.rest.wav sum to it."""
     out: Path = Path("separated")
@@ -90,7 +93,14 @@ def run(args: SeparateArgs) -> int:
     """Separates and prints a line per result; returns 2 if any recording failed, else 0."""
     _check(args)
     from audiosep_jax.separating.asking import asked_for
+    from audiosep_jax.separating.presets import settings_for
 
+    preset = args.preset or ("live" if _PIPE in args.inputs else "standard")
+    if args.upstream_windows:
+        preset = "reference"
+    settings = settings_for(
+        preset, channel_mask=args.channel_mask, high_band=args.high_band, paraphrase=args.paraphrase
+    )
     asked = asked_for(
         texts=args.query,
         recordings=args.query_audio,
@@ -98,14 +108,15 @@ def run(args: SeparateArgs) -> int:
         without=args.without,
         average=args.average,
         weights=args.weights,
+        paraphrase=settings.paraphrase,
     )
     if _PIPE in args.inputs:
         from audiosep_jax.separating.piping import separate_pipe
 
-        return separate_pipe(args, asked)
+        return separate_pipe(args, asked, preset=preset, given=settings.options)
     from audiosep_jax.separating.files import separate_files
 
-    return separate_files(args, asked)
+    return separate_files(args, asked, given=settings.options)
 
 
 def _check(args: SeparateArgs) -> None:

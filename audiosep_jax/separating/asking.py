@@ -33,6 +33,7 @@ class Asked:
             parts["weights"] = list(self.query.weights)
         parts["examples"] = [str(path) for path in self.files]
         parts["without"] = [text for each in self.query.negatives for text in each.texts]
+        parts["paraphrase"] = self.query.paraphrase or any(each.paraphrase for each in self.query.negatives)
         return {name: value for name, value in parts.items() if value}
 
     def fingerprint(self) -> dict[str, Any]:
@@ -57,8 +58,9 @@ def asked_for(
     recordings: Sequence[Sequence[Path]],
     pictures: Sequence[Sequence[Path]],
     without: Sequence[str],
-    average: bool,
-    weights: Sequence[float],
+    average: bool = False,
+    weights: Sequence[float] = (),
+    paraphrase: bool = False,
 ) -> tuple[Asked, ...]:
     """Returns the queries of a command line, each once.
 
@@ -69,6 +71,7 @@ def asked_for(
       without: sentences that describe what must be in no result.
       average: the sentences of a group say the same: they are one query.
       weights: of the averaged sentences, in the order of all; none weighs all alike.
+      paraphrase: every sentence counts as the mean of several wordings, as in `Query`.
 
     Raises:
       AudioSepError: nothing is asked, a group is empty, or the weights do not fit.
@@ -88,22 +91,27 @@ def asked_for(
             raise AudioSepError(
                 'A query is empty: describe the sound in words, for example --query "a dog barks".'
             )
+    taken_out = tuple(Query(text=text, paraphrase=paraphrase) for text in without)
     found = []
     if average:
         left = iter(weights)
         for group in filter(None, texts):
             shares = tuple(itertools.islice(left, len(group))) if weights else None
-            query = Query(text=tuple(group), weights=shares, without=tuple(without))
+            query = Query(text=tuple(group), weights=shares, without=taken_out, paraphrase=paraphrase)
             found.append(Asked(query=query, label=group[0]))
     else:
-        found += [Asked(query=Query(text=each, without=tuple(without)), label=each) for each in sentences]
-    for path in itertools.chain.from_iterable(recordings):
-        found.append(Asked(query=Query(audio=path, without=tuple(without)), label=path.stem, files=(path,)))
+        for text in sentences:
+            query = Query(text=text, without=taken_out, paraphrase=paraphrase)
+            found.append(Asked(query=query, label=text))
+    found += [
+        Asked(query=Query(audio=path, without=taken_out), label=path.stem, files=(path,))
+        for path in itertools.chain.from_iterable(recordings)
+    ]
     for group in pictures:
-        query = Query(images=tuple(group), without=tuple(without))
+        query = Query(images=tuple(group), without=taken_out)
         found.append(Asked(query=query, label=group[0].stem, files=tuple(group)))
     if not found and without:
-        found.append(Asked(query=Query(without=tuple(without)), label="without " + " ".join(without)))
+        found.append(Asked(query=Query(without=taken_out), label="without " + " ".join(without)))
     if not found:
         raise AudioSepError(
             'No query was given: describe the sound, for example --query "a dog barks", say what to take out '

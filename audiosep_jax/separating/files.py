@@ -14,14 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 import audiosep_jax
-from audiosep_jax import options
 from audiosep_jax.atomic import make_folder
 from audiosep_jax.errors import printable
+from audiosep_jax.options import Options, checked
 from audiosep_jax.presence import AbsentQueryWarning, Presence, absence_warning
 from audiosep_jax.separating import naming, recordings
 from audiosep_jax.separating.asking import Asked
 from audiosep_jax.separating.naming import Job
-from audiosep_jax.separating.presets import options_for
 from audiosep_jax.separating.records import Records, model_fingerprint
 from audiosep_jax.separating.running import Outcome, Runner
 
@@ -32,8 +31,13 @@ if TYPE_CHECKING:
 _NAMED = 20
 
 
-def separate_files(args: "SeparateArgs", asked: Sequence[Asked]) -> int:
+def separate_files(args: "SeparateArgs", asked: Sequence[Asked], *, given: Options) -> int:
     """Separates all recordings; returns 2 if any failed, else 0.
+
+    Args:
+      args: of the command.
+      asked: the queries.
+      given: how is separated.
 
     Raises:
       AudioSepError: no recording, a query that cannot be used, or a folder that cannot be written: before any
@@ -41,8 +45,7 @@ def separate_files(args: "SeparateArgs", asked: Sequence[Asked]) -> int:
     """
     found = recordings.find(args.inputs, out=args.out)
     jobs = naming.plan(found, asked, out=args.out, stems=args.stems)
-    preset = args.preset or ("reference" if args.upstream_windows else "standard")
-    chosen = options.checked(options_for(preset, channel_mask=args.channel_mask, high_band=args.high_band))
+    chosen = checked(given)
     model = audiosep_jax.load(args.checkpoint)
     runner = Runner(
         model,

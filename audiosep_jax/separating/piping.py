@@ -5,21 +5,28 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import audiosep_jax
-from audiosep_jax import options, plans
+from audiosep_jax import plans
 from audiosep_jax.audio.pcm import SampleFormat
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.live import SoundStream, live_plan
+from audiosep_jax.options import Options, checked
 from audiosep_jax.presence import absence_warning, judged
 from audiosep_jax.separating.asking import Asked
 from audiosep_jax.separating.pipe import binary_output, open_input, pass_through
-from audiosep_jax.separating.presets import options_for
+from audiosep_jax.separating.presets import Preset
 
 if TYPE_CHECKING:
     from audiosep_jax.commands.separate import SeparateArgs
 
 
-def separate_pipe(args: "SeparateArgs", asked: Sequence[Asked]) -> int:
+def separate_pipe(args: "SeparateArgs", asked: Sequence[Asked], *, preset: Preset, given: Options) -> int:
     """Separates what comes; returns 0.
+
+    Args:
+      args: of the command.
+      asked: one query.
+      preset: "live" hears short windows, others those of files.
+      given: how is separated.
 
     Raises:
       AudioSepError: several queries, or an input that is not sound or ends early; what came is written.
@@ -31,8 +38,7 @@ def separate_pipe(args: "SeparateArgs", asked: Sequence[Asked]) -> int:
     raw = None
     if args.rate is not None:
         raw = SampleFormat(sample_rate_hz=args.rate, channels=args.channels, encoding=args.encoding)
-    preset = args.preset or ("reference" if args.upstream_windows else "live")
-    chosen = options.checked(options_for(preset, channel_mask=args.channel_mask, high_band=args.high_band))
+    chosen = checked(given)
     with binary_output() as output:
         model = audiosep_jax.load(args.checkpoint)
         reader = open_input(raw)

@@ -1,30 +1,47 @@
-"""A few names for options that belong together."""
+"""A few names for options that belong together; docs/command.md says what each is measured to do."""
 
+import dataclasses
 from typing import Literal
 
 from audiosep_jax.options import ChannelMask, HighBandRule, Options
 
 Preset = Literal["standard", "quality", "fast", "live", "reference"]
 
-_PRESETS: dict[Preset, Options] = {
-    "standard": Options(),
-    "quality": Options(high_band="extend"),
-    "fast": Options(channel_mask="shared"),
-    "live": Options(),
-    "reference": Options(upstream_windows=True),
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How is separated, and how sentences are understood.
+
+    Attributes:
+      options: of the separator.
+      paraphrase: every sentence counts as the mean of several wordings.
+    """
+
+    options: Options
+    paraphrase: bool = False
+
+
+_PRESETS: dict[Preset, Settings] = {
+    "standard": Settings(options=Options()),
+    "quality": Settings(options=Options(high_band="extend"), paraphrase=True),
+    "fast": Settings(options=Options(channel_mask="shared")),
+    "live": Settings(options=Options()),
+    "reference": Settings(options=Options(upstream_windows=True)),
 }
 
 
-def options_for(
+def settings_for(
     preset: Preset,
     *,
     channel_mask: ChannelMask | None = None,
     high_band: HighBandRule | None = None,
-) -> Options:
-    """Returns the options of a preset, and what was chosen apart from it."""
-    chosen = Options(**_PRESETS[preset])
+    paraphrase: bool = False,
+) -> Settings:
+    """Returns a preset with what was chosen apart from it; None and False choose nothing."""
+    found = _PRESETS[preset]
+    options = Options(**found.options)
     if channel_mask is not None:
-        chosen["channel_mask"] = channel_mask
+        options["channel_mask"] = channel_mask
     if high_band is not None:
-        chosen["high_band"] = high_band
-    return chosen
+        options["high_band"] = high_band
+    return Settings(options=options, paraphrase=found.paraphrase or paraphrase)

@@ -57,7 +57,7 @@ class Records:
             same = record["maker"] == maker and _is(recording, record["recording"])
             files = zip(result.files, record["files"], strict=True)
             return dict(record["report"]) if same and all(_is(*pair) for pair in files) else None
-        except (OSError, ValueError, KeyError, TypeError):  # no record, no result, or a damaged record
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):  # none, or a damaged one
             return None
 
     def forget(self, result: Result) -> None:
