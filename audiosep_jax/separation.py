@@ -20,6 +20,9 @@ from audiosep_jax.options import Options, checked
 from audiosep_jax.queries import Query, QueryLike, described, several
 from audiosep_jax.results import FileSeparation, Separation, Stems
 
+# What lies between the waveform and the estimates is bounded by blocks, as it is for files.
+_BLOCK = 1 << 18
+
 BUNDLED_CHECKPOINT = Path(__file__).parent / "assets" / "audiosep-tiny"
 
 
@@ -193,10 +196,8 @@ class AudioSep(Core):
             for query, pair in zip(asked, outputs, strict=True)
         ]
         written, presences = self._to_files(path, asked, pairs, False, progress, given)
-        levels = [
-            level[0 if query.parts else 1] for query, level in zip(asked, written.levels_db, strict=True)
-        ]
-        return _results(written, list(outputs), levels, presences)
+        levels = [level[not query.parts] for query, level in zip(asked, written.levels_db, strict=True)]
+        return _results(written, outputs, levels, presences)
 
     def separate_file_stems(
         self,
@@ -237,10 +238,11 @@ class AudioSep(Core):
         self, waveform: np.ndarray, sample_rate_hz: int, queries: Sequence[Query], stems: bool, given: Options
     ) -> tuple[np.ndarray, np.ndarray, tuple[presence.Presence, ...]]:
         mixture, rate, chosen = checked_waveform(waveform), checked_rate(sample_rate_hz), checked(given)
-        rows = mixture[None] if mixture.ndim == 1 else mixture
+        rows = np.atleast_2d(mixture)
         stream = self.stream_for(queries, chosen, stems=stems)(rows.shape[0], rate, rows.shape[1])
         with contextlib.closing(stream):
-            estimates = np.concatenate([stream.push(rows), stream.flush()], axis=-1)
+            blocks = [stream.push(rows[:, at : at + _BLOCK]) for at in range(0, rows.shape[1], _BLOCK)]
+            estimates = np.concatenate([*blocks, stream.flush()], axis=-1)
         found = self.judged(queries, stream.levels_db(), chosen)
         return mixture, estimates.reshape(len(queries), *mixture.shape), found
 
