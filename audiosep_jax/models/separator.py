@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from audiosep_jax.config import ExecutionConfig, ModelConfig
-from audiosep_jax.models import masking
+from audiosep_jax.models import masking, tree_shapes
 from audiosep_jax.models.resunet import ResUNet
 
 Variables = dict[str, Any]
@@ -67,10 +67,9 @@ def init(config: ModelConfig, key: Array) -> Variables:
 def flat_shapes(config: ModelConfig) -> Mapping[tuple[str, ...], tuple[int, ...]]:
     """Returns the shape of every variable by its path, such as ("params", "resunet", "bn0", "scale").
 
-    Computed once per config, because tracing a model takes half a second; read-only.
+    Those of `shapes` without tracing a model, which takes a second; read-only.
     """
-    leaves, _ = jax.tree_util.tree_flatten_with_path(shapes(config))
-    return MappingProxyType({tuple(part.key for part in path): leaf.shape for path, leaf in leaves})
+    return MappingProxyType(tree_shapes.flat_shapes(config))
 
 
 def shapes(config: ModelConfig) -> Variables:

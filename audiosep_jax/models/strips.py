@@ -7,7 +7,7 @@ convolutions' results reach the memory.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -90,22 +90,21 @@ def _encoder(
     inputs = _filled(inputs)
     _, channels, features = block["conv1"].shape
     first, second = film.affine(block.get("scale"), channels), film.affine(None, features)
-    hidden = _fresh((*inputs.shape[:3], features), inputs)
 
-    def convolve_first(place: _Place, inputs: _Strip) -> tuple[list, list]:
+    def convolve_first(place: _Place, inputs: _Strip) -> Sequence[Array]:
         strip = place.padded(_activation(first, place)(expand(inputs.rows)), time)
-        return [], [_activation(second, place)(winograd.convolve(strip, block["conv1"])[None])]
+        return [_activation(second, place)(winograd.convolve(strip, block["conv1"])[None])]
 
-    _, (hidden,) = _sweep([inputs], [hidden], convolve_first)
-    pooled = _fresh((batch, inputs.shape[1] // stride[0], freq // stride[1], features), hidden)
-
-    def convolve_second(place: _Place, hidden: _Strip, inputs: _Strip) -> tuple[list, list]:
+    def convolve_second(place: _Place, hidden: _Strip, inputs: _Strip) -> Sequence[Array]:
         result = winograd.convolve(place.padded(hidden.rows, time), block["conv2"])[None]
         shortcut = expand(inputs.centre)
         result += folded.pointwise(block["shortcut"], shortcut) if "shortcut" in block else shortcut
-        return [result], [_pooled(result, stride)]
+        return [result, _pooled(result, stride)]
 
-    (skip, _), (pooled,) = _sweep([hidden, inputs], [pooled], convolve_second)
+    shape = (*inputs.shape[:3], features)
+    pooled_shape = (batch, inputs.shape[1] // stride[0], freq // stride[1], features)
+    (hidden,) = _sweep([inputs], [shape], convolve_first)
+    skip, pooled = _sweep([hidden, inputs], [shape, pooled_shape], convolve_second)
     return skip[:, :time], pooled[:, : time // stride[0]]
 
 
@@ -129,24 +128,22 @@ def _decoder(
     _, channels, features = block["conv1"].shape
     first, second = film.affine(block.get("scale"), channels), film.affine(None, features)
 
-    # The halves of the input are not needed again: the shortcut takes the place of one, and the result of the
-    # first convolution that of the other.
-    def convolve_first(place: _Place, raised: _Strip, skip: _Strip) -> tuple[list, list]:
+    def convolve_first(place: _Place, raised: _Strip, skip: _Strip) -> Sequence[Array]:
         rows = jnp.concatenate([raised.rows, skip.rows], axis=-1)
         strip = place.padded(_activation(first, place)(rows), time)
-        hidden = _activation(second, place)(winograd.convolve(strip, block["conv1"])[None])
-        return [folded.pointwise(block["shortcut"], rows[:, 1:-1]), hidden], []
+        return [_activation(second, place)(winograd.convolve(strip, block["conv1"])[None])]
 
-    (shortcut, hidden), _ = _sweep([raised, skip], [], convolve_first)
-
-    def convolve_second(place: _Place, hidden: _Strip, shortcut: _Strip) -> tuple[list, list]:
+    def convolve_second(place: _Place, hidden: _Strip, raised: _Strip, skip: _Strip) -> Sequence[Array]:
         strip = place.padded(hidden.rows, time)
-        result = winograd.convolve(strip, block["conv2"])[None] + shortcut.centre
-        return ([result], []) if last is None else ([], [folded.pointwise(last, result)])
+        joined = jnp.concatenate([raised.centre, skip.centre], axis=-1)
+        shortcut = folded.pointwise(block["shortcut"], joined)
+        result = winograd.convolve(strip, block["conv2"])[None] + shortcut
+        return [result if last is None else folded.pointwise(last, result)]
 
-    logits = [] if last is None else [_fresh((*hidden.shape[:3], last["bias"].shape[0]), hidden)]
-    (hidden, _), logits = _sweep([hidden, shortcut], logits, convolve_second)
-    return (hidden if last is None else logits[0])[:, :time]
+    (hidden,) = _sweep([raised, skip], [(*raised.shape[:3], features)], convolve_first)
+    outputs = features if last is None else last["bias"].shape[0]
+    (result,) = _sweep([hidden, raised, skip], [(*raised.shape[:3], outputs)], convolve_second)
+    return result[:, :time]
 
 
 def _upsampled(params: Params, inputs: Array, film: folded.Columns) -> Array:
@@ -154,12 +151,11 @@ def _upsampled(params: Params, inputs: Array, film: folded.Columns) -> Array:
     tall, wide, _, features = params["up"].shape
     norm = film.affine(params.get("scale"), channels)
 
-    def raise_strip(place: _Place, inputs: _Strip) -> tuple[list, list]:
-        return [], [upsample(_activation(norm, place)(inputs.centre), params["up"])]
+    def raise_strip(place: _Place, inputs: _Strip) -> Sequence[Array]:
+        return [upsample(_activation(norm, place)(inputs.centre), params["up"])]
 
-    raised = _fresh((batch, tall * time, wide * freq, features), inputs)
     rows = winograd.divisor(time, at_most=max(1, _POSITIONS // freq))
-    return _sweep([inputs], [raised], raise_strip, rows=rows)[1][0]
+    return _sweep([inputs], [(batch, tall * time, wide * freq, features)], raise_strip, rows=rows)[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,23 +188,23 @@ class _Strip:
 
 
 def _sweep(
-    sources: list[Array],
-    targets: list[Array],
-    strip: Callable[..., tuple[list[Array], list[Array]]],
+    sources: Sequence[Array],
+    targets: Sequence[tuple[int, ...]],
+    strip: Callable[..., Sequence[Array]],
     *,
     rows: int | None = None,
-) -> tuple[list[Array], list[Array]]:
+) -> list[Array]:
     """Goes through arrays strip by strip.
 
     Args:
-      sources: `[batch, time, freq, channels]`, read, and overwritten strip by strip where `strip` says so.
-      targets: `[batch, time', freq', channels']`, written; time' a fixed multiple or fraction of the time.
-      strip: takes the place and a strip of each source; returns what replaces the strips of the first
-        sources, and what is written to the targets.
+      sources: `[batch, time, freq, channels]`.
+      targets: shapes `[batch, time', freq', channels']` of what comes out; time' a fixed multiple or fraction
+        of the time.
+      strip: takes the place and a strip of each source; returns that of each target.
       rows: of a strip; None for those of a convolution.
 
     Returns:
-      The sources and the targets, changed.
+      The targets.
     """
     batch, time, freq, _ = sources[0].shape
     rows = rows or winograd.strip_rows(time, freq)
@@ -217,29 +213,23 @@ def _sweep(
     def take(source: Array, index: Array, start: Array, size: int) -> Array:
         return jax.lax.dynamic_slice(source, (index, start, 0, 0), (1, size, *source.shape[2:]))
 
-    def put(target: Array, part: Array, place: _Place) -> Array:
-        start = place.start * part.shape[1] // rows
-        return jax.lax.dynamic_update_slice(target, part, (place.index, start, 0, 0))
-
-    def step(number: Array, carried: tuple) -> tuple:
-        sources, above, targets = carried
+    def step(number: Array, targets: list[Array]) -> list[Array]:
         place = _Place(number // count, number % count * rows, rows)
-        below = jnp.minimum(place.start + rows, time - 1)
+        above, below = jnp.maximum(place.start - 1, 0), jnp.minimum(place.start + rows, time - 1)
         strips = [
-            # The rows above are kept: in the source they may be overwritten.
-            _Strip(row, take(source, place.index, place.start, rows), take(source, place.index, below, 1))
-            for source, row in zip(sources, above, strict=True)
+            _Strip(
+                *(take(each, place.index, *where) for where in ((above, 1), (place.start, rows), (below, 1)))
+            )
+            for each in sources
         ]
-        replaced, written = strip(place, *strips)
-        above = [each.centre[:, -1:] for each in strips]
-        sources = [put(*each, place) for each in zip(sources, replaced, strict=False)] + sources[
-            len(replaced) :
+        return [
+            jax.lax.dynamic_update_slice(
+                target, part, (place.index, place.start * part.shape[1] // rows, 0, 0)
+            )
+            for target, part in zip(targets, strip(place, *strips), strict=True)
         ]
-        return sources, above, [put(*each, place) for each in zip(targets, written, strict=True)]
 
-    above = [jax.lax.slice_in_dim(source[:1], 0, 1, axis=1) for source in sources]
-    sources, _, targets = jax.lax.fori_loop(0, batch * count, step, (sources, above, targets))
-    return sources, targets
+    return jax.lax.fori_loop(0, batch * count, step, [_fresh(shape, sources[0]) for shape in targets])
 
 
 def _filled(array: Array) -> Array:
