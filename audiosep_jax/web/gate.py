@@ -35,7 +35,7 @@ _READ = re.compile(
 )
 _FILE = "/gradio_api/file="
 _UPLOAD = "/gradio_api/upload"
-_WRITTEN = re.compile(r"/gradio_api/(?:queue/join|call/separate|reset|cancel)")
+_WRITTEN = re.compile(r"/gradio_api/(?:queue/join|call/separate)")
 _LARGEST_JSON = 1_000_000
 # Beside the file itself: the form's boundaries and names.
 _FORM_BYTES = 20_000

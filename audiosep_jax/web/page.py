@@ -112,9 +112,10 @@ class Handlers:
         try:
             return read_sound(upload, self._limits), ""
         except AudioSepError as error:
-            gone = not upload.exists()
+            if not upload.exists():
+                return None, NOT_KEPT
             self._storage.discard(upload)
-            return None, NOT_KEPT if gone else worded(error, upload)
+            return None, worded(error, upload)
 
     def example(self, number: int) -> tuple[str, str, str]:
         """Returns the recording and the sentences of an example."""

@@ -65,6 +65,7 @@ class Storage:
         self._computed: dict[
             str, tuple[str, Result]
         ] = {}  # token -> session and result, while it is computed
+        self._useless: dict[Path, float] = {}  # upload -> since when
         self._ended = threading.Event()
         self._janitor = threading.Thread(target=self._sweep_until_the_end, name="janitor", daemon=True)
 
@@ -131,14 +132,14 @@ class Storage:
         """Notes that a page uses an upload; it stays until the last of its pages is closed."""
         with self._lock:
             self._used.setdefault(upload, set()).add(session)
+            self._useless.pop(upload, None)
         with contextlib.suppress(OSError):
             os.utime(upload)  # it is kept for the whole time from now on
 
     def discard(self, upload: Path) -> None:
-        """Removes an upload that is of no use."""
+        """Removes an upload that is of no use, as soon as nothing is likely to be reading it."""
         with self._lock:
-            self._used.pop(upload, None)
-        _remove(upload)
+            self._useless[upload] = time.time()
 
     def release(self, session: str) -> None:
         """Removes the results of a page that was closed, and the uploads that no other page uses."""
@@ -154,6 +155,7 @@ class Storage:
                 sessions.discard(session)
                 if not sessions:
                     del self._used[upload]
+                    self._useless.pop(upload, None)
                     unused.append(upload)
         for token in tokens:
             shutil.rmtree(self._results / token, ignore_errors=True)
@@ -175,10 +177,18 @@ class Storage:
                         for upload in [one for one in self._used if one.parent == folder]:
                             del self._used[upload]
                     shutil.rmtree(folder, ignore_errors=True)
+        just_now = time.time() - min(_SWEEP_SECONDS, self._limits.kept_seconds)
         for entry in self.uploads.iterdir():  # an upload that was broken off
             with contextlib.suppress(OSError):
-                if entry.is_file() and entry.stat().st_mtime < time.time() - _SWEEP_SECONDS:
+                if entry.is_file() and entry.stat().st_mtime < just_now:
                     entry.unlink()
+        with self._lock:
+            useless = [upload for upload, since in self._useless.items() if since < just_now]
+            for upload in useless:
+                del self._useless[upload]
+                self._used.pop(upload, None)
+        for upload in useless:
+            _remove(upload)
 
     def _sweep_until_the_end(self) -> None:
         while not self._ended.wait(min(_SWEEP_SECONDS, self._limits.kept_seconds)):

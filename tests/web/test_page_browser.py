@@ -200,15 +200,13 @@ def test_mistakes_are_said_and_the_page_goes_on(visit, server):
     visit.tab.wait_for_selector(".note.error >> text=notes.wav is not a sound file")
     visit.give(wav(np.zeros(8000 * 30), 8000, form="FLAC"), "night.flac")
     visit.tab.wait_for_selector(".note.error >> text=night.flac is 30.0 s long")
-    assert not [path for path in server.left() if path.name in ("notes.wav", "night.flac")]
     visit.give(wav(noise(0.5)))
     visit.wait_for_upload()
     visit.press()
     visit.wait_for_result()
     assert visit.tab.locator(".note.error").count() == 0
-    # The player may have begun to load what was of no use, and is not there any more.
-    harmless = ("Waveform load error", "403 (Forbidden)")
-    visit.complaints[:] = [one for one in visit.complaints if not any(map(one.__contains__, harmless))]
+    # The player tries to play what turns out to be text.
+    visit.complaints[:] = [one for one in visit.complaints if "Waveform load error" not in one]
 
 
 def test_what_is_too_large_never_leaves_the_browser_and_says_so(visit, server):

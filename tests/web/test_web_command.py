@@ -1,9 +1,14 @@
+import dataclasses
+import re
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
 from audiosep_jax import cli
+from audiosep_jax.commands.web import WebArgs
+from audiosep_jax.web.limits import Limits
 
 
 @pytest.fixture
@@ -54,3 +59,23 @@ def test_a_host_that_is_not_of_this_machine_is_an_error_of_one_sentence(capsys, 
     assert "choose another --port or --host" in error
     assert "\x1b" not in error
     assert error.count("\n") == 1
+
+
+def test_the_documented_options_are_those_of_the_command():
+    text = (Path(__file__).parents[2] / "docs" / "web.md").read_text("utf-8")
+    documented = {
+        name: float(value) for name, value in re.findall(r"^\| `--([a-z-]+)` \| (\d+) \|", text, re.M)
+    }
+    defaults = {field.name.replace("_", "-"): field.default for field in dataclasses.fields(WebArgs)}
+    assert documented == {name: value for name, value in defaults.items() if name.startswith(("max", "keep"))}
+    limits = Limits()
+    assert (limits.sound_seconds, limits.upload_bytes) == (
+        documented["max-seconds"],
+        1e6 * documented["max-megabytes"],
+    )
+    assert (limits.waiting, limits.work_seconds) == (
+        documented["max-waiting"],
+        documented["max-work-seconds"],
+    )
+    assert limits.kept_seconds == 60 * documented["keep-minutes"]
+    assert f"at most {limits.query_letters:,} letters" in text

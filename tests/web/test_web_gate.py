@@ -113,6 +113,8 @@ def test_what_the_page_needs_passes_under_its_policy(door, path):
         ("POST", "/gradio_api/api/separate"),
         ("POST", "/gradio_api/call/check"),
         ("POST", "/gradio_api/component_server"),
+        ("POST", "/gradio_api/cancel"),
+        ("POST", "/gradio_api/reset"),
         ("POST", "/gradio_api/process_recording"),
         ("POST", "/gradio_api/vibe-edit/"),
         ("POST", "/login"),

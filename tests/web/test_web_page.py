@@ -1,6 +1,7 @@
 """What happens when something is pressed, and what the page says, with a model that halves a sound."""
 
 import html
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from web_server import noise, wav
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.presence import Presence
 from audiosep_jax.results import FileSeparation
-from audiosep_jax.web import wording
+from audiosep_jax.web import separating, wording
 from audiosep_jax.web.limits import Limits
 from audiosep_jax.web.page import Handlers
 from audiosep_jax.web.separating import Answer, Question
@@ -87,6 +88,13 @@ def press(model, storage):
     return press
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """A second is saved where the picture is not looked at."""
+    monkeypatch.setattr(separating, "draw_spectrograms", lambda *_, **__: None)
+    monkeypatch.setattr(separating, "png", lambda _: b"")
+
+
 def results(storage):
     return list((storage.folder / "results").iterdir())
 
@@ -109,6 +117,7 @@ def test_a_press_gives_players_numbers_and_files(press, storage, upload, model):
     assert press.steps[-1][1] == "drawing"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_absent_query_is_warned_of(press, upload, model):
     model.absent = True
     said, _, numbers = press(upload(wav(noise())), "a cat")
@@ -131,12 +140,17 @@ def test_a_missing_field_is_said_before_the_recording_is_looked_at(press, model)
     assert model.asked == []
 
 
-def test_an_upload_of_no_use_is_removed_and_called_by_its_name(press, storage, upload):
+def test_an_upload_of_no_use_is_removed_and_called_by_its_name(press, storage, upload, monkeypatch):
+    now = time.time()
     for look in (lambda path: press(path)[2]["error"], lambda path: check(press, path)):
+        monkeypatch.setattr("time.time", lambda: now)
         path = upload(b"text", "notes.wav")
         said = look(path)
         assert "notes.wav is not a sound file" in said
         assert str(storage.folder) not in said
+        assert look(path) == said  # somebody may press twice
+        monkeypatch.setattr("time.time", lambda: now + 60)
+        storage.sweep()
         assert not path.exists()
         assert "no longer kept" in look(path)
     assert results(storage) == []
@@ -163,6 +177,7 @@ def test_what_takes_too_long_is_given_up(press, storage, upload, model, monkeypa
     assert path.exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_closed_page_ends_its_separation_and_no_other(press, storage, upload, model):
     path = upload(wav(noise()))
     model.midway = lambda: storage.release("somebody else")
