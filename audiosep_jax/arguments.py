@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32
 
+from audiosep_jax.audio.containers import LOUDEST
 from audiosep_jax.errors import AudioSepError
 
 # More rows than this, and than samples, are soundfile's layout, [samples, channels]: no recording is such.
@@ -35,6 +36,10 @@ def checked_waveform(waveform: Any) -> Float32[np.ndarray, "*channels samples"]:
         array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise AudioSepError("The waveform holds NaN or infinite samples: remove them first.")
+    if (loudest := np.abs(array).max()) > LOUDEST:
+        raise AudioSepError(
+            f"The waveform holds samples of {loudest:.2g}, where full scale is 1: scale it down."
+        )
     return array
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -42,6 +43,10 @@ def format_for(path: str | Path, subtype: str | None = None) -> tuple[str, str]:
     return container, subtype
 
 
+# Float samples beyond this, 180 dB above full scale, are no sound; their squares would overflow.
+LOUDEST = 1e9
+
+
 def pcm_bits(subtype: str) -> int | None:
     """Bits per sample of a linear encoding such as "PCM_24", None for floating point and lossy ones."""
     match = re.fullmatch(r"(?:PCM_[SU]?|ALAC_|DWVW_)(\d+)", subtype)
@@ -57,6 +62,11 @@ def quantise(waveform: Num[np.ndarray, "*shape"], bits: int) -> Num[np.ndarray, 
 class SequentialFile(soundfile.SoundFile):
     """A sound file that python-soundfile treats like a pipe, although `seek` works."""
 
+    def __init__(self, file: str | Path | io.BytesIO, mode: str = "r", **given: Any) -> None:
+        # As bytes, because python-soundfile cannot encode a name that is no text.
+        named = os.fsencode(file) if isinstance(file, str | Path) else file
+        super().__init__(named, mode, **given)  # pyright: ignore[reportArgumentType]
+
     def seekable(self) -> bool:
         """Always False."""
         # python-soundfile seeks after every read and write of a seekable file, which fails at the end of a
@@ -70,15 +80,16 @@ def open_sound(source: str | io.BytesIO, name: str) -> SequentialFile:
     Raises:
       AudioSepError: it is not sound.
     """
+    unknown = AudioSepError(f"{name} is not a sound file that can be decoded: give WAV, FLAC, OGG or MP3.")
     try:
-        return SequentialFile(source)
-    except (
-        soundfile.LibsndfileError,
-        TypeError,
-    ) as error:  # TypeError: a .raw file tells nothing of its sound
-        raise AudioSepError(
-            f"{name} is not a sound file that can be decoded: give WAV, FLAC, OGG or MP3."
-        ) from error
+        file = SequentialFile(source)
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a .raw file tells nothing of itself
+        raise unknown from error
+    if file.format == "RAW":
+        # Without a header libsndfile goes by the name: a text that is called .au or .gsm would be noise.
+        file.close()
+        raise unknown
+    return file
 
 
 def truncated(name: str, why: object = "") -> AudioSepError:

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float32
 
-from audiosep_jax.audio.containers import quantise
+from audiosep_jax.audio.containers import LOUDEST, quantise
 from audiosep_jax.errors import AudioSepError
 
 # The names that ffmpeg and sox's users know.
@@ -79,6 +79,10 @@ class SampleFormat:
                 waveform = np.frombuffer(data, f"<f{self.bits // 8}").astype(np.float32)
             if not np.isfinite(waveform).all():
                 raise AudioSepError("The input holds NaN or infinite samples: send it without them.")
+            if len(waveform) and np.abs(waveform).max() > LOUDEST:
+                raise AudioSepError(
+                    "The input holds samples far beyond full scale, which is 1: scale it down."
+                )
         else:
             waveform = np.frombuffer(data, f"<i{self.bits // 8}").astype(np.float32) / 2 ** (self.bits - 1)
         return np.ascontiguousarray(waveform.reshape(-1, self.channels).T)

@@ -10,6 +10,7 @@ import soundfile
 from jaxtyping import Shaped
 
 from audiosep_jax.audio.containers import (
+    LOUDEST,
     log_promises_more,
     missing_samples_allowed,
     ogg_cut_off,
@@ -94,6 +95,10 @@ class AudioReader:
                     raise AudioSepError(
                         f"{self._name} holds NaN or infinite samples near sample {decoded - len(block)}: "
                         "write it again without them."
+                    )
+                if dtype is np.float32 and (loudest := np.abs(block).max()) > LOUDEST:
+                    raise AudioSepError(
+                        f"{self._name} holds samples of {loudest:.2g}, where full scale is 1: scale it down."
                     )
                 yield np.ascontiguousarray(block.T)
         except soundfile.LibsndfileError as error:
