@@ -34,9 +34,13 @@ PUBLIC = (
     "audiosep_jax.query.encoder",
     "audiosep_jax.checkpoints.folder",
     "audiosep_jax.checkpoints.hub",
+    "audiosep_jax.checkpoints.publishing",
+    "audiosep_jax.export.exporting",
+    "audiosep_jax.train.loop",
     "audiosep_jax.evals.metrics",
     "audiosep_jax.evals.evaluate",
     "audiosep_jax.evals.evaluation_set",
+    "audiosep_jax.evals.report",
     "audiosep_jax.evals.spectrogram",
 )
 STYLE = Path(__file__).with_name("reference_style")

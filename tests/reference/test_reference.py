@@ -10,16 +10,20 @@ from pathlib import Path
 
 import pytest
 
+import audiosep_jax
 from docs.reference import PUBLIC
 
 ROOT = Path(__file__).parents[2]
 
 
+def parsed(name):
+    return ast.parse(Path(importlib.util.find_spec(name).origin).read_text("utf-8"))
+
+
 def members(name):
     """Yields (dotted name, node) of what a module defines and shows: functions, classes and their methods."""
-    tree = ast.parse(Path(importlib.util.find_spec(name).origin).read_text("utf-8"))
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    for node in tree.body:
+    for node in parsed(name).body:
         if isinstance(node, kinds) and not node.name.startswith("_"):
             yield f"{name}.{node.name}", node
             if isinstance(node, ast.ClassDef):
@@ -30,14 +34,14 @@ def members(name):
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_says_what_it_is(name):
-    module = importlib.import_module(name)
-    assert inspect.getdoc(module)
-    undocumented = [member for member, node in members(name) if not ast.get_docstring(node)]
-    assert not undocumented
-    for shown in getattr(module, "__all__", []):
-        value = getattr(module, shown)
-        if inspect.isclass(value) or inspect.isroutine(value):
-            assert inspect.getdoc(value), shown
+    assert ast.get_docstring(parsed(name))
+    assert not [member for member, node in members(name) if not ast.get_docstring(node)]
+
+
+def test_every_name_of_the_package_says_what_it_is():
+    for name in audiosep_jax.__all__:
+        value = getattr(audiosep_jax, name)
+        assert name == "__version__" or inspect.getdoc(value), name
 
 
 class Page(HTMLParser):
