@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import io
+import os
 import re
 import shutil
 import time
@@ -41,7 +42,7 @@ def browser(tmp_path_factory):
     microphone = tmp_path_factory.mktemp("microphone") / "heard.wav"
     microphone.write_bytes(wav(noise(3.0, 48_000), 48_000))
     arguments = [
-        "--no-sandbox",  # it cannot start as root otherwise; only this page is opened
+        *(["--no-sandbox"] if os.geteuid() == 0 else []),  # root has none; only this page is opened
         "--use-fake-ui-for-media-stream",
         "--use-fake-device-for-media-stream",
         f"--use-file-for-fake-audio-capture={microphone}",
