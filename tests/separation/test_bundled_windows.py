@@ -1,6 +1,6 @@
 """The bundled model on a long sound: what windows say against what the model says of the whole.
 
-Its receptive field spans seconds, and 0.75 s of context are an approximation; this measures how good a one.
+Its receptive field spans seconds, and 1.25 s of context are an approximation; this measures how good a one.
 """
 
 import numpy as np
@@ -44,17 +44,17 @@ def test_windows_agree_with_the_whole_and_do_not_step(bundled, mixture, query):
     assert len(starts) == 3
     assert starts[-1] + plan.fade + rate < len(whole)
 
-    # Measured for these queries: -75, -61 and -51 dB near the borders, -83, -69 and -61 dB over all.
+    # Measured for these queries: -93, -83 and -69 dB near the borders, -103, -90 and -67 dB over all.
     near = np.concatenate([np.arange(at - rate // 2, at + plan.fade + rate // 2) for at in starts])
-    assert energy_db(error[near], whole[near]) <= -40
-    assert energy_db(error, whole) <= -45
+    assert energy_db(error[near], whole[near]) <= -50
+    assert energy_db(error[rate:], whole[rate:]) <= -50
 
     # A step would be a jump of the error from one sample to the next where a fade begins or ends. Measured:
-    # at most 0.8 of the largest elsewhere around the fade, and 0.1 % of the largest in the estimate there.
+    # at most 0.2 of the largest elsewhere around the fade, and 0.003 % of the largest in the estimate there.
     jumps = np.abs(np.diff(error))
     for at in starts:
         around = np.arange(at - rate // 2, at + plan.fade + rate // 2)
         edges = np.concatenate([np.arange(edge - 2, edge + 2) for edge in (at, at + plan.fade)])
         step = jumps[edges].max()
         assert step <= 1.5 * jumps[np.setdiff1d(around, edges)].max()
-        assert step <= 0.01 * np.abs(np.diff(whole[around])).max()
+        assert step <= 0.001 * np.abs(np.diff(whole[around])).max()
