@@ -58,11 +58,17 @@ def find(inputs: Sequence[Path], *, out: Path) -> list[Recording]:
       out: folder of the results, which may lie within a folder that is searched.
 
     Raises:
-      AudioSepError: a folder without sound, one that cannot be read, or a pattern that nothing matches.
+      AudioSepError: a folder without sound, one that cannot be read or that takes the results, or a pattern
+        that nothing matches.
     """
     found: dict[Path, Recording] = {}
     for given in inputs:
         if os.path.isdir(given):
+            if _identity(given) == _identity(out):
+                raise AudioSepError(
+                    f"The results cannot go into {printable(given)}, whose sounds are to be separated: choose "
+                    "another --out."
+                )
             recordings = [
                 Recording(given / part, part.parent) for part in _below(given, out) if _is_sound(part)
             ]

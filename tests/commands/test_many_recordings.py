@@ -39,6 +39,8 @@ def test_folders_are_searched_once_and_results_left_out(tmp_path, monkeypatch):
     assert found("a", out="a/out") == wanted
     assert found("a/1.wav", "a", out="a/out") == [("a/1.wav", "."), *wanted[1:]]
     (tmp_path / "a/.git/3.wav").unlink()
+    with pytest.raises(AudioSepError, match="results cannot go into a, whose"):
+        found("a", out="a/../a")
     with pytest.raises(AudioSepError, match=r"The folder a/\.git holds no sound"):
         found("a/.git")
 
