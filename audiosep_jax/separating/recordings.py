@@ -66,7 +66,7 @@ def find(inputs: Sequence[Path], *, out: Path) -> list[Recording]:
         if os.path.isdir(given):
             if _identity(given) == _identity(out):
                 raise AudioSepError(
-                    f"The results cannot go into {printable(given)}, whose sounds are to be separated: choose "
+                    f"The results cannot go into {printable(given)}, whose sounds are to be separated: give "
                     "another --out."
                 )
             recordings = [
