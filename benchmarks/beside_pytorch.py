@@ -100,7 +100,7 @@ def measure(args: BenchmarkArgs) -> list[Measurement]:
     found = []
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
-        _write(place, config, {"short": args.short_seconds, "long": args.long_seconds, "warm": 12.0})
+        _write(place, config, {"short": args.short_seconds, "long": args.long_seconds, "warm": 6.0})
         sides = {
             "ours": [sys.executable, "-m", "benchmarks.our_separation", scratch],
             "PyTorch": [
@@ -156,20 +156,19 @@ def _job(sound: str, side: str, precision: str = "float32") -> dict[str, Any]:
 def _in_turns(
     place: Path, sides: dict[str, list[str]], jobs: list[dict[str, Any]], *, repeats: int
 ) -> list[Measurement]:
-    """Measures the peaks in processes of their own, then the seconds, the jobs in turns."""
-    peaks = []
-    for job in jobs:
-        with _started(sides, job["side"]) as ask:
-            peaks.append(ask(job)["peak_bytes"])
+    """Does the jobs in turns, each in a process that does nothing else."""
     seconds: list[list[float]] = [[] for _ in jobs]
+    peaks = [0] * len(jobs)
     with contextlib.ExitStack() as stack:
-        asks = {side: stack.enter_context(_started(sides, side)) for side in sides}
-        for job in jobs:  # compiles, and fills the allocators
+        asks = [stack.enter_context(_started(sides, job["side"])) for job in jobs]
+        for ask, job in zip(asks, jobs, strict=True):  # compiles, and fills the allocators
             warm = "warm.npy" if job["windows"] else job["mixture"]
-            asks[job["side"]]({**job, "mixture": warm, "windows": False, "estimate": "unused.npy"})
+            ask({**job, "mixture": warm, "estimate": "unused.npy"})
         for _ in range(repeats):
-            for taken, job in zip(seconds, jobs, strict=True):
-                taken.append(asks[job["side"]](job)["seconds"])
+            for index, (ask, job) in enumerate(zip(asks, jobs, strict=True)):
+                answer = ask(job)
+                seconds[index].append(answer["seconds"])
+                peaks[index] = answer["peak_bytes"]
     reference = np.load(place / jobs[0]["estimate"])
     return [
         Measurement(

@@ -37,13 +37,13 @@ def fold(config: ModelConfig, variables: dict[str, Any]) -> FoldedParams:
       config: the model's shape.
       variables: "params" and "batch_stats" of the separator.
     """
-    tree = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), dict(variables))
+    tree = jax.tree.map(np.asarray, dict(variables))
     params, stats = tree["params"]["resunet"], tree["batch_stats"]["resunet"]
     projections = []
 
     def norm(params: dict, stats: dict) -> np.ndarray | None:
         scale, shift = _affine(params["bn"], stats["bn"])
-        film = params["film"]
+        film = jax.tree.map(np.float64, params["film"])
         if config.film == "scale_shift":
             gain = {"kernel": film["scale"]["kernel"], "bias": 1 + film["scale"]["bias"]}
             projections.append(jax.tree.map(lambda value: value * scale, gain))
@@ -58,7 +58,8 @@ def fold(config: ModelConfig, variables: dict[str, Any]) -> FoldedParams:
         scale = norm(params["norm1"], stats["norm1"])
         block: FoldedParams = {} if scale is None else {"scale": scale}
         scale = norm(params["norm2"], stats["norm2"])
-        block["conv1"] = params["conv1"]["kernel"] * (1 if scale is None else scale)
+        kernel = params["conv1"]["kernel"]
+        block["conv1"] = kernel if scale is None else np.float32(kernel * scale)
         block["conv2"] = params["conv2"]["kernel"]
         if "shortcut" in params:
             block["shortcut"] = params["shortcut"]
@@ -225,6 +226,7 @@ def apply(
 
 def _affine(params: dict, stats: dict) -> tuple[np.ndarray, np.ndarray]:
     """Returns scale and shift of a BatchNorm in evaluation."""
+    params, stats = (jax.tree.map(np.float64, each) for each in (params, stats))
     scale = params["scale"] / np.sqrt(stats["var"] + BatchNorm.epsilon)
     return scale, params["bias"] - stats["mean"] * scale
 

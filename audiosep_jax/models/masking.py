@@ -31,15 +31,20 @@ def separate(
       The estimate, `[batch, samples]`.
     """
     samples = mixture.shape[-1]
-    real, imag, magnitude = spectrum(config, mixture)
-    real, imag = masked(real, imag, magnitude, mask_of(magnitude))
-    estimate = istft(
-        real,
-        imag,
-        window_length=config.window_length,
-        hop_length=config.hop_length,
-        samples=padded_samples(config, samples),
-    )
+    # The names are those of `benchmarks.profile`.
+    with jax.named_scope("stft"):
+        real, imag, magnitude = spectrum(config, mixture)
+    mask = mask_of(magnitude)
+    with jax.named_scope("mask"):
+        real, imag = masked(real, imag, magnitude, mask)
+    with jax.named_scope("istft"):
+        estimate = istft(
+            real,
+            imag,
+            window_length=config.window_length,
+            hop_length=config.hop_length,
+            samples=padded_samples(config, samples),
+        )
     return jax.lax.slice_in_dim(estimate, 0, samples, axis=1)
 
 

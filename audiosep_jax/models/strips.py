@@ -61,17 +61,21 @@ def mask_logits(
       columns: as `folded.film_columns` returns them for the condition.
     """
     film = folded.Columns(config, columns)
-    hidden = folded.normalized(config, params["bn0"], magnitude)[..., None]
+    with jax.named_scope("normalize"):
+        hidden = folded.normalized(config, params["bn0"], magnitude)[..., None]
     strides, skips = pooling_strides(config), []
     for index, stride in enumerate(strides, start=1):
         expand = functools.partial(folded.pointwise, params["pre_conv"]) if index == 1 else _unchanged
-        skip, hidden = _encoder(params[f"encoder{index}"], hidden, film, expand, stride)
+        with jax.named_scope(f"encoder{index}"):
+            skip, hidden = _encoder(params[f"encoder{index}"], hidden, film, expand, stride)
         skips.append(skip)
     for index in range(1, config.bottleneck_blocks + 1):
-        hidden = folded.residual(params[f"bottleneck{index}"], hidden, film)
+        with jax.named_scope(f"bottleneck{index}"):
+            hidden = folded.residual(params[f"bottleneck{index}"], hidden, film)
     for index in range(1, len(strides) + 1):
         last = params["after_conv"] if index == len(strides) else None
-        hidden = _decoder(params[f"decoder{index}"], hidden, skips.pop(), film, last)
+        with jax.named_scope(f"decoder{index}"):
+            hidden = _decoder(params[f"decoder{index}"], hidden, skips.pop(), film, last)
     return folded.cropped(hidden, magnitude.shape[1])
 
 

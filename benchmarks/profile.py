@@ -1,0 +1,135 @@
+"""Where the time of a separation goes, on a processor: JAX's own profile of one call, by part of the model.
+
+Run `python -m benchmarks.profile`. The compiled program names the part of the model that each of its
+operations came from; the profile has the time of each. Operations run one after another, each on all cores.
+Reading, resampling and writing are timed beside it, as `separate_file` does them without a model.
+"""
+
+import collections
+import dataclasses
+import re
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import jax.profiler
+import numpy as np
+import soundfile
+
+import audiosep_jax
+from audiosep_jax import plans
+from audiosep_jax.audio.files import AudioReader, AudioWriter
+from audiosep_jax.audio.resample import StreamResampler
+from audiosep_jax.commands.train import load_experiment
+from audiosep_jax.config import ModelConfig
+from audiosep_jax.models import inference, separator
+from benchmarks import timing
+
+# An operation of a compiled program, and what it was in the program that was traced.
+_OPERATION = re.compile(r'^\s*(?:ROOT )?%?([\w.\-]+) = .*op_name="([^"]*)"', re.MULTILINE)
+_PART = re.compile(r"(stft|normalize|encoder\d+|bottleneck\d+|decoder\d+|mask|istft)")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BenchmarkArgs:
+    """Profile a separation."""
+
+    checkpoint: Path | None = None
+    """Folder of the model."""
+    experiment: Path | None = None
+    """Experiment file, in place of a checkpoint: its model with random weights."""
+    seconds: float = 10.0
+    """Length of the sound, rounded up to a window."""
+    repeats: int = 3
+    """Calls that are profiled."""
+    file_rate_hz: int = 44_100
+    """Rate of the file that is read and written; 16 bits, stereo."""
+
+
+def parts_of_model(
+    config: ModelConfig, variables: separator.Variables, args: BenchmarkArgs
+) -> dict[str, float]:
+    """Returns the seconds of each part of one call, the most expensive first; "all" is the wall clock's."""
+    engine = inference.prepare(config, variables)
+    rng = np.random.default_rng(0)
+    samples = plans.window_plan(config, round(args.seconds * config.sample_rate_hz)).window
+    mixture = 0.1 * rng.standard_normal((1, samples), np.float32)
+    columns = engine.columns(rng.standard_normal((1, config.condition_size), np.float32) / 20)
+    program = jax.jit(engine.apply).lower(engine.params, mixture, columns).compile()
+    names = dict(_OPERATION.findall(program.as_text() or ""))
+    np.asarray(program(engine.params, mixture, columns))
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            started = time.perf_counter()
+            for _ in range(args.repeats):
+                np.asarray(program(engine.params, mixture, columns))
+            wall = (time.perf_counter() - started) / args.repeats
+        (trace,) = Path(folder).rglob("*.xplane.pb")
+        data = jax.profiler.ProfileData.from_file(str(trace))
+    found: collections.Counter[str] = collections.Counter()
+    for plane in data.planes:
+        for line in plane.lines:
+            for event in line.events:
+                # A loop holds the operations of its body, which are counted themselves.
+                if event.name in names and not event.name.startswith("while"):
+                    part = _PART.search(names[event.name])
+                    found[part[1] if part else "other"] += event.duration_ns
+    seconds = {part: total / 1e9 / args.repeats for part, total in found.most_common()}
+    return seconds | {"all": wall}
+
+
+def parts_of_file(config: ModelConfig, args: BenchmarkArgs) -> dict[str, float]:
+    """Returns the seconds of reading, resampling and writing a file of the same length."""
+    rng = np.random.default_rng(0)
+    rate = args.file_rate_hz
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "mixture.wav"
+        soundfile.write(path, 0.1 * rng.standard_normal((round(args.seconds * rate), 2)), rate)
+        started = time.perf_counter()
+        with AudioReader(path) as reader:
+            sound = np.concatenate(list(reader.blocks(1 << 16)), axis=1)
+        found = {"reading": time.perf_counter() - started}
+        started = time.perf_counter()
+        down = StreamResampler(channels=2, from_hz=rate, to_hz=config.sample_rate_hz)
+        up = StreamResampler(channels=2, from_hz=config.sample_rate_hz, to_hz=rate)
+        low = np.concatenate([down.push(sound), down.flush()], axis=1)
+        high = np.concatenate([up.push(low), up.flush()], axis=1)
+        found["resampling there and back"] = time.perf_counter() - started
+        started = time.perf_counter()
+        for name in ("estimate", "residual"):
+            with AudioWriter(
+                Path(folder) / f"{name}.wav",
+                sample_rate_hz=rate,
+                channels=2,
+                subtype="PCM_16",
+                samples=high.shape[1],
+            ) as writer:
+                writer.write(high)
+        found["writing both results"] = time.perf_counter() - started
+    return found
+
+
+def report(args: BenchmarkArgs) -> str:
+    """Measures and returns a table."""
+    if args.experiment is None:
+        model = audiosep_jax.load(args.checkpoint)
+        config, variables = model.config.model, model.variables
+    else:
+        config = load_experiment(args.experiment).model
+        variables = separator.init(config, jax.random.key(0))
+    inside = parts_of_model(config, variables, args)
+    whole = inside.pop("all")
+    rows = ["| part | time | share |", "| --- | ---: | ---: |"]
+    inside["between operations"] = max(0.0, whole - sum(inside.values()))
+    rows += [f"| {part} | {timing.duration(taken)} | {taken / whole:.0%} |" for part, taken in inside.items()]
+    rows.append(f"| the model | {timing.duration(whole)} | 100% |")
+    outside = parts_of_file(config, args)
+    rows += [
+        f"| {part} | {timing.duration(taken)} | {taken / whole:.0%} |" for part, taken in outside.items()
+    ]
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    timing.run(report, BenchmarkArgs)
