@@ -1,5 +1,6 @@
 """`audiosep separate -`: sound through the standard input and output, in real processes and within one."""
 
+import contextlib
 import io
 import os
 import signal
@@ -132,12 +133,12 @@ def test_nobody_reads_any_more():
         process.stdout.read(size)
         process.stdout.close()
     for process in processes:
-        try:
+        with contextlib.suppress(BrokenPipeError):
             for _ in range(20):
                 process.stdin.write(raw_clip(1))
                 process.stdin.flush()
-        except BrokenPipeError:
-            pass
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
         errors = process.stderr.read()
         assert process.wait(60) == 128 + signal.SIGPIPE
         assert errors == b""
