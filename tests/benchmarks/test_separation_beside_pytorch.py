@@ -74,7 +74,7 @@ def test_twins_that_compute_different_things_are_not_compared(benchmark, experim
     args = benchmark.BenchmarkArgs(
         experiment=experiment(), short_seconds=1, long_seconds=0, repeats=1, bfloat16=False, torch_python=twin
     )
-    with pytest.raises(AudioSepError, match="do not compute the same: they differ by -?0 dB"):
+    with pytest.raises(AudioSepError, match=r"do not compute the same: they differ by -?0 dB"):
         benchmark.measure(args)
 
 
