@@ -82,4 +82,5 @@ def write_json(path: str | Path, values: Any) -> None:
     """
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
     with replacing(path) as temporary:
-        temporary.write_text(text + "\n", "utf-8")
+        # A name that is no text holds lone surrogates: written as \udc80, as JSON itself escapes them.
+        temporary.write_text(text + "\n", "utf-8", errors="backslashreplace")

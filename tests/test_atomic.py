@@ -122,3 +122,8 @@ def test_json_is_utf_8_with_an_end_and_without_nan(tmp_path):
             write_json(path, {"mean": bad})
     assert path.read_text("utf-8") == text
     assert names(tmp_path) == ["a.json"]
+
+
+def test_json_of_a_name_that_is_no_text_comes_back(tmp_path):
+    write_json(tmp_path / "a.json", ["not \udcff text", "ü"])
+    assert json.loads((tmp_path / "a.json").read_text("utf-8")) == ["not \udcff text", "ü"]
