@@ -58,7 +58,7 @@ def separate_files(args: "SeparateArgs", asked: Sequence[Asked], *, given: Optio
     make_folder(args.out)
     counts: Counter[str] = Counter()
     failed: list[Outcome] = []
-    with warnings.catch_warnings(), _Bar(len(jobs)) as bar:
+    with warnings.catch_warnings(), _Bar(len(jobs), lines=not args.json) as bar:
         warnings.simplefilter("ignore", AbsentQueryWarning)  # they are said below, with the recording
         with contextlib.closing(runner.run(jobs, workers=args.jobs, progress=bar.tell)) as ended:
             for job, outcomes in ended:
@@ -148,9 +148,14 @@ def _summarise(counts: Counter[str], failed: Sequence[Outcome], jobs: int) -> No
 
 
 class _Bar:
-    """How far everything is, on the standard error, if that is a terminal."""
+    """How far everything is, on the standard error, if that is a terminal.
 
-    def __init__(self, jobs: int) -> None:
+    Args:
+      jobs: in all.
+      lines: what is printed is for people, and goes above the bar where both are on a terminal.
+    """
+
+    def __init__(self, jobs: int, *, lines: bool) -> None:
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -158,7 +163,14 @@ class _Bar:
             TimeRemainingColumn(),
         )
         console = Console(stderr=True)
-        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._bar = Progress(
+            *columns,
+            console=console,
+            transient=True,
+            # Else rich sends to the terminal what belongs into a file.
+            redirect_stdout=lines and sys.stdout.isatty(),
+            disable=not console.is_terminal,
+        )
         self._whole = self._bar.add_task(f"{jobs} recordings", total=jobs, visible=jobs > 1)
         self._tasks: dict[Path, TaskID] = {}
         self._lock = threading.Lock()
