@@ -2,6 +2,7 @@ import pytest
 import separation_models
 
 import audiosep_jax
+from audiosep_jax.estimating import Estimator
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +19,10 @@ def ready(monkeypatch, model, tmp_path):
     monkeypatch.setattr(audiosep_jax, "load", lambda checkpoint: model)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def uncompiled(ready, monkeypatch):
+    """The same, with a model that answers with half of what it hears, at once."""
+    monkeypatch.setattr(Estimator, "process", separation_models.halved)
+    return ready

@@ -80,13 +80,13 @@ def run(capsys, *arguments, status=0):
     return shown(capsys)
 
 
-def test_what_is_done_is_skipped_and_what_made_it_otherwise_is_not(ready, capsys):
-    (ready / "in").mkdir()
-    scene_file(ready / "in" / "a.wav", 0.5)
-    scene_file(ready / "in" / "b.wav", 0.5)
+def test_what_is_done_is_skipped_and_what_made_it_otherwise_is_not(uncompiled, capsys):
+    (uncompiled / "in").mkdir()
+    scene_file(uncompiled / "in" / "a.wav", 0.5)
+    scene_file(uncompiled / "in" / "b.wav", 0.5)
     lines, summary = run(capsys, "in", "--query", "dog")
     assert summary == {"done": 2, "skipped": 0, "failed": 0}
-    before = {path: path.stat().st_mtime_ns for path in (ready / "separated").glob("*.wav")}
+    before = {path: path.stat().st_mtime_ns for path in (uncompiled / "separated").glob("*.wav")}
     again, summary = run(capsys, "in", "--query", "dog")
     assert summary == {"done": 0, "skipped": 2, "failed": 0}
     assert [{**line, "status": "done"} for line in again] == lines
@@ -96,20 +96,20 @@ def test_what_is_done_is_skipped_and_what_made_it_otherwise_is_not(ready, capsys
     _, summary = run(capsys, "in", "--query", "dog", "rain")
     assert summary == {"done": 2, "skipped": 2, "failed": 0}
     # A copy of the results elsewhere in time is still the same results.
-    os.utime(ready / "separated" / "a.dog.estimate.wav", ns=(0, 0))
+    os.utime(uncompiled / "separated" / "a.dog.estimate.wav", ns=(0, 0))
     assert run(capsys, "in", "--query", "dog")[1]["skipped"] == 2
     # The same name, other sound of the same size.
-    scene_file(ready / "in" / "a.wav", 0.5, rate=4000, channels=2)
+    scene_file(uncompiled / "in" / "a.wav", 0.5, rate=4000, channels=2)
     assert run(capsys, "in", "--query", "dog")[1] == {"done": 1, "skipped": 1, "failed": 0}
     # A result that is damaged, lost, or made otherwise; a record that is damaged.
-    estimate = ready / "separated" / "b.dog.estimate.wav"
+    estimate = uncompiled / "separated" / "b.dog.estimate.wav"
     estimate.write_bytes(estimate.read_bytes()[:-2] + b"\x07\x07")
     assert run(capsys, "in", "--query", "dog")[1]["done"] == 1
-    (ready / "separated" / "b.dog.residual.wav").unlink()
+    (uncompiled / "separated" / "b.dog.residual.wav").unlink()
     assert run(capsys, "in", "--query", "dog")[1]["done"] == 1
     assert run(capsys, "in", "--query", "dog", "--channel-mask", "shared")[1]["done"] == 2
     assert run(capsys, "in", "--query", "dog", "--high-band", "extend")[1]["done"] == 2
-    (ready / "separated" / ".audiosep" / "b.dog.json").write_text('{"maker": 1')
+    (uncompiled / "separated" / ".audiosep" / "b.dog.json").write_text('{"maker": 1')
     assert run(capsys, "in", "--query", "dog", "--high-band", "extend")[1] == {
         "done": 1,
         "skipped": 1,
@@ -118,11 +118,11 @@ def test_what_is_done_is_skipped_and_what_made_it_otherwise_is_not(ready, capsys
     assert run(capsys, "in", "--query", "dog", "--high-band", "extend", "--again")[1]["done"] == 2
 
 
-def test_several_at_once_give_what_one_after_the_other_gives(ready, capsys):
-    (ready / "in").mkdir()
+def test_several_at_once_give_what_one_after_the_other_gives(uncompiled, capsys):
+    (uncompiled / "in").mkdir()
     for index in range(5):
-        scene_file(ready / "in" / f"{index}.wav", 0.3 + 0.1 * index)
-    (ready / "in" / "bad.wav").write_text("no sound")
+        scene_file(uncompiled / "in" / f"{index}.wav", 0.3 + 0.1 * index)
+    (uncompiled / "in" / "bad.wav").write_text("no sound")
     command = ("in", "--query", "dog", "cab")
     lines, summary = run(capsys, *command, "--out", "one", status=2)
     assert summary == {"done": 10, "skipped": 0, "failed": 2}
@@ -132,15 +132,15 @@ def test_several_at_once_give_what_one_after_the_other_gives(ready, capsys):
     assert [line["error"] for line in many if line["status"] == "failed"] == [
         "in/bad.wav is not a sound file that can be decoded: give WAV, FLAC, OGG or MP3."
     ] * 2
-    for path in sorted((ready / "one").glob("*.wav")):
+    for path in sorted((uncompiled / "one").glob("*.wav")):
         np.testing.assert_allclose(
-            soundfile.read(path)[0], soundfile.read(ready / "many" / path.name)[0], atol=2**-15
+            soundfile.read(path)[0], soundfile.read(uncompiled / "many" / path.name)[0], atol=2**-15
         )
 
 
-def test_queries_of_a_recording_are_one_pass(ready, monkeypatch, capsys):
+def test_queries_of_a_recording_are_one_pass(uncompiled, monkeypatch, capsys):
     opened = []
-    scene_file(ready / "a.wav", 0.5)
+    scene_file(uncompiled / "a.wav", 0.5)
     usual = running.AudioSep.separate_file_queries
 
     def counted(self, path, **arguments):
@@ -215,10 +215,10 @@ def test_an_absent_sound_is_warned_of_in_text_and_json(ready, monkeypatch, model
     assert "seems not to be in the recording" in line["warnings"][0]
 
 
-def test_ctrl_c_ends_all_workers_and_leaves_nothing_half_written(ready, monkeypatch, capsys):
-    (ready / "in").mkdir()
+def test_ctrl_c_ends_all_workers_and_leaves_nothing_half_written(uncompiled, monkeypatch, capsys):
+    (uncompiled / "in").mkdir()
     for index in range(4):
-        scene_file(ready / "in" / f"{index}.wav", 12)
+        scene_file(uncompiled / "in" / f"{index}.wav", 12)
     told = threading.Event()
     usual = running.Runner._job
 
@@ -238,7 +238,7 @@ def test_ctrl_c_ends_all_workers_and_leaves_nothing_half_written(ready, monkeypa
     threads = threading.active_count()
     assert main(["separate", "in", "--query", "dog", "--jobs", "2"]) == 130
     assert capsys.readouterr().err == "audiosep: interrupted\n"
-    left = [path.name for path in (ready / "separated").rglob("*") if path.is_file()]
+    left = [path.name for path in (uncompiled / "separated").rglob("*") if path.is_file()]
     assert not [name for name in left if name.endswith(".tmp")]
     assert len(left) % 3 == 0  # whole results with their records, or nothing
     assert threading.active_count() <= threads

@@ -34,12 +34,6 @@ def hostile(tmp_path_factory):
         yield tmp_path_factory.mktemp("hostile")
 
 
-def halved(estimator, task):
-    """In the place of the model: half of what it hears, which needs no compiler."""
-    outputs = len(task.wanted) * (1 if task.plain else 2)
-    return lambda windows: np.repeat(0.5 * windows[:, None], outputs, axis=1), outputs
-
-
 def called(case, monkeypatch):
     """Runs the command within this process; returns the status, what it printed and what it complained of."""
     out, errors = io.BytesIO(), io.StringIO()
@@ -157,7 +151,7 @@ def run(count, seed, folder, monkeypatch):
 
 
 def test_a_sample_of_hostile_inputs(hostile, monkeypatch):
-    monkeypatch.setattr(Estimator, "process", halved)
+    monkeypatch.setattr(Estimator, "process", separation_models.halved)
     counts = run(2 * len(KINDS), SEED, hostile / "sample", monkeypatch)
     assert counts[RIGHT] > 15
     assert counts[REFUSED] > 25

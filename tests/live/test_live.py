@@ -125,6 +125,7 @@ def test_everything_but_a_sound_is_the_late_mixture_minus_it(model):
     np.testing.assert_allclose(total[:, late:], mixture, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_high_band_and_a_shared_mask_are_live_too(model):
     mixture = separation_models.scene(3, rate=44_100, channels=2).astype(np.float32)
     options = {"high_band": "extend", "channel_mask": "shared"}
