@@ -40,7 +40,8 @@ def with_coefficients(config: ModelConfig, params: folded.FoldedParams) -> Param
         decoder = name.startswith("decoder")
         block = params[name]["block"] if decoder else params[name]
         wide = min(*block["conv1"].shape[2:], *block["conv2"].shape[2:]) >= _CHANNELS
-        if wide and bins >> level >= _BINS:
+        freq = bins >> level  # any even number above the lowest level
+        if wide and freq >= _BINS and freq % winograd.TILE == 0:
             block = {**block, **{conv: winograd.coefficients(block[conv]) for conv in ("conv1", "conv2")}}
             found[name] = {**params[name], "block": block} if decoder else block
     return found

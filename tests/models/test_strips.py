@@ -7,7 +7,7 @@ import pytest
 from test_inference import drawn, noise
 
 from audiosep_jax.config import ModelConfig
-from audiosep_jax.models import folded, strips
+from audiosep_jax.models import folded, strips, winograd
 
 SMALL = {"window_length": 64, "hop_length": 20, "encoder_widths": (4, 6, 8), "condition_size": 5}
 
@@ -40,6 +40,49 @@ def test_strips_give_the_logits_of_the_whole(wide, film, frames):
     result = jax.jit(lambda *a: strips.mask_logits(config, *a))(wide_params, magnitude, columns)
     assert np.abs(expected).max() > 0.1
     np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+def any_config(draw):
+    """Any shape that is valid: levels of few bins, of many, and of such as are no whole tiles."""
+    depth = int(draw.integers(2, 4))
+    window = 2 * 2**depth * int(draw.integers(2, 12))
+    return ModelConfig(
+        window_length=window,
+        hop_length=int(draw.integers(1, window // 2 + 1)),
+        encoder_widths=tuple(int(width) for width in draw.integers(2, 9, size=depth)),
+        bottleneck_blocks=int(draw.integers(1, 3)),
+        condition_size=3,
+        film=str(draw.choice(["shift", "scale_shift"])),
+        unused_tensors=False,
+    )
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 10))])
+def test_every_valid_shape_is_computed_alike(wide, monkeypatch, seed):
+    monkeypatch.setattr(strips, "_BINS", 5)
+    draw = np.random.default_rng(seed)
+    config, batch, frames = any_config(draw), int(draw.integers(1, 3)), int(draw.integers(1, 40))
+    params = folded.fold(config, drawn(config))
+    columns = folded.film_columns(params, jnp.asarray(noise(batch, 3, seed=1)))
+    magnitude = jnp.abs(noise(batch, frames, config.window_length // 2 + 1))
+    expected = folded.mask_logits(config, jax.tree.map(jnp.asarray, params), magnitude, columns)
+    wide_params = jax.tree.map(jnp.asarray, strips.with_coefficients(config, params))
+    result = jax.jit(lambda *a: strips.mask_logits(config, *a))(wide_params, magnitude, columns)
+    np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_level_whose_bins_are_no_whole_tiles_is_left_to_xla():
+    """520 bins, then 260, then 130, at the sizes that count as wide."""
+    config = ModelConfig(window_length=1040, hop_length=260, encoder_widths=(32, 32, 32), condition_size=3)
+    assert 130 % winograd.TILE
+    params = folded.fold(config, drawn(config))
+    wide_params = strips.with_coefficients(config, params)
+    ranks = [wide_params[f"encoder{level}"]["conv1"].ndim for level in (1, 2, 3)]
+    ranks += [wide_params[f"decoder{number}"]["block"]["conv1"].ndim for number in (1, 2, 3)]
+    assert ranks == [3, 3, 4, 4, 3, 3]
+    magnitude, columns = noise(1, 7, 521), noise(1, params["film"]["bias"].shape[0])
+    result = jax.eval_shape(lambda *a: strips.mask_logits(config, *a), wide_params, magnitude, columns)
+    assert result.shape == (1, 7, 521, 3)
 
 
 def test_nothing_as_large_as_a_joined_input_is_stored(wide):
