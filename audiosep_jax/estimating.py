@@ -26,7 +26,7 @@ class Wanted:
 
     Attributes:
       positive: what the estimate is; None for the mixture without `negatives`.
-      negatives: what it is without.
+      negatives: what it is without; each once.
     """
 
     positive: int | None
@@ -80,7 +80,8 @@ def task_for(queries: Sequence[Query], condition_of: Callable[[Query], np.ndarra
         if stems and not query.parts:
             raise AudioSepError(f"{query.name} is no stem: a stem needs a description of what it is.")
         positive = index(query) if query.parts else None
-        wanted.append(Wanted(positive=positive, negatives=tuple(index(each) for each in query.negatives)))
+        negatives = tuple(dict.fromkeys(index(each) for each in query.negatives))
+        wanted.append(Wanted(positive=positive, negatives=negatives))
     return Task(conditions=np.stack(conditions), wanted=tuple(wanted), stems=stems)
 
 

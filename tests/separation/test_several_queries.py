@@ -47,6 +47,22 @@ def test_shared_work_is_done_once(model, mixture, monkeypatch):
     assert len(masks) == 2 * 3  # A, B and C
 
 
+def test_a_negative_that_is_said_twice_counts_once(model, mixture):
+    same = Query(condition=B.condition.copy())
+    once, twice, but_once, but_twice = model.separate_queries(
+        mixture,
+        RATE,
+        queries=[
+            Query(condition=A.condition, without=B),
+            Query(condition=A.condition, without=[B, same]),
+            Query(without=B),
+            Query(without=[B, same, B]),
+        ],
+    )
+    np.testing.assert_array_equal(twice.estimate, once.estimate)
+    np.testing.assert_array_equal(but_twice.estimate, but_once.estimate)
+
+
 @pytest.mark.slow
 def test_a_negative_query_takes_what_it_claims_louder(model, mixture):
     plain, other, without, taken = model.separate_queries(
