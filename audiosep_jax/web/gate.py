@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from audiosep_jax.web.limits import Limits
-from audiosep_jax.web.storage import NOT_KEPT, Storage
+from audiosep_jax.web.storage import FULL, NOT_KEPT, Storage
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -66,6 +66,7 @@ class Gate:
 
     def __init__(self, app: App, *, storage: Storage, limits: Limits, hosts: frozenset[str] | None) -> None:
         self._app, self._storage, self._limits, self._hosts = app, storage, limits, hosts
+        self._coming = 0  # uploads
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answers a request."""
@@ -88,11 +89,15 @@ class Gate:
 
         try:
             checked = await self._checked(scope, body)
+            coming = scope["path"] == _UPLOAD
+            self._coming += coming
             try:
                 await self._app(scope, checked, send_guarded)
             except Exception:
                 if not body.gone:  # a page that is closed while it sends is no defect
                     raise
+            finally:
+                self._coming -= coming
             if body.refusal is not None:
                 raise body.refusal
         except RefusedError as refused:
@@ -144,8 +149,8 @@ class Gate:
         promised = headers.get("content-length", "0")
         if not promised.isdigit() or int(promised) > most:
             raise too_large
-        if self._storage.is_full():
-            raise RefusedError(507, "The page holds as much as it may: try again in some minutes.")
+        if self._storage.is_full(self._coming):
+            raise RefusedError(507, FULL)
         # One file whose size nobody said in advance is measured by the page's library; this is for many.
         body.limit(2 * most, too_large)
         return body

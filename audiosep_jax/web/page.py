@@ -58,7 +58,7 @@ class Handlers:
             return wording.error(sentence), _EMPTY, {"error": sentence}
         question = Question(upload=Path(upload), query=query or "", without=without or "")
         try:
-            with self._storage.result(session) as result:
+            with self._storage.result(session, needs_bytes=sound.result_bytes) as result:
                 found = answer(
                     question,
                     sound,

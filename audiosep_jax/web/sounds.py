@@ -1,6 +1,7 @@
 """An upload, looked at before anything is computed: whether it is sound, how long, and what it looks like."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from audiosep_jax.web.limits import Limits
 
 # Spectrograms show what can be heard.
 _DRAWN_HZ = 48_000
+# Headers, and the picture of the spectrograms.
+_BESIDE_SAMPLES_BYTES = 500_000
 # Containers that browsers play.
 _PLAYED = {"WAV": ".wav", "WAVEX": ".wav", "FLAC": ".flac", "OGG": ".ogg", "MP3": ".mp3"}
 
@@ -27,6 +30,7 @@ class Sound:
       seconds, channels, sample_rate_hz: of the file.
       drawn: `[samples]`, the mean of its channels at `drawn_hz`, for its spectrogram.
       drawn_hz: the file's rate, or 48 kHz where that is lower.
+      result_bytes: what everything that comes out of its separation takes on disk at most.
     """
 
     seconds: float
@@ -34,6 +38,7 @@ class Sound:
     sample_rate_hz: int
     drawn: Float32[np.ndarray, " samples"]
     drawn_hz: int
+    result_bytes: int
 
 
 def read_sound(path: Path, limits: Limits) -> Sound:
@@ -48,6 +53,9 @@ def read_sound(path: Path, limits: Limits) -> Sound:
         rate, channels = reader.sample_rate_hz, reader.channels
         drawn_hz = min(rate, _DRAWN_HZ)
         down = StreamResampler(channels=1, from_hz=rate, to_hz=drawn_hz)
+        # Estimate and residual, and the mixture where browsers do not play it as it is.
+        sample_bytes = 2 * math.ceil((pcm_bits(reader.subtype) or 32) / 8)
+        sample_bytes += 0 if reader.format in _PLAYED else 4
         samples, drawn = 0, []
         for block in reader.blocks():
             samples += block.shape[1]
@@ -60,6 +68,7 @@ def read_sound(path: Path, limits: Limits) -> Sound:
         sample_rate_hz=rate,
         drawn=np.concatenate([*drawn, down.flush()], axis=1)[0],
         drawn_hz=drawn_hz,
+        result_bytes=samples * channels * sample_bytes + _BESIDE_SAMPLES_BYTES,
     )
 
 

@@ -15,6 +15,7 @@ from audiosep_jax.errors import AudioSepError, shown
 from audiosep_jax.web.limits import Limits
 
 NOT_KEPT = "The recording is no longer kept: upload it again."
+FULL = "The page holds as much as it may: try again in some minutes."
 _SWEEP_SECONDS = 15.0
 
 
@@ -25,11 +26,13 @@ class Result:
     Attributes:
       token: the random name that a browser will know it by.
       folder: for its files.
+      needs_bytes: what its files take at most.
       abandoned: set when nobody waits for it any more: its page was closed, or the command ends.
     """
 
     token: str
     folder: Path
+    needs_bytes: int
     abandoned: threading.Event = dataclasses.field(default_factory=threading.Event)
 
 
@@ -59,8 +62,9 @@ class Storage:
         self._results.mkdir()
         self._limits = limits
         self._lock = threading.Lock()
+        self._making = threading.Lock()  # held while room is made
         self._files: dict[str, dict[str, Path]] = {}  # token -> name -> file
-        self._sessions: dict[str, set[str]] = {}  # session -> its tokens
+        self._sessions: dict[str, list[str]] = {}  # session -> its tokens, the oldest first
         self._used: dict[Path, set[str]] = {}  # upload -> the sessions that use it
         self._computed: dict[
             str, tuple[str, Result]
@@ -85,16 +89,24 @@ class Storage:
             result.abandoned.set()
 
     @contextlib.contextmanager
-    def result(self, session: str) -> Iterator[Result]:
+    def result(self, session: str, *, needs_bytes: int = 0) -> Iterator[Result]:
         """Gives a new folder; nothing of it remains if the block ends with an error, or nobody waits for it.
+
+        Where there is no room, older results of the same page go first.
 
         Args:
           session: of the page, with which the result is removed.
+          needs_bytes: what the files will take at most.
+
+        Raises:
+          AudioSepError: there is no room for so much.
         """
         token = secrets.token_urlsafe(24)
-        result = Result(token, self._results / token)
+        result = Result(token, self._results / token, needs_bytes)
+        with self._making:
+            self._make_room(session, needs_bytes)
+            self._computed[token] = session, result
         result.folder.mkdir()
-        self._computed[token] = session, result
         if self._ended.is_set():
             result.abandoned.set()
         kept = False
@@ -104,7 +116,7 @@ class Storage:
                 kept = not result.abandoned.is_set()
                 if kept:
                     self._files[token] = {path.name: path for path in result.folder.iterdir()}
-                    self._sessions.setdefault(session, set()).add(token)
+                    self._sessions.setdefault(session, []).append(token)
         finally:
             del self._computed[token]
             if not kept:
@@ -147,7 +159,7 @@ class Storage:
             for owner, result in list(self._computed.values()):
                 if owner == session:
                     result.abandoned.set()
-            tokens = self._sessions.pop(session, set())
+            tokens = self._sessions.pop(session, [])
             for token in tokens:
                 self._files.pop(token, None)
             unused = []
@@ -162,9 +174,25 @@ class Storage:
         for upload in unused:
             _remove(upload)
 
-    def is_full(self) -> bool:
-        """Whether there is no room for another upload of the largest size."""
-        return self._size() + self._limits.upload_bytes > self._limits.stored_bytes
+    def is_full(self, coming: int = 0) -> bool:
+        """Whether there is no room for an upload of the largest size, beside others that are coming."""
+        return self._size() + (coming + 1) * self._limits.upload_bytes > self._limits.stored_bytes
+
+    def _make_room(self, session: str, needs_bytes: int) -> None:
+        most = self._limits.stored_bytes
+        if needs_bytes > most:
+            raise AudioSepError(
+                f"What comes out would take {needs_bytes / 1e6:,.0f} MB, and this page keeps "
+                f"{most / 1e6:,.0f} MB in all: give a shorter recording."
+            )
+        while self._size() + needs_bytes > most:
+            with self._lock:
+                tokens = self._sessions.get(session)
+                if not tokens:
+                    raise AudioSepError(FULL)
+                oldest = tokens.pop(0)
+                self._files.pop(oldest, None)
+            shutil.rmtree(self._results / oldest, ignore_errors=True)
 
     def sweep(self) -> None:
         """Removes what has been kept for long enough, whoever left it."""
@@ -195,12 +223,16 @@ class Storage:
             self.sweep()
 
     def _size(self) -> int:
-        total = 0
-        for folder, _, names in os.walk(self.folder):
+        """Returns what lies on disk, a file with two names once, and what is computed as if it were done."""
+        computed = {result.folder: result.needs_bytes for _, result in list(self._computed.values())}
+        files: dict[tuple[int, int], int] = {}
+        for folder, folders, names in os.walk(self.folder):
+            folders[:] = [name for name in folders if Path(folder, name) not in computed]
             for name in names:
                 with contextlib.suppress(OSError):
-                    total += os.stat(os.path.join(folder, name)).st_size
-        return total
+                    status = os.stat(os.path.join(folder, name))
+                    files[status.st_dev, status.st_ino] = status.st_size
+        return sum(files.values()) + sum(computed.values())
 
 
 def _folders(folder: Path) -> list[Path]:

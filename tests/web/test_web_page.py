@@ -99,6 +99,20 @@ def results(storage):
     return list((storage.folder / "results").iterdir())
 
 
+def test_a_result_without_room_is_refused_in_a_sentence(model, storage, upload):
+    """800,000 bytes in all, of which another page holds 300,000."""
+    limits = Limits(upload_bytes=40_000)
+    storage._limits = limits
+    with storage.result("other", needs_bytes=300_000) as result:
+        (result.folder / "estimate.wav").write_bytes(bytes(300_000))
+    handlers, path = Handlers(model, storage, limits, []), upload(wav(noise(0.2)))
+    said, _, numbers = handlers.separate(str(path), "a dog", "", session="page", progress=lambda *_: None)
+    assert numbers == {"error": "The page holds as much as it may: try again in some minutes."}
+    assert numbers["error"] in said
+    assert model.asked == []
+    assert [folder.name for folder in results(storage)] == [result.token]
+
+
 def test_a_press_gives_players_numbers_and_files(press, storage, upload, model):
     content = wav(noise(1.0, channels=2))
     said, shown, numbers = press(upload(content), "  a dog ", "rain")
@@ -240,7 +254,8 @@ def test_house_rules_say_the_limits():
 
 
 def test_names_of_downloads_are_names():
-    nowhere, sound = Path(), Sound(seconds=1, channels=1, sample_rate_hz=8, drawn=np.zeros(8), drawn_hz=8)
+    nowhere = Path()
+    sound = Sound(seconds=1, channels=1, sample_rate_hz=8, drawn=np.zeros(8), drawn_hz=8, result_bytes=0)
     files = {"mixture": nowhere, "estimate": nowhere, "residual": nowhere, "picture": nowhere}
     answer = Answer(**files, sound=sound, level_db=-np.inf, warning=None, work_seconds=1)
     question = Question(upload=nowhere, query="a dog", without="")

@@ -24,9 +24,9 @@ def put(storage, name="street.wav", digest=DIGEST, content=b"sound"):
     return path
 
 
-def make(storage, session="page", name="estimate.wav"):
-    with storage.result(session) as result:
-        (result.folder / name).write_bytes(b"sound")
+def make(storage, session="page", name="estimate.wav", content=b"sound"):
+    with storage.result(session, needs_bytes=len(content)) as result:
+        (result.folder / name).write_bytes(content)
     return result
 
 
@@ -160,6 +160,54 @@ def test_storage_is_full_before_another_upload_would_not_fit(storage):
     assert not storage.is_full()
     put(storage, content=bytes(2), digest="f" * 64)
     assert storage.is_full()
+
+
+def test_results_count_and_the_oldest_of_the_page_makes_room(storage):
+    """At most 20,000 bytes in all."""
+    other, *own = (
+        make(storage, "other", content=bytes(3000)),
+        *(make(storage, content=bytes(4000)) for _ in "1234"),
+    )
+    assert all(result.folder.exists() for result in (other, *own))
+    assert storage.is_full(1)
+    new = make(storage, content=bytes(6000))
+    assert [result.folder.exists() for result in own] == [False, False, True, True]
+    assert [bool(storage.find(result.token, "estimate.wav")) for result in own] == [False, False, True, True]
+    assert storage.find(other.token, "estimate.wav")
+    assert storage.find(new.token, "estimate.wav")
+    with pytest.raises(AudioSepError, match="holds as much as it may: try again in some minutes"):
+        make(storage, "third", content=bytes(4000))
+    assert storage.find(other.token, "estimate.wav")
+    with pytest.raises(AudioSepError, match=r"would take 1 MB, and this page keeps 0 MB.*shorter recording"):
+        make(storage, content=bytes(1_000_000))
+    assert storage.find(new.token, "estimate.wav")
+    assert {path.name for path in (storage.folder / "results").iterdir()} == {
+        result.token for result in (other, *own[2:], new)
+    }
+
+
+def test_what_is_computed_counts_as_if_it_were_done(storage):
+    with storage.result("page", needs_bytes=19_500) as result:
+        (result.folder / "estimate.wav").write_bytes(bytes(10_000))
+        assert storage.is_full()
+        with pytest.raises(AudioSepError, match="as much as it may"):
+            make(storage, "other", content=bytes(600))
+        make(storage, "other", content=bytes(400))
+
+
+def test_a_file_with_two_names_counts_once(storage):
+    upload = put(storage, content=bytes(10_000))
+    with storage.result("page", needs_bytes=8000) as result:
+        (result.folder / "mixture.wav").hardlink_to(upload)
+    assert not storage.is_full()
+    put(storage, content=bytes(9500), digest="f" * 64)
+    assert storage.is_full()
+
+
+def test_uploads_that_are_coming_count(storage):
+    put(storage, content=bytes(17_000))
+    assert not storage.is_full(2)
+    assert storage.is_full(3)
 
 
 def test_nothing_is_left_at_the_end(tmp_path, monkeypatch):
