@@ -59,6 +59,8 @@ types: $(STAMP)  ## check types
 
 bench: $(STAMP)  ## time separation, training, the data pipeline, the towers and exports
 	$(BIN)/python -m benchmarks.separation
+	$(BIN)/python -m benchmarks.command
+	$(BIN)/python -m benchmarks.profile
 	$(BIN)/python -m benchmarks.data_pipeline
 	$(BIN)/python -m benchmarks.towers
 	$(BIN)/python -m benchmarks.windows
