@@ -37,6 +37,10 @@ _FILE = "/gradio_api/file="
 _UPLOAD = "/gradio_api/upload"
 _WRITTEN = re.compile(r"/gradio_api/(?:queue/join|call/separate)")
 _LARGEST_JSON = 1_000_000
+_EXPECTED = (
+    'The request does not name a recording and two sentences: {"data": [{"path": "…"}, "a dog barking", ""]} '
+    "is expected."
+)
 # Beside the file itself: the form's boundaries and names.
 _FORM_BYTES = 20_000
 
@@ -175,6 +179,7 @@ class Gate:
                 raise RefusedError(403, "Only what was uploaded to this page can be separated.")
             if not os.path.isfile(path):
                 raise RefusedError(410, NOT_KEPT)
+        body = json.dumps(_checked_event(data)).encode()
         return _replayed({"type": "http.request", "body": body, "more_body": False}, receive)
 
 
@@ -226,6 +231,26 @@ def _paths(data: Any) -> Iterator[Any]:
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
+
+
+def _checked_event(event: Any) -> dict[str, Any]:
+    """Returns an event as the page's library expects it: nothing, or a recording, or that and two sentences.
+
+    Of a recording only the path is kept: whatever else a browser says of it, the library might stumble over.
+
+    Raises:
+      RefusedError: it is something else.
+    """
+    inputs = event.get("data") or [] if isinstance(event, dict) else None
+    if not isinstance(inputs, list) or len(inputs) not in (0, 1, 3):
+        raise RefusedError(400, _EXPECTED)
+    recording, sentences = inputs[:1], inputs[1:]
+    if any(not (isinstance(one, str) or one is None) for one in sentences):
+        raise RefusedError(400, _EXPECTED)
+    if any(one is not None and not (isinstance(one, dict) and one.get("path")) for one in recording):
+        raise RefusedError(400, _EXPECTED)
+    found = [one and {"path": one["path"], "meta": {"_type": "gradio.FileData"}} for one in recording]
+    return {**event, "data": [*found, *sentences]}
 
 
 def _replayed(message: Message, receive: Receive) -> Receive:

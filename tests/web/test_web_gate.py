@@ -154,6 +154,47 @@ def test_only_what_was_uploaded_is_separated(door, upload, event):
     assert len(door.behind.bodies) == 1
 
 
+@pytest.mark.parametrize("event", ["queue/join", "call/separate"])
+def test_what_does_not_have_the_form_of_an_event_goes_no_further(door, upload, event):
+    def ask(value):
+        return door("POST", f"/gradio_api/{event}", json.dumps(value).encode())
+
+    recording = {"path": upload, "meta": {"_type": "gradio.FileData"}}
+    for inputs in (
+        ["/etc/passwd", "dog", ""],
+        [upload, "dog", ""],
+        [7, "dog", ""],
+        [True, "dog", ""],
+        [[recording], "dog", ""],
+        [{}, "dog", ""],
+        [{"path": None}, "dog", ""],
+        [{"url": "http://example.org/a.wav"}, "dog", ""],
+        [recording, 7, ""],
+        [recording, "dog", ["rain"]],
+        [recording, recording, ""],
+        [recording, "dog"],
+        [recording, "dog", "", ""],
+        "dog",
+        {"0": recording},
+        7,
+    ):
+        status, said = ask({"data": inputs})
+        assert (status, said[:56]) == (400, "The request does not name a recording and two sentences:")
+    for value in (7, "dog", [recording], None):
+        assert ask(value)[0] == 400
+    assert door.behind.bodies == []
+    for inputs in ([], [None], [recording], [None, "dog", ""], [recording, None, ""]):
+        assert ask({"data": inputs, "fn_index": 1}) == (200, "behind")
+        assert json.loads(door.behind.bodies[-1]) == {"data": inputs, "fn_index": 1}
+
+
+def test_of_a_recording_only_its_path_goes_further(door, upload):
+    given = {"path": upload, "meta": 7, "size": "x", "url": "http://example.org/a.wav", "is_stream": True}
+    assert door("POST", "/gradio_api/queue/join", json.dumps({"data": [given]}).encode())[0] == 200
+    recording = {"path": upload, "meta": {"_type": "gradio.FileData"}}
+    assert json.loads(door.behind.bodies[-1]) == {"data": [recording]}
+
+
 def test_a_path_is_found_however_deep_it_hides(door):
     value = {"path": "/etc/passwd"}
     for _ in range(300):
