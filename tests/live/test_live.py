@@ -75,7 +75,9 @@ def sizes(mixture, *, seed=0, most=3000):
     return found
 
 
-@pytest.mark.parametrize(("rate", "channels"), [(RATE, 1), (22_050, 2), (48_000, 1)])
+@pytest.mark.parametrize(
+    ("rate", "channels"), [(RATE, 1), (22_050, 2), pytest.param(48_000, 1, marks=pytest.mark.slow)]
+)
 def test_live_is_offline_from_the_second_window_on(model, rate, channels):
     mixture = separation_models.scene(6, rate=rate, channels=channels).astype(np.float32)
     live = LiveSeparator(model, sample_rate_hz=rate, channels=channels, condition=CONDITION)
@@ -146,6 +148,7 @@ def street():
     return np.sum([0.5 * clip[: 5 * 44_100] for clip in clips], axis=0, keepdims=True)
 
 
+@pytest.mark.slow
 def test_on_real_clips_live_is_offline(bundled, street):
     live = LiveSeparator(bundled, sample_rate_hz=44_100, query="a dog barking")
     assert 1.0 < live.latency_seconds < 1.2

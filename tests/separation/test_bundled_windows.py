@@ -32,7 +32,10 @@ def energy_db(part, whole):
     return 10 * np.log10(np.square(part, dtype=np.float64).sum() / np.square(whole, dtype=np.float64).sum())
 
 
-@pytest.mark.parametrize("query", ["a dog barking", "rain", "birds chirping"])
+@pytest.mark.parametrize(
+    "query",
+    ["a dog barking", *(pytest.param(one, marks=pytest.mark.slow) for one in ("rain", "birds chirping"))],
+)
 def test_windows_agree_with_the_whole_and_do_not_step(bundled, mixture, query):
     rate, plan = bundled.sample_rate_hz, plans.window_plan(bundled.config.model, len(mixture))
     condition = bundled.condition(query=query)
