@@ -94,7 +94,6 @@ def arguments(mesh):
     return state, meshes.put_batch(mesh, batch)
 
 
-@pytest.mark.slow
 def test_the_command_reports_and_saves_a_step_that_computes_the_same(
     compiled, experiment, tmp_path, monkeypatch, capsys
 ):
