@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import importlib
 import io
+import logging
 import os
 import re
 import select
@@ -53,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    # What fails while others go on is told with its place.
+    logging.getLogger("audiosep_jax").setLevel(logging.DEBUG if debug else logging.NOTSET)
     # A training has handlers of its own between its steps. Before them SIGTERM ends it as ever.
     with unwinding_at_sigterm() if arguments[:1] != ["train"] else contextlib.nullcontext():
         try:

@@ -49,6 +49,15 @@ class Core:
         """The model's rate. Other rates are converted; what lies above half of it follows `high_band`."""
         return self.config.model.sample_rate_hz
 
+    @property
+    def encoder_fingerprint(self) -> str:
+        """Of the query encoder, by which conditions are known to be comparable; wherever it lies.
+
+        Raises:
+          AudioSepError: the encoder cannot be loaded, or does not fit.
+        """
+        return self._encoder.fingerprint
+
     def apply(
         self, mixture: Float[Array, "batch samples"], condition: Float[Array, "batch size"]
     ) -> Float[Array, "batch samples"]:

@@ -87,7 +87,7 @@ def separate_file(
     with AudioReader(path) as reader:
         bits = _bits(reader.subtype)
         subtypes = {output: _subtype(output, bits) for output in paths}
-        samples, peak = _measure(reader)
+        samples, peak = _measure(reader, progress)
         stream = stream_for(reader.channels, reader.sample_rate_hz, samples)
         whole, parts = 0.0, [np.zeros(len(each.paths)) for each in outputs]
         with contextlib.closing(stream), contextlib.ExitStack() as stack:
@@ -165,12 +165,14 @@ def _subtype(output: Path, bits: int | None) -> str:
     return format_for(output, subtype)[1]
 
 
-def _measure(reader: AudioReader) -> tuple[int, float]:
+def _measure(reader: AudioReader, progress: Progress | None) -> tuple[int, float]:
     # Reading everything once finds a file that is cut off before hours are spent on it, and gives the peak
     # that floating-point outputs are rounded by.
     samples, peak = 0, 0.0
     for block in reader.blocks(_BLOCK):
         samples += block.shape[1]
+        if progress is not None:
+            progress(0, max(samples, reader.samples))
         peak = max(peak, float(np.abs(block).max()))
     return samples, peak
 

@@ -51,6 +51,16 @@ class Asked:
         kind = "images" if self.query.images is not None else "audio"
         return {**self.description, "examples": {kind: contents}}
 
+    def identity(self) -> str:
+        """Returns a hash of what is asked for; how it is understood, as weights, does not count.
+
+        Raises:
+          AudioSepError: a file cannot be read.
+        """
+        parts = self.fingerprint()
+        wanted = {name: parts.get(name) for name in ("text", "examples", "without")}
+        return hashlib.sha256(repr(wanted).encode("utf-8", "surrogatepass")).hexdigest()
+
 
 def asked_for(
     *,

@@ -21,7 +21,7 @@ from audiosep_jax.presence import AbsentQueryWarning, Presence, absence_warning
 from audiosep_jax.separating import naming, recordings
 from audiosep_jax.separating.asking import Asked
 from audiosep_jax.separating.naming import Job
-from audiosep_jax.separating.records import Records, model_fingerprint
+from audiosep_jax.separating.records import Records, is_of_others, model_fingerprint
 from audiosep_jax.separating.running import Outcome, Runner
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def separate_files(args: "SeparateArgs", asked: Sequence[Asked], *, given: Optio
         work.
     """
     found = recordings.find(args.inputs, out=args.out)
-    jobs = naming.plan(found, asked, out=args.out, stems=args.stems)
+    jobs = naming.plan(found, asked, out=args.out, stems=args.stems, is_of_others=is_of_others)
     chosen = checked(given)
     model = audiosep_jax.load(args.checkpoint)
     runner = Runner(

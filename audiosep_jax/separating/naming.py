@@ -1,9 +1,11 @@
 """The names of results, so that no two share one and none replaces what was read."""
 
 import dataclasses
+import functools
+import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from audiosep_jax.errors import AudioSepError, printable
@@ -39,7 +41,14 @@ class Job:
     results: tuple[Result, ...]
 
 
-def plan(recordings: Sequence[Recording], asked: Sequence[Asked], *, out: Path, stems: bool) -> list[Job]:
+def plan(
+    recordings: Sequence[Recording],
+    asked: Sequence[Asked],
+    *,
+    out: Path,
+    stems: bool,
+    is_of_others: Callable[[Result, Path], bool] = lambda *_: False,
+) -> list[Job]:
     """Names the results of every recording and query.
 
     Args:
@@ -47,6 +56,7 @@ def plan(recordings: Sequence[Recording], asked: Sequence[Asked], *, out: Path, 
       asked: each once.
       out: folder of the results.
       stems: the queries of a recording share it.
+      is_of_others: whether a result would replace what other queries found; then it gets another name.
 
     Raises:
       AudioSepError: there is no recording, or a result would overwrite a recording or the file of a query.
@@ -57,30 +67,56 @@ def plan(recordings: Sequence[Recording], asked: Sequence[Asked], *, out: Path, 
     jobs = []
     for recording in recordings:
         folder, stem = out / recording.folder, _shortened(recording.path.stem, 120)
-        if stems:
-            name = _free(taken, folder, stem)
-            labels: set[str] = {"rest"}
-            files = [folder / f"{name}.{_free(labels, Path(), slug(each.label))}.stem.wav" for each in asked]
-            rest = folder / f"{name}.rest.wav"
-            results = [Result(name=name, asked=tuple(asked), files=(*files, rest))]
-        else:
-            results = []
-            for each in asked:
-                name = _free(taken, folder, f"{stem}.{slug(each.label)}")
-                files = tuple(folder / f"{name}.{kind}.wav" for kind in ("estimate", "residual"))
-                results.append(Result(name=name, asked=(each,), files=files))
+        wanted = [_stems(folder, stem, asked)] if stems else [_pair(folder, stem, each) for each in asked]
+        refused = functools.partial(_refused, taken, is_of_others, recording.path)
+        results = [next(itertools.filterfalse(refused, map(each, itertools.count(1)))) for each in wanted]
         jobs.append(Job(recording=recording.path, results=tuple(results)))
     _refuse_overwriting(jobs, recordings, asked)
     return jobs
 
 
-def _free(taken: set[str], folder: Path, wanted: str) -> str:
-    name, number = wanted, 1
-    while (key := str(folder / name).lower()) in taken:  # file systems may not tell upper from lower case
-        number += 1
-        name = f"{wanted}-{number}"
+def _pair(folder: Path, stem: str, asked: Asked) -> Callable[[int], Result]:
+    def numbered(number: int) -> Result:
+        name = _numbered(f"{stem}.{slug(asked.label)}", number)
+        files = tuple(folder / f"{name}.{kind}.wav" for kind in ("estimate", "residual"))
+        return Result(name=name, asked=(asked,), files=files)
+
+    return numbered
+
+
+def _stems(folder: Path, stem: str, asked: Sequence[Asked]) -> Callable[[int], Result]:
+    taken, labels = {"rest"}, []
+    for each in asked:
+        label = next(label for label in _numbers(slug(each.label)) if label.lower() not in taken)
+        taken.add(label.lower())
+        labels.append(label)
+
+    def numbered(number: int) -> Result:
+        name = _numbered(stem, number)
+        files = [folder / f"{name}.{label}.stem.wav" for label in labels]
+        return Result(name=name, asked=tuple(asked), files=(*files, folder / f"{name}.rest.wav"))
+
+    return numbered
+
+
+def _refused(
+    taken: set[str], is_of_others: Callable[[Result, Path], bool], recording: Path, result: Result
+) -> bool:
+    """Whether the name of a result is taken; it is from now on."""
+    # File systems may not tell upper from lower case.
+    key = str(result.files[0].parent / result.name).lower()
+    if key in taken or is_of_others(result, recording):
+        return True
     taken.add(key)
-    return name
+    return False
+
+
+def _numbers(name: str) -> Iterator[str]:
+    return (_numbered(name, number) for number in itertools.count(1))
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}-{number}"
 
 
 def _refuse_overwriting(jobs: Sequence[Job], recordings: Sequence[Recording], asked: Sequence[Asked]) -> None:

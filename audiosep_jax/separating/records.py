@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,17 @@ from audiosep_jax.separating.naming import Result
 
 FOLDER = ".audiosep"
 
+_BLOCK_BYTES = 1 << 20
+
 
 def model_fingerprint(model: Core) -> str:
-    """Returns the SHA-256 over a model's weights and config."""
-    digest = hashlib.sha256(repr((model.config.model, model.config.query)).encode())
+    """Returns the SHA-256 over a model's weights and config, and over its query encoder, wherever it lies.
+
+    Raises:
+      AudioSepError: the query encoder cannot be loaded.
+    """
+    parts = (model.config.model, model.config.query.encoder, model.encoder_fingerprint)
+    digest = hashlib.sha256(repr(parts).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(model.variables):
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(leaf).data)
@@ -50,21 +57,49 @@ class Records:
         text = json.dumps({**self._settings, "queries": queries, "files": names}, sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
-    def report(self, result: Result, recording: Path, maker: str) -> dict[str, Any] | None:
-        """Returns what was noted of a result; None unless it is there and what would be made again."""
+    def report(
+        self, result: Result, recording: Path, maker: str, *, tell: Callable[[], None]
+    ) -> dict[str, Any] | None:
+        """Returns what was noted of a result; None unless it is there and what would be made again.
+
+        Args:
+          result: that is wanted.
+          recording: that it is made of.
+          maker: fingerprint of what makes it.
+          tell: called now and then; what it raises ends the reading.
+        """
         try:
-            record = json.loads(self.path(result).read_text("utf-8"))
-            same = record["maker"] == maker and _is(recording, record["recording"])
+            record = _read(result)
+            same = record["maker"] == maker and _is(recording, record["recording"], tell)
             files = zip(result.files, record["files"], strict=True)
-            return dict(record["report"]) if same and all(_is(*pair) for pair in files) else None
+            return dict(record["report"]) if same and all(_is(*pair, tell) for pair in files) else None
         except (OSError, ValueError, KeyError, TypeError, RecursionError):  # none, or a damaged one
             return None
 
     def forget(self, result: Result) -> None:
-        """Removes the record of a result that is about to be made again."""
-        self.path(result).unlink(missing_ok=True)
+        """Removes the record of a result that is about to be made again.
 
-    def note(self, result: Result, recording: "Seen", maker: str, report: Mapping[str, Any]) -> None:
+        Raises:
+          AudioSepError: it cannot be removed.
+        """
+        path = _path(result)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise AudioSepError(
+                f"{printable(path)}, where a record belongs, cannot be removed ({error.strerror}): move what "
+                "is there elsewhere, or choose another --out."
+            ) from error
+
+    def note(
+        self,
+        result: Result,
+        recording: "Seen",
+        maker: str,
+        report: Mapping[str, Any],
+        *,
+        tell: Callable[[], None],
+    ) -> None:
         """Writes the record of a result that is finished, unless the recording has changed meanwhile.
 
         Raises:
@@ -73,30 +108,76 @@ class Records:
         try:
             if not recording.unchanged():
                 return
-            files = [_seen(path) for path in result.files]
+            files = [_seen(path, tell) for path in result.files]
         except OSError as error:
             raise AudioSepError(
                 f"{printable(error.filename)} vanished while it was used: {error.strerror}."
             ) from error
-        record = {"maker": maker, "recording": recording.values, "files": files, "report": dict(report)}
-        write_json(self.path(result), record)
+        record = {
+            "maker": maker,
+            "name": recording.name,
+            "names": _names(result),
+            "queries": _identities(result),
+            "recording": recording.values,
+            "files": files,
+            "report": dict(report),
+        }
+        write_json(_path(result), record)
 
-    def path(self, result: Result) -> Path:
-        """Where the record of a result lies."""
-        return result.files[0].parent / FOLDER / f"{result.name}.json"
+
+def is_of_others(result: Result, recording: Path) -> bool:
+    """Whether the files of a result hold, as their record says, what other queries found.
+
+    Args:
+      result: as it may be called.
+      recording: that it would be made of; one of another name counts as other queries do.
+
+    Raises:
+      AudioSepError: an example of a query cannot be read.
+    """
+    try:
+        record = _read(result)
+        known = record["name"], record["names"], record["queries"]
+        kept = any(os.path.lexists(result.files[0].parent / name) for name in record["names"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # none, or a damaged one
+        return False
+    return kept and known != (recording.name, _names(result), _identities(result))
+
+
+def _path(result: Result) -> Path:
+    return result.files[0].parent / FOLDER / f"{result.name}.json"
+
+
+def _read(result: Result) -> Any:
+    return json.loads(_path(result).read_text("utf-8"))
+
+
+def _names(result: Result) -> list[str]:
+    return sorted(file.name for file in result.files)
+
+
+def _identities(result: Result) -> list[str]:
+    return sorted(each.identity() for each in result.asked)
 
 
 class Seen:
     """A file as it is before it is used.
 
+    Args:
+      path: of the file.
+      tell: called now and then; what it raises ends the reading.
+
+    Attributes:
+      name: of the file.
+
     Raises:
       AudioSepError: it cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, tell: Callable[[], None]) -> None:
+        self._path, self.name = path, path.name
         try:
-            self.values = _seen(path)
+            self.values = _seen(path, tell)
         except OSError as error:
             raise AudioSepError(
                 f"{printable(path)} cannot be read: {os.strerror(error.errno or 0)}."
@@ -107,10 +188,13 @@ class Seen:
         return _status(self._path).items() <= self.values.items()
 
 
-def _seen(path: Path) -> dict[str, Any]:
+def _seen(path: Path, tell: Callable[[], None]) -> dict[str, Any]:
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {**_status(path), "sha256": digest}
+        while block := file.read(_BLOCK_BYTES):
+            tell()
+            digest.update(block)
+    return {**_status(path), "sha256": digest.hexdigest()}
 
 
 def _status(path: Path) -> dict[str, int]:
@@ -123,9 +207,9 @@ def _status(path: Path) -> dict[str, int]:
     }
 
 
-def _is(path: Path, seen: Mapping[str, Any]) -> bool:
+def _is(path: Path, seen: Mapping[str, Any], tell: Callable[[], None]) -> bool:
     """Whether a file is what was seen: untouched since, or of the same content."""
     status = _status(path)
     if all(seen[name] == value for name, value in status.items()):
         return True
-    return seen["bytes"] == status["bytes"] and _seen(path)["sha256"] == seen["sha256"]
+    return seen["bytes"] == status["bytes"] and _seen(path, tell)["sha256"] == seen["sha256"]

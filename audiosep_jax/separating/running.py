@@ -1,6 +1,7 @@
 """All recordings of a command line, several at once, each in one pass; a failure stops no other."""
 
 import dataclasses
+import logging
 import math
 import threading
 from collections import deque
@@ -11,14 +12,17 @@ from typing import Any, Literal
 
 from audiosep_jax.atomic import make_folder
 from audiosep_jax.audio.reading import AudioReader
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, printable
 from audiosep_jax.options import Options
+from audiosep_jax.presence import judged
 from audiosep_jax.queries import Query
 from audiosep_jax.results import FileSeparation
 from audiosep_jax.separating.asking import Asked
 from audiosep_jax.separating.naming import Job, Result
 from audiosep_jax.separating.records import Records, Seen
 from audiosep_jax.separation import AudioSep
+
+_LOG = logging.getLogger(__name__)
 
 Status = Literal["done", "skipped", "failed"]
 
@@ -106,34 +110,43 @@ class Runner:
 
     def _job(self, job: Job, progress: Callable[[Job, int, int], None]) -> list[Outcome]:
         def tell(done: int, total: int) -> None:
-            if self._stop.is_set():
-                raise _StopError
+            self._check()
             progress(job, done, total)
 
         try:
             return self._outcomes(job, tell)
         except AudioSepError as error:
-            return [
-                Outcome(recording=job.recording, result=result, status="failed", error=error)
-                for result in job.results
-            ]
+            return _failed(job, error)
         except _StopError:
             return []
+        except Exception as error:
+            # A defect, or memory that ran out: of this recording.
+            if _LOG.isEnabledFor(logging.DEBUG):
+                _LOG.exception("%s", printable(job.recording))
+            reason = printable(f"{type(error).__name__}: {error}".removesuffix("."))
+            where = printable(job.recording)
+            return _failed(
+                job, AudioSepError(f"{where} cannot be separated ({reason}); --debug shows where it failed.")
+            )
+
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise _StopError
 
     def _outcomes(self, job: Job, tell: Callable[[int, int], None]) -> list[Outcome]:
         makers = {result: self._records.maker(result) for result in job.results}
         outcomes = {}
         for result, maker in makers.items():
-            report = None if self._again else self._records.report(result, job.recording, maker)
+            report = None
+            if not self._again:
+                report = self._records.report(result, job.recording, maker, tell=self._check)
             if report is not None:
-                outcomes[result] = Outcome(
-                    recording=job.recording, result=result, status="skipped", report=report
-                )
+                outcomes[result] = self._outcome(job, result, "skipped", report)
         missing = [result for result in job.results if result not in outcomes]
         if missing:
             with AudioReader(job.recording):  # says what is wrong with a file before it is read whole
                 pass
-            seen = Seen(job.recording)
+            seen = Seen(job.recording, tell=self._check)
             for result in missing:
                 make_folder(result.files[0].parent)
                 self._records.forget(result)
@@ -141,11 +154,24 @@ class Runner:
                 missing, self._separate(job.recording, missing, tell), strict=True
             ):
                 report = _report(result, separations)
-                self._records.note(result, seen, makers[result], report)
-                outcomes[result] = Outcome(
-                    recording=job.recording, result=result, status="done", report=report
-                )
+                self._records.note(result, seen, makers[result], report, tell=self._check)
+                outcomes[result] = self._outcome(job, result, "done", report)
         return [outcomes[result] for result in job.results]
+
+    def _outcome(self, job: Job, result: Result, status: Status, report: dict[str, Any]) -> Outcome:
+        """Adds what the levels mean, as the model is calibrated today."""
+        queries = []
+        for query in report["queries"]:
+            level = query["presence_level_db"]
+            found = judged(
+                -math.inf if level is None else level,
+                self._model.calibration,
+                absent_below_db=self._options.get("absent_below_db"),
+            )
+            queries.append({**query, "presence": found.score, "absent": found.absent})
+        return Outcome(
+            recording=job.recording, result=result, status=status, report={**report, "queries": queries}
+        )
 
     def _separate(
         self, recording: Path, results: Sequence[Result], tell: Callable[[int, int], None]
@@ -172,6 +198,13 @@ class Runner:
         return [(each,) for each in separations]
 
 
+def _failed(job: Job, error: AudioSepError) -> list[Outcome]:
+    return [
+        Outcome(recording=job.recording, result=result, status="failed", error=error)
+        for result in job.results
+    ]
+
+
 def _encoded(model: AudioSep, query: Query) -> Query:
     """Returns a query whose examples are read and whose parts are averaged, once for all recordings."""
     without = tuple(Query(condition=model.condition(query=negative)) for negative in query.negatives)
@@ -193,8 +226,6 @@ def _report(result: Result, separations: Sequence[FileSeparation]) -> dict[str, 
             {
                 "label": asked.label,
                 "level_db": _finite(each.level_db),
-                "presence": each.presence.score,
-                "absent": each.presence.absent,
                 "presence_level_db": _finite(each.presence.level_db),
             }
             for asked, each in zip(result.asked, separations, strict=True)
