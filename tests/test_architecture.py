@@ -86,7 +86,7 @@ ARROWS = {
         "train",
     },
     "seeing": {"atomic", "audio", "errors", "evals", "serialization"},
-    "web": {"audio", "errors", "evals", "presence", "seeing", "separation"},
+    "web": {"audio", "errors", "evals", "locking", "presence", "seeing", "separation"},
 }
 
 

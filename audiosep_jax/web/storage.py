@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.web import remains
 from audiosep_jax.web.limits import Limits
 
 NOT_KEPT = "The recording is no longer kept: upload it again."
 FULL = "The page holds as much as it may: try again in some minutes."
+_PREFIX = "audiosep-web-"
 _SWEEP_SECONDS = 15.0
 
 
@@ -39,6 +41,8 @@ class Result:
 class Storage:
     """A folder of its own for uploads and results, which is removed when the `with` statement ends.
 
+    Such folders of processes that were killed are removed at the start.
+
     What a browser asks for is looked up by equality in a table of random names; no text of it becomes a path.
 
     Attributes:
@@ -51,7 +55,9 @@ class Storage:
 
     def __init__(self, limits: Limits) -> None:
         try:
-            self.folder = Path(tempfile.mkdtemp(prefix="audiosep-web-")).resolve()
+            remains.remove(Path(tempfile.gettempdir()), _PREFIX)
+            self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX)).resolve()
+            self._held = remains.hold(self.folder)
         except OSError as error:
             raise AudioSepError(
                 f"No temporary folder can be made ({shown(error.strerror)}): free space, or set TMPDIR."
@@ -81,6 +87,7 @@ class Storage:
         self.stop()
         self._janitor.join()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._held.close()
 
     def stop(self) -> None:
         """Abandons what is being computed, and what will be; a signal handler may call it."""

@@ -1,5 +1,8 @@
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -222,6 +225,49 @@ def test_nothing_is_left_at_the_end(tmp_path, monkeypatch):
     with pytest.raises(KeyError):
         fail()
     assert list(tmp_path.iterdir()) == []
+
+
+HELD = """
+import sys, time
+from audiosep_jax.web.limits import Limits
+from audiosep_jax.web.storage import Storage
+
+with Storage(Limits()) as storage:
+    (storage.uploads / "rest").write_bytes(b"sound")
+    print(storage.folder, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "held").touch()
+    linked, foreign = tmp_path / "audiosep-web-link", tmp_path / "audiosep-web-foreign"
+    linked.symlink_to(elsewhere)
+    foreign.mkdir()
+    (tmp_path / "audiosep-web-file").touch()
+    process = subprocess.Popen(
+        [sys.executable, "-c", HELD],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )
+    with process:
+        left = Path(process.stdout.readline().strip())
+        with Storage(Limits()) as one, Storage(Limits()) as other:
+            assert one.folder.exists()
+            assert other.folder.exists()
+            assert left.exists()
+        process.kill()
+    assert (left / "uploads" / "rest").exists()
+    with Storage(Limits()):
+        assert not left.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("elsewhere", "audiosep-web-link", "audiosep-web-foreign", "audiosep-web-file")
+    }
+    assert (elsewhere / "held").exists()
 
 
 def test_no_room_for_temporary_files_is_said(tmp_path, monkeypatch):
