@@ -228,6 +228,7 @@ class PipeWriter:
     ) -> None:
         self._target, self._format, self._wav = target, format, wav
         self._promised, self.samples = samples, 0
+        self._start = target.tell() if wav and _changeable(target) else None
         if wav:
             target.write(wav_header(format, samples))
             target.flush()
@@ -245,12 +246,20 @@ class PipeWriter:
             return
         if self.samples * self._format.frame_bytes % 2 and self._promised is not None:
             self._target.write(b"\0")
-        if self.samples != self._promised and _changeable(self._target):
-            end = self._target.tell()
-            header = wav_header(self._format, self.samples)
-            self._target.seek(end - self.samples * self._format.frame_bytes - len(header))
-            self._target.write(header)
-            self._target.seek(end)
+        if self.samples != self._promised:
+            self.mend()
+        self._target.flush()
+
+    def mend(self) -> None:
+        """Gives the header the length of what is written, if that can be done; also in the middle of it."""
+        if self._start is None:
+            return
+        end = self._target.tell()
+        size = len(wav_header(self._format, self._promised))
+        samples = (end - self._start - size) // self._format.frame_bytes
+        self._target.seek(self._start)
+        self._target.write(wav_header(self._format, samples))
+        self._target.seek(end)
         self._target.flush()
 
 

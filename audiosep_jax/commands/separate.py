@@ -58,8 +58,8 @@ class SeparateArgs:
     quality does so, too."""
     stems: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """The queries share the recording: RECORDING.QUERY.stem.wav of each and RECORDING.rest.wav sum to it."""
-    out: Path = Path("separated")
-    """Folder for the results; it is created."""
+    out: Path | None = None
+    """Folder for the results, which is created; "separated" if none is given."""
     checkpoint: Annotated[str | None, tyro.conf.arg(metavar="FOLDER|ORG/NAME")] = None
     """Folder of the model, or org/name on the Hugging Face hub; without it the bundled one separates."""
     preset: Literal["standard", "quality", "fast", "live", "reference"] | None = None
@@ -73,18 +73,19 @@ class SeparateArgs:
     upstream_windows: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Cut long recordings as the PyTorch reference does, into windows of 5 s that are joined without a
     fade; --preset reference is the same."""
-    jobs: int = 1
-    """Recordings that are separated at once. Long ones use two cores each; many short ones gain by more."""
+    jobs: int | None = None
+    """Recordings that are separated at once, one if nothing is given. Long ones use two cores each; many
+    short ones gain by more."""
     again: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Separate what is done already, too."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print a line of JSON per result, and one for all, in the place of text."""
     rate: int | None = None
     """Of raw samples at the standard input: samples per second. Without it, WAV is expected."""
-    channels: int = 1
-    """Of raw samples: interleaved channels."""
-    encoding: Literal["u8", "s16le", "s24le", "s32le", "f32le", "f64le"] = "s16le"
-    """Of raw samples, and of what goes out."""
+    channels: int | None = None
+    """Of raw samples: interleaved channels, one if nothing is given."""
+    encoding: Literal["u8", "s16le", "s24le", "s32le", "f32le", "f64le"] | None = None
+    """Of raw samples, s16le if nothing is given, and of what goes out, also where WAV comes in."""
     to: Literal["wav", "raw"] | None = None
     """What goes to the standard output; without it, the same as comes in."""
 
@@ -126,7 +127,13 @@ def _check(args: SeparateArgs) -> None:
       AudioSepError: that.
     """
     piped = _PIPE in args.inputs
-    raw: dict[str, Any] = {"--rate": args.rate, "--to": args.to}
+    raw: dict[str, Any] = {
+        "--rate": args.rate,
+        "--channels": args.channels,
+        "--encoding": args.encoding,
+        "--to": args.to,
+    }
+    files = {"--out": args.out is not None, "--jobs": args.jobs is not None, "--again": args.again}
     if not piped:
         for flag, value in raw.items():
             if value is not None:
@@ -140,9 +147,14 @@ def _check(args: SeparateArgs) -> None:
         raise AudioSepError(
             f"{flag} does not go with -: the standard output carries one sound and nothing else."
         )
+    elif any(files.values()):
+        flag = next(flag for flag, was_given in files.items() if was_given)
+        raise AudioSepError(f"{flag} is for files: leave it, for - goes to the standard output as it comes.")
+    elif args.channels is not None and args.rate is None:
+        raise AudioSepError("--channels is of raw samples: give --rate, too, or leave it; WAV says its own.")
     if args.stems and not (args.query or args.query_audio or args.query_image):
         raise AudioSepError("--stems divides a recording among queries: give at least one with --query.")
-    if not 1 <= args.jobs <= 256:
+    if args.jobs is not None and not 1 <= args.jobs <= 256:
         raise AudioSepError(f"--jobs is {args.jobs}: give 1 to 256.")
     if args.upstream_windows and args.preset not in (None, "reference"):
         raise AudioSepError("--upstream-windows are the windows of --preset reference: give one of the two.")

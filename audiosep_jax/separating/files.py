@@ -27,6 +27,8 @@ from audiosep_jax.separating.running import Outcome, Runner
 if TYPE_CHECKING:
     from audiosep_jax.commands.separate import SeparateArgs
 
+_OUT = Path("separated")
+
 # So many of those that failed are named once more at the end.
 _NAMED = 20
 
@@ -43,8 +45,9 @@ def separate_files(args: "SeparateArgs", asked: Sequence[Asked], *, given: Optio
       AudioSepError: no recording, a query that cannot be used, or a folder that cannot be written: before any
         work.
     """
-    found = recordings.find(args.inputs, out=args.out)
-    jobs = naming.plan(found, asked, out=args.out, stems=args.stems, is_of_others=is_of_others)
+    out = _OUT if args.out is None else args.out
+    found = recordings.find(args.inputs, out=out)
+    jobs = naming.plan(found, asked, out=out, stems=args.stems, is_of_others=is_of_others)
     chosen = checked(given)
     model = audiosep_jax.load(args.checkpoint)
     runner = Runner(
@@ -55,12 +58,12 @@ def separate_files(args: "SeparateArgs", asked: Sequence[Asked], *, given: Optio
         records=Records(model=model_fingerprint(model), options={**chosen, "stems": args.stems}),
         again=args.again,
     )
-    make_folder(args.out)
+    make_folder(out)
     counts: Counter[str] = Counter()
     failed: list[Outcome] = []
     with warnings.catch_warnings(), _Bar(len(jobs), lines=not args.json) as bar:
         warnings.simplefilter("ignore", AbsentQueryWarning)  # they are said below, with the recording
-        with contextlib.closing(runner.run(jobs, workers=args.jobs, progress=bar.tell)) as ended:
+        with contextlib.closing(runner.run(jobs, workers=args.jobs or 1, progress=bar.tell)) as ended:
             for job, outcomes in ended:
                 for outcome in outcomes:
                     counts[outcome.status] += 1

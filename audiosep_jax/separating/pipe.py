@@ -11,6 +11,7 @@ import numpy as np
 from audiosep_jax.audio.pcm import SampleFormat
 from audiosep_jax.audio.wav_pipe import PipeReader, PipeWriter
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.termination import Terminated
 
 Container = Literal["wav", "raw"]
 
@@ -71,7 +72,9 @@ def open_input(raw: SampleFormat | None) -> PipeReader:
     return PipeReader(sys.stdin.buffer, raw=raw)  # pyright: ignore[reportArgumentType]
 
 
-def pass_through(reader: PipeReader, stream: Stream, output: BinaryIO, *, container: Container) -> int:
+def pass_through(
+    reader: PipeReader, stream: Stream, output: BinaryIO, *, format: SampleFormat, container: Container
+) -> int:
     """Separates as the samples come; returns how many went out per channel.
 
     All that came is separated and written, even where it ends with an error.
@@ -80,20 +83,24 @@ def pass_through(reader: PipeReader, stream: Stream, output: BinaryIO, *, contai
       AudioSepError: as `PipeReader.blocks`.
       BrokenPipeError: nobody reads the output any more.
     """
-    writer = PipeWriter(output, format=reader.format, wav=container == "wav", samples=reader.samples)
+    writer = PipeWriter(output, format=format, wav=container == "wav", samples=reader.samples)
     blocks, early, came = reader.blocks(), None, False
-    while True:
-        try:
-            block = next(blocks, None)
-        except AudioSepError as error:
-            early = error
-            break
-        if block is None:
-            break
-        came = True
-        writer.write(stream.push(block))
-    if came:
-        writer.write(stream.flush())
+    try:
+        while True:
+            try:
+                block = next(blocks, None)
+            except AudioSepError as error:
+                early = error
+                break
+            if block is None:
+                break
+            came = True
+            writer.write(stream.push(block))
+        if came:
+            writer.write(stream.flush())
+    except (KeyboardInterrupt, Terminated):
+        writer.mend()
+        raise
     writer.finish()
     if early is not None:
         raise early

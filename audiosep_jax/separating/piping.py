@@ -1,5 +1,6 @@
 """The standard input, separated by one query into the standard output."""
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -37,7 +38,11 @@ def separate_pipe(args: "SeparateArgs", asked: Sequence[Asked], *, preset: Prese
         )
     raw = None
     if args.rate is not None:
-        raw = SampleFormat(sample_rate_hz=args.rate, channels=args.channels, encoding=args.encoding)
+        raw = SampleFormat(
+            sample_rate_hz=args.rate,
+            channels=1 if args.channels is None else args.channels,
+            encoding=args.encoding or "s16le",
+        )
     chosen = checked(given)
     with binary_output() as output:
         model = audiosep_jax.load(args.checkpoint)
@@ -59,7 +64,8 @@ def separate_pipe(args: "SeparateArgs", asked: Sequence[Asked], *, preset: Prese
             options=chosen,
         )
         container = args.to or ("wav" if raw is None else "raw")
-        pass_through(reader, stream, output, container=container)
+        going_out = dataclasses.replace(format, encoding=args.encoding or format.encoding)
+        pass_through(reader, stream, output, format=going_out, container=container)
     found = judged(stream.level_db(), model.calibration)
     warning = absence_warning(found, asked[0].label)
     if warning is not None:

@@ -64,11 +64,7 @@ def find(inputs: Sequence[Path], *, out: Path) -> list[Recording]:
     found: dict[Path, Recording] = {}
     for given in inputs:
         if os.path.isdir(given):
-            if _identity(given) == _identity(out):
-                raise AudioSepError(
-                    f"The results cannot go into {printable(given)}, whose sounds are to be separated: give "
-                    "another --out."
-                )
+            _refuse_out(given, out)
             recordings = [
                 Recording(given / part, part.parent) for part in _below(given, out) if _is_sound(part)
             ]
@@ -86,6 +82,14 @@ def find(inputs: Sequence[Path], *, out: Path) -> list[Recording]:
     return list(found.values())
 
 
+def _refuse_out(folder: Path, out: Path) -> None:
+    if (identity := _identity(folder)) is not None and identity == _identity(out):
+        raise AudioSepError(
+            f"The results cannot go into {printable(folder)}, whose sounds are to be separated: give another "
+            "--out."
+        )
+
+
 def _is_sound(path: Path) -> bool:
     return path.suffix.lower() in SOUNDS
 
@@ -98,6 +102,7 @@ def _matching(pattern: Path, out: Path) -> list[Recording]:
     named = wild[-1].rpartition(".")[2] if "." in wild[-1] else "*"
     any_kind = not _WILD & set(named)
     depth = None if "**" in wild else len(wild)
+    _refuse_out(base, out)
     below = _below(base, out, depth=depth) if os.path.isdir(base) else ()
     recordings = [
         Recording(base / part, part.parent)

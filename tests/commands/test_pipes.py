@@ -1,6 +1,7 @@
 """`audiosep separate -`: sound through the standard input and output, in real processes and within one."""
 
 import contextlib
+import dataclasses
 import io
 import os
 import signal
@@ -16,7 +17,11 @@ from separation_models import RATE, scene, scene_file
 
 import audiosep_jax
 from audiosep_jax.audio.files import read_audio
+from audiosep_jax.audio.pcm import SampleFormat
+from audiosep_jax.audio.wav_pipe import PipeReader
 from audiosep_jax.cli import main
+from audiosep_jax.separating.pipe import pass_through
+from audiosep_jax.termination import Terminated
 
 COMMAND = [sys.executable, "-m", "audiosep_jax.cli", "separate", "-"]
 DOG = Path(audiosep_jax.__file__).parent / "assets" / "demo" / "dog_barking_1.ogg"
@@ -72,6 +77,48 @@ def test_raw_in_and_out_and_one_into_the_other(ready, monkeypatch):
     file = io.BytesIO()
     soundfile.write(file, sound, RATE, format="WAV")
     assert piped(monkeypatch, file.getvalue(), "--query", "dog", "--to", "raw") == out
+
+
+def test_wav_goes_out_in_another_encoding(uncompiled, monkeypatch):
+    data = scene_file(uncompiled / "in.wav", 1).read_bytes()
+    for encoding, subtype in (("s24le", "PCM_24"), ("f32le", "FLOAT")):
+        out = piped(monkeypatch, data, "--query", "dog", "--encoding", encoding)
+        info = soundfile.info(io.BytesIO(out))
+        assert (info.samplerate, info.frames, info.subtype) == (RATE, RATE, subtype)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Terminated])
+@pytest.mark.parametrize("within", ["separation", "writing"])
+def test_an_interrupted_file_has_its_length_in_its_header(tmp_path, error, within):
+    class Interrupted:
+        left = 2
+
+        def push(self, mixture):
+            self.left -= 1
+            if self.left < 0:
+                raise error
+            return mixture
+
+    format = SampleFormat(sample_rate_hz=RATE, channels=2, encoding="s24le")
+    data = format.encode(scene(3, channels=2).astype(np.float32))
+    if within == "writing":
+
+        class Interrupting(SampleFormat):
+            def encode(self, waveform):
+                target.write(bytes(601))  # as much as the system took of a block
+                raise error
+
+        format = Interrupting(**dataclasses.asdict(format))
+    target = (tmp_path / "out.wav").open("wb")
+    reader = PipeReader(io.BufferedReader(io.BytesIO(data)), raw=format)
+    with target, pytest.raises(error):
+        pass_through(reader, Interrupted(), target, format=format, container="wav")
+    written = (tmp_path / "out.wav").read_bytes()
+    place = written.index(b"data") + 8
+    size = int.from_bytes(written[place - 4 : place], "little")
+    assert size == (len(written) - place) // 6 * 6 > 0
+    assert len(written) - place - size < 6
+    assert soundfile.info(tmp_path / "out.wav").frames == size // 6
 
 
 def test_what_came_before_a_mistake_is_separated(ready, monkeypatch, capsys):
@@ -162,6 +209,9 @@ def test_a_signal_ends_the_pipe_and_the_file_behind_it_can_be_heard(tmp_path, nu
     process.stderr.close()
     assert b"Traceback" not in errors
     assert errors.count(b"\n") == 1
+    written = (tmp_path / "out.wav").read_bytes()
+    place = written.index(b"data") + 8
+    assert int.from_bytes(written[place - 4 : place], "little") == len(written) - place
     sound, rate = soundfile.read(tmp_path / "out.wav")
     assert rate == 16_000
     assert len(sound) >= 16_000
