@@ -58,11 +58,31 @@ def called(case, monkeypatch):
     return status, out.getvalue(), errors.getvalue()
 
 
-def check(case, place, status, out, errors):
+def listing(place):
+    """All that lies below a folder; links are not followed."""
+    return {Path(folder, name) for folder, *inside in os.walk(place) for names in inside for name in names}
+
+
+def check_listing(place, before):
+    """Nothing is lost, and nothing new is there but whole results, a record of each, and their folders."""
+    after = listing(place)
+    assert not before - after
+    new = {path for path in after - before if path.is_symlink() or not path.is_dir()}
+    files = {path for path in separated(place) if path.is_file()}
+    made = {path for path in files if path.name.endswith(".estimate.wav")}
+    assert {path.with_name(path.name.replace(".estimate.", ".residual.")) for path in made} == files - made
+    names = {path: path.name.removesuffix(".estimate.wav") for path in made}
+    assert new | before == files | before | {
+        path.parent / ".audiosep" / f"{name}.json" for path, name in names.items()
+    }
+    folders = {path.relative_to(place).parts[0] for path in after - before - new}
+    assert folders <= {"separated", "out"}
+
+
+def check(case, place, before, status, out, errors):
     """Returns "right" or "refused"; anything else is an assertion."""
     assert "Traceback" not in errors
-    litter = [path for path in place.rglob("*") if path.name.endswith(".tmp")]
-    assert not litter
+    check_listing(place, before)
     if status == 2:
         assert case.expected != RIGHT, errors
         said = [line for line in errors.splitlines() if line.startswith("audiosep: error: ")]
@@ -142,9 +162,10 @@ def run(count, seed, folder, monkeypatch):
     counts: Counter = Counter()
     for place, case in cases(count, seed, folder):
         monkeypatch.chdir(place)
+        before = listing(place)
         status, out, errors = called(case, monkeypatch)
         try:
-            counts[check(case, place, status, out, errors)] += 1
+            counts[check(case, place, before, status, out, errors)] += 1
         except Exception as error:
             raise AssertionError(f"{case.kind}: {case.arguments!r:.300} → {status}, {errors:.500}") from error
     return counts
@@ -178,6 +199,7 @@ def test_hostile_inputs_to_real_processes(tmp_path):
     for place, case in cases(len(KINDS), SEED + 2, tmp_path):
         if any("\0" in argument for argument in case.arguments):
             continue  # no process can be given it
+        before = listing(place)
         finished = subprocess.run(
             [sys.executable, "-m", "audiosep_jax.cli", "separate", *case.arguments],
             input=case.stdin or b"",
@@ -188,7 +210,7 @@ def test_hostile_inputs_to_real_processes(tmp_path):
             check=False,
         )
         errors = finished.stderr.decode("utf-8", "backslashreplace")
-        counts[check(case, place, finished.returncode, finished.stdout, errors)] += 1
+        counts[check(case, place, before, finished.returncode, finished.stdout, errors)] += 1
     assert counts[RIGHT] > 8
     assert counts[REFUSED] > 8
     assert EITHER not in counts
