@@ -4,7 +4,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -38,8 +38,7 @@ _UPLOAD = "/gradio_api/upload"
 _WRITTEN = re.compile(r"/gradio_api/(?:queue/join|call/separate)")
 _LARGEST_JSON = 1_000_000
 _EXPECTED = (
-    'The request does not name a recording and two sentences: {"data": [{"path": "…"}, "a dog barking", ""]} '
-    "is expected."
+    'The request does not name a recording and two sentences: [{"path": "…"}, "a dog", ""] is expected.'
 )
 # Beside the file itself: the form's boundaries and names.
 _FORM_BYTES = 20_000
@@ -66,11 +65,21 @@ class Gate:
       storage: that knows the form of an upload's path.
       limits: of the page.
       hosts: names under which the page is served; None for any.
+      inputs: how many values each event takes, by its number; that with most separates.
     """
 
-    def __init__(self, app: App, *, storage: Storage, limits: Limits, hosts: frozenset[str] | None) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        storage: Storage,
+        limits: Limits,
+        hosts: frozenset[str] | None,
+        inputs: Mapping[int, int],
+    ) -> None:
         self._app, self._storage, self._limits, self._hosts = app, storage, limits, hosts
         self._coming = 0  # uploads
+        self._inputs, self._separate = inputs, max(inputs, key=lambda index: inputs[index])
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answers a request."""
@@ -128,7 +137,7 @@ class Gate:
         if scope["method"] == "POST" and path == _UPLOAD:
             return self._check_upload(headers, body)
         if scope["method"] == "POST" and _WRITTEN.fullmatch(path):
-            return await self._check_json(body)
+            return await self._check_json(body, joins=path.endswith("join"))
         raise RefusedError(404, "There is nothing at this address.")
 
     def _check_host(self, headers: dict[str, str]) -> None:
@@ -159,7 +168,7 @@ class Gate:
         body.limit(2 * most, too_large)
         return body
 
-    async def _check_json(self, receive: Receive) -> Receive:
+    async def _check_json(self, receive: Receive, *, joins: bool) -> Receive:
         body = b""
         while True:
             message = await receive()
@@ -179,7 +188,13 @@ class Gate:
                 raise RefusedError(403, "Only what was uploaded to this page can be separated.")
             if not os.path.isfile(path):
                 raise RefusedError(410, NOT_KEPT)
-        body = json.dumps(_checked_event(data)).encode()
+        event = _checked_event(data)
+        index = event.get("fn_index") if joins else self._separate
+        if index is not None and (
+            not isinstance(index, int) or len(event["data"]) != self._inputs.get(index, -1)
+        ):
+            raise RefusedError(400, _EXPECTED)
+        body = json.dumps(event).encode()
         return _replayed({"type": "http.request", "body": body, "more_body": False}, receive)
 
 

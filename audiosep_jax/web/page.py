@@ -71,6 +71,8 @@ class Handlers:
             sentence = worded(error, question.upload)
             return wording.error(sentence), _EMPTY, {"error": sentence}
         except Exception:
+            if not question.upload.exists():
+                return wording.error(NOT_KEPT), _EMPTY, {"error": NOT_KEPT}
             traceback.print_exc()
             sentence = (
                 "This is a defect of the page, not of your recording: the terminal that serves it says more."

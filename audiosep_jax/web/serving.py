@@ -150,7 +150,8 @@ def application(model: AudioSep, *, storage: Storage, limits: Limits, local: boo
         ),
         css=CSS,
     )
-    return Gate(app, storage=storage, limits=limits, hosts=LOCAL if local else None)
+    inputs = {index: len(event.inputs) for index, event in blocks.fns.items()}
+    return Gate(app, storage=storage, limits=limits, hosts=LOCAL if local else None, inputs=inputs)
 
 
 def _address(host: str, port: int) -> str:

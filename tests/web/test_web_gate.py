@@ -11,6 +11,7 @@ from audiosep_jax.web.storage import Storage
 
 DIGEST = "0123456789abcdef" * 4
 HOST = "127.0.0.1:7860"
+INPUTS = {0: 3, 1: 1, 2: 0}
 
 
 class Behind:
@@ -37,7 +38,9 @@ class Door:
     def __init__(self, storage, *, local=True):
         self.behind = Behind()
         hosts = frozenset({"127.0.0.1", "localhost", "[::1]"}) if local else None
-        self.gate = Gate(self.behind, storage=storage, limits=Limits(upload_bytes=1000), hosts=hosts)
+        self.gate = Gate(
+            self.behind, storage=storage, limits=Limits(upload_bytes=1000), hosts=hosts, inputs=INPUTS
+        )
         self.headers = {}
 
     def __call__(self, method, path, body=b"", parts=None, **headers):
@@ -183,9 +186,18 @@ def test_what_does_not_have_the_form_of_an_event_goes_no_further(door, upload, e
     for value in (7, "dog", [recording], None):
         assert ask(value)[0] == 400
     assert door.behind.bodies == []
-    for inputs in ([], [None], [recording], [None, "dog", ""], [recording, None, ""]):
-        assert ask({"data": inputs, "fn_index": 1}) == (200, "behind")
-        assert json.loads(door.behind.bodies[-1]) == {"data": inputs, "fn_index": 1}
+    for inputs, index in (
+        ([], 2),
+        ([None], 1),
+        ([recording], 1),
+        ([None, "dog", ""], 0),
+        ([recording, None, ""], 0),
+    ):
+        assert ask({"data": inputs, "fn_index": index})[0] == (200 if "join" in event or index == 0 else 400)
+    for index in (1, 2, 3, -1, 999, "0", 0.0, [0]):
+        expected = 400 if "join" in event else 200
+        assert ask({"data": [recording, "dog", ""], "fn_index": index})[0] == expected
+    assert json.loads(door.behind.bodies[0])["data"] == ([] if "join" in event else [None, "dog", ""])
 
 
 def test_of_a_recording_only_its_path_goes_further(door, upload):
@@ -235,7 +247,7 @@ def test_a_page_that_is_closed_while_it_sends_is_no_defect(storage):
     async def send(message):
         raise AssertionError(message)
 
-    gate = Gate(behind, storage=storage, limits=Limits(), hosts=None)
+    gate = Gate(behind, storage=storage, limits=Limits(), hosts=None, inputs=INPUTS)
     scope = {"type": "http", "method": "POST", "path": "/gradio_api/upload", "headers": []}
     messages = [{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}]
     asyncio.run(gate(scope, receive, send))

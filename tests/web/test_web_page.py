@@ -113,6 +113,19 @@ def test_a_result_without_room_is_refused_in_a_sentence(model, storage, upload):
     assert [folder.name for folder in results(storage)] == [result.token]
 
 
+def test_an_upload_that_is_removed_in_the_middle_is_a_sentence(press, storage, upload, monkeypatch, capsys):
+    path = upload(wav(noise(0.2)))
+
+    def gone(upload, folder):  # between the reading and the second name
+        upload.unlink()
+        (folder / "mixture.wav").hardlink_to(upload)
+
+    monkeypatch.setattr(separating, "playable", gone)
+    assert press(path)[2] == {"error": "The recording is no longer kept: upload it again."}
+    assert results(storage) == []
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_a_press_gives_players_numbers_and_files(press, storage, upload, model):
     content = wav(noise(1.0, channels=2))
     said, shown, numbers = press(upload(content), "  a dog ", "rain")
