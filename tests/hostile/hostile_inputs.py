@@ -177,6 +177,17 @@ def _damaged_record(draw, place):
     return case(place, sound(draw), RIGHT)
 
 
+def _place_of_record(draw, place):
+    """What is no record lies where one belongs."""
+    records = place / "separated" / ".audiosep"
+    if draw.random() < 0.5:
+        (records / "in.a-dog.json").mkdir(parents=True)
+    else:
+        records.parent.mkdir()
+        records.touch()
+    return case(place, sound(draw), REFUSED)
+
+
 def _piped(draw, place):
     whole = sound(draw, rate=int(draw.choice([8000, 44_100])), channels=int(draw.integers(1, 3)))
     (place / "sent.wav").write_bytes(whole)
@@ -231,6 +242,7 @@ KINDS: dict[str, Callable] = {
     "some fail": _some_fail,
     "out": _out,
     "damaged record": _damaged_record,
+    "place of a record": _place_of_record,
     "pipe": _piped,
     "bad pipe": _bad_pipe,
 }
