@@ -1,4 +1,4 @@
-"""Files that are no sound, hardly sound, or unusual sound, drawn from a seed."""
+"""Files that are no sound, hardly sound, or unusual sound, drawn from a seed; for command and page."""
 
 import dataclasses
 import io
@@ -201,3 +201,30 @@ def random_bytes(draw, place):
     ]
     data = starts[int(draw.integers(len(starts)))] + draw.bytes(int(draw.integers(0, 4000)))
     return case(place, data, EITHER, name=f"in{draw.choice(SUFFIXES)}")
+
+
+# Functions of a generator and an empty folder, in which they write a file.
+KINDS = {
+    "cut WAV": cut("WAV", "PCM_16"),
+    "cut FLAC": cut("FLAC", "PCM_16"),
+    "cut OGG": cut("OGG", "VORBIS"),
+    "cut MP3": cut("MP3", "MPEG_LAYER_III"),
+    "flipped bits of WAV": flipped("WAV", "PCM_16"),
+    "flipped bits of FLAC": flipped("FLAC", "PCM_24"),
+    "flipped bits of AIFF": flipped("AIFF", "FLOAT"),
+    "encoding": encoded,
+    "NaN, infinite, huge": spoiled,
+    "level": level,
+    "full scale": full_scale,
+    "no sample": lambda draw, place: case(place, header(), REFUSED),
+    "few samples": short,
+    "rate": rate,
+    "absurd rate": absurd_rate,
+    "channels": channels,
+    "absurd format": absurd_format,
+    "promised length": promised,
+    "streamed header": streamed,
+    "text": text,
+    "random bytes": random_bytes,
+    "empty file": lambda draw, place: case(place, b"", REFUSED),
+}
