@@ -30,8 +30,8 @@ def mel_power(
 ) -> Float[np.ndarray, "rows columns"]:
     """Mean power per mel-spaced frequency band and frame, relative to a full-scale sine.
 
-    Hann windows of 46 ms, spread evenly over the waveform; a band takes the mean of the power between its
-    edges, so that narrow lines keep their energy whatever the resolution.
+    Hann windows of 46 ms, or 8 samples if those are longer, spread evenly over the waveform; a band takes the
+    mean of the power between its edges, so that narrow lines keep their energy whatever the resolution.
 
     Args:
       waveform: `[samples]`.
@@ -42,7 +42,8 @@ def mel_power(
     Returns:
       `[rows, columns]`, lowest frequency first.
     """
-    window_length = 2 ** round(np.log2(WINDOW_SECONDS * sample_rate_hz))
+    # At rates of some hertz, which files may have, 46 ms are less than a sample.
+    window_length = 2 ** max(3, round(np.log2(WINDOW_SECONDS * sample_rate_hz)))
     padded = np.pad(np.asarray(waveform, np.float64), window_length // 2)
     hop = max(window_length // 8, -(-len(waveform) // columns), 1)
     frames = np.lib.stride_tricks.sliding_window_view(padded, window_length)[::hop]

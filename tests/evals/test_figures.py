@@ -129,3 +129,10 @@ def test_matplotlib_is_imported_only_to_draw():
         "assert 'matplotlib' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("rate", [1, 4, 11, 22, 100])
+def test_a_rate_of_some_hertz_has_a_spectrogram_too(rate):
+    power = mel_power(np.sin(np.arange(300, dtype=np.float32)), sample_rate_hz=rate)
+    assert np.isfinite(power).all()
+    assert power.max() > 0
