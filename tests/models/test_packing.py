@@ -121,7 +121,12 @@ def measured():
 @pytest.mark.parametrize(
     ("film", "execution"),
     [
-        pytest.param("shift", ExecutionConfig(lanes=0, remat="activations"), id="shift-activations"),
+        pytest.param(
+            "shift",
+            ExecutionConfig(lanes=0, remat="activations"),
+            id="shift-activations",
+            marks=pytest.mark.slow,
+        ),
         pytest.param("shift", ExecutionConfig(lanes=32, remat="none"), id="shift-packed"),
         pytest.param(
             "scale_shift",

@@ -15,6 +15,7 @@ from audiosep_jax.audio.residual import split
 from audiosep_jax.cli import main
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals.metrics import sdr_db
+from audiosep_jax.presence import Presence
 from audiosep_jax.seeing import excerpt as excerpts
 from audiosep_jax.seeing.separations import Answer, SeparatedMixture, measure, write_separation
 from audiosep_jax.separation import Separation
@@ -44,7 +45,8 @@ class HalfOfTheMixture:
         return np.float32(0.5 if "dog" in query else 0.25)
 
     def separate(self, waveform, sample_rate_hz, *, condition):
-        return Separation(*split(waveform, condition * waveform, peak=1.0), sample_rate_hz)
+        parts = split(waveform, condition * waveform, peak=1.0)
+        return Separation(*parts, sample_rate_hz, presence=Presence(-6.0, None, None))
 
 
 def show(mixed, out):

@@ -124,7 +124,7 @@ def test_the_final_model_separates(whole):
     ("how", "status"),
     [
         pytest.param(signal.SIGKILL, -signal.SIGKILL, id="SIGKILL", marks=pytest.mark.pod),
-        pytest.param(signal.SIGINT, 130, id="SIGINT"),
+        pytest.param(signal.SIGINT, 130, id="SIGINT", marks=pytest.mark.pod),
         pytest.param(signal.SIGTERM, 143, id="SIGTERM", marks=pytest.mark.pod),
     ],
 )
