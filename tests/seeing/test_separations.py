@@ -46,7 +46,7 @@ class HalfOfTheMixture:
 
     def separate(self, waveform, sample_rate_hz, *, condition):
         parts = split(waveform, condition * waveform, peak=1.0)
-        return Separation(*parts, sample_rate_hz, presence=Presence(-6.0, None, None))
+        return Separation(*parts, sample_rate_hz, presence=Presence(level_db=-6.0, score=None, absent=None))
 
 
 def show(mixed, out):
