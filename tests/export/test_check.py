@@ -2,7 +2,7 @@
 
 import functools
 
-import export_models
+import drawn_models
 import jax
 import numpy as np
 import pytest
@@ -32,8 +32,8 @@ def compared(checkpoint, monkeypatch):
             return [(change(live[name](signal)), np.ones(1)) for name, signal, _ in cases]
 
         monkeypatch.setattr(check, "run_fresh", run_fresh)
-        mixture = export_models.noise(2, SAMPLES)
-        one = material.Material("x", mixture, export_models.noise(2, 5), target)
+        mixture = drawn_models.noise(2, SAMPLES)
+        one = material.Material("x", mixture, drawn_models.noise(2, 5), target)
         manifest = {"format": "onnx", "functions": {function: {}}}
         return list(check.compare(checkpoint, manifest, loaded, [one], si_sdr_db=si_sdr_db))
 
@@ -96,7 +96,7 @@ def test_what_is_not_a_number_is_beyond_every_limit(function, change, compared):
 
 
 def test_not_a_number_is_found_beside_a_target_as_well(compared):
-    target = export_models.noise(2, SAMPLES, seed=3)
+    target = drawn_models.noise(2, SAMPLES, seed=3)
     found = check.problems("onnx", compared(lambda result: np.full_like(result, np.nan), target=target))
     assert len(found) == 2
     assert "SI-SDR differs by nan dB" in found[1]

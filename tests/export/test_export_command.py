@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import drawn_models
 import export_models
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def test_an_export_passes_its_check_on_real_sound(kind, checkpoint, tmp_path, mo
     # The process compiles in half the time; the operations are the same.
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
     function, out, recording = "whole", Path("served"), Path("recording.flac")
-    soundfile.write(recording, export_models.noise(3000, 2), 11_025)
+    soundfile.write(recording, drawn_models.noise(3000, 2), 11_025)
     arguments = ("--format", kind, "--functions", function, "--window-seconds", 0.1)
     status, shown = audiosep(capsys, "export", "--checkpoint", checkpoint, "--out", out, *arguments)
     assert status == 0, shown
@@ -85,8 +86,8 @@ def test_a_foreign_run_script_is_not_executed(exported, tmp_path):
 
 
 def test_the_script_beside_an_export_runs_as_it_says(exported, tmp_path):
-    signal = export_models.noise(2, 800)
-    np.savez(tmp_path / "inputs.npz", waveform=signal, condition=export_models.noise(2, 5))
+    signal = drawn_models.noise(2, 800)
+    np.savez(tmp_path / "inputs.npz", waveform=signal, condition=drawn_models.noise(2, 5))
     script = exported["onnx"] / "run.py"
     command = [sys.executable, "-I", script, tmp_path / "inputs.npz", tmp_path / "outputs.npz"]
     subprocess.run(command, check=True, timeout=120)

@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from export_models import MODELS, drawn, noise
+from drawn_models import drawn, noise
+from export_models import MODELS
 
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.export import onnx as onnx_export
