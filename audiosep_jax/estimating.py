@@ -15,7 +15,7 @@ from audiosep_jax import shares
 from audiosep_jax.audio.stft import istft
 from audiosep_jax.audio.windows import Process
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.models import masking
+from audiosep_jax.models import masking, processors
 from audiosep_jax.models.inference import Engine
 from audiosep_jax.queries import Query
 
@@ -95,8 +95,8 @@ class Estimator:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._separate = _Once(engine.separate)
-        self._mask = _Once(jax.jit(engine.mask))
-        self._spectrum = _Once(jax.jit(self._transform))
+        self._mask = _Once(processors.jit(engine.mask))
+        self._spectrum = _Once(processors.jit(self._transform))
         self._estimates: dict[tuple, _Once] = {}
 
     def process(self, task: Task) -> tuple[Process, int]:
@@ -133,7 +133,7 @@ class Estimator:
         key = (task.stems, tuple((each.positive, each.negatives) for each in task.wanted))
         if key not in self._estimates:
             self._estimates[key] = _Once(
-                jax.jit(functools.partial(self._combine, task.wanted, task.stems, task.plain))
+                processors.jit(functools.partial(self._combine, task.wanted, task.stems, task.plain))
             )
         return self._estimates[key]
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32
 
 from audiosep_jax.config import ModelConfig
-from audiosep_jax.models import folded, masking, strips
+from audiosep_jax.models import folded, masking, processors, strips
 from audiosep_jax.models.separator import Variables
 
 Params = dict[str, Any]
@@ -83,7 +83,7 @@ class Engine:
 
     @functools.cached_property
     def _compiled(self) -> Any:
-        return jax.jit(self.apply)
+        return processors.jit(self.apply)
 
 
 def prepare(config: ModelConfig, variables: Variables) -> Engine:
@@ -96,6 +96,4 @@ def prepare(config: ModelConfig, variables: Variables) -> Engine:
     params = folded.fold(config, variables)
     film = params.pop("film")
     in_strips = jax.default_backend() == "cpu"
-    if in_strips:
-        params = strips.with_coefficients(config, params)
     return Engine(config, jax.tree.map(jnp.asarray, params), film, in_strips)

@@ -1,11 +1,10 @@
 """The folded separator for processors: wide blocks a strip of rows at a time, from cache to cache.
 
-A block is two passes over its rows, one per convolution. What stands around a convolution (norm, activation,
-the join of a decoder, the shortcut, pooling) is done on the strip that is in the caches, so that only the two
-convolutions' results reach the memory.
+A block is one pass over its rows. A strip of what comes in goes through all of it (upsampling, the join of a
+decoder, norms, activations, both convolutions, the shortcut, pooling) while it is in the caches. The few rows
+that a convolution needs of the strip before are handed on, so that only what leaves the block reaches memory.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,32 +18,42 @@ from audiosep_jax.models import folded, winograd
 from audiosep_jax.models.convolution import upsample
 from audiosep_jax.models.normalization import NEGATIVE_SLOPE
 from audiosep_jax.models.resunet import pooling_strides
+from audiosep_jax.models.strip_loops import (
+    LAG,
+    Framed,
+    Place,
+    Target,
+    framed,
+    plain,
+    pushed,
+    strip_rows,
+    sweep,
+    zero_of,
+)
 
 Params = dict[str, Any]
 
 # Narrower blocks, and blocks of fewer frequency bins, are left to XLA's own convolution (measured).
 _CHANNELS = 32
-_BINS = 64
+_BINS = 128
 
-# Positions of an upsampling strip.
-_POSITIONS = 2048
+# By how many rows a convolution lies behind what it is computed of: it needs one row after those it computes.
+_BEHIND = winograd.TILE
 
 
-def with_coefficients(config: ModelConfig, params: folded.FoldedParams) -> Params:
-    """Returns folded parameters whose wide 3×3 kernels are coefficients, `[36, in, out]`."""
-    depth, bins = len(config.encoder_widths), config.window_length // 2
-    levels = {f"encoder{level + 1}": level for level in range(depth)}
-    levels |= {f"decoder{depth - level}": level for level in range(depth)}
-    found = dict(params)
-    for name, level in levels.items():
-        decoder = name.startswith("decoder")
-        block = params[name]["block"] if decoder else params[name]
-        wide = min(*block["conv1"].shape[2:], *block["conv2"].shape[2:]) >= _CHANNELS
+def wide_blocks(config: ModelConfig) -> frozenset[str]:
+    """Returns the names of the blocks that are computed in strips, as Winograd's convolutions."""
+    depth, bins, widths = len(config.encoder_widths), config.window_length // 2, config.encoder_widths
+    found = set()
+    for level, width in enumerate(widths):
         freq = bins >> level  # any even number above the lowest level
-        if wide and freq >= _BINS and freq % winograd.TILE == 0:
-            block = {**block, **{conv: winograd.coefficients(block[conv]) for conv in ("conv1", "conv2")}}
-            found[name] = {**params[name], "block": block} if decoder else block
-    return found
+        if freq < _BINS or freq % winograd.TILE:
+            continue
+        if min(width, widths[max(0, level - 1)]) >= _CHANNELS:
+            found.add(f"encoder{level + 1}")
+        if width >= _CHANNELS:
+            found.add(f"decoder{depth - level}")
+    return frozenset(found)
 
 
 def mask_logits(
@@ -57,209 +66,162 @@ def mask_logits(
 
     Args:
       config: the model's shape.
-      params: as `with_coefficients` returned them.
+      params: as `folded.fold` returned them; "film" is not read.
       magnitude: `[batch, frames, bins]`.
       columns: as `folded.film_columns` returns them for the condition.
     """
     film = folded.Columns(config, columns)
     with jax.named_scope("normalize"):
         hidden = folded.normalized(config, params["bn0"], magnitude)[..., None]
-    strides, skips = pooling_strides(config), []
+    strides, skips, wide = pooling_strides(config), [], wide_blocks(config)
     for index, stride in enumerate(strides, start=1):
         expand = functools.partial(folded.pointwise, params["pre_conv"]) if index == 1 else _unchanged
         with jax.named_scope(f"encoder{index}"):
-            skip, hidden = _encoder(params[f"encoder{index}"], hidden, film, expand, stride)
+            encoder = _encoder if f"encoder{index}" in wide else _plain_encoder
+            skip, hidden = encoder(params[f"encoder{index}"], hidden, film, expand, stride)
         skips.append(skip)
     for index in range(1, config.bottleneck_blocks + 1):
         with jax.named_scope(f"bottleneck{index}"):
-            hidden = folded.residual(params[f"bottleneck{index}"], hidden, film)
+            hidden = folded.residual(params[f"bottleneck{index}"], plain(hidden), film)
     for index in range(1, len(strides) + 1):
         last = params["after_conv"] if index == len(strides) else None
         with jax.named_scope(f"decoder{index}"):
-            hidden = _decoder(params[f"decoder{index}"], hidden, skips.pop(), film, last)
-    return folded.cropped(hidden, magnitude.shape[1])
+            decoder = _decoder if f"decoder{index}" in wide else _plain_decoder
+            hidden = decoder(params[f"decoder{index}"], hidden, skips.pop(), film, last)
+    return folded.cropped(plain(hidden), magnitude.shape[1])
 
 
 def _encoder(
     block: Params,
-    inputs: Array,
+    inputs: Array | Framed,
     film: folded.Columns,
     expand: Callable[[Array], Array],
     stride: tuple[int, int],
-) -> tuple[Array, Array]:
+) -> tuple[Array | Framed, Array | Framed]:
     """Returns what a block makes of `expand(inputs)`, and that pooled."""
-    if block["conv1"].ndim == 4:
-        skip = folded.residual(block, expand(inputs), film)
-        return skip, _pooled(skip, stride)
-    batch, time, freq, _ = inputs.shape
-    inputs = _filled(inputs)
-    _, channels, features = block["conv1"].shape
+    inputs = framed(inputs)
+    channels, features = block["conv1"].shape[2:]
+    kernels = _coefficients(block, inputs)
+    time, freq, (tall, wide) = inputs.time, inputs.freq, stride
     first, second = film.affine(block.get("scale"), channels), film.affine(None, features)
 
-    def convolve_first(place: _Place, inputs: _Strip) -> Sequence[Array]:
-        strip = place.padded(_activation(first, place)(expand(inputs.rows)), time)
-        return [_activation(second, place)(winograd.convolve(strip, block["conv1"])[None])]
+    def strip(place: Place, tiles: Array, hidden: Array) -> tuple[Sequence[Array], Sequence[Array]]:
+        rows = _activation(first, place)(expand(place.rows(inputs, -1, more=2)))
+        tiles = _laid(tiles, place.inside(rows, -1, time))
+        rows = _activation(second, place)(winograd.convolve(tiles[0], kernels[0])[None])
+        hidden = pushed(hidden, place.inside(rows, 0, time), 1)
+        shortcut = expand(place.rows(inputs, -_BEHIND))
+        shortcut = folded.pointwise(block["shortcut"], shortcut) if "shortcut" in block else shortcut
+        result = winograd.convolve(hidden[0, :-1], kernels[1])[None] + shortcut
+        return [result, _pooled(result, stride)], [tiles, hidden]
 
-    def convolve_second(place: _Place, hidden: _Strip, inputs: _Strip) -> Sequence[Array]:
-        result = winograd.convolve(place.padded(hidden.rows, time), block["conv2"])[None]
-        shortcut = expand(inputs.centre)
-        result += folded.pointwise(block["shortcut"], shortcut) if "shortcut" in block else shortcut
-        return [result, _pooled(result, stride)]
-
-    shape = (*inputs.shape[:3], features)
-    pooled_shape = (batch, inputs.shape[1] // stride[0], freq // stride[1], features)
-    (hidden,) = _sweep([inputs], [shape], convolve_first)
-    skip, pooled = _sweep([hidden, inputs], [shape, pooled_shape], convolve_second)
-    return skip[:, :time], pooled[:, : time // stride[0]]
+    skip, pooled = sweep(
+        inputs,
+        (time, freq),
+        [Target(time, freq, features), Target(time // tall, freq // wide, features)],
+        _held(time, freq, channels, features),
+        strip,
+        lag=_BEHIND,
+    )
+    return skip, pooled
 
 
 def _decoder(
     params: Params,
-    inputs: Array,
-    skip: Array,
+    inputs: Array | Framed,
+    skip: Array | Framed,
+    film: folded.Columns,
+    last: folded.FoldedParams | None,
+) -> Array | Framed:
+    """Returns what a decoder makes of its inputs and a skip; the logits if it is the last."""
+    block = params["block"]
+    inputs, skip = framed(inputs), framed(skip)
+    channels, features = block["conv1"].shape[2:]
+    kernels = _coefficients(block, inputs)
+    tall, _, below, raised_channels = params["up"].shape
+    time, freq = tall * inputs.time, skip.freq
+    lower = film.affine(params.get("scale"), below)
+    first, second = film.affine(block.get("scale"), channels), film.affine(None, features)
+    norms = list(zip(*(_halves(each, raised_channels) for each in first), strict=True))
+
+    def strip(
+        place: Place, raised: Array, tiles: Array, hidden: Array
+    ) -> tuple[Sequence[Array], Sequence[Array]]:
+        rows = _activation(lower, place)(place.pooled(tall).rows(inputs))
+        raised = pushed(raised, upsample(rows, params["up"]))
+        # Both convolutions need rows after those that they compute: the first one lies 4 behind what is
+        # raised, the second one 4 behind the first.
+        first_row = -_BEHIND
+        above = LAG + first_row - 1
+        around = [raised[:, above : above + place.size + 2], place.rows(skip, first_row - 1, more=2)]
+        for start, rows, norm in zip((0, raised_channels), around, norms, strict=True):
+            rows = place.inside(_activation(norm, place)(rows), first_row - 1, time)
+            tiles = _laid(tiles, rows, start)
+        rows = _activation(second, place)(winograd.convolve(tiles[0], kernels[0])[None])
+        hidden = pushed(hidden, place.inside(rows, first_row, time), 1)
+        joined = jnp.concatenate([raised[:, : place.size], place.rows(skip, -LAG)], axis=-1)
+        shortcut = folded.pointwise(block["shortcut"], joined)
+        result = winograd.convolve(hidden[0, :-1], kernels[1])[None] + shortcut
+        return [result if last is None else folded.pointwise(last, result)], [raised, tiles, hidden]
+
+    outputs = features if last is None else last["bias"].shape[0]
+    held = [(strip_rows(time, freq) + LAG, freq, raised_channels), *_held(time, freq, channels, features)]
+    return sweep(inputs, (time, freq), [Target(time, freq, outputs)], held, strip, lag=LAG)[0]
+
+
+def _plain_encoder(
+    block: Params,
+    inputs: Array | Framed,
+    film: folded.Columns,
+    expand: Callable[[Array], Array],
+    stride: tuple[int, int],
+) -> tuple[Array, Array]:
+    skip = folded.residual(block, expand(plain(inputs)), film)
+    return skip, _pooled(skip, stride)
+
+
+def _plain_decoder(
+    params: Params,
+    inputs: Array | Framed,
+    skip: Array | Framed,
     film: folded.Columns,
     last: folded.FoldedParams | None,
 ) -> Array:
-    """Returns what a decoder makes of its inputs and a skip; the logits if it is the last."""
-    block = params["block"]
-    if block["conv1"].ndim == 4:
-        activate = film.activation(params.get("scale"), inputs.shape[-1])
-        joined = jnp.concatenate([upsample(activate(inputs), params["up"]), skip], axis=-1)
-        result = folded.residual(block, joined, film)
-        return result if last is None else folded.pointwise(last, result)
-    raised = _upsampled(params, inputs, film)
-    time = raised.shape[1]
-    raised, skip = _filled(raised), _filled(skip)
-    _, channels, features = block["conv1"].shape
-    first, second = film.affine(block.get("scale"), channels), film.affine(None, features)
-
-    def convolve_first(place: _Place, raised: _Strip, skip: _Strip) -> Sequence[Array]:
-        rows = jnp.concatenate([raised.rows, skip.rows], axis=-1)
-        strip = place.padded(_activation(first, place)(rows), time)
-        return [_activation(second, place)(winograd.convolve(strip, block["conv1"])[None])]
-
-    def convolve_second(place: _Place, hidden: _Strip, raised: _Strip, skip: _Strip) -> Sequence[Array]:
-        strip = place.padded(hidden.rows, time)
-        joined = jnp.concatenate([raised.centre, skip.centre], axis=-1)
-        shortcut = folded.pointwise(block["shortcut"], joined)
-        result = winograd.convolve(strip, block["conv2"])[None] + shortcut
-        return [result if last is None else folded.pointwise(last, result)]
-
-    (hidden,) = _sweep([raised, skip], [(*raised.shape[:3], features)], convolve_first)
-    outputs = features if last is None else last["bias"].shape[0]
-    (result,) = _sweep([hidden, raised, skip], [(*raised.shape[:3], outputs)], convolve_second)
-    return result[:, :time]
+    inputs, skip = plain(inputs), plain(skip)
+    activate = film.activation(params.get("scale"), inputs.shape[-1])
+    joined = jnp.concatenate([upsample(activate(inputs), params["up"]), skip], axis=-1)
+    result = folded.residual(params["block"], joined, film)
+    return result if last is None else folded.pointwise(last, result)
 
 
-def _upsampled(params: Params, inputs: Array, film: folded.Columns) -> Array:
-    batch, time, freq, channels = inputs.shape
-    tall, wide, _, features = params["up"].shape
-    norm = film.affine(params.get("scale"), channels)
+def _coefficients(block: Params, source: Framed) -> tuple[Array, Array]:
+    """Returns the coefficients of both kernels, computed once the block's source is there.
 
-    def raise_strip(place: _Place, inputs: _Strip) -> Sequence[Array]:
-        return [upsample(_activation(norm, place)(inputs.centre), params["up"])]
-
-    rows = winograd.divisor(time, at_most=max(1, _POSITIONS // freq))
-    return _sweep([inputs], [(batch, tall * time, wide * freq, features)], raise_strip, rows=rows)[0]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Place:
-    """Where a strip lies: index in the batch, first row, number of rows."""
-
-    index: Array
-    start: Array
-    size: int
-
-    def padded(self, rows: Array, time: int) -> Array:
-        """Returns a strip's rows and neighbours as `[rows2, freq, channels]`, beyond the sound zeros."""
-        place = self.start - 1 + jnp.arange(self.size + 2)
-        inside = ((place >= 0) & (place < time))[None, :, None, None]
-        return jnp.where(inside, rows, jnp.zeros((), rows.dtype))[0]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Strip:
-    """A strip, `[1, size, freq, channels]`, and the rows above and below it."""
-
-    above: Array
-    centre: Array
-    below: Array
-
-    @property
-    def rows(self) -> Array:
-        """All of them, `[1, size + 2, freq, channels]`."""
-        return jnp.concatenate([self.above, self.centre, self.below], axis=1)
-
-
-def _sweep(
-    sources: Sequence[Array],
-    targets: Sequence[tuple[int, ...]],
-    strip: Callable[..., Sequence[Array]],
-    *,
-    rows: int | None = None,
-) -> list[Array]:
-    """Goes through arrays strip by strip.
-
-    Args:
-      sources: `[batch, time, freq, channels]`.
-      targets: shapes `[batch, time', freq', channels']` of what comes out; time' a fixed multiple or fraction
-        of the time.
-      strip: takes the place and a strip of each source; returns that of each target.
-      rows: of a strip; None for those of a convolution.
-
-    Returns:
-      The targets.
+    Four times as large as the kernels, they would be most of the memory that a model takes if they were kept.
     """
-    batch, time, freq, _ = sources[0].shape
-    rows = rows or winograd.strip_rows(time, freq)
-    count = time // rows
-
-    def take(source: Array, index: Array, start: Array, size: int) -> Array:
-        return jax.lax.dynamic_slice(source, (index, start, 0, 0), (1, size, *source.shape[2:]))
-
-    def step(number: Array, targets: list[Array]) -> list[Array]:
-        place = _Place(number // count, number % count * rows, rows)
-        above, below = jnp.maximum(place.start - 1, 0), jnp.minimum(place.start + rows, time - 1)
-        strips = [
-            _Strip(
-                *(take(each, place.index, *where) for where in ((above, 1), (place.start, rows), (below, 1)))
-            )
-            for each in sources
-        ]
-        return [
-            jax.lax.dynamic_update_slice(
-                target, part, (place.index, place.start * part.shape[1] // rows, 0, 0)
-            )
-            for target, part in zip(targets, strip(place, *strips), strict=True)
-        ]
-
-    return jax.lax.fori_loop(0, batch * count, step, [_fresh(shape, sources[0]) for shape in targets])
+    zero = zero_of(source)
+    return winograd.coefficients(block["conv1"] + zero), winograd.coefficients(block["conv2"] + zero)
 
 
-def _filled(array: Array) -> Array:
-    """Returns an array with rows added, so that its time is a multiple of a tile's."""
-    missing = -array.shape[1] % winograd.TILE
-    return jnp.pad(array, ((0, 0), (0, missing), (0, 0), (0, 0))) if missing else array
+def _held(time: int, freq: int, channels: int, features: int) -> list[tuple[int, int, int]]:
+    """Returns the shapes of what both convolutions look at, with zeros around the frequency bins."""
+    rows, wide = strip_rows(time, freq) + winograd.TILE, freq + winograd.TILE
+    return [(rows, wide, channels), (rows + 1, wide, features)]
 
 
-def _fresh(shape: tuple[int, ...], after: Array) -> Array:
-    """Returns an array to be overwritten.
-
-    Its value is one of another array's: a constant would be shared by all such arrays, copied for each, and
-    alive from the beginning.
-    """
-    return jnp.broadcast_to(jax.lax.slice(after, (0,) * 4, (1,) * 4), shape)
+def _laid(tiles: Array, rows: Array, channel: int = 0) -> Array:
+    return jax.lax.dynamic_update_slice(tiles, rows, (0, 0, 1, channel))
 
 
-def _activation(norm: tuple[Array | None, Array], place: _Place) -> Callable[[Array], Array]:
+def _halves(values: Array | None, first: int) -> tuple[Array | None, Array | None]:
+    """Returns the values of the first channels, and of the others."""
+    return (None, None) if values is None else (values[..., :first], values[..., first:])
+
+
+def _activation(norm: tuple[Array | None, Array], place: Place) -> Callable[[Array], Array]:
     """Returns a norm with its leaky ReLU for one row of the batch."""
-
-    def of_row(values: Array) -> Array:
-        return values if values.shape[0] == 1 else jax.lax.dynamic_slice_in_dim(values, place.index, 1)
-
     factor, shift = norm
-    factor, shift = None if factor is None else of_row(factor), of_row(shift)
+    factor, shift = None if factor is None else place.of_batch(factor), place.of_batch(shift)
 
     def activate(hidden: Array) -> Array:
         hidden = hidden if factor is None else hidden * factor

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Float
 
 TILE = 4
 
@@ -31,42 +31,30 @@ _KERNEL = np.array(
 ) / np.array([[24], [24], [24], [24], [24], [24]])
 _OUTPUTS = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 
-# Tiles per strip: fewer make thin products, more leave the caches.
-_TILES = 512
-
 
 def coefficients(
-    kernel: Float[np.ndarray, "3 3 channels features"],
-) -> Float32[np.ndarray, "36 channels features"]:
-    """Returns the coefficients of a kernel: frequency first, then time. In float64, rounded once."""
-    both = np.einsum("at,bf,tfio->baio", _KERNEL, _KERNEL, kernel.astype(np.float64))
-    return np.ascontiguousarray(both.reshape(36, *kernel.shape[2:]), np.float32)
-
-
-def strip_rows(time: int, freq: int) -> int:
-    """Returns how many rows a strip has: a multiple of 4 that divides `time`, itself a multiple of 4."""
-    return TILE * divisor(time // TILE, at_most=max(1, _TILES * TILE // freq))
-
-
-def divisor(number: int, *, at_most: int) -> int:
-    """Returns the largest divisor of a number that is not above another."""
-    return next(size for size in range(min(number, at_most), 0, -1) if number % size == 0)
+    kernel: Float[Array, "3 3 channels features"],
+) -> Float[Array, "36 channels features"]:
+    """Returns the coefficients of a kernel: frequency first, then time."""
+    hidden = _combined(_KERNEL, [kernel[:, i] for i in range(3)])  # [6, time, channels, features]
+    both = _combined(_KERNEL, [hidden[:, i] for i in range(3)], axis=1)
+    return both.reshape(36, *kernel.shape[2:])
 
 
 def convolve(
-    inputs: Float[Array, "rows2 freq channels"], kernel: Float[Array, "36 channels features"]
+    inputs: Float[Array, "rows4 freq4 channels"], kernel: Float[Array, "36 channels features"]
 ) -> Float[Array, "rows freq features"]:
-    """Convolves a strip; frequency is padded with zeros.
+    """Convolves a strip.
 
     Args:
-      inputs: the strip with one row more on either side; rows and freq are multiples of 4.
+      inputs: the strip with one row and one bin before it and three after it, of which the last two are not
+        looked at; rows and freq are multiples of 4.
       kernel: as `coefficients` returned it.
     """
-    rows, freq, channels = inputs.shape[0] - 2, *inputs.shape[1:]
+    rows, freq, channels = inputs.shape[0] - TILE, inputs.shape[1] - TILE, inputs.shape[2]
     down, across = rows // TILE, freq // TILE
-    # The barriers keep XLA from computing an intermediate anew for each of its six uses.
-    inputs = _stored(jnp.pad(inputs, ((0, 2), (1, 3), (0, 0))))
     tiles = inputs.reshape(down + 1, TILE, freq + TILE, channels)
+    # The barriers keep XLA from computing an intermediate anew for each of its six uses.
     hidden = _stored(_combined(_INPUTS, [tiles[i // TILE : down + i // TILE, i % TILE] for i in range(6)]))
     tiles = hidden.reshape(6, down, across + 1, TILE, channels)
     hidden = _combined(_INPUTS, [tiles[:, :, i // TILE : across + i // TILE, i % TILE] for i in range(6)])

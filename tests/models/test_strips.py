@@ -1,13 +1,16 @@
 """The network in strips equals the network in one piece, for both kinds of FiLM and lengths off the tiles."""
 
+import itertools
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_inference import drawn, noise
+from drawn_models import drawn, noise
 
 from audiosep_jax.config import ModelConfig
-from audiosep_jax.models import folded, strips, winograd
+from audiosep_jax.models import folded, strip_loops, strips, winograd
 
 SMALL = {"window_length": 64, "hop_length": 20, "encoder_widths": (4, 6, 8), "condition_size": 5}
 
@@ -17,7 +20,7 @@ def wide(monkeypatch):
     """Counts blocks of a small model as wide: the two upper levels of three."""
     monkeypatch.setattr(strips, "_CHANNELS", 4)
     monkeypatch.setattr(strips, "_BINS", 16)
-    monkeypatch.setattr(strips, "_POSITIONS", 32)
+    monkeypatch.setattr(strip_loops, "_TILES", 32)
 
 
 @pytest.mark.parametrize(
@@ -29,15 +32,10 @@ def test_strips_give_the_logits_of_the_whole(wide, film, frames):
     config = ModelConfig(**SMALL, film=film, unused_tensors=film == "shift")
     params = folded.fold(config, drawn(config))
     columns = folded.film_columns(params, jnp.asarray(noise(2, 5, seed=1)))
-    wide_params = strips.with_coefficients(config, params)
-    assert [name for name in wide_params if wide_params[name].get("conv1", np.zeros(0)).ndim == 3] == [
-        "encoder1",
-        "encoder2",
-    ]
-    assert wide_params["decoder3"]["block"]["conv1"].shape == (36, 8, 4)
+    assert strips.wide_blocks(config) == {"encoder1", "encoder2", "decoder2", "decoder3"}
     magnitude = np.abs(noise(2, frames, 33))
     expected = jax.jit(lambda *a: folded.mask_logits(config, *a))(params, magnitude, columns)
-    result = jax.jit(lambda *a: strips.mask_logits(config, *a))(wide_params, magnitude, columns)
+    result = jax.jit(lambda *a: strips.mask_logits(config, *a))(params, magnitude, columns)
     assert np.abs(expected).max() > 0.1
     np.testing.assert_allclose(result, expected, atol=1e-5)
 
@@ -66,8 +64,7 @@ def test_every_valid_shape_is_computed_alike(wide, monkeypatch, seed):
     columns = folded.film_columns(params, jnp.asarray(noise(batch, 3, seed=1)))
     magnitude = jnp.abs(noise(batch, frames, config.window_length // 2 + 1))
     expected = folded.mask_logits(config, jax.tree.map(jnp.asarray, params), magnitude, columns)
-    wide_params = jax.tree.map(jnp.asarray, strips.with_coefficients(config, params))
-    result = jax.jit(lambda *a: strips.mask_logits(config, *a))(wide_params, magnitude, columns)
+    result = jax.jit(lambda *a: strips.mask_logits(config, *a))(params, magnitude, columns)
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -76,21 +73,26 @@ def test_a_level_whose_bins_are_no_whole_tiles_is_left_to_xla():
     config = ModelConfig(window_length=1040, hop_length=260, encoder_widths=(32, 32, 32), condition_size=3)
     assert 130 % winograd.TILE
     params = folded.fold(config, drawn(config))
-    wide_params = strips.with_coefficients(config, params)
-    ranks = [wide_params[f"encoder{level}"]["conv1"].ndim for level in (1, 2, 3)]
-    ranks += [wide_params[f"decoder{number}"]["block"]["conv1"].ndim for number in (1, 2, 3)]
-    assert ranks == [3, 3, 4, 4, 3, 3]
+    assert strips.wide_blocks(config) == {"encoder1", "encoder2", "decoder2", "decoder3"}
     magnitude, columns = noise(1, 7, 521), noise(1, params["film"]["bias"].shape[0])
-    result = jax.eval_shape(lambda *a: strips.mask_logits(config, *a), wide_params, magnitude, columns)
+    result = jax.eval_shape(lambda *a: strips.mask_logits(config, *a), params, magnitude, columns)
     assert result.shape == (1, 7, 521, 3)
 
 
-def test_nothing_as_large_as_a_joined_input_is_stored(wide):
-    """Of the largest layer, the decoder's last, only halves and what one convolution makes of them."""
+def test_of_the_largest_layer_only_the_skip_is_stored(wide):
+    """Neither what a convolution gives, nor what is raised, nor both joined."""
     config = ModelConfig(**SMALL)
-    params = strips.with_coefficients(config, folded.fold(config, drawn(config)))
+    params = folded.fold(config, drawn(config))
     magnitude = jax.ShapeDtypeStruct((1, 1024, 33), jnp.float32)
     columns = jax.ShapeDtypeStruct((1, params["film"]["bias"].shape[0]), jnp.float32)
     text = jax.jit(lambda *a: strips.mask_logits(config, *a)).lower(params, magnitude, columns).as_text()
-    assert "tensor<1x1024x32x4xf32>" in text
-    assert "tensor<1x1024x32x8xf32>" not in text
+    large = {tuple(map(int, shape)) for shape in re.findall(r"tensor<1x(\d{4,})x(\d+)x(\d+)xf32>", text)}
+    assert {(freq, channels) for _, freq, channels in large} == {(32, 1), (32, 4), (32, 3), (33, 3)}
+
+
+def test_strips_are_whole_tiles_and_at_least_as_long_as_what_is_handed_on():
+    rows = {shape: strip_loops.strip_rows(*shape) for shape in ((1024, 1024), (256, 256), (20, 256), (4, 64))}
+    assert rows == {(1024, 1024): 16, (256, 256): 32, (20, 256): 8, (4, 64): 8}
+    for time, freq in itertools.product(range(1, 200, 7), (8, 60, 2048)):
+        assert strip_loops.strip_rows(time, freq) % winograd.TILE == 0
+        assert strip_loops.strip_rows(time, freq) >= strip_loops.LAG

@@ -1,0 +1,39 @@
+"""Programs for this processor compute what others do, and options that JAX does not know are left out."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from audiosep_jax.models import processors
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    processors._options.cache_clear()
+    yield
+    processors._options.cache_clear()
+
+
+@pytest.mark.parametrize("avx512", [False, True])
+def test_products_are_the_same(monkeypatch, avx512):
+    monkeypatch.setattr(processors, "_has_avx512", lambda: avx512)
+    monkeypatch.setattr(processors.platform, "machine", lambda: "x86_64")
+    left, right = (
+        np.random.default_rng(seed).normal(size=(36, 64, 64)).astype(np.float32) for seed in (0, 1)
+    )
+    compiled = processors.jit(jnp.matmul).lower(left, right).compile()
+    assert ("ynn" in compiled.as_text()) == avx512
+    np.testing.assert_allclose(compiled(left, right), left @ right, atol=1e-4)
+
+
+def test_an_option_that_jax_does_not_know_is_left_out(monkeypatch):
+    monkeypatch.setattr(processors, "_EIGEN", {"xla_cpu_no_such_option": ""})
+    monkeypatch.setattr(processors, "_has_avx512", lambda: False)
+    assert processors._options() is None
+    assert processors.jit(lambda x: x + 1)(1) == 2
+
+
+def test_accelerators_are_left_alone(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert processors._options() is None
