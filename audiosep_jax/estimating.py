@@ -94,7 +94,7 @@ class Estimator:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._separate = _Once(engine.separate)
+        self._separate = _Once(processors.jit(engine.apply))
         self._mask = _Once(processors.jit(engine.mask))
         self._spectrum = _Once(processors.jit(self._transform))
         self._estimates: dict[tuple, _Once] = {}
@@ -115,7 +115,7 @@ class Estimator:
         def process(windows: Float32[np.ndarray, "rows channels window"]) -> np.ndarray:
             of_rows = [np.repeat(column[None], len(windows), axis=0) for column in columns]
             if alone and windows.shape[1] == 1:
-                return np.asarray(self._separate(windows[:, 0], of_rows[0]))[:, None, None]
+                return np.asarray(self._separate(engine.params, windows[:, 0], of_rows[0]))[:, None, None]
             real, imag, magnitude, heard = self._spectrum(windows)
             masks = tuple(self._mask(engine.params, heard, each) for each in of_rows)
             return np.asarray(estimates(real, imag, magnitude, masks, windows[0, 0]))
@@ -195,17 +195,19 @@ def _claimed(wanted: Wanted, masks: Sequence[masking.Mask]) -> masking.Mask:
 
 
 class _Once:
-    """A compiled function for several threads: the first call of each shape, which compiles, is alone."""
+    """A function that several threads call: compiled by the first call of each shape, which is alone."""
 
-    def __init__(self, function: Callable) -> None:
+    def __init__(self, function: Any) -> None:
         self._function, self._lock = function, threading.Lock()
-        self._known: set = set()
+        self._programs: dict[tuple, Callable] = {}
 
     def __call__(self, *arguments: Any) -> Any:
         key = tuple(np.shape(leaf) for leaf in jax.tree.leaves(arguments))
-        if key in self._known:
-            return self._function(*arguments)
-        with self._lock:
-            result = self._function(*arguments)
-            self._known.add(key)
-            return result
+        if key not in self._programs:
+            with self._lock:
+                if key not in self._programs:
+                    program = self._function.lower(*arguments).compile()
+                    # Before the buffers of the first call come on top of what compiling took.
+                    processors.return_memory()
+                    self._programs[key] = program
+        return self._programs[key](*arguments)

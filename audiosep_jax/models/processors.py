@@ -1,5 +1,7 @@
 """How programs are compiled for the processor that they run on."""
 
+import contextlib
+import ctypes
 import functools
 import platform
 from collections.abc import Callable
@@ -16,6 +18,12 @@ _EIGEN = {"xla_cpu_experimental_ynn_fusion_type": ""}
 def jit(function: Callable[..., Any]) -> Any:
     """Compiles as `jax.jit` does, for the fastest matrix products of this processor."""
     return jax.jit(function, compiler_options=_options())
+
+
+def return_memory() -> None:
+    """Gives back what was freed, hundreds of megabytes after XLA has compiled; glibc would keep it."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @functools.cache
