@@ -25,8 +25,8 @@ from audiosep_jax.queries import Query, QueryLike, average, described
 from audiosep_jax.query.encoder import QueryEncoder, load_encoder
 from audiosep_jax.streaming import EstimateStream, Work
 
-# A call of a narrow model leaves cores idle in its serial parts, and an accelerator has the next batch before
-# the one before is fetched.
+# One call leaves cores idle in its serial parts, and an accelerator has the next batch before the one before
+# is fetched.
 _IN_FLIGHT = 2
 
 
@@ -157,7 +157,7 @@ class Core:
             estimates=len(queries),
             # A CPU gains nothing from several windows in a call, and pays for those that only fill a batch.
             batch_size=1 if jax.default_backend() == "cpu" else 8,
-            in_flight=1 if self._engine.fills_cores else _IN_FLIGHT,
+            in_flight=_IN_FLIGHT,
             shared=options.get("channel_mask") == "shared",
             extend=options.get("high_band") == "extend",
         )
@@ -206,11 +206,7 @@ class Core:
 
     @functools.cached_property
     def _estimator(self) -> Estimator:
-        return Estimator(self._engine)
-
-    @functools.cached_property
-    def _engine(self) -> inference.Engine:
-        return inference.prepare(self.config.model, self.variables)
+        return Estimator(inference.prepare(self.config.model, self.variables))
 
     @functools.cached_property
     def _encoder(self) -> QueryEncoder:

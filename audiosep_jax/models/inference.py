@@ -32,11 +32,6 @@ class Engine:
     film: dict[str, np.ndarray]
     in_strips: bool
 
-    @property
-    def fills_cores(self) -> bool:
-        """Whether one call keeps a processor busy, so that another one at once would only take memory."""
-        return self.in_strips and bool(strips.wide_blocks(self.config))
-
     def columns(
         self, conditions: Float[Array | np.ndarray, "queries size"]
     ) -> Float32[np.ndarray, "queries columns"]:
