@@ -23,7 +23,7 @@ from audiosep_jax.audio.files import AudioReader, AudioWriter
 from audiosep_jax.audio.resample import StreamResampler
 from audiosep_jax.commands.train import load_experiment
 from audiosep_jax.config import ModelConfig
-from audiosep_jax.models import inference, separator
+from audiosep_jax.models import inference, processors, separator
 from benchmarks import timing
 
 # An operation of a compiled program, and what it was in the program that was traced.
@@ -56,7 +56,7 @@ def parts_of_model(
     samples = plans.window_plan(config, round(args.seconds * config.sample_rate_hz)).window
     mixture = 0.1 * rng.standard_normal((1, samples), np.float32)
     columns = engine.columns(rng.standard_normal((1, config.condition_size), np.float32) / 20)
-    program = jax.jit(engine.apply).lower(engine.params, mixture, columns).compile()
+    program = processors.jit(engine.apply).lower(engine.params, mixture, columns).compile()
     names = dict(_OPERATION.findall(program.as_text() or ""))
     np.asarray(program(engine.params, mixture, columns))
     with tempfile.TemporaryDirectory() as folder:

@@ -58,10 +58,17 @@ def convolve(
     hidden = _stored(_combined(_INPUTS, [tiles[i // TILE : down + i // TILE, i % TILE] for i in range(6)]))
     tiles = hidden.reshape(6, down, across + 1, TILE, channels)
     hidden = _combined(_INPUTS, [tiles[:, :, i // TILE : across + i // TILE, i % TILE] for i in range(6)])
-    products = _stored(hidden.reshape(36, down * across, channels)) @ kernel
+    products = multiply(_stored(hidden.reshape(36, down * across, channels)), kernel)
     tiles = products.reshape(6, 6, down, across, -1)
     hidden = _stored(_combined(_OUTPUTS, [tiles[i] for i in range(6)], axis=3))
     return _combined(_OUTPUTS, [hidden[i] for i in range(6)], axis=1).reshape(rows, freq, -1)
+
+
+def multiply(
+    inputs: Float[Array, "36 tiles channels"], kernel: Float[Array, "36 channels features"]
+) -> Float[Array, "36 tiles features"]:
+    """Returns the products of coefficients."""
+    return inputs @ kernel
 
 
 def _combined(matrix: np.ndarray, parts: Sequence[Array], axis: int = 0) -> Array:

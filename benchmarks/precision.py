@@ -1,0 +1,104 @@
+"""What bfloat16 would cost: signal-to-noise ratios of estimates whose convolutions take rounded operands.
+
+Run `python -m benchmarks.precision`: a dog and a fire of the demo. Operands are rounded to bfloat16 and
+products summed in float32, as the units of processors and accelerators do it; all else stays float32. On any
+machine: only the rounding is measured, not the speed.
+"""
+
+import contextlib
+import dataclasses
+import unittest.mock
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+import audiosep_jax
+from audiosep_jax.audio.files import read_audio
+from audiosep_jax.commands.train import load_experiment
+from audiosep_jax.config import ModelConfig
+from audiosep_jax.models import folded, masking, separator, strips, winograd
+from benchmarks import timing
+
+_DEMO = Path(audiosep_jax.__file__).parent / "assets" / "demo"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BenchmarkArgs:
+    """Measure what bfloat16 costs."""
+
+    checkpoint: Path | None = None
+    """Folder of the model; without it the bundled one."""
+    experiment: Path | None = None
+    """Experiment file, in place of a checkpoint: its model with random weights."""
+
+
+@contextlib.contextmanager
+def rounded_operands() -> Iterator[None]:
+    """Rounds what convolutions and Winograd's products take, in programs that are traced meanwhile."""
+
+    def with_rounded(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+        return lambda inputs, kernel: function(_rounded(inputs), _rounded(kernel))
+
+    with (
+        unittest.mock.patch.object(folded, "convolve", with_rounded(folded.convolve)),
+        unittest.mock.patch.object(winograd, "multiply", with_rounded(winograd.multiply)),
+    ):
+        yield
+
+
+def ratios_db(
+    config: ModelConfig, variables: separator.Variables, mixture: np.ndarray, condition: np.ndarray
+) -> dict[str, float]:
+    """Returns the signal-to-noise ratio of each way against float32 without Winograd's algorithm, in dB."""
+    params = folded.fold(config, variables)
+    columns = folded.film_columns(params, jnp.asarray(condition)[None])
+
+    def estimate(network: ModuleType) -> np.ndarray:
+        def mask(magnitude: Array) -> masking.Mask:
+            return masking.activate(network.mask_logits(config, params, magnitude, columns))
+
+        return np.asarray(jax.jit(lambda waveform: masking.separate(config, waveform, mask))(mixture[None]))
+
+    exact = estimate(folded)
+    found = {"float32, Winograd": estimate(strips)}
+    with rounded_operands():
+        found["bfloat16 operands"] = estimate(folded)
+        found["bfloat16 operands, Winograd"] = estimate(strips)
+    return {
+        name: float(10 * np.log10(np.sum(exact**2) / max(np.sum((each - exact) ** 2), 1e-30)))
+        for name, each in found.items()
+    }
+
+
+def report(args: BenchmarkArgs) -> str:
+    """Measures and returns a table."""
+    if args.experiment is None:
+        model = audiosep_jax.load(args.checkpoint)
+        config, variables = model.config.model, model.variables
+        condition = model.condition(query="a dog barks")
+    else:
+        config = load_experiment(args.experiment).model
+        variables = separator.init(config, jax.random.key(0))
+        condition = np.random.default_rng(0).standard_normal(config.condition_size, np.float32) / 20
+    clips = [
+        read_audio(_DEMO / name, sample_rate_hz=config.sample_rate_hz, mono=True).waveform[0]
+        for name in ("dog_barking_1.ogg", "fire_1.ogg")
+    ]
+    samples = min(len(clip) for clip in clips)
+    mixture = np.sum([clip[:samples] / np.std(clip[:samples]) for clip in clips], axis=0) / 20
+    rows = ["| computed in | SNR to float32 |", "| --- | ---: |"]
+    found = ratios_db(config, variables, mixture.astype(np.float32), condition)
+    return "\n".join(rows + [f"| {name} | {ratio:.1f} dB |" for name, ratio in found.items()])
+
+
+def _rounded(values: Array) -> Array:
+    return jnp.asarray(values).astype(jnp.bfloat16).astype(jnp.float32)
+
+
+if __name__ == "__main__":
+    timing.run(report, BenchmarkArgs)
