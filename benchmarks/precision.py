@@ -55,7 +55,7 @@ def ratios_db(
     config: ModelConfig, variables: separator.Variables, mixture: np.ndarray, condition: np.ndarray
 ) -> dict[str, float]:
     """Returns the signal-to-noise ratio of each way against float32 without Winograd's algorithm, in dB."""
-    params = folded.fold(config, variables)
+    params = jax.tree.map(jnp.asarray, folded.fold(config, variables))
     columns = folded.film_columns(params, jnp.asarray(condition)[None])
 
     def estimate(network: ModuleType) -> np.ndarray:
