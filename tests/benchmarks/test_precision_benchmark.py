@@ -16,16 +16,15 @@ def benchmark(monkeypatch):
     return importlib.import_module("benchmarks.precision")
 
 
-def test_rounding_costs_tens_of_decibels_and_is_undone(benchmark):
+def test_rounding_costs_tens_of_decibels(benchmark):
     config = ModelConfig(window_length=64, hop_length=20, encoder_widths=(3, 4), condition_size=5)
     mixture, condition = noise(700), noise(5, seed=1)
     ratios = benchmark.ratios_db(config, drawn(config), mixture, condition)
     assert ratios["float32, Winograd"] > 100
     assert 10 < ratios["bfloat16 operands"] < 70
-    assert benchmark.ratios_db(config, drawn(config), mixture, condition) == ratios
 
 
-def test_winograds_products_are_rounded_too(benchmark):
+def test_winograds_products_are_rounded_too_and_only_meanwhile(benchmark):
     left, right = (jnp.asarray(noise(36, 8, 8, seed=seed)) for seed in (0, 1))
     exact = winograd.multiply(left, right)
     with benchmark.rounded_operands():
