@@ -195,14 +195,16 @@ def _claimed(wanted: Wanted, masks: Sequence[masking.Mask]) -> masking.Mask:
 
 
 class _Once:
-    """A function that several threads call: compiled by the first call of each shape, which is alone."""
+    """A function of arrays for several threads: compiled by the first call of each shape, which is alone."""
 
     def __init__(self, function: Any) -> None:
         self._function, self._lock = function, threading.Lock()
         self._programs: dict[tuple, Callable] = {}
 
     def __call__(self, *arguments: Any) -> Any:
-        key = tuple(np.shape(leaf) for leaf in jax.tree.leaves(arguments))
+        if jax.config.jax_disable_jit:  # someone looks for an error, line by line
+            return self._function(*arguments)
+        key = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arguments))
         if key not in self._programs:
             with self._lock:
                 if key not in self._programs:

@@ -67,14 +67,19 @@ def parts_of_model(
             wall = (time.perf_counter() - started) / args.repeats
         (trace,) = Path(folder).rglob("*.xplane.pb")
         data = jax.profiler.ProfileData.from_file(str(trace))
+    started_at = sorted(
+        (event.start_ns, event.start_ns + event.duration_ns, event.name)
+        for plane in data.planes
+        for line in plane.lines
+        for event in line.events
+        # A loop holds the operations of its body, which are counted themselves.
+        if event.name in names and not event.name.startswith("while")
+    )
     found: collections.Counter[str] = collections.Counter()
-    for plane in data.planes:
-        for line in plane.lines:
-            for event in line.events:
-                # A loop holds the operations of its body, which are counted themselves.
-                if event.name in names and not event.name.startswith("while"):
-                    part = _PART.search(names[event.name])
-                    found[part[1] if part else "other"] += event.duration_ns
+    # Until the next one begins: a convolution goes on in the thread pool when its own event has ended.
+    for (start, end, name), following in zip(started_at, [*started_at[1:], None], strict=True):
+        part = _PART.search(names[name])
+        found[part[1] if part else "other"] += (following[0] if following else end) - start
     seconds = {part: total / 1e9 / args.repeats for part, total in found.most_common()}
     return seconds | {"all": wall}
 

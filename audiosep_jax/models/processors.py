@@ -11,18 +11,18 @@ from typing import Any
 import jax
 
 # Without it XLA hands matrix products to YNNPACK. On a processor without AVX-512, Eigen's own are up to twice
-# as fast for the products of Winograd's convolution (docs/speed.md); with AVX-512 Eigen has no kernels.
+# as fast for the products of Winograd's convolution (docs/speed.md); JAX's Eigen has no AVX-512.
 _EIGEN = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 
 def jit(function: Callable[..., Any]) -> Any:
-    """Compiles as `jax.jit` does, for the fastest matrix products of this processor."""
+    """Compiles as `jax.jit` does, for this processor's fastest matrix products; not within another `jit`."""
     return jax.jit(function, compiler_options=_options())
 
 
 def return_memory() -> None:
     """Gives back what was freed, hundreds of megabytes after XLA has compiled; glibc would keep it."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
 
 

@@ -1,5 +1,7 @@
 """Programs for this processor compute what others do, and options that JAX does not know are left out."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +11,10 @@ from audiosep_jax.models import processors
 
 
 @pytest.fixture(autouse=True)
-def fresh():
+def without_avx512(monkeypatch):
     processors._options.cache_clear()
+    monkeypatch.setattr(processors, "_has_avx512", lambda: False)
+    monkeypatch.setattr(processors.platform, "machine", lambda: "x86_64")
     yield
     processors._options.cache_clear()
 
@@ -18,7 +22,6 @@ def fresh():
 @pytest.mark.parametrize("avx512", [False, True])
 def test_products_are_the_same(monkeypatch, avx512):
     monkeypatch.setattr(processors, "_has_avx512", lambda: avx512)
-    monkeypatch.setattr(processors.platform, "machine", lambda: "x86_64")
     left, right = (
         np.random.default_rng(seed).normal(size=(36, 64, 64)).astype(np.float32) for seed in (0, 1)
     )
@@ -29,11 +32,22 @@ def test_products_are_the_same(monkeypatch, avx512):
 
 def test_an_option_that_jax_does_not_know_is_left_out(monkeypatch):
     monkeypatch.setattr(processors, "_EIGEN", {"xla_cpu_no_such_option": ""})
-    monkeypatch.setattr(processors, "_has_avx512", lambda: False)
     assert processors._options() is None
     assert processors.jit(lambda x: x + 1)(1) == 2
 
 
 def test_accelerators_are_left_alone(monkeypatch):
+    assert processors._options()
+    processors._options.cache_clear()
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert processors._options() is None
+
+
+def test_memory_is_returned_where_the_c_library_can_and_elsewhere_nothing_happens(monkeypatch):
+    called = []
+    library = types.SimpleNamespace(malloc_trim=called.append)
+    monkeypatch.setattr(processors.ctypes, "CDLL", lambda name: library)
+    processors.return_memory()
+    assert called == [0]
+    del library.malloc_trim
+    processors.return_memory()

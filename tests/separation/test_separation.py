@@ -44,6 +44,14 @@ def test_channels_are_separated_on_their_own(model):
         np.testing.assert_allclose(both.estimate[channel], alone.estimate, atol=2e-6)
 
 
+def test_errors_can_be_looked_for_without_compilation(model):
+    waveform = scene(0.1)
+    compiled = model.separate(waveform, RATE, condition=CONDITION)
+    with jax.disable_jit():
+        result = model.separate(waveform, RATE, condition=CONDITION)
+    np.testing.assert_allclose(result.estimate, compiled.estimate, atol=1e-5)
+
+
 def test_windows_join_to_what_the_model_says_of_the_whole(model):
     # Windows begin on the model's pooling grid and its receptive field is shorter than the context, so that
     # cutting must not be audible at all; only the very end, which is mirrored, may differ.
