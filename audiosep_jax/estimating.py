@@ -202,7 +202,8 @@ class _Once:
         self._programs: dict[tuple, Callable] = {}
 
     def __call__(self, *arguments: Any) -> Any:
-        if jax.config.jax_disable_jit:  # someone looks for an error, line by line
+        # Someone looks for an error, line by line.
+        if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
             return self._function(*arguments)
         key = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arguments))
         if key not in self._programs:

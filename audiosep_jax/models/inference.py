@@ -78,7 +78,7 @@ class Engine:
         mixture: Float[Array | np.ndarray, "rows samples"],
         columns: Float[Array | np.ndarray, "rows columns"],
     ) -> Float[Array, "rows samples"]:
-        """Calls `apply` compiled, one program per shape; several threads may. Within `jax.jit` use `apply`."""
+        """Calls `apply` compiled, one program per shape, from any thread; within `jax.jit` use `apply`."""
         return self._compiled(self.params, mixture, columns)
 
     @functools.cached_property
