@@ -206,7 +206,8 @@ class Storage:
         oldest = time.time() - self._limits.kept_seconds
         for folder in (*_folders(self.uploads), *_folders(self._results)):
             with contextlib.suppress(OSError):
-                if max(path.stat().st_ctime for path in (folder, *folder.iterdir())) < oldest:
+                # Not when their names changed: a result shares a file with its upload, which goes before it.
+                if max(path.stat().st_mtime for path in (folder, *folder.iterdir())) < oldest:
                     with self._lock:
                         self._files.pop(folder.name, None)
                         for upload in [one for one in self._used if one.parent == folder]:

@@ -147,6 +147,19 @@ def test_what_is_old_is_swept_and_what_is_used_again_is_kept(storage, monkeypatc
     assert list(storage.uploads.iterdir()) == []
 
 
+def test_a_result_goes_when_its_time_is_over_though_its_upload_went_just_now(storage):
+    upload, result = put(storage), make(storage)
+    os.link(upload, result.folder / "mixture.wav")
+    long_ago = time.time() - 7200
+    for path in (upload, *result.folder.iterdir(), upload.parent, result.folder):
+        os.utime(path, (long_ago, long_ago))
+    upload.unlink()
+    os.utime(upload.parent, (long_ago, long_ago))
+    storage.sweep()
+    assert not result.folder.exists()
+    assert not upload.parent.exists()
+
+
 def test_the_janitor_sweeps_by_itself(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with Storage(Limits(kept_seconds=0.2)) as storage:
