@@ -70,8 +70,8 @@ def check_listing(place, before):
     new = {path for path in after - before if path.is_symlink() or not path.is_dir()}
     files = {path for path in separated(place) if path.is_file()}
     made = {path for path in files if path.name.endswith(".estimate.wav")}
-    assert {path.with_name(path.name.replace(".estimate.", ".residual.")) for path in made} == files - made
     names = {path: path.name.removesuffix(".estimate.wav") for path in made}
+    assert {path.with_name(f"{name}.residual.wav") for path, name in names.items()} == files - made
     assert new | before == files | before | {
         path.parent / ".audiosep" / f"{name}.json" for path, name in names.items()
     }
