@@ -101,11 +101,13 @@ class Page:
 
     def left(self):
         """The files of uploads and results that lie on disk."""
+        # os.walk and not a pattern: the page may be removing them just now.
         return sorted(
-            path
+            Path(folder, name)
             for part in ("uploads", "results")
-            for path in self.folder.glob(f"audiosep-web-*/{part}/**/*")
-            if path.is_file()
+            for page in self.folder.glob("audiosep-web-*")
+            for folder, _, names in os.walk(page / part)
+            for name in names
         )
 
     def wait_until_nothing_is_left(self, seconds=40):
