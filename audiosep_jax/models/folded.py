@@ -123,9 +123,7 @@ def mask_logits(
     for index in range(1, config.bottleneck_blocks + 1):
         hidden = residual(folded[f"bottleneck{index}"], hidden, film)
     for index in range(1, len(strides) + 1):
-        block = folded[f"decoder{index}"]
-        hidden = upsample(film.activation(block.get("scale"), hidden.shape[-1])(hidden), block["up"])
-        hidden = residual(block["block"], jnp.concatenate([hidden, skips.pop()], axis=-1), film)
+        hidden = decoded(folded[f"decoder{index}"], hidden, skips.pop(), film)
     return cropped(pointwise(folded["after_conv"], hidden), frames)
 
 
@@ -181,6 +179,17 @@ def residual(
     hidden = convolve(hidden, block["conv1"])
     hidden = convolve(film.activation(None, hidden.shape[-1])(hidden), block["conv2"])
     return hidden + (pointwise(block["shortcut"], inputs) if "shortcut" in block else inputs)
+
+
+def decoded(
+    block: FoldedParams,
+    inputs: Float[Array, "batch time freq in"],
+    skip: Float[Array, "batch time2 freq2 out"],
+    film: Columns,
+) -> Float[Array, "batch time2 freq2 out"]:
+    """Computes a decoder; takes the columns of its three norms."""
+    raised = upsample(film.activation(block.get("scale"), inputs.shape[-1])(inputs), block["up"])
+    return residual(block["block"], jnp.concatenate([raised, skip], axis=-1), film)
 
 
 def cropped(logits: Float[Array, "batch time freq 3"], frames: int) -> Float[Array, "batch frames bins 3"]:

@@ -1,7 +1,6 @@
 """The inference engine: what is done once per model, once per query, and once per window."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -10,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32
 
 from audiosep_jax.config import ModelConfig
-from audiosep_jax.models import folded, masking, processors, strips
+from audiosep_jax.models import folded, masking, strips
 from audiosep_jax.models.separator import Variables
 
 Params = dict[str, Any]
@@ -42,7 +41,7 @@ class Engine:
     def apply(
         self, params: Params, mixture: Float[Array, "rows samples"], columns: Float[Array, "rows columns"]
     ) -> Float[Array, "rows samples"]:
-        """Separates; pure and jit-able for any number of rows and any length.
+        """Separates; pure and jit-able (`processors.jit`) for any number of rows and any length.
 
         Args:
           params: the attribute.
@@ -72,18 +71,6 @@ class Engine:
         """
         network = strips if self.in_strips else folded
         return masking.activate(network.mask_logits(self.config, params, magnitude, columns))
-
-    def separate(
-        self,
-        mixture: Float[Array | np.ndarray, "rows samples"],
-        columns: Float[Array | np.ndarray, "rows columns"],
-    ) -> Float[Array, "rows samples"]:
-        """Calls `apply` compiled, one program per shape, from any thread; within `jax.jit` use `apply`."""
-        return self._compiled(self.params, mixture, columns)
-
-    @functools.cached_property
-    def _compiled(self) -> Any:
-        return processors.jit(self.apply)
 
 
 def prepare(config: ModelConfig, variables: Variables) -> Engine:

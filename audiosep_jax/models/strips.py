@@ -187,10 +187,7 @@ def _plain_decoder(
     film: folded.Columns,
     last: folded.FoldedParams | None,
 ) -> Array:
-    inputs, skip = plain(inputs), plain(skip)
-    activate = film.activation(params.get("scale"), inputs.shape[-1])
-    joined = jnp.concatenate([upsample(activate(inputs), params["up"]), skip], axis=-1)
-    result = folded.residual(params["block"], joined, film)
+    result = folded.decoded(params, plain(inputs), plain(skip), film)
     return result if last is None else folded.pointwise(last, result)
 
 
