@@ -7,10 +7,10 @@ from audiosep_jax.errors import AudioSepError
 
 if TYPE_CHECKING:
     from audiosep_jax.audio.files import Recording, read_audio, write_audio
-    from audiosep_jax.presence import AbsentQueryWarning
-    from audiosep_jax.queries import Query
-    from audiosep_jax.results import Separation
-    from audiosep_jax.separation import AudioSep, load
+    from audiosep_jax.separation.api import AudioSep, load
+    from audiosep_jax.separation.presence import AbsentQueryWarning
+    from audiosep_jax.separation.queries import Query
+    from audiosep_jax.separation.results import Separation
 
 __version__ = "0.1.0"
 __all__ = [
@@ -27,12 +27,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AbsentQueryWarning": "audiosep_jax.presence",
-    "AudioSep": "audiosep_jax.separation",
-    "Query": "audiosep_jax.queries",
+    "AbsentQueryWarning": "audiosep_jax.separation.presence",
+    "AudioSep": "audiosep_jax.separation.api",
+    "Query": "audiosep_jax.separation.queries",
     "Recording": "audiosep_jax.audio.files",
-    "Separation": "audiosep_jax.results",
-    "load": "audiosep_jax.separation",
+    "Separation": "audiosep_jax.separation.results",
+    "load": "audiosep_jax.separation.api",
     "read_audio": "audiosep_jax.audio.files",
     "write_audio": "audiosep_jax.audio.files",
 }

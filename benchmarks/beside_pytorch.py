@@ -24,13 +24,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from audiosep_jax import plans
 from audiosep_jax.checkpoints import folder as checkpoints
 from audiosep_jax.checkpoints.pytorch_names import to_pytorch
-from audiosep_jax.commands.train import load_experiment
+from audiosep_jax.cli.train import load_experiment
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.models import separator
+from audiosep_jax.separation import window_plans
 from benchmarks import timing
 from benchmarks.workers import worker
 
@@ -139,7 +139,7 @@ def _write(place: Path, config: ExperimentConfig, lengths: dict[str, float]) -> 
         samples = round(seconds * model.sample_rate_hz)
         if name == "short":
             # As long as a window of ours, which it would be filled up to: both sides have the same to do.
-            samples = plans.window_plan(model, samples).window
+            samples = window_plans.window_plan(model, samples).window
         np.save(place / f"{name}.npy", 0.1 * rng.standard_normal(samples, np.float32))
 
 

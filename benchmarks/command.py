@@ -52,7 +52,7 @@ def run_command(path: Path, out: Path, args: BenchmarkArgs) -> Run:
     Raises:
       AudioSepError: the command failed.
     """
-    command = [sys.executable, "-m", "audiosep_jax.cli", "separate", str(path), "--query", args.query]
+    command = [sys.executable, "-m", "audiosep_jax.cli.main", "separate", str(path), "--query", args.query]
     command += ["--out", str(out), *([] if args.checkpoint is None else ["--checkpoint", args.checkpoint])]
     started = time.perf_counter()
     silent = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2)]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import audiosep_jax
-from audiosep_jax.separation import AudioSep
+from audiosep_jax.separation.api import AudioSep
 
 
 def peak_bytes() -> int:

@@ -19,7 +19,7 @@ from jaxtyping import Array
 
 import audiosep_jax
 from audiosep_jax.audio.files import read_audio
-from audiosep_jax.commands.train import load_experiment
+from audiosep_jax.cli.train import load_experiment
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.models import folded, masking, separator, strips, winograd
 from benchmarks import timing

@@ -18,12 +18,12 @@ import numpy as np
 import soundfile
 
 import audiosep_jax
-from audiosep_jax import plans
 from audiosep_jax.audio.files import AudioReader, AudioWriter
 from audiosep_jax.audio.resample import StreamResampler
-from audiosep_jax.commands.train import load_experiment
+from audiosep_jax.cli.train import load_experiment
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.models import inference, processors, separator
+from audiosep_jax.separation import window_plans
 from benchmarks import timing
 
 # An operation of a compiled program, and what it was in the program that was traced.
@@ -53,7 +53,7 @@ def parts_of_model(
     """Returns the seconds of each part of one call, the most expensive first; "all" is the wall clock's."""
     engine = inference.prepare(config, variables)
     rng = np.random.default_rng(0)
-    samples = plans.window_plan(config, round(args.seconds * config.sample_rate_hz)).window
+    samples = window_plans.window_plan(config, round(args.seconds * config.sample_rate_hz)).window
     mixture = 0.1 * rng.standard_normal((1, samples), np.float32)
     columns = engine.columns(rng.standard_normal((1, config.condition_size), np.float32) / 20)
     program = processors.jit(engine.apply).lower(engine.params, mixture, columns).compile()

@@ -21,7 +21,6 @@ import jax
 import numpy as np
 
 import audiosep_jax
-from audiosep_jax.atomic import make_folder, replacing
 from audiosep_jax.audio.files import read_audio, write_audio
 from audiosep_jax.benchmark import measuring, planning
 from audiosep_jax.benchmark.journal import Journal
@@ -29,8 +28,9 @@ from audiosep_jax.benchmark.mixtures import Mixture, given_samples, read_sound
 from audiosep_jax.benchmark.running import Model, measure_batches
 from audiosep_jax.benchmark.selection import list_mixtures
 from audiosep_jax.benchmark.suites import SUITES
-from audiosep_jax.commands.benchmark import default_batch_size, make_model
+from audiosep_jax.cli.benchmark import default_batch_size, make_model
 from audiosep_jax.models import separator
+from audiosep_jax.utils.atomic import make_folder, replacing
 from benchmarks import timing
 
 SUITE = SUITES["audiosep"]

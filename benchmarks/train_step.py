@@ -20,7 +20,7 @@ import numpy as np
 
 from audiosep_jax import AudioSepError
 from audiosep_jax.checkpoints.pytorch_names import to_pytorch
-from audiosep_jax.commands.train import load_experiment
+from audiosep_jax.cli.train import load_experiment
 from audiosep_jax.config import ExecutionConfig, ExperimentConfig
 from audiosep_jax.models import separator
 from audiosep_jax.train import mesh as meshes

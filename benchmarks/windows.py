@@ -20,7 +20,7 @@ from audiosep_jax.audio.files import read_audio
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals.bootstrap import bootstrap_interval
 from audiosep_jax.evals.metrics import si_sdr_db
-from audiosep_jax.separation import BUNDLED_CHECKPOINT, AudioSep
+from audiosep_jax.separation.api import BUNDLED_CHECKPOINT, AudioSep
 
 DEMO = BUNDLED_CHECKPOINT.parent / "demo"
 

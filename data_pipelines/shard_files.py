@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from audiosep_jax.atomic import beside
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.utils.atomic import beside
 from data_pipelines import clip_index, records
 from data_pipelines.encoding import Failure, Recorded, Recorder
 from data_pipelines.shards import Shard

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.locking import locked
+from audiosep_jax.utils.locks import locked
 
 _LOCK = "lock"
 _REPLACED = "replaced"

@@ -16,11 +16,11 @@ from pathlib import Path
 # What users import, in the order of the pages. All else is the project's own business and may change.
 PUBLIC = (
     "audiosep_jax",
-    "audiosep_jax.core",
-    "audiosep_jax.options",
-    "audiosep_jax.results",
-    "audiosep_jax.presence",
-    "audiosep_jax.live",
+    "audiosep_jax.separation.model",
+    "audiosep_jax.separation.options",
+    "audiosep_jax.separation.results",
+    "audiosep_jax.separation.presence",
+    "audiosep_jax.separation.live",
     "audiosep_jax.audio.files",
     "audiosep_jax.audio.reading",
     "audiosep_jax.audio.writing",

@@ -15,8 +15,8 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from audiosep_jax.compilation import use_cache
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.utils.xla_cache import use_cache
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     use_cache()
     args = tyro.cli(DemoArgs, args=argv, prog="python -m experiments.demo")
     try:
-        from audiosep_jax.separation import BUNDLED_CHECKPOINT
+        from audiosep_jax.separation.api import BUNDLED_CHECKPOINT
         from experiments import demo_story  # not before: JAX reads the cache's place when it is imported
 
         demo_story.run(

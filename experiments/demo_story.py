@@ -15,18 +15,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.progress import TimeElapsedColumn as Elapsed
 from rich.table import Table
 
-from audiosep_jax.atomic import make_folder
 from audiosep_jax.audio.files import read_audio, write_audio
 from audiosep_jax.checkpoints import folder
-from audiosep_jax.commands import prepare
+from audiosep_jax.cli import prepare
 from audiosep_jax.config import DataConfig, ExperimentConfig, OptimizerConfig
 from audiosep_jax.evals import metrics
 from audiosep_jax.evals.evaluate import ClassResult, EvaluationResult, evaluate
 from audiosep_jax.evals.evaluation_set import EvaluationSet, load_evaluation_set, render
 from audiosep_jax.evals.spectrogram import spectrogram_figure
 from audiosep_jax.models import separator
-from audiosep_jax.separation import BUNDLED_CHECKPOINT, AudioSep
+from audiosep_jax.separation.api import BUNDLED_CHECKPOINT, AudioSep
 from audiosep_jax.train.loop import train
+from audiosep_jax.utils.atomic import make_folder
 
 CLIPS = Path(prepare.__file__).parents[1] / "assets" / "demo"
 BATCH_SIZE = 4

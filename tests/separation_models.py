@@ -10,7 +10,7 @@ import numpy as np
 from audiosep_jax.config import ExperimentConfig, ModelConfig, QueryConfig
 from audiosep_jax.models import separator
 from audiosep_jax.query import encoder
-from audiosep_jax.separation import AudioSep
+from audiosep_jax.separation.api import AudioSep
 
 RATE = 8000
 CONDITION_SIZE = 16

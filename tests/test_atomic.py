@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from audiosep_jax.atomic import beside, make_folder, replacing, write_json
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.utils.atomic import beside, make_folder, replacing, write_json
 
 
 def fail(writing):

@@ -11,7 +11,7 @@ import pytest
 import audiosep_jax
 from audiosep_jax.evals.evaluate import evaluate
 from audiosep_jax.evals.evaluation_set import load_evaluation_set
-from audiosep_jax.separation import BUNDLED_CHECKPOINT
+from audiosep_jax.separation.api import BUNDLED_CHECKPOINT
 
 DEMO = BUNDLED_CHECKPOINT.parent / "demo"
 README = Path(__file__).parents[1] / "README.md"

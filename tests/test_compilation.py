@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from audiosep_jax import cli
-from audiosep_jax.compilation import use_cache
+from audiosep_jax.cli import main
+from audiosep_jax.utils.xla_cache import use_cache
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_bucket_needs_what_reads_it(environment, installed, capsys):
         lambda name: (object() if installed else None) if name == "gcsfs" else found(name),
     )
     environment.setenv("JAX_COMPILATION_CACHE_DIR", "gs://bucket/cache")
-    status = cli.main(["train", "nowhere.py", "--workdir", "nowhere"])
+    status = main.main(["train", "nowhere.py", "--workdir", "nowhere"])
     error = capsys.readouterr().err
     assert status == 2
     assert ("nowhere.py does not exist" in error) == installed

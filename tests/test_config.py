@@ -18,7 +18,7 @@ from audiosep_jax.config import (
     recipes,
 )
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.serialization import from_dict, load_json, to_dict
+from audiosep_jax.utils.serialization import from_dict, load_json, to_dict
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 DECIBELS = st.floats(-120, 120)

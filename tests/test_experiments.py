@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import experiments
-from audiosep_jax.commands.train import load_experiment
+from audiosep_jax.cli.train import load_experiment
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.models import separator
-from audiosep_jax.serialization import from_dict, to_dict
 from audiosep_jax.train.optimizer import make_schedule
+from audiosep_jax.utils.serialization import from_dict, to_dict
 from experiments import base, dcase, paper, tiny
 
 FILES = [

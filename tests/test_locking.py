@@ -10,16 +10,16 @@ import pytest
 
 from audiosep_jax.benchmark.journal import Journal
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.locking import locked
 from audiosep_jax.rendering.lock import only_rendering_in
 from audiosep_jax.sweeps.workdir import only_sweep_in
 from audiosep_jax.train.lock import only_run_in
+from audiosep_jax.utils.locks import locked
 from data_pipelines.work_folder import WorkFolder
 
 HOLDER = """
 import sys
 from pathlib import Path
-from audiosep_jax.locking import locked
+from audiosep_jax.utils.locks import locked
 file = locked(Path(sys.argv[1]), busy="busy", instead="go")
 print("held", flush=True)
 sys.stdin.read()

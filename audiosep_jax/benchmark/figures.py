@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from audiosep_jax.atomic import replacing
 from audiosep_jax.benchmark.report import TITLES
 from audiosep_jax.benchmark.results import BenchmarkResult, DatasetResult, Group, KindResult, RowResult
 from audiosep_jax.evals.bootstrap import Interval
 from audiosep_jax.evals.evaluate import ClassResult, EvaluationResult, ExampleResult
 from audiosep_jax.evals.figures import BAR, DPI, class_figure
+from audiosep_jax.utils.atomic import replacing
 
 # More bars than this are not read: then the best and the worst classes are drawn.
 SHOWN_CLASSES = 50

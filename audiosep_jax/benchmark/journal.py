@@ -9,10 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from audiosep_jax.atomic import make_folder, write_json
 from audiosep_jax.benchmark.planning import Row
 from audiosep_jax.errors import AudioSepError, printable
-from audiosep_jax.locking import locked
+from audiosep_jax.utils.atomic import make_folder, write_json
+from audiosep_jax.utils.locks import locked
 
 RUN_FILE = "run.json"
 ROWS_FILE = "rows.jsonl"

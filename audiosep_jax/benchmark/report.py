@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from audiosep_jax.atomic import replacing
 from audiosep_jax.benchmark.comparison import Comparison
 from audiosep_jax.benchmark.results import BenchmarkResult, DatasetResult, Gain, Group
 from audiosep_jax.evals.bootstrap import Interval
+from audiosep_jax.utils.atomic import replacing
 
 TITLES = {
     "sdr_db": "SDR",

@@ -5,7 +5,6 @@ import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from audiosep_jax.atomic import write_json
 from audiosep_jax.benchmark import planning, report
 from audiosep_jax.benchmark.journal import Journal, fingerprint_of
 from audiosep_jax.benchmark.measuring import SCORES, Tower
@@ -16,6 +15,7 @@ from audiosep_jax.benchmark.running import Model, measure_batches
 from audiosep_jax.benchmark.suites import Dataset, Suite
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals.packages import metric_package
+from audiosep_jax.utils.atomic import write_json
 
 # (rows done, rows in all)
 Progress = Callable[[int, int], None]

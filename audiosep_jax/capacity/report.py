@@ -11,7 +11,7 @@ from audiosep_jax.capacity.compiling import Compiled
 from audiosep_jax.capacity.roofline import Demand, Roofline, Scaled, roofline, scaling
 from audiosep_jax.capacity.topology import Topology
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.serialization import to_dict
+from audiosep_jax.utils.serialization import to_dict
 
 _LARGEST = 8
 

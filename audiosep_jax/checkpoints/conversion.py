@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from audiosep_jax.checkpoints import finite, folder, pytorch_names, pytorch_shape, safetensors_stream, tower
+from audiosep_jax.checkpoints import finite, folder, pytorch_names, pytorch_shape, tower
 from audiosep_jax.checkpoints.source import (
     LAION_MODEL_TYPE,
     CheckpointFolder,
@@ -17,10 +17,11 @@ from audiosep_jax.checkpoints.source import (
     TowerFolder,
     open_source,
 )
-from audiosep_jax.checkpoints.staging import new_folder
 from audiosep_jax.config import ExperimentConfig, MixtureConfig, ModelConfig, QueryConfig
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.query import clap_constants
+from audiosep_jax.utils import safetensors_file
+from audiosep_jax.utils.staging import new_folder
 
 Kind = Literal["auto", "audiosep", "tower"]
 
@@ -153,7 +154,7 @@ def _convert_separator(
     sources = (source.path, tower_source, tokenizer)
     with new_folder(target, overwrite=overwrite, sources=sources) as staging:
         folder.save(staging, experiment, pytorch_names.from_pytorch(config, source.separator))
-        safetensors_stream.write(staging / folder.CARRIED_FILE, carried, metadata=metadata)
+        safetensors_file.write(staging / folder.CARRIED_FILE, carried, metadata=metadata)
         if place is not None:
             place.write(staging / folder.TOWER_FOLDER, condition_size=config.condition_size)
     found = [

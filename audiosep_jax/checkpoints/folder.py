@@ -16,12 +16,14 @@ from audiosep_jax.checkpoints import file_kinds
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.models import separator
-from audiosep_jax.serialization import load_json, to_dict
+from audiosep_jax.utils.serialization import load_json, to_dict
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARRIED_FILE = "carried.safetensors"  # tensors of PyTorch that this model does not use
-PRESENCE_FILE = "presence.json"  # what the level of an estimate says, read by audiosep_jax.presence
+PRESENCE_FILE = (
+    "presence.json"  # what the level of an estimate says, read by audiosep_jax.separation.presence
+)
 TOWER_FOLDER = "tower"
 
 

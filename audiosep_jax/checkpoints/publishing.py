@@ -7,7 +7,7 @@ from pathlib import Path
 from audiosep_jax.checkpoints import folder, hub, model_card, tower
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.serialization import load_json, to_dict
+from audiosep_jax.utils.serialization import load_json, to_dict
 
 
 def push(

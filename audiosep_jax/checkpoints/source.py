@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from audiosep_jax.checkpoints import file_kinds, safetensors_stream, torch_file
+from audiosep_jax.checkpoints import file_kinds, torch_file
 from audiosep_jax.errors import AudioSepError, shown
 from audiosep_jax.query import weights
+from audiosep_jax.utils import safetensors_file
 
 SEPARATOR_PREFIX = "ss_model."
 TOWER_PREFIX = "query_encoder.model."
@@ -101,7 +102,7 @@ def open_source(source: str | Path) -> Tensors | TowerFolder | CheckpointFolder:
 def _state_dict(path: Path) -> tuple[str, Mapping[str, Any]]:
     kind = file_kinds.file_kind(path)
     if kind == "safetensors":
-        return "a safetensors file", safetensors_stream.read(path)[0]
+        return "a safetensors file", safetensors_file.read(path)[0]
     content = torch_file.read(path)
     form = "a PyTorch file"
     if isinstance(content, dict):
@@ -113,7 +114,7 @@ def _state_dict(path: Path) -> tuple[str, Mapping[str, Any]]:
             form = "a checkpoint of PyTorch Lightning" if lightning else "a PyTorch checkpoint"
             content = inner
         if content and all(isinstance(value, torch_file.TorchTensor) for value in content.values()):
-            safetensors_stream.check_names(content, where=path)
+            safetensors_file.check_names(content, where=path)
             return form, {name: value.read() for name, value in content.items()}
         odd = [name for name, value in content.items() if not isinstance(value, torch_file.TorchTensor)]
         # A key that is no text is not written out: it may be a tuple of a million long texts.

@@ -9,17 +9,11 @@ from pathlib import Path
 import ml_dtypes  # noqa: F401  NumPy knows bfloat16 by its name from here
 import numpy as np
 
-from audiosep_jax.checkpoints import (
-    folder,
-    pytorch_constants,
-    pytorch_names,
-    safetensors_stream,
-    torch_writer,
-    tower,
-)
+from audiosep_jax.checkpoints import folder, pytorch_constants, pytorch_names, torch_writer, tower
 from audiosep_jax.checkpoints.source import SEPARATOR_PREFIX, TOWER_PREFIX, CheckpointFolder, open_source
-from audiosep_jax.checkpoints.staging import new_file
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.utils import safetensors_file
+from audiosep_jax.utils.staging import new_file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,7 +84,7 @@ def _as_imported(
     file = path / folder.CARRIED_FILE
     if not file.is_file():
         return None
-    carried, metadata = safetensors_stream.read(file)
+    carried, metadata = safetensors_file.read(file)
     order, dtypes = json.loads(metadata.get("state_dict", "[]")), json.loads(metadata.get("dtypes", "{}"))
     tensors = {SEPARATOR_PREFIX + name: tensor for name, tensor in {**weights, **carried}.items()}
     tensors |= {TOWER_PREFIX + name: tensor for name, tensor in clap.items()}

@@ -10,8 +10,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from audiosep_jax.checkpoints.safetensors_stream import raw
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.utils.safetensors_file import raw
 
 _ALIGNMENT = 64
 

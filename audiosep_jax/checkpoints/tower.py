@@ -8,12 +8,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from audiosep_jax.checkpoints import finite, safetensors_stream
+from audiosep_jax.checkpoints import finite
 from audiosep_jax.checkpoints.source import LAION_MODEL_TYPE, Tensors, TowerFolder
 from audiosep_jax.config import QueryConfig
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.query import clap_config, clap_constants, clap_weights, tokenizer, weights
 from audiosep_jax.query.encoder import load_encoder
+from audiosep_jax.utils import safetensors_file
 
 # What a transformers folder has besides its weights, and a tower folder keeps.
 _SETTINGS = (
@@ -74,7 +75,7 @@ def write_laion(folder: Path, tensors: dict[str, np.ndarray], *, tokenizer_folde
             f"{config.text.vocab_size}: give the folder of its own tokenizer with --tokenizer."
         )
     metadata = {"format": "pt", "state_dict": json.dumps(list(tensors))}
-    safetensors_stream.write(folder / "model.safetensors", tensors, metadata=metadata)
+    safetensors_file.write(folder / "model.safetensors", tensors, metadata=metadata)
     return config.projection_size
 
 
@@ -99,7 +100,7 @@ def write_folder(folder: Path, source: TowerFolder, *, tokenizer_folder: Path) -
         if (source.path / name).is_file():
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(source.path / name, folder / name)
-    safetensors_stream.write(folder / "model.safetensors", source.tensors, metadata={"format": "pt"})
+    safetensors_file.write(folder / "model.safetensors", source.tensors, metadata={"format": "pt"})
     try:
         return load_encoder(QueryConfig(encoder=source.encoder, source=str(folder))).condition_size
     except AudioSepError as error:
@@ -174,7 +175,7 @@ def laion_tensors(folder: Path) -> dict[str, np.ndarray] | None:
     """Returns the tensors of a LAION tower folder in their original order, or None for another tower."""
     if weights.read_json(folder / "config.json").get("model_type") != LAION_MODEL_TYPE:
         return None
-    tensors, metadata = safetensors_stream.read(folder / "model.safetensors")
+    tensors, metadata = safetensors_file.read(folder / "model.safetensors")
     order = json.loads(metadata.get("state_dict", "[]"))
     names = order if sorted(order) == sorted(tensors) else list(tensors)
     return {name: tensors[name] for name in names}

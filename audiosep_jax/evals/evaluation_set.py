@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from audiosep_jax import serialization
-from audiosep_jax.atomic import replacing
 from audiosep_jax.audio.files import read_audio
 from audiosep_jax.config import MAX_RATIO_DB
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.utils import serialization
+from audiosep_jax.utils.atomic import replacing
 
 VERSION = 1
 PEAK = 0.9

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from audiosep_jax.atomic import replacing
 from audiosep_jax.evals.evaluate import Encode, EvaluationResult, ExampleResult, resampled_apply
 from audiosep_jax.evals.evaluation_set import EvaluationSet, render_entries
 from audiosep_jax.evals.measure import Apply, filled
 from audiosep_jax.evals.spectrogram import draw_spectrograms
+from audiosep_jax.utils.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audiosep_jax.atomic import replacing
 from audiosep_jax.evals.evaluate import EvaluationResult
+from audiosep_jax.utils.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

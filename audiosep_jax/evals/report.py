@@ -6,10 +6,10 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from audiosep_jax import atomic
-from audiosep_jax.atomic import replacing
 from audiosep_jax.evals.bootstrap import Interval
 from audiosep_jax.evals.evaluate import ClassResult, EvaluationResult
+from audiosep_jax.utils import atomic
+from audiosep_jax.utils.atomic import replacing
 
 _HEADER = ("class", "mixtures", "SDRi", "95 % interval", "SI-SDRi", "SDR", "SI-SDR")
 

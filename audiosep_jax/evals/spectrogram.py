@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from audiosep_jax.atomic import replacing
+from audiosep_jax.utils.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

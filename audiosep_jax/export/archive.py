@@ -5,7 +5,7 @@ from pathlib import Path
 
 from audiosep_jax.checkpoints.folder import CONFIG_FILE, WEIGHTS_FILE
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.serialization import load_json
+from audiosep_jax.utils.serialization import load_json
 
 _OPTIONAL = ("carried.safetensors", "README.md")
 

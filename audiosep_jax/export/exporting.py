@@ -14,7 +14,7 @@ from audiosep_jax.export import archive, manifest, stablehlo
 from audiosep_jax.export.functions import FunctionName, function
 from audiosep_jax.export.writing import MANIFEST_FILE, whole_folder
 from audiosep_jax.models import folded
-from audiosep_jax.serialization import load_json
+from audiosep_jax.utils.serialization import load_json
 
 Format = Literal["stablehlo", "onnx", "safetensors"]
 

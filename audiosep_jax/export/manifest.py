@@ -15,7 +15,7 @@ from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.export.functions import Function, Tensor, frames
 from audiosep_jax.export.writing import KIND
 from audiosep_jax.models.masking import SMALLEST_POWER
-from audiosep_jax.serialization import to_dict
+from audiosep_jax.utils.serialization import to_dict
 
 VERSION = 1
 _VALID_MONTHS = 6

@@ -11,7 +11,7 @@ from audiosep_jax.checkpoints import folder as checkpoints
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.export import manifest as manifests
 from audiosep_jax.export.writing import KIND, MANIFEST_FILE
-from audiosep_jax.serialization import to_dict
+from audiosep_jax.utils.serialization import to_dict
 
 _FIELDS = {
     "format": str,

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from audiosep_jax.checkpoints import staging
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.utils import staging
 
 MANIFEST_FILE = "manifest.json"
 KIND = "audiosep_jax export"

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.query import weights
-from audiosep_jax.serialization import from_dict
+from audiosep_jax.utils.serialization import from_dict
 
 # transformers' "gelu" is the exact one, with the error function; "new" and "tanh" are approximations.
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {

@@ -12,7 +12,7 @@ from audiosep_jax.query.htsat import HtsatConfig
 from audiosep_jax.query.laion_sizes import axis, most, numbered
 from audiosep_jax.query.log_mel import LogMelConfig
 from audiosep_jax.query.roberta import RobertaConfig
-from audiosep_jax.serialization import from_dict, to_dict
+from audiosep_jax.utils.serialization import from_dict, to_dict
 
 LAION_MODEL_TYPE = "laion_clap"
 

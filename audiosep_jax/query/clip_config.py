@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.query import weights
 from audiosep_jax.query.bert import check_layers
-from audiosep_jax.serialization import from_dict
+from audiosep_jax.utils.serialization import from_dict
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from audiosep_jax.atomic import beside
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.query.encoder import QueryEncoder
+from audiosep_jax.utils.atomic import beside
 
 CAPTIONS_PER_FILE = 8192
 """Of those that `store` writes."""

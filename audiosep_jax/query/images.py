@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.query import weights
-from audiosep_jax.serialization import from_dict
+from audiosep_jax.utils.serialization import from_dict
 
 # Where transformers 5 writes the settings, below the key `image_processor`, and where older versions did.
 SETTINGS_FILES = ("processor_config.json", "preprocessor_config.json")

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from pathlib import Path
 
-from audiosep_jax import serialization
-from audiosep_jax.atomic import replacing
 from audiosep_jax.errors import AudioSepError, printable
 from audiosep_jax.rendering import manifest as manifests
 from audiosep_jax.rendering.drawing import draw_plan
@@ -21,6 +19,8 @@ from audiosep_jax.rendering.manifest import Manifest, Mixture, SourceFile
 from audiosep_jax.rendering.mixing import Hear, Rendered, hear_sound_file, render_draw
 from audiosep_jax.rendering.recipe import Clip, Recipe
 from audiosep_jax.rendering.wav import write_whole
+from audiosep_jax.utils import serialization
+from audiosep_jax.utils.atomic import replacing
 
 JOURNAL = ".rendering.jsonl"
 

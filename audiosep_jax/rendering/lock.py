@@ -4,9 +4,9 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from audiosep_jax.atomic import make_folder
 from audiosep_jax.errors import AudioSepError, printable
-from audiosep_jax.locking import locked
+from audiosep_jax.utils.atomic import make_folder
+from audiosep_jax.utils.locks import locked
 
 LOCK = ".rendering.lock"
 

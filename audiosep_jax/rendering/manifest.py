@@ -12,10 +12,10 @@ import numpy as np
 import soundfile
 import soxr
 
-from audiosep_jax import serialization
 from audiosep_jax.audio.containers import FORMATS
 from audiosep_jax.errors import AudioSepError, printable
 from audiosep_jax.rendering.recipe import Recipe
+from audiosep_jax.utils import serialization
 
 VERSION = 1
 NAME = "manifest.json"

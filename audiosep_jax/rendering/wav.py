@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int16
 
-from audiosep_jax.atomic import replacing
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.utils.atomic import replacing
 
 _PCM, _FLOAT = 1, 3
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NewType
 
-from audiosep_jax.atomic import make_folder, replacing
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.utils.atomic import make_folder, replacing
 
 Html = NewType("Html", str)
 """Markup that is ready to be put into a page. Only the functions of this module make it."""

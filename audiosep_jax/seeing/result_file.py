@@ -12,7 +12,7 @@ from audiosep_jax.evals.evaluate import AbsentResult, ClassResult, EvaluationRes
 from audiosep_jax.evals.evaluation_set import EvaluationSet
 from audiosep_jax.evals.examples import Example
 from audiosep_jax.evals.metrics import sdri_db
-from audiosep_jax.serialization import from_dict
+from audiosep_jax.utils.serialization import from_dict
 
 RESULT = "result.json"
 PLACES = ("best", "median", "worst")

@@ -10,8 +10,8 @@ from typing import Any
 
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError, shown
-from audiosep_jax.python_files import load_name
-from audiosep_jax.serialization import from_dict, to_dict
+from audiosep_jax.utils.python_files import load_name
+from audiosep_jax.utils.serialization import from_dict, to_dict
 
 Changes = Mapping[str, Any]
 """Dotted field of a config, such as "model.window_length", and its value."""

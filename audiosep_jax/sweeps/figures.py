@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audiosep_jax.atomic import replacing
 from audiosep_jax.sweeps.results import SweepResult
 from audiosep_jax.sweeps.statistics import Estimate
+from audiosep_jax.utils.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,9 +10,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from audiosep_jax.atomic import replacing, write_json
 from audiosep_jax.sweeps.results import ALPHA, CellResult, Difference, SweepResult
 from audiosep_jax.sweeps.statistics import Estimate
+from audiosep_jax.utils.atomic import replacing, write_json
 
 _HEADER = (
     "cell",

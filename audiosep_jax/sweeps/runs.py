@@ -8,9 +8,9 @@ from typing import Any
 
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.serialization import to_dict
 from audiosep_jax.sweeps.definition import Sweep
 from audiosep_jax.train.run_config import FREE_FIELDS
+from audiosep_jax.utils.serialization import to_dict
 
 RUNS = "runs"
 _DIGITS = 10

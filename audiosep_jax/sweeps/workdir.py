@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from audiosep_jax.atomic import make_folder, write_json
 from audiosep_jax.errors import AudioSepError, shown
-from audiosep_jax.locking import locked
 from audiosep_jax.sweeps.definition import Sweep
 from audiosep_jax.sweeps.runs import Run, runs_of
+from audiosep_jax.utils.atomic import make_folder, write_json
+from audiosep_jax.utils.locks import locked
 
 PLAN = "sweep.json"
 STATE = "state.json"

@@ -10,15 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from audiosep_jax.atomic import replacing, write_json
 from audiosep_jax.errors import AudioSepError, shown
-from audiosep_jax.serialization import to_dict
 from audiosep_jax.sweeps import workdir
 from audiosep_jax.sweeps.definition import Evaluation
 from audiosep_jax.sweeps.runs import Run
 from audiosep_jax.sweeps.workdir import RunState
+from audiosep_jax.utils.atomic import replacing, write_json
+from audiosep_jax.utils.serialization import to_dict
 
-PROGRAM = (sys.executable, "-m", "audiosep_jax.cli")
+PROGRAM = (sys.executable, "-m", "audiosep_jax.cli.main")
 """What is called with "train" or "evaluate" and their arguments."""
 
 Outcome = Literal["finished", "skipped", "failed", "stopped"]
@@ -35,7 +35,7 @@ _EXPERIMENT = '''"""{name}: one run of a sweep, written by `audiosep sweep`."""
 from pathlib import Path
 
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.serialization import load_json
+from audiosep_jax.utils.serialization import load_json
 
 CONFIG = load_json(ExperimentConfig, Path(__file__).with_name("{config}"))
 '''

@@ -14,13 +14,13 @@ from etils import epath
 
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError, PassingError, shown
-from audiosep_jax.serialization import to_dict
 from audiosep_jax.train.lock import check_held
 from audiosep_jax.train.orbax_noise import quiet_orbax
 from audiosep_jax.train.run_config import refuse_other_runs
 from audiosep_jax.train.save_interval import Clock, SaveInterval, from_lead
 from audiosep_jax.train.state import TrainState
 from audiosep_jax.train.storage import is_remote, work_directory
+from audiosep_jax.utils.serialization import to_dict
 
 FOLDER = "checkpoints"
 _NONE = -1

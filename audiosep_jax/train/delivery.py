@@ -10,10 +10,10 @@ from audiosep_jax.checkpoints import folder
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.models import separator
-from audiosep_jax.serialization import from_dict, to_dict
 from audiosep_jax.train.spikes import examples
 from audiosep_jax.train.step import StepMetrics
 from audiosep_jax.train.workdir import Workdir
+from audiosep_jax.utils.serialization import from_dict, to_dict
 from data_pipelines.mixtures import MixtureBatch
 
 BEST, FINAL = "best", "checkpoint"

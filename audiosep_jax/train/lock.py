@@ -12,8 +12,8 @@ from typing import Any
 from etils import epath
 
 from audiosep_jax.errors import AudioSepError, shown
-from audiosep_jax.locking import locked
 from audiosep_jax.train.storage import is_remote, read_bytes
+from audiosep_jax.utils.locks import locked
 
 _NAME = ".lock"
 _TOKEN = uuid.uuid4().hex

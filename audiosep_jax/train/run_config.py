@@ -5,7 +5,7 @@ from typing import Any
 
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.serialization import to_dict
+from audiosep_jax.utils.serialization import to_dict
 
 FREE_FIELDS = {
     "data": {"read_threads", "prefetch"},

@@ -13,8 +13,8 @@ os.environ.setdefault("EPATH_USE_TF", "false")
 
 from etils import epath
 
-from audiosep_jax import atomic
 from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.utils import atomic
 
 _BACKENDS = {"gs": "gcsfs"}
 """What reads and writes a scheme. Arrays go to buckets without it, but folders are read through it.

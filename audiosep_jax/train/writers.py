@@ -14,9 +14,9 @@ from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 
-from audiosep_jax.atomic import beside
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.train.workdir import Workdir
+from audiosep_jax.utils.atomic import beside
 
 METRICS_FILE = "metrics.jsonl"
 BOARD_FOLDER = "tensorboard"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.separation import AudioSep
+from audiosep_jax.separation.api import AudioSep
 from audiosep_jax.web import wording
 from audiosep_jax.web.clips import EXAMPLES
 from audiosep_jax.web.limits import Limits

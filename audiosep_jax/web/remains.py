@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.locking import locked
+from audiosep_jax.utils.locks import locked
 
 _NAME = "held"
 

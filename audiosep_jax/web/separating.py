@@ -8,9 +8,9 @@ from pathlib import Path
 
 from audiosep_jax.errors import AudioSepError, shown
 from audiosep_jax.evals.spectrogram import draw_spectrograms
-from audiosep_jax.presence import absence_warning
 from audiosep_jax.seeing.pictures import png
-from audiosep_jax.separation import AudioSep
+from audiosep_jax.separation.api import AudioSep
+from audiosep_jax.separation.presence import absence_warning
 from audiosep_jax.web.limits import Limits
 from audiosep_jax.web.sounds import Sound, playable, read_sound
 from audiosep_jax.web.storage import Result

@@ -8,8 +8,8 @@ from types import FrameType
 from typing import Any
 
 from audiosep_jax.errors import AudioSepError, shown
-from audiosep_jax.presence import AbsentQueryWarning
-from audiosep_jax.separation import AudioSep
+from audiosep_jax.separation.api import AudioSep
+from audiosep_jax.separation.presence import AbsentQueryWarning
 from audiosep_jax.web.gate import Gate
 from audiosep_jax.web.limits import Limits
 from audiosep_jax.web.storage import Storage

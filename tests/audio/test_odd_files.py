@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from audiosep_jax.arguments import checked_waveform
 from audiosep_jax.audio.files import decode_audio, read_audio, write_audio
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.separation.checks import checked_waveform
 
 
 @pytest.mark.parametrize("suffix", [".au", ".snd", ".gsm", ".vox", ".raw"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from benchmark_models import random_checkpoint
 
-from audiosep_jax import cli
+from audiosep_jax.cli import main
 from audiosep_jax.query import encoder
 
 HERE = Path(__file__).parent
@@ -42,7 +42,7 @@ def arguments(folders, out, *more, suite="dcase", root="dcase", checkpoint="a"):
 
 def test_two_checkpoints_are_measured_and_compared(folders, tmp_path, capsys):
     for name in ("a", "b"):
-        assert cli.main(arguments(folders, tmp_path / name, checkpoint=name)) == 0
+        assert main.main(arguments(folders, tmp_path / name, checkpoint=name)) == 0
     shown = capsys.readouterr().out
     assert "second on dcase" in shown
     assert f"results: {tmp_path / 'b'}" in shown
@@ -58,11 +58,11 @@ def test_two_checkpoints_are_measured_and_compared(folders, tmp_path, capsys):
         "table.md",
     }
     pair = [str(tmp_path / "a"), str(tmp_path / "b")]
-    assert cli.main(["benchmark", "--compare", *pair, "--out", str(tmp_path / "c")]) == 0
+    assert main.main(["benchmark", "--compare", *pair, "--out", str(tmp_path / "c")]) == 0
     assert "second minus first on dcase" in (tmp_path / "c" / "comparison.md").read_text("utf-8")
     assert json.loads((tmp_path / "c" / "comparison.json").read_text("utf-8"))["after"] == "second"
     # Another checkpoint does not go on where the first one ended.
-    assert cli.main(arguments(folders, tmp_path / "a", checkpoint="b")) == 2
+    assert main.main(arguments(folders, tmp_path / "a", checkpoint="b")) == 2
     assert "different: checkpoint, model" in capsys.readouterr().err
 
 
@@ -98,13 +98,13 @@ def test_two_checkpoints_are_measured_and_compared(folders, tmp_path, capsys):
     ],
 )
 def test_a_users_mistake_is_one_sentence(given, message, capsys):
-    assert cli.main(["benchmark", *given]) == 2
+    assert main.main(["benchmark", *given]) == 2
     assert message in capsys.readouterr().err
 
 
 def test_a_missing_metric_package_is_named_before_anything_is_loaded(folders, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pesq", None)
-    status = cli.main(
+    status = main.main(
         arguments(folders, tmp_path / "out", suite="voicebank", root="voicebank", checkpoint="none")
     )
     assert status == 2
@@ -116,7 +116,7 @@ def test_a_missing_metric_package_is_named_before_anything_is_loaded(folders, tm
 PROGRAM = """
 import sys, time
 from audiosep_jax.benchmark.journal import Journal
-from audiosep_jax.cli import main
+from audiosep_jax.cli.main import main
 from audiosep_jax.query import encoder
 
 encoder.ENCODERS["letters"] = "benchmark_models"
@@ -174,7 +174,7 @@ def test_a_killed_process_goes_on_and_ends_with_the_same_bytes(folders, tmp_path
 
 @pytest.mark.extras
 def test_speech_is_measured_by_the_packages(folders, tmp_path):
-    assert cli.main(arguments(folders, tmp_path, suite="voicebank", root="voicebank")) == 0
+    assert main.main(arguments(folders, tmp_path, suite="voicebank", root="voicebank")) == 0
     row = json.loads((tmp_path / "result.json").read_text("utf-8"))["rows"][0]
     assert 1 <= row["metrics"]["pesq"] <= 4.65
     assert set(row["metrics"]) >= {"pesq", "csig", "cbak", "covl", "segsnr_db", "stoi", "sdri_db"}

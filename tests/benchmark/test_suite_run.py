@@ -12,7 +12,6 @@ import pytest
 import soundfile
 from benchmark_models import LetterEncoder, echo_model, random_checkpoint
 
-from audiosep_jax import separation
 from audiosep_jax.benchmark.journal import ROWS_FILE, Journal
 from audiosep_jax.benchmark.rendered import rendered_suite
 from audiosep_jax.benchmark.running import Model
@@ -21,6 +20,7 @@ from audiosep_jax.benchmark.suite_run import Scorer, run_suite
 from audiosep_jax.benchmark.suites import SUITES
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.models import lengths, separator
+from audiosep_jax.separation import api
 
 SUITE = SUITES["audiosep"]
 RESULTS = ("result.json", "table.md", "classes.md")
@@ -56,7 +56,7 @@ def values(result):
 
 def test_a_batch_gives_what_one_file_at_a_time_gives(sounds, tmp_path):
     """The real separator; lengths that differ by dataset and by samples, and short last batches."""
-    model = separation.load(random_checkpoint(tmp_path / "model"))
+    model = api.load(random_checkpoint(tmp_path / "model"))
     config, encode = model.config.model, LetterEncoder().encode
     compiled = jax.jit(functools.partial(lengths.apply, config))
     plain = jax.jit(functools.partial(separator.apply, config))

@@ -36,7 +36,7 @@ SMALL = ExperimentConfig(
 def compile_in_a_process(experiment: Path, folder: Path, *arguments: str) -> tuple[int, dict, str]:
     """Returns exit status, the JSON report (empty without one) and what was written to standard error."""
     report, cache = folder / "report.json", folder / "cache"
-    command = [sys.executable, "-m", "audiosep_jax.cli", "compile", str(experiment)]
+    command = [sys.executable, "-m", "audiosep_jax.cli.main", "compile", str(experiment)]
     program = subprocess.run(
         [*command, "--json", str(report), *arguments],
         capture_output=True,

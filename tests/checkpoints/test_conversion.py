@@ -22,7 +22,7 @@ from released_files import CLAP, SMALL
 from safetensors.numpy import load_file, save_file
 
 import audiosep_jax
-from audiosep_jax.checkpoints import finite, folder, safetensors_stream, torch_writer
+from audiosep_jax.checkpoints import finite, folder, torch_writer
 from audiosep_jax.checkpoints.conversion import convert
 from audiosep_jax.checkpoints.pytorch_names import from_pytorch
 from audiosep_jax.config import QueryConfig
@@ -30,6 +30,7 @@ from audiosep_jax.errors import AudioSepError
 from audiosep_jax.query import clap_weights
 from audiosep_jax.query.clap import ClapEncoder
 from audiosep_jax.query.encoder import load_encoder
+from audiosep_jax.utils import safetensors_file
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 DATA = Path(__file__).parents[1] / "data"
@@ -258,7 +259,7 @@ def test_a_rounded_tower_is_the_same_tower(dtype, files, tensors, tmp_path):
     encoder = load_encoder(folder.load(tmp_path / "out").config.query)
     assert isinstance(encoder, ClapEncoder)
     assert len(encoder.fingerprint) == 64
-    tower = safetensors_stream.read(tmp_path / "out" / "tower" / "model.safetensors")[0]
+    tower = safetensors_file.read(tmp_path / "out" / "tower" / "model.safetensors")[0]
     clap_weights.audio_parameters(encoder.config, tower)
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from audiosep_jax.checkpoints import safetensors_stream, torch_writer
+from audiosep_jax.checkpoints import torch_writer
 from audiosep_jax.checkpoints.source import CheckpointFolder, Tensors, TowerFolder, open_source
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.utils import safetensors_file
 
 ONE = np.ones(2, np.float32)
 
@@ -166,14 +167,14 @@ def test_streamed_safetensors_are_those_of_the_library(tmp_path):
     }
     tensors["transposed"] = np.arange(6, dtype=np.float32).reshape(2, 3).T
     metadata = {"format": "pt", "note": "ß"}
-    safetensors_stream.write(tmp_path / "ours.safetensors", tensors, metadata=metadata)
+    safetensors_file.write(tmp_path / "ours.safetensors", tensors, metadata=metadata)
     contiguous = {name: np.ascontiguousarray(value).reshape(value.shape) for name, value in tensors.items()}
     save_file(contiguous, tmp_path / "theirs.safetensors", metadata=metadata)
     from safetensors.numpy import load_file
 
     theirs = load_file(tmp_path / "ours.safetensors")
     for path in ("ours.safetensors", "theirs.safetensors"):
-        ours, read_metadata = safetensors_stream.read(tmp_path / path)
+        ours, read_metadata = safetensors_file.read(tmp_path / path)
         assert read_metadata == metadata
         assert set(ours) == set(theirs) == set(tensors)
         for name, value in tensors.items():
@@ -188,4 +189,4 @@ def test_damaged_safetensors_are_named(damage, tmp_path):
     save_file({"x": ONE}, path)
     path.write_bytes(path.read_bytes()[:-3] if damage is None else damage)
     with pytest.raises(AudioSepError, match=r"x\.safetensors is damaged or not a safetensors file"):
-        safetensors_stream.read(path)
+        safetensors_file.read(path)

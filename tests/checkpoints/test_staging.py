@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 import released_files
 
-from audiosep_jax.checkpoints import folder, staging, tower
+from audiosep_jax.checkpoints import folder, tower
 from audiosep_jax.checkpoints.conversion import convert
-from audiosep_jax.checkpoints.staging import new_file, new_folder
 from audiosep_jax.checkpoints.to_lightning import to_lightning
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.query import tokenizer
+from audiosep_jax.utils import staging
+from audiosep_jax.utils.staging import new_file, new_folder
 
 PARTS = ("config.json", "model.safetensors", "carried.safetensors", "tower/config.json")
 

@@ -201,13 +201,13 @@ def test_carried_tensors_of_another_model_are_refused(what, converted, tmp_path)
     if what == "metadata":
         save_file({"x": np.zeros(2, np.float32)}, file)
     else:
-        from audiosep_jax.checkpoints import safetensors_stream
+        from audiosep_jax.utils import safetensors_file
 
-        carried, metadata = safetensors_stream.read(file)
+        carried, metadata = safetensors_file.read(file)
         carried = {name: np.array(value) for name, value in carried.items()}
         if what == "window":
             carried["base.stft.conv_real.weight"] = np.zeros((1025, 1, 2048), np.float32)
         else:
             del carried["base.bn0.num_batches_tracked"]
-        safetensors_stream.write(file, carried, metadata=metadata)
+        safetensors_file.write(file, carried, metadata=metadata)
     refused(tmp_path, tmp_path / "model", "carried.safetensors belongs to another model")

@@ -11,7 +11,7 @@ import types
 import pytest
 
 import audiosep_jax
-from audiosep_jax import cli
+from audiosep_jax.cli import main
 from audiosep_jax.errors import AudioSepError
 
 
@@ -26,7 +26,7 @@ def command_that(monkeypatch, behaviour):
         number: int = 1
         """How many."""
 
-    module = types.ModuleType("audiosep_jax.commands.evaluate")
+    module = types.ModuleType("audiosep_jax.cli.evaluate")
     module.__dict__.update(EvaluateArgs=EvaluateArgs, run=behaviour)
     monkeypatch.setitem(sys.modules, module.__name__, module)
 
@@ -39,13 +39,13 @@ def raising(error):
 
 
 def test_help_and_version(capsys):
-    assert cli.main(["--help"]) == 0
+    assert main.main(["--help"]) == 0
     shown = capsys.readouterr().out
     for command in ("separate", "prepare", "train", "evaluate"):
         assert f"\n  {command} " in shown
-    assert cli.main(["--version"]) == 0
+    assert main.main(["--version"]) == 0
     assert capsys.readouterr().out == f"audiosep {audiosep_jax.__version__}\n"
-    assert cli.main([]) == 2
+    assert main.main([]) == 2
     assert "usage: audiosep" in capsys.readouterr().err
 
 
@@ -53,12 +53,12 @@ def test_help_and_version(capsys):
     ("arguments", "said"),
     [
         (["seperate", "a.wav"], "there is no command 'seperate': did you mean separate?"),
-        (["sing"], f"there is no command 'sing': choose one of {', '.join(cli.COMMANDS)}."),
+        (["sing"], f"there is no command 'sing': choose one of {', '.join(main.COMMANDS)}."),
         (["--verbose"], "there is no option '--verbose'"),
     ],
 )
 def test_unknown_commands_are_named(arguments, said, capsys):
-    assert cli.main(arguments) == 2
+    assert main.main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("audiosep: error: ")
     assert said in error
@@ -66,19 +66,19 @@ def test_unknown_commands_are_named(arguments, said, capsys):
 
 def test_a_command_gets_its_arguments_and_gives_the_status(monkeypatch):
     command_that(monkeypatch, lambda args: args.number)
-    assert cli.main(["evaluate"]) == 1
-    assert cli.main(["evaluate", "--number", "7"]) == 7
+    assert main.main(["evaluate"]) == 1
+    assert main.main(["evaluate", "--number", "7"]) == 7
     with pytest.raises(SystemExit) as exit_:
-        cli.main(["evaluate", "--number", "many"])
+        main.main(["evaluate", "--number", "many"])
     assert exit_.value.code == 2
 
 
 def test_a_users_mistake_is_one_line_and_debug_shows_where(monkeypatch, capsys):
     command_that(monkeypatch, raising(AudioSepError("a.wav is empty: record something.")))
-    assert cli.main(["evaluate"]) == 2
+    assert main.main(["evaluate"]) == 2
     assert capsys.readouterr().err == "audiosep: error: a.wav is empty: record something.\n"
     for arguments in (["--debug", "evaluate"], ["evaluate", "--debug"]):
-        assert cli.main(arguments) == 2
+        assert main.main(arguments) == 2
         shown = capsys.readouterr().err
         assert "Traceback" in shown
         assert shown.endswith("audiosep: error: a.wav is empty: record something.\n")
@@ -86,17 +86,17 @@ def test_a_users_mistake_is_one_line_and_debug_shows_where(monkeypatch, capsys):
 
 def test_an_error_cannot_command_the_terminal(monkeypatch, capsys):
     command_that(monkeypatch, raising(AudioSepError("no \x1b[31mred\x07\nsecond line, but naïve 音.")))
-    assert cli.main(["evaluate"]) == 2
+    assert main.main(["evaluate"]) == 2
     assert capsys.readouterr().err == "audiosep: error: no \\x1b[31mred\\x07\\nsecond line, but naïve 音.\n"
 
 
 def test_ctrl_c_is_130_and_a_bug_keeps_its_traceback(monkeypatch, capsys):
     command_that(monkeypatch, raising(KeyboardInterrupt()))
-    assert cli.main(["evaluate"]) == 130
+    assert main.main(["evaluate"]) == 130
     assert capsys.readouterr().err == "audiosep: interrupted\n"
     command_that(monkeypatch, raising(ZeroDivisionError("a bug")))
     with pytest.raises(ZeroDivisionError):
-        cli.main(["evaluate"])
+        main.main(["evaluate"])
 
 
 def test_sigterm_is_143_after_the_cleaning_up(monkeypatch, capsys):
@@ -110,7 +110,7 @@ def test_sigterm_is_143_after_the_cleaning_up(monkeypatch, capsys):
             cleaned.append(True)
 
     command_that(monkeypatch, run)
-    assert cli.main(["evaluate"]) == 143
+    assert main.main(["evaluate"]) == 143
     assert capsys.readouterr().err == "audiosep: terminated\n"
     assert cleaned == [True]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -136,7 +136,7 @@ def test_a_signal_that_nothing_can_raise_comes_again(monkeypatch, capsys, number
     usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.callbacks.append(collected)
     try:
-        assert cli.main(["evaluate"]) == status
+        assert main.main(["evaluate"]) == status
     finally:
         gc.callbacks.remove(collected)
         signal.signal(signal.SIGINT, usual)
@@ -145,9 +145,9 @@ def test_a_signal_that_nothing_can_raise_comes_again(monkeypatch, capsys, number
 
 
 def test_before_its_first_step_sigterm_ends_a_training_as_ever(monkeypatch):
-    monkeypatch.setattr(cli, "_dispatch", lambda _: signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
-    assert cli.main(["train"]) is True
-    assert cli.main(["evaluate"]) is False
+    monkeypatch.setattr(main, "_dispatch", lambda _: signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+    assert main.main(["train"]) is True
+    assert main.main(["evaluate"]) is False
 
 
 def test_anothers_sigterm_and_other_threads_are_left_alone(monkeypatch):
@@ -155,12 +155,12 @@ def test_anothers_sigterm_and_other_threads_are_left_alone(monkeypatch):
     command_that(monkeypatch, lambda args: signal.raise_signal(signal.SIGTERM) or 0)
     signal.signal(signal.SIGTERM, lambda *_: seen.append(True))
     try:
-        assert cli.main(["evaluate"]) == 0
+        assert main.main(["evaluate"]) == 0
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     assert seen == [True]
     command_that(monkeypatch, lambda args: 0)
-    thread = threading.Thread(target=lambda: statuses.append(cli.main(["evaluate"])))
+    thread = threading.Thread(target=lambda: statuses.append(main.main(["evaluate"])))
     thread.start()
     thread.join()
     assert statuses == [0]
@@ -169,17 +169,17 @@ def test_anothers_sigterm_and_other_threads_are_left_alone(monkeypatch):
 HEAVY = "{'jax', 'flax', 'numpy', 'tyro', 'soundfile', 'tensorflow', 'torch', 'rich', 'grain'}"
 
 
-@pytest.mark.parametrize("call", ["audiosep_jax.cli.main(['--help'])", "audiosep_jax.__version__"])
+@pytest.mark.parametrize("call", ["audiosep_jax.cli.main.main(['--help'])", "audiosep_jax.__version__"])
 def test_help_and_the_package_import_nothing_heavy(call):
-    code = f"import sys, audiosep_jax.cli; {call}; print(sorted({HEAVY} & set(sys.modules)))"
+    code = f"import sys, audiosep_jax.cli.main; {call}; print(sorted({HEAVY} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.endswith("[]\n")
 
 
 def test_a_commands_help_does_not_wait_for_jax():
     code = (
-        "import sys, audiosep_jax.cli\n"
-        "try: audiosep_jax.cli.main(['separate', '--help'])\n"
+        "import sys, audiosep_jax.cli.main\n"
+        "try: audiosep_jax.cli.main.main(['separate', '--help'])\n"
         "except SystemExit as error: print(error.code, 'jax' in sys.modules)"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -14,7 +14,7 @@ from audiosep_jax.capacity import compiling, executable, topology
 from audiosep_jax.capacity.chips import CHIPS
 from audiosep_jax.capacity.report import Report, make_report
 from audiosep_jax.capacity.table import print_report
-from audiosep_jax.commands.compile import CompileArgs, run
+from audiosep_jax.cli.compile import CompileArgs, run
 from audiosep_jax.config import (
     ExecutionConfig,
     ExperimentConfig,
@@ -24,11 +24,11 @@ from audiosep_jax.config import (
     TrainConfig,
 )
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.serialization import from_dict
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
 from audiosep_jax.train.gradients import batch_like
 from audiosep_jax.train.optimizer import make_optimizer
+from audiosep_jax.utils.serialization import from_dict
 from data_pipelines.mixtures import MixtureBatch
 
 CONFIG = ExperimentConfig(

@@ -3,8 +3,8 @@
 import pytest
 import released_files
 
-from audiosep_jax import cli
 from audiosep_jax.checkpoints import folder, torch_file
+from audiosep_jax.cli import main
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def files(tmp_path):
 
 
 def call(files, *arguments):
-    return cli.main(
+    return main.main(
         ["convert", *(str(files / one[2:]) if one.startswith("./") else one for one in arguments)]
     )
 
@@ -61,7 +61,7 @@ def test_mistakes_are_one_line_and_write_nothing(files, capsys):
 
 def test_separating_with_a_file_that_is_not_converted_says_what_to_do(files, capsys):
     arguments = ["separate", "x.wav", "--query", "rain", "--checkpoint", str(files / "audiosep.ckpt")]
-    assert cli.main(arguments) == 2
+    assert main.main(arguments) == 2
     assert (
         f"make one of it with `audiosep convert {files / 'audiosep.ckpt'} FOLDER`" in capsys.readouterr().err
     )

@@ -2,8 +2,8 @@
 
 import pytest
 
-from audiosep_jax import cli
 from audiosep_jax.checkpoints import publishing
+from audiosep_jax.cli import main
 
 
 @pytest.fixture
@@ -19,9 +19,9 @@ def pushed(monkeypatch):
 
 
 def test_arguments_and_address(pushed, capsys):
-    assert cli.main(["push", "runs/model", "org/name"]) == 0
+    assert main.main(["push", "runs/model", "org/name"]) == 0
     options = ["--private", "--revision", "trial", "--message", "better"]
-    assert cli.main(["push", "runs/model", "org/name", *options]) == 0
+    assert main.main(["push", "runs/model", "org/name", *options]) == 0
     assert pushed == [
         ("runs/model", "org/name", {"private": False, "revision": None, "message": None}),
         ("runs/model", "org/name", {"private": True, "revision": "trial", "message": "better"}),
@@ -30,5 +30,5 @@ def test_arguments_and_address(pushed, capsys):
 
 
 def test_a_folder_that_is_none_is_one_line(tmp_path, capsys):
-    assert cli.main(["push", str(tmp_path / "nothing"), "org/name"]) == 2
+    assert main.main(["push", str(tmp_path / "nothing"), "org/name"]) == 2
     assert "nothing is not a checkpoint folder: it does not exist." in capsys.readouterr().err

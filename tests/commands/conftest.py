@@ -2,7 +2,7 @@ import pytest
 import separation_models
 
 import audiosep_jax
-from audiosep_jax.estimating import Estimator
+from audiosep_jax.separation.estimator import Estimator
 
 
 @pytest.fixture(scope="session")

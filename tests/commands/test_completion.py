@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from audiosep_jax.cli import COMMANDS, main
+from audiosep_jax.cli.main import COMMANDS, main
 
 COMPLETE = """
 source "$1"; shift

@@ -10,11 +10,11 @@ import pytest
 import soundfile
 from separation_models import scene_file
 
-from audiosep_jax.cli import main
+from audiosep_jax.cli.main import main
+from audiosep_jax.cli.separate import discovery, runner
+from audiosep_jax.cli.separate.discovery import find
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.presence import Calibration
-from audiosep_jax.separating import recordings, running
-from audiosep_jax.separating.recordings import find
+from audiosep_jax.separation.presence import Calibration
 
 
 def tree(folder, *names):
@@ -64,7 +64,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(recordings.os, "listdir", refuse)
+    monkeypatch.setattr(discovery.os, "listdir", refuse)
     with pytest.raises(AudioSepError, match=r"cannot be read \(Permission denied\)"):
         find([tmp_path], out=Path("out"))
 
@@ -141,13 +141,13 @@ def test_several_at_once_give_what_one_after_the_other_gives(uncompiled, capsys)
 def test_queries_of_a_recording_are_one_pass(uncompiled, monkeypatch, capsys):
     opened = []
     scene_file(uncompiled / "a.wav", 0.5)
-    usual = running.AudioSep.separate_file_queries
+    usual = runner.AudioSep.separate_file_queries
 
     def counted(self, path, **arguments):
         opened.append((str(path), len(arguments["queries"])))
         return usual(self, path, **arguments)
 
-    monkeypatch.setattr(running.AudioSep, "separate_file_queries", counted)
+    monkeypatch.setattr(runner.AudioSep, "separate_file_queries", counted)
     run(capsys, "a.wav", "--query", "dog", "rain", "cab", "--without", "hid")
     assert opened == [("a.wav", 3)]
 
@@ -227,7 +227,7 @@ def test_ctrl_c_ends_all_workers_and_leaves_nothing_half_written(uncompiled, mon
     for index in range(4):
         scene_file(uncompiled / "in" / f"{index}.wav", 12)
     told = threading.Event()
-    usual = running.Runner._job
+    usual = runner.Runner._job
 
     def interrupting(self, job, progress):
         def tell(*arguments):
@@ -240,8 +240,8 @@ def test_ctrl_c_ends_all_workers_and_leaves_nothing_half_written(uncompiled, mon
         told.wait(60)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(running.Runner, "_job", interrupting)
-    monkeypatch.setattr(running, "wait", waiting)
+    monkeypatch.setattr(runner.Runner, "_job", interrupting)
+    monkeypatch.setattr(runner, "wait", waiting)
     threads = threading.active_count()
     assert main(["separate", "in", "--query", "dog", "--jobs", "2"]) == 130
     assert capsys.readouterr().err == "audiosep: interrupted\n"

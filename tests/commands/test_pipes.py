@@ -19,11 +19,11 @@ import audiosep_jax
 from audiosep_jax.audio.files import read_audio
 from audiosep_jax.audio.pcm import SampleFormat
 from audiosep_jax.audio.wav_pipe import PipeReader
-from audiosep_jax.cli import main
-from audiosep_jax.separating.pipe import pass_through
-from audiosep_jax.termination import Terminated
+from audiosep_jax.cli.main import main
+from audiosep_jax.cli.separate.pipe import pass_through
+from audiosep_jax.utils.signals import Terminated
 
-COMMAND = [sys.executable, "-m", "audiosep_jax.cli", "separate", "-"]
+COMMAND = [sys.executable, "-m", "audiosep_jax.cli.main", "separate", "-"]
 DOG = Path(audiosep_jax.__file__).parent / "assets" / "demo" / "dog_barking_1.ogg"
 
 
@@ -222,7 +222,7 @@ def test_a_signal_ends_the_pipe_and_the_file_behind_it_can_be_heard(tmp_path, nu
 def test_shells_connect_it():
     """A terminal is refused, nothing else is printed, and a pipeline's file has its length in its header."""
     clip = subprocess.run(
-        f"{sys.executable} -m audiosep_jax.cli separate - --query 'a dog barking' < $IN > $OUT",
+        f"{sys.executable} -m audiosep_jax.cli.main separate - --query 'a dog barking' < $IN > $OUT",
         shell=True,
         env={**os.environ, "IN": str(DOG), "OUT": os.devnull},
         capture_output=True,

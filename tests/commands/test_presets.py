@@ -8,9 +8,9 @@ import pytest
 import soundfile
 from separation_models import RATE, LetterCounts, register
 
-from audiosep_jax.cli import main
-from audiosep_jax.estimating import Estimator
-from audiosep_jax.queries import PARAPHRASES
+from audiosep_jax.cli.main import main
+from audiosep_jax.separation.estimator import Estimator
+from audiosep_jax.separation.queries import PARAPHRASES
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import soundfile
 from separation_models import scene_file
 
 import audiosep_jax
-from audiosep_jax.cli import main
-from audiosep_jax.file_separation import separate_file
-from audiosep_jax.presence import Calibration
-from audiosep_jax.separating import records, running
+from audiosep_jax.cli.main import main
+from audiosep_jax.cli.separate import records, runner
+from audiosep_jax.separation.files import separate_file
+from audiosep_jax.separation.presence import Calibration
 
 
 def run(capsys, *arguments, status=0):
@@ -110,14 +110,14 @@ def test_what_lies_in_the_place_of_a_record_fails_in_a_sentence(uncompiled, caps
 def test_a_defect_in_one_recording_leaves_the_others(uncompiled, monkeypatch, capsys, caplog, debug):
     for name in ("a", "b"):
         scene_file(uncompiled / f"{name}.wav", 0.3)
-    usual = running.AudioSep.separate_file_queries
+    usual = runner.AudioSep.separate_file_queries
 
     def broken(self, path, **arguments):
         if path.name == "a.wav":
             raise MemoryError("no\nmore")
         return usual(self, path, **arguments)
 
-    monkeypatch.setattr(running.AudioSep, "separate_file_queries", broken)
+    monkeypatch.setattr(runner.AudioSep, "separate_file_queries", broken)
     arguments = ["separate", "a.wav", "b.wav", "--query", "dog", *["--debug"] * debug]
     assert main(arguments) == 2
     shown = capsys.readouterr()

@@ -8,13 +8,13 @@ import soundfile
 from separation_models import scene_file
 
 import audiosep_jax
-from audiosep_jax import separation
 from audiosep_jax.checkpoints import folder
-from audiosep_jax.cli import main
+from audiosep_jax.cli.main import main
+from audiosep_jax.cli.separate.discovery import Recording
+from audiosep_jax.cli.separate.naming import plan, slug
+from audiosep_jax.cli.separate.queries import asked_for
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.separating.asking import asked_for
-from audiosep_jax.separating.naming import plan, slug
-from audiosep_jax.separating.recordings import Recording
+from audiosep_jax.separation import api
 
 
 def test_every_recording_and_query_gives_two_files_that_add_up(ready, capsys):
@@ -59,7 +59,7 @@ def test_one_failure_does_not_stop_the_others(ready, capsys):
 
 
 def test_a_checkpoint_folder_is_used(ready, monkeypatch, model, tmp_path, capsys):
-    monkeypatch.setattr(audiosep_jax, "load", separation.load)
+    monkeypatch.setattr(audiosep_jax, "load", api.load)
     folder.save(tmp_path / "checkpoint", model.config, model.variables)
     path = scene_file(tmp_path / "in.wav", 0.5)
     out = tmp_path / "out"

@@ -8,7 +8,7 @@ import threading
 import pytest
 from separation_models import scene_file
 
-from audiosep_jax.cli import main
+from audiosep_jax.cli.main import main
 
 
 @pytest.mark.parametrize("more", [(), ("--json",)])

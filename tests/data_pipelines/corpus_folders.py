@@ -12,7 +12,7 @@ import soundfile
 import tyro
 from pipelines_sounds import RATE, tone, write_wav
 
-from audiosep_jax.commands.prepare import PrepareArgs, run
+from audiosep_jax.cli.prepare import PrepareArgs, run
 from data_pipelines import registry
 from data_pipelines.clip_index import Clip, ClipStore
 from data_pipelines.clips import decode_flac

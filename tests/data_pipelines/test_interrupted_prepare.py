@@ -13,7 +13,7 @@ from pipelines_sounds import digests, prepared, tone, write_table, write_wav
 
 # Like the installed command; a shell that runs the tests in the background would have SIGINT ignored.
 PROGRAM = (
-    "import signal, sys; from audiosep_jax.cli import main;"
+    "import signal, sys; from audiosep_jax.cli.main import main;"
     "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(main())"
 )
 

@@ -8,7 +8,7 @@ import pytest
 import tyro
 from pipelines_sounds import write_folder
 
-from audiosep_jax.commands.prepare import Name, PrepareArgs, run
+from audiosep_jax.cli.prepare import Name, PrepareArgs, run
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.query.cache import ConditionCache
 from data_pipelines import beam_build, registry

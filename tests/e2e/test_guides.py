@@ -1,7 +1,6 @@
 """What can be checked of a guide for machines that the tests do not have: flags, fields, links, shell."""
 
 import dataclasses
-import importlib
 import math
 import re
 import shlex
@@ -11,10 +10,10 @@ from pathlib import Path
 import pytest
 import tyro
 
-from audiosep_jax.cli import COMMANDS
-from audiosep_jax.commands.train import changed
+from audiosep_jax.cli.main import COMMANDS, command_module
+from audiosep_jax.cli.train import changed
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.serialization import to_dict
+from audiosep_jax.utils.serialization import to_dict
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "tpu_pods.md"
@@ -47,7 +46,7 @@ def test_shell_is_sound(code):
 @pytest.mark.parametrize("words", audiosep_commands(), ids=" ".join)
 def test_commands_parse(words):
     _, name, *arguments = words
-    module = importlib.import_module(f"audiosep_jax.commands.{name}")
+    module = command_module(name)
     parsed = tyro.cli(getattr(module, f"{name.capitalize()}Args"), args=arguments)
     assert all((ROOT / word).is_file() for word in arguments if word.endswith(".py"))
     if hasattr(parsed, "set"):
@@ -60,7 +59,7 @@ def test_every_field_and_flag_that_is_named_exists():
     fields = set(re.findall(rf"\b({parts})\.(\w+)", TEXT))
     assert len(fields) > 10
     assert not {f"{part}.{name}" for part, name in fields if name not in config[part]}
-    modules = [importlib.import_module(f"audiosep_jax.commands.{name}") for name in ("train", "compile")]
+    modules = [command_module(name) for name in ("train", "compile")]
     options = {
         "--" + field.name.replace("_", "-")
         for module, name in zip(modules, ("Train", "Compile"), strict=True)

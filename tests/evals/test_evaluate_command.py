@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from evals_sounds import LetterEncoder, small_set, write_clips
 
-from audiosep_jax.commands.evaluate import EvaluateArgs, run
+from audiosep_jax.cli.evaluate import EvaluateArgs, run
 from audiosep_jax.config import ExperimentConfig, ModelConfig, QueryConfig
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals.evaluation_set import save_evaluation_set

@@ -4,12 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
-from audiosep_jax import cli
+from audiosep_jax.cli import main
 
 
 def audiosep(capsys, *arguments):
     """Returns the status and what was printed, output and errors together."""
-    status = cli.main([str(argument) for argument in arguments])
+    status = main.main([str(argument) for argument in arguments])
     shown = capsys.readouterr()
     return status, shown.out + shown.err
 

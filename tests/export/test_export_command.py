@@ -16,10 +16,10 @@ import soundfile
 from export_folders import audiosep, copied
 
 import audiosep_jax
-from audiosep_jax.checkpoints import staging
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals import metrics
 from audiosep_jax.export import check, exporting, manifest, material, verification
+from audiosep_jax.utils import staging
 
 
 @pytest.mark.parametrize("kind", ["stablehlo", "onnx"])

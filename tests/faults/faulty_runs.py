@@ -66,7 +66,7 @@ def start(experiment_file, workdir, *arguments, cache, devices=1, **environment)
     }
     # Like the installed command; a shell that runs the tests in the background would have SIGINT ignored.
     program = (
-        "import signal, sys; from audiosep_jax.cli import main;"
+        "import signal, sys; from audiosep_jax.cli.main import main;"
         "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(main())"
     )
     process = subprocess.Popen(

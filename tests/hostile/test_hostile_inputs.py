@@ -16,8 +16,8 @@ import soundfile
 from hostile_inputs import EITHER, KINDS, REFUSED, RIGHT, cases
 
 import audiosep_jax
-from audiosep_jax.cli import main
-from audiosep_jax.estimating import Estimator
+from audiosep_jax.cli.main import main
+from audiosep_jax.separation.estimator import Estimator
 
 SECONDS = 120
 SEED = 20_261_123
@@ -201,7 +201,7 @@ def test_hostile_inputs_to_real_processes(tmp_path):
             continue  # no process can be given it
         before = listing(place)
         finished = subprocess.run(
-            [sys.executable, "-m", "audiosep_jax.cli", "separate", *case.arguments],
+            [sys.executable, "-m", "audiosep_jax.cli.main", "separate", *case.arguments],
             input=case.stdin or b"",
             capture_output=True,
             cwd=place,

@@ -9,14 +9,14 @@ import pytest
 import separation_models
 
 import audiosep_jax
-from audiosep_jax import plans
 from audiosep_jax.audio.files import read_audio
 from audiosep_jax.audio.windows import WindowPlan
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.live import LiveSeparator, SoundStream, latency_samples, live_plan
-from audiosep_jax.options import checked
-from audiosep_jax.queries import Query
+from audiosep_jax.separation import window_plans
+from audiosep_jax.separation.live import LiveSeparator, SoundStream, latency_samples, live_plan
+from audiosep_jax.separation.options import checked
+from audiosep_jax.separation.queries import Query
 
 RATE = separation_models.RATE
 CONDITION = np.linspace(-1, 1, separation_models.CONDITION_SIZE)
@@ -177,7 +177,7 @@ class Identity:
         self.calibration = None
 
     def work(self, queries, options, *, stems=False):
-        from audiosep_jax.streaming import Work
+        from audiosep_jax.separation.stream import Work
 
         return Work(process=lambda windows: windows[:, None], outputs=1, estimates=1)
 
@@ -218,7 +218,7 @@ def test_without_resampling_the_latency_is_exact(model):
 @pytest.mark.parametrize("config", [ModelConfig(), ModelConfig(sample_rate_hz=16_000, hop_length=256)])
 @pytest.mark.parametrize("seconds", [0.01, 0.5, 3])
 def test_live_windows_lie_on_the_grid(config, seconds):
-    plan, step = live_plan(config, stride_seconds=seconds), plans.grid(config)
+    plan, step = live_plan(config, stride_seconds=seconds), window_plans.grid(config)
     assert isinstance(plan, WindowPlan)
     assert plan.stride % step == plan.left % step == (plan.window + config.hop_length) % step == 0
     assert plan.stride >= seconds * config.sample_rate_hz

@@ -5,7 +5,7 @@ import csv
 import pytest
 from rendered_corpora import content, write_clips
 
-from audiosep_jax import cli
+from audiosep_jax.cli import main
 from audiosep_jax.rendering.manifest import load_manifest
 
 
@@ -22,7 +22,7 @@ def source(tmp_path):
 
 
 def call(*arguments):
-    return cli.main(["render", *map(str, arguments)])
+    return main.main(["render", *map(str, arguments)])
 
 
 RECIPE = ("--per-class", 2, "--snr", -5, 5, "--seconds", 1, "--sample-rate-hz", 8000)

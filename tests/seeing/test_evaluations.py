@@ -12,7 +12,7 @@ from seeing_parts import HOSTILE, evaluation, read_page
 import audiosep_jax
 from audiosep_jax.audio.containers import quantise
 from audiosep_jax.audio.files import write_audio
-from audiosep_jax.cli import main
+from audiosep_jax.cli.main import main
 from audiosep_jax.evals import report
 from audiosep_jax.evals.evaluate import evaluate
 from audiosep_jax.evals.evaluation_set import load_evaluation_set, render_entries

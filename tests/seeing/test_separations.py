@@ -12,13 +12,13 @@ import audiosep_jax
 from audiosep_jax.audio.containers import quantise
 from audiosep_jax.audio.files import read_audio, write_audio
 from audiosep_jax.audio.residual import split
-from audiosep_jax.cli import main
+from audiosep_jax.cli.main import main
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals.metrics import sdr_db
-from audiosep_jax.presence import Presence
 from audiosep_jax.seeing import excerpt as excerpts
 from audiosep_jax.seeing.separations import Answer, SeparatedMixture, measure, write_separation
-from audiosep_jax.separation import Separation
+from audiosep_jax.separation.api import Separation
+from audiosep_jax.separation.presence import Presence
 
 DEMO = Path(audiosep_jax.__file__).parent / "assets" / "demo"
 DOG, COW = DEMO / "dog_barking_1.ogg", DEMO / "cow_mooing_1.ogg"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from seeing_parts import HOSTILE, read_page, write_run
 
-from audiosep_jax.cli import main
+from audiosep_jax.cli.main import main
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.seeing import curves, runs
 from audiosep_jax.seeing.pictures import MOST_LINES, line_styles

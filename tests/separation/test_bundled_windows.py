@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import audiosep_jax
-from audiosep_jax import plans, separation
 from audiosep_jax.audio.files import read_audio
+from audiosep_jax.separation import api, window_plans
 
-DEMO = separation.BUNDLED_CHECKPOINT.parent / "demo"
+DEMO = api.BUNDLED_CHECKPOINT.parent / "demo"
 CLIPS = ["dog_barking_1", "rain_1", "birds_1", "cat_meowing_1", "wind_1", "rooster_1"]
 
 
@@ -37,7 +37,7 @@ def energy_db(part, whole):
     ["a dog barking", *(pytest.param(one, marks=pytest.mark.slow) for one in ("rain", "birds chirping"))],
 )
 def test_windows_agree_with_the_whole_and_do_not_step(bundled, mixture, query):
-    rate, plan = bundled.sample_rate_hz, plans.window_plan(bundled.config.model, len(mixture))
+    rate, plan = bundled.sample_rate_hz, window_plans.window_plan(bundled.config.model, len(mixture))
     condition = bundled.condition(query=query)
     whole = np.asarray(bundled.apply(mixture[None], condition[None]))[0]
     error = bundled.separate(mixture, rate, query=query).estimate - whole

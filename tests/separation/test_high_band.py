@@ -5,8 +5,8 @@ import pytest
 from separation_models import CONDITION_SIZE, RATE, scene
 
 from audiosep_jax import Query
+from audiosep_jax.audio.high_band import HighBand
 from audiosep_jax.audio.resample import resample
-from audiosep_jax.high_band import HighBand
 
 CONDITION = np.linspace(-1, 1, CONDITION_SIZE)
 HIGH_RATE = 22_050

@@ -6,7 +6,7 @@ from separation_models import CONDITION_SIZE, RATE, scene, unit
 
 from audiosep_jax import Query
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.queries import average
+from audiosep_jax.separation.queries import average
 
 
 def test_paraphrases_of_unit_length_are_averaged_to_unit_length():

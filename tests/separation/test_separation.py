@@ -6,10 +6,10 @@ import pytest
 from separation_models import CONDITION_SIZE, RATE, random_model, scene
 
 import audiosep_jax
-from audiosep_jax import plans, separation
 from audiosep_jax.checkpoints import folder
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.separation import api, window_plans
 
 CONDITION = np.linspace(-1, 1, CONDITION_SIZE)
 
@@ -56,7 +56,7 @@ def test_windows_join_to_what_the_model_says_of_the_whole(model):
     # Windows begin on the model's pooling grid and its receptive field is shorter than the context, so that
     # cutting must not be audible at all; only the very end, which is mirrored, may differ.
     waveform = scene(33)[0].astype(np.float32)
-    plan = plans.window_plan(model.config.model, len(waveform))
+    plan = window_plans.window_plan(model.config.model, len(waveform))
     assert len(waveform) > 3 * plan.stride
     whole = np.asarray(model.apply(waveform[None], CONDITION[None]))[0]
     result = model.separate(waveform, RATE, condition=CONDITION).estimate
@@ -69,7 +69,7 @@ def test_no_step_where_windows_meet(model):
     time = np.arange(40 * RATE) / RATE
     waveform = 0.5 * np.sin(2 * np.pi * 440 * time)
     estimate = model.separate(waveform, RATE, condition=CONDITION).estimate
-    plan = plans.window_plan(model.config.model, len(waveform))
+    plan = window_plans.window_plan(model.config.model, len(waveform))
     curvature = np.abs(np.diff(estimate, n=2))[RATE : -RATE // 2]
     fades = np.arange(1, 5)[:, None] * plan.stride + plan.context + np.arange(-50, plan.fade + 50)
     fades = fades[fades < len(curvature) + RATE] - RATE
@@ -102,7 +102,7 @@ def test_what_follows_the_end_does_not_matter_much_for_a_short_sound(model):
 
 def test_all_lengths_share_three_windows():
     config = ModelConfig()
-    windows = {plans.window_plan(config, samples).window for samples in range(1, 60 * 32_000, 997)}
+    windows = {window_plans.window_plan(config, samples).window for samples in range(1, 60 * 32_000, 997)}
     assert len(windows) == 3
 
 
@@ -111,8 +111,8 @@ def test_five_and_ten_seconds_are_one_window_and_the_grid_is_kept(config):
     step = config.hop_length * config.time_multiple
     for seconds in (5, 10):
         samples = seconds * config.sample_rate_hz
-        assert samples <= plans.window_plan(config, samples).window < 1.3 * samples + step
-    plan = plans.window_plan(config, 10**9)
+        assert samples <= window_plans.window_plan(config, samples).window < 1.3 * samples + step
+    plan = window_plans.window_plan(config, 10**9)
     assert plan.stride % step == 0
     assert (plan.window // config.hop_length + 1) % config.time_multiple == 0
     assert plan.fade >= config.sample_rate_hz // 10
@@ -183,6 +183,6 @@ def test_a_tower_of_the_wrong_size_is_refused(tower, monkeypatch):
 
 
 def test_a_missing_bundled_checkpoint_is_said(monkeypatch, tmp_path):
-    monkeypatch.setattr(separation, "BUNDLED_CHECKPOINT", tmp_path / "none")
+    monkeypatch.setattr(api, "BUNDLED_CHECKPOINT", tmp_path / "none")
     with pytest.raises(AudioSepError, match="without a checkpoint"):
         audiosep_jax.load()

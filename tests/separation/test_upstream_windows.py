@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from separation_models import CONDITION_SIZE, RATE, scene, scene_file
 
-from audiosep_jax import plans
 from audiosep_jax.audio.files import read_audio
 from audiosep_jax.audio.windows import OverlapAdd, WindowPlan
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.separation import AudioSep
+from audiosep_jax.separation import window_plans
+from audiosep_jax.separation.api import AudioSep
 
 CONDITION = np.linspace(-1, 1, CONDITION_SIZE)
 
@@ -125,5 +125,5 @@ def test_files_and_arrays_are_cut_as_the_reference_cuts_them(model, tmp_path):
 
 
 def test_the_plan_is_five_seconds_with_one_of_context():
-    plan = plans.upstream_plan(golden.CONFIGS["dcase"])
+    plan = window_plans.upstream_plan(golden.CONFIGS["dcase"])
     assert (plan.window, plan.context, plan.stride) == (80_000, 16_000, 48_000)

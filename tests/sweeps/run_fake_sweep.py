@@ -5,10 +5,10 @@ import sys
 
 import sweep_folders
 
-from audiosep_jax import cli
+from audiosep_jax.cli import main
 from audiosep_jax.sweeps import sweeping
 
 # A shell that runs the tests in the background would have it ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sweeping.How = sweep_folders.HOW
-sys.exit(cli.main())
+sys.exit(main.main())

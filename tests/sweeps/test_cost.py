@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from sweep_folders import HOW, small_sweep, write_sweep
 
-from audiosep_jax import cli
+from audiosep_jax.cli import main
 from audiosep_jax.config import MixtureConfig, ModelConfig
 from audiosep_jax.sweeps import cost
 from audiosep_jax.sweeps.console import print_whole
@@ -34,7 +34,7 @@ def sweep(tmp_path):
 def test_a_dry_run_prints_cells_and_costs_and_writes_nothing(sweep, tmp_path, capsys):
     sweep = dataclasses.replace(sweep, cells={"twice": {"train.batch_size": 4}})
     file, directory = write_sweep(tmp_path / "sweep.py", sweep), tmp_path / "out"
-    assert cli.main(["sweep", str(file), "--workdir", str(directory), "--dry-run"]) == 0
+    assert main.main(["sweep", str(file), "--workdir", str(directory), "--dry-run"]) == 0
     said, beside = capsys.readouterr()
     assert beside == "counting the operations of train step 1 of 1 (some seconds each): twice\n"
     assert "twice" in said

@@ -11,7 +11,7 @@ import soundfile
 import sweep_folders
 import training_runs
 
-from audiosep_jax import cli
+from audiosep_jax.cli import main
 from audiosep_jax.evals.evaluation_set import Entry, EvaluationSet, Source, save_evaluation_set
 from audiosep_jax.sweeps import sweeping
 from audiosep_jax.sweeps.definition import Evaluation, Sweep
@@ -22,7 +22,7 @@ import sys
 sys.path.insert(0, {str(Path(training_runs.__file__).parent)!r})
 from audiosep_jax.query import encoder
 encoder.ENCODERS["letters"] = "training_runs"
-from audiosep_jax.cli import main
+from audiosep_jax.cli.main import main
 sys.exit(main())
 """
 
@@ -72,8 +72,8 @@ def test_two_cells_and_two_seeds_are_trained_measured_and_compared(tmp_path, mon
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
     file = sweep_folders.write_sweep(tmp_path / "sweep.py", sweep)
     directory = tmp_path / "out"
-    assert cli.main(["sweep", str(file), "--workdir", str(directory), "--jobs", "2"]) == 0
-    assert cli.main(["sweep", "report", str(directory)]) == 0
+    assert main.main(["sweep", str(file), "--workdir", str(directory), "--jobs", "2"]) == 0
+    assert main.main(["sweep", "report", str(directory)]) == 0
     assert "hardly-learns is" in capsys.readouterr().out
     values = json.loads((directory / "report" / "report.json").read_text())
     base, other = values["cells"]

@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 from sweep_folders import HOW, MIXTURES, small_sweep, write_set
 
-from audiosep_jax import cli
-from audiosep_jax.atomic import write_json
+from audiosep_jax.cli import main
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.sweeps import workdir
 from audiosep_jax.sweeps.report import markdown, sentences
 from audiosep_jax.sweeps.results import Difference, read_results
 from audiosep_jax.sweeps.statistics import estimate
 from audiosep_jax.sweeps.sweeping import run_sweep
+from audiosep_jax.utils.atomic import write_json
 
 
 def quiet(_line):
@@ -84,7 +84,7 @@ def test_p_values_are_corrected_for_their_number(finished, monkeypatch):
 def test_the_command_writes_table_values_and_figures(finished, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     out = tmp_path / "report"
-    assert cli.main(["sweep", "report", str(finished), "--out", str(out)]) == 0
+    assert main.main(["sweep", "report", str(finished), "--out", str(out)]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| better ")]
     assert "+2.00*" in line
     assert "1.96 … 2.04" in line  # no number is folded at the console's width
@@ -109,7 +109,7 @@ def test_the_command_writes_table_values_and_figures(finished, tmp_path, capsys,
 
 def test_one_seed_is_no_statement_about_training_again(tmp_path):
     run_sweep(small_sweep(tmp_path, "base", "better"), tmp_path / "out", how=HOW(at_once=2), say=quiet)
-    assert cli.main(["sweep", "report", str(tmp_path / "out")]) == 0
+    assert main.main(["sweep", "report", str(tmp_path / "out")]) == 0
     text = (tmp_path / "out" / "report" / "report.md").read_text()
     assert "one seed: this is about these two models, not about training again" in text
     values = json.loads((tmp_path / "out" / "report" / "report.json").read_text())

@@ -12,11 +12,11 @@ import pytest
 import sweep_folders
 from sweep_folders import HOW, log, small_sweep, write_set, write_sweep
 
-from audiosep_jax import cli
-from audiosep_jax.atomic import write_json
+from audiosep_jax.cli import main
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.sweeps import sweeping, workdir
 from audiosep_jax.sweeps.sweeping import run_sweep
+from audiosep_jax.utils.atomic import write_json
 
 HERE = Path(__file__).parent
 
@@ -80,7 +80,7 @@ def test_a_new_seed_or_cell_runs_beside_the_old_ones(tmp_path):
 
 
 def test_a_config_and_an_experiment_file_repeat_a_run(tmp_path):
-    from audiosep_jax.commands.train import load_experiment
+    from audiosep_jax.cli.train import load_experiment
 
     sweep, directory = small_sweep(tmp_path, "base", seeds=(5,)), tmp_path / "out"
     run_sweep(sweep, directory, how=HOW(), say=quiet)
@@ -94,7 +94,7 @@ def test_a_config_and_an_experiment_file_repeat_a_run(tmp_path):
 def test_a_failing_cell_stops_no_other_and_is_named_at_the_end(tmp_path, capsys, monkeypatch, cell):
     monkeypatch.setattr(sweeping, "How", HOW)
     sweep = write_sweep(tmp_path / "sweep.py", small_sweep(tmp_path, "base", cell, "better"))
-    assert cli.main(["sweep", str(sweep), "--workdir", str(tmp_path / "out")]) == 1
+    assert main.main(["sweep", str(sweep), "--workdir", str(tmp_path / "out")]) == 1
     said = capsys.readouterr()
     assert "base seed 0: finished" in said.out
     assert "better seed 0: finished" in said.out
@@ -267,7 +267,7 @@ def test_mistakes_are_named_before_anything_runs(tmp_path):
 )
 def test_options_that_cannot_be(tmp_path, capsys, options, said):
     sweep = write_sweep(tmp_path / "sweep.py", small_sweep(tmp_path, "base", "better"))
-    assert cli.main(["sweep", str(sweep), "--workdir", str(tmp_path / "out"), *options]) == 2
+    assert main.main(["sweep", str(sweep), "--workdir", str(tmp_path / "out"), *options]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -276,7 +276,7 @@ def test_options_choose_cells_seeds_and_fields(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sweeping, "How", HOW)
     sweep = write_sweep(tmp_path / "sweep.py", small_sweep(tmp_path, "base", "better", "same"))
     options = ["--cells", "same", "--seeds", "4", "--set", "train.steps=3"]
-    assert cli.main(["sweep", str(sweep), "--workdir", str(tmp_path / "out"), *options]) == 0
+    assert main.main(["sweep", str(sweep), "--workdir", str(tmp_path / "out"), *options]) == 0
     plan = workdir.read_plan(tmp_path / "out")
     assert list(plan["cells"]) == ["base", "same"]
     assert plan["seeds"] == [4]

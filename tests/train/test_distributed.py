@@ -10,7 +10,7 @@ import jax
 import pytest
 import training_runs
 
-from audiosep_jax import cli
+from audiosep_jax.cli import main
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.train import distributed
 from audiosep_jax.train.distributed import DistributedOptions, initialize
@@ -124,7 +124,7 @@ def test_a_process_without_the_others_gives_up_in_time(asked, monkeypatch):
 
 def test_the_command_checks_its_flags_before_it_waits(tmp_path, capsys, asked):
     experiment = training_runs.write_experiment(tmp_path / "x.py", training_runs.experiment("none"))
-    status = cli.main(["train", str(experiment), "--workdir", str(tmp_path / "run"), "--process-index", "1"])
+    status = main.main(["train", str(experiment), "--workdir", str(tmp_path / "run"), "--process-index", "1"])
     assert status == 2
     assert "give all three of --coordinator" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
@@ -137,7 +137,7 @@ def test_a_host_whose_other_never_comes_ends_with_a_sentence(tmp_path, index):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "audiosep_jax.cli", "train", str(experiment)]
+    command = [sys.executable, "-m", "audiosep_jax.cli.main", "train", str(experiment)]
     command += ["--workdir", str(tmp_path / "run"), "--coordinator", f"127.0.0.1:{port}"]
     command += ["--process-index", str(index), "--process-count", "2", "--wait-seconds", "3"]
     run = subprocess.run(command, env=os.environ | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True)

@@ -9,8 +9,8 @@ import orbax.checkpoint as ocp
 import pytest
 import training_runs
 
-from audiosep_jax import cli
 from audiosep_jax.checkpoints import folder
+from audiosep_jax.cli import main
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.models import separator
 from audiosep_jax.query import encoder
@@ -98,7 +98,7 @@ def test_an_unusable_experiment_file_is_named(tmp_path, text, said, capsys):
     path = tmp_path / "experiment.py"
     if text is not None:
         path.write_text(text)
-    assert cli.main(["train", str(path), "--workdir", str(tmp_path / "run")]) == 2
+    assert main.main(["train", str(path), "--workdir", str(tmp_path / "run")]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"audiosep: error: {path}")
     assert said in error
@@ -126,7 +126,7 @@ def test_an_unusable_change_is_named(tmp_path, change, said, capsys):
     path = tmp_path / "experiment.py"
     path.write_text(GOOD)
     arguments = ["train", str(path), "--workdir", str(tmp_path / "run"), "--set", change]
-    assert cli.main(arguments) == 2
+    assert main.main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("audiosep: error: ")
     assert said in error
@@ -144,7 +144,7 @@ def test_changes_reach_the_run(tmp_path, monkeypatch):
 
     monkeypatch.setattr(loop, "train", train)
     changes = ["train.steps=5", "query.encoder=sentence", "mixture.level_range_db=[-3, 2]"]
-    assert cli.main(["train", str(path), "--workdir", str(tmp_path), "--no-resume", "--set", *changes]) == 0
+    assert main.main(["train", str(path), "--workdir", str(tmp_path), "--no-resume", "--set", *changes]) == 0
     ((config, workdir, resume),) = seen
     assert (workdir, resume) == (str(tmp_path), False)
     assert config.train.steps == 5

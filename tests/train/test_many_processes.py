@@ -24,7 +24,7 @@ STEPS = 8
 
 def start(experiment_file, workdir, *, devices, arguments=()):
     settings = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    command = [sys.executable, "-m", "audiosep_jax.cli", "train", experiment_file, "--workdir", workdir]
+    command = [sys.executable, "-m", "audiosep_jax.cli.main", "train", experiment_file, "--workdir", workdir]
     return subprocess.Popen(
         [*map(str, command), *map(str, arguments)],
         env=os.environ | settings,

@@ -183,7 +183,7 @@ def test_the_command_trains_the_same_model_in_one_process_and_in_two(place, soun
     losses, models = {}, {}
     for count in (1, 2):
         workdir = place / f"run{count}"
-        command = ["-m", "audiosep_jax.cli", "train", str(experiment), "--workdir", str(workdir)]
+        command = ["-m", "audiosep_jax.cli.main", "train", str(experiment), "--workdir", str(workdir)]
         if count > 1:
             command += ["--coordinator", free_address(), "--process-count", str(count)]
         flags = [["--process-index", str(index)] if count > 1 else [] for index in range(count)]

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from audiosep_jax import cli
+from audiosep_jax.cli import main
 from audiosep_jax.errors import Stopped
 from audiosep_jax.train import preemption
 from audiosep_jax.train.preemption import noted_preemption
@@ -149,7 +149,7 @@ def test_the_command_line_says_which_signal_stopped_a_training(monkeypatch, caps
     def dispatch(_):
         raise Stopped(status - 128)
 
-    monkeypatch.setattr(cli, "_dispatch", dispatch)
-    assert cli.main(["train"]) == status
+    monkeypatch.setattr(main, "_dispatch", dispatch)
+    assert main.main(["train"]) == status
     said = {130: "interrupted", 143: "terminated"}[status]
     assert capsys.readouterr().err == f"audiosep: {said}\n"

@@ -10,12 +10,12 @@ import training_runs
 
 from audiosep_jax.config import ExperimentConfig, MixtureConfig
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.serialization import to_dict
 from audiosep_jax.train import loop, preparation
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train.gradients import batch_like
 from audiosep_jax.train.run_config import refuse_other_runs
 from audiosep_jax.train.workdir import Workdir
+from audiosep_jax.utils.serialization import to_dict
 
 OLD_FIELDS = ("sources", "gain_range_db", "segment_seconds", "absent_probability", "level_range_db")
 

@@ -15,10 +15,10 @@ import pytest
 import training_runs
 
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.serialization import to_dict
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
 from audiosep_jax.train.checkpoint import RunCheckpoints
+from audiosep_jax.utils.serialization import to_dict
 
 CONFIG = training_runs.experiment("none", keep_checkpoints=2)
 

@@ -13,10 +13,10 @@ import training_runs
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training_runs import CAPTIONS, RATE
 
-from audiosep_jax import cli
 from audiosep_jax.checkpoints import folder
+from audiosep_jax.cli import main
 from audiosep_jax.config import QueryConfig
-from audiosep_jax.separation import AudioSep
+from audiosep_jax.separation.api import AudioSep
 
 STEPS = 60
 
@@ -172,7 +172,7 @@ def lines_of_a_killed_run(metrics):
 
 def test_a_finished_run_is_not_trained_again(whole, experiment_file, capsys):
     before = (whole[0] / "checkpoint" / "model.safetensors").read_bytes()
-    assert cli.main(["train", str(experiment_file), "--workdir", str(whole[0])]) == 0
+    assert main.main(["train", str(experiment_file), "--workdir", str(whole[0])]) == 0
     assert f"trained {STEPS} steps" in capsys.readouterr().out
     assert (whole[0] / "checkpoint" / "model.safetensors").read_bytes() == before
 
@@ -190,7 +190,7 @@ def test_a_finished_run_is_not_trained_again(whole, experiment_file, capsys):
     ids=["no-resume", "changed"],
 )
 def test_a_work_directory_of_another_run_is_refused(whole, experiment_file, arguments, said, capsys):
-    assert cli.main(["train", str(experiment_file), "--workdir", str(whole[0]), *arguments]) == 2
+    assert main.main(["train", str(experiment_file), "--workdir", str(whole[0]), *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("audiosep: error: ")
     assert said in error.replace("\n", " ")

@@ -24,7 +24,7 @@ from audiosep_jax.config import (
     QueryConfig,
     TrainConfig,
 )
-from audiosep_jax.serialization import to_dict
+from audiosep_jax.utils.serialization import to_dict
 
 RATE = 8000
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -166,7 +166,7 @@ def write_experiment(path: Path, config: ExperimentConfig) -> Path:
         "import sys\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from audiosep_jax.config import ExperimentConfig\n"
-        "from audiosep_jax.serialization import from_dict\n"
+        "from audiosep_jax.utils.serialization import from_dict\n"
         "from audiosep_jax.query import encoder\n"
         "encoder.ENCODERS['letters'] = 'training_runs'\n"
         f"CONFIG = from_dict(ExperimentConfig, {to_dict(config)!r})\n",
@@ -185,7 +185,7 @@ def start(experiment_file: Path, workdir: Path, *, cache: Path) -> subprocess.Po
     }
     # Like the installed command; a shell that runs the tests in the background would have SIGINT ignored.
     program = (
-        "import signal, sys; from audiosep_jax.cli import main;"
+        "import signal, sys; from audiosep_jax.cli.main import main;"
         "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(main())"
     )
     return subprocess.Popen(

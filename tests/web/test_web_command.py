@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from audiosep_jax import cli
-from audiosep_jax.commands.web import WebArgs
+from audiosep_jax.cli import main
+from audiosep_jax.cli.web import WebArgs
 from audiosep_jax.web.limits import Limits
 
 
@@ -18,7 +18,7 @@ def without_gradio(monkeypatch):
 
 @pytest.mark.usefixtures("without_gradio")
 def test_the_missing_extra_is_named(capsys):
-    assert cli.main(["web"]) == 2
+    assert main.main(["web"]) == 2
     assert "gradio, which is not installed: pip install 'audiosep_jax[web]'" in capsys.readouterr().err
 
 
@@ -35,7 +35,7 @@ def test_the_missing_extra_is_named(capsys):
     ],
 )
 def test_limits_that_make_no_sense_are_refused(capsys, options, message):
-    assert cli.main(["web", *options]) == 2
+    assert main.main(["web", *options]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -45,7 +45,7 @@ def test_a_port_that_is_taken_is_an_error_of_one_sentence(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", sys)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert cli.main(["web", "--port", str(port)]) == 2
+        assert main.main(["web", "--port", str(port)]) == 2
     error = capsys.readouterr().err
     assert f"cannot be served at 127.0.0.1, port {port} (Address already in use)" in error
     assert error.count("\n") == 1
@@ -54,7 +54,7 @@ def test_a_port_that_is_taken_is_an_error_of_one_sentence(capsys, monkeypatch):
 @pytest.mark.parametrize("host", ["192.0.2.1", "not a host", "x" * 300, "\x1b[31m"])
 def test_a_host_that_is_not_of_this_machine_is_an_error_of_one_sentence(capsys, monkeypatch, host):
     monkeypatch.setitem(sys.modules, "gradio", sys)
-    assert cli.main(["web", "--host", host]) == 2
+    assert main.main(["web", "--host", host]) == 2
     error = capsys.readouterr().err
     assert "choose another --port or --host" in error
     assert "\x1b" not in error

@@ -10,8 +10,8 @@ import soundfile
 from web_server import noise, wav
 
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.presence import Presence
-from audiosep_jax.results import FileSeparation
+from audiosep_jax.separation.presence import Presence
+from audiosep_jax.separation.results import FileSeparation
 from audiosep_jax.web import separating, wording
 from audiosep_jax.web.limits import Limits
 from audiosep_jax.web.page import Handlers

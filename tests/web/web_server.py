@@ -24,7 +24,7 @@ def served(folder, *options):
     log = folder / "web.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "audiosep_jax.cli", "web", "--port", "0", *options],
+            [sys.executable, "-m", "audiosep_jax.cli.main", "web", "--port", "0", *options],
             stdout=out,
             stderr=subprocess.STDOUT,
             env=os.environ | {"TMPDIR": str(folder), "JAX_PLATFORMS": "cpu"},

@@ -1,0 +1,1 @@
+"""The commands of `audiosep`, one module each, and the program that dispatches to them."""

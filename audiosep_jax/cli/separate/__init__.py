@@ -1,0 +1,1 @@
+"""The command `audiosep separate`: recordings, queries, names of results, records, pipes."""

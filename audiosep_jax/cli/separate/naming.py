@@ -1,0 +1,148 @@
+"""The names of results, so that no two share one and none replaces what was read."""
+
+import dataclasses
+import functools
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from audiosep_jax.cli.separate.discovery import Recording
+from audiosep_jax.cli.separate.queries import Asked
+from audiosep_jax.errors import AudioSepError, printable
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result:
+    """What one query, or all that share a recording, leave behind.
+
+    Attributes:
+      name: of the result, without what tells its files apart.
+      asked: the query; several are stems that sum to the recording.
+      files: the estimate and the residual; or the stems and the rest.
+    """
+
+    name: str
+    asked: tuple[Asked, ...]
+    files: tuple[Path, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """One recording and what is made of it in one pass.
+
+    Attributes:
+      recording: the mixture.
+      results: one per query, or one for all stems.
+    """
+
+    recording: Path
+    results: tuple[Result, ...]
+
+
+def plan(
+    recordings: Sequence[Recording],
+    asked: Sequence[Asked],
+    *,
+    out: Path,
+    stems: bool,
+    is_of_others: Callable[[Result, Path], bool] = lambda *_: False,
+) -> list[Job]:
+    """Names the results of every recording and query.
+
+    Args:
+      recordings: each once.
+      asked: each once.
+      out: folder of the results.
+      stems: the queries of a recording share it.
+      is_of_others: whether a result would replace what other queries found; then it gets another name.
+
+    Raises:
+      AudioSepError: there is no recording, or a result would overwrite a recording or the file of a query.
+    """
+    if not recordings:
+        raise AudioSepError("No recording was given: name at least one sound file before --query.")
+    taken: set[str] = set()
+    jobs = []
+    for recording in recordings:
+        folder, stem = out / recording.folder, _shortened(recording.path.stem, 120)
+        wanted = [_stems(folder, stem, asked)] if stems else [_pair(folder, stem, each) for each in asked]
+        refused = functools.partial(_refused, taken, is_of_others, recording.path)
+        results = [next(itertools.filterfalse(refused, map(each, itertools.count(1)))) for each in wanted]
+        jobs.append(Job(recording=recording.path, results=tuple(results)))
+    _refuse_overwriting(jobs, recordings, asked)
+    return jobs
+
+
+def _pair(folder: Path, stem: str, asked: Asked) -> Callable[[int], Result]:
+    def numbered(number: int) -> Result:
+        name = _numbered(f"{stem}.{slug(asked.label)}", number)
+        files = tuple(folder / f"{name}.{kind}.wav" for kind in ("estimate", "residual"))
+        return Result(name=name, asked=(asked,), files=files)
+
+    return numbered
+
+
+def _stems(folder: Path, stem: str, asked: Sequence[Asked]) -> Callable[[int], Result]:
+    taken, labels = {"rest"}, []
+    for each in asked:
+        label = next(label for label in _numbers(slug(each.label)) if label.lower() not in taken)
+        taken.add(label.lower())
+        labels.append(label)
+
+    def numbered(number: int) -> Result:
+        name = _numbered(stem, number)
+        files = [folder / f"{name}.{label}.stem.wav" for label in labels]
+        return Result(name=name, asked=tuple(asked), files=(*files, folder / f"{name}.rest.wav"))
+
+    return numbered
+
+
+def _refused(
+    taken: set[str], is_of_others: Callable[[Result, Path], bool], recording: Path, result: Result
+) -> bool:
+    """Whether the name of a result is taken; it is from now on."""
+    # File systems may not tell upper from lower case.
+    key = str(result.files[0].parent / result.name).lower()
+    if key in taken or is_of_others(result, recording):
+        return True
+    taken.add(key)
+    return False
+
+
+def _numbers(name: str) -> Iterator[str]:
+    return (_numbered(name, number) for number in itertools.count(1))
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}-{number}"
+
+
+def _refuse_overwriting(jobs: Sequence[Job], recordings: Sequence[Recording], asked: Sequence[Asked]) -> None:
+    inputs = {_resolved(file): "the example of a query" for each in asked for file in each.files}
+    inputs |= {_resolved(recording.path): "a recording" for recording in recordings}
+    for job in jobs:
+        for result in job.results:
+            for file in result.files:
+                if (overwritten := inputs.get(_resolved(file))) is not None:
+                    raise AudioSepError(
+                        f"The result {printable(file)} would overwrite {overwritten}: choose another --out."
+                    )
+
+
+def _resolved(path: Path) -> str:
+    # Path.resolve raises where links go in circles; this does not.
+    return os.path.realpath(path)
+
+
+def slug(query: str) -> str:
+    """Returns a query as a part of a file name: letters and digits of any script, joined by hyphens."""
+    words = re.sub(r"[\W_]+", "-", query.lower()).strip("-")
+    return _shortened(words, 80).strip("-") or "query"
+
+
+def _shortened(text: str, size: int) -> str:
+    # File names end at 255 bytes on most systems.
+    encoded = os.fsencode(text)
+    return text if len(encoded) <= size else encoded[:size].decode("utf-8", "ignore")

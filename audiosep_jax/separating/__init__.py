@@ -1,1 +1,0 @@
-"""What `audiosep separate` does around the separator: recordings, names, what is done already, pipes."""

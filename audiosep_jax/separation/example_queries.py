@@ -1,0 +1,121 @@
+"""Examples in the place of a sentence: a recording or pictures of the sound to extract, as a condition."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from jaxtyping import Float32
+
+from audiosep_jax.audio.reading import AudioReader
+from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.query.encoder import AudioQueryEncoder, ImageQueryEncoder, QueryEncoder, mean_condition
+from audiosep_jax.separation.checks import checked_rate, checked_waveform
+
+AudioExample = str | Path | tuple[np.ndarray, int]
+ImageExample = str | Path | np.ndarray
+
+# Towers listen to the beginning of what is longer.
+EXAMPLE_SECONDS = 10.0
+
+# Resampling looks ahead a little: with this much more the last of the ten seconds is what it would be anyway.
+_MARGIN_SECONDS = 0.1
+
+# One step of 16 bits: dither, and nothing else, stays below.
+_SILENCE = 2.0**-15
+
+# Files are read as they are needed: the frames of a long clip do not fit into memory.
+_IMAGES_AT_ONCE = 16
+
+
+def audio_condition(
+    encoder: QueryEncoder, example: AudioExample, *, name: str
+) -> Float32[np.ndarray, " size"]:
+    """Returns the condition of a sound like the one that is wanted. Channels are averaged.
+
+    Args:
+      encoder: the model's tower.
+      example: a sound file, or a waveform (`[samples]` or `[channels, samples]`) and its rate in Hz. Of
+        more than 10 s the first 10 s count.
+      name: how errors call the tower.
+
+    Raises:
+      AudioSepError: the tower cannot hear, or the example cannot be read or is silent.
+    """
+    if not isinstance(encoder, AudioQueryEncoder):
+        raise AudioSepError(
+            f'The query encoder of this model, "{name}", cannot hear: an audio query needs a model that was '
+            'trained with the encoder "clap".'
+        )
+    if isinstance(example, str | Path):
+        called = printable(Path(example))
+        waveform, rate = _beginning(Path(example))
+    else:
+        called = "The waveform of the audio query"
+        waveform, rate = _pair(example)
+    if np.abs(waveform[: math.ceil(EXAMPLE_SECONDS * rate)]).max() <= _SILENCE:
+        raise AudioSepError(
+            f"{called} is silent in its first {EXAMPLE_SECONDS:g} s: give an example in which the sound is "
+            "heard."
+        )
+    return encoder.encode_audio([waveform], sample_rate_hz=rate)[0]
+
+
+def images_condition(
+    encoder: QueryEncoder, images: ImageExample | Sequence[ImageExample], *, name: str
+) -> Float32[np.ndarray, " size"]:
+    """Returns the condition of pictures of the sound's source: the mean of theirs, of unit length.
+
+    Args:
+      encoder: the model's tower.
+      images: image files or uint8 `[height, width, 3]`, for example the frames of one clip.
+      name: how errors call the tower.
+
+    Raises:
+      AudioSepError: the tower cannot see, there is no image, or one cannot be read.
+    """
+    if not isinstance(encoder, ImageQueryEncoder):
+        raise AudioSepError(
+            f'The query encoder of this model, "{name}", cannot see: an image query needs a model that was '
+            'trained with the encoder "clip".'
+        )
+    from audiosep_jax.query.images import read_image
+
+    if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim == 3):
+        images = [images]
+    images = cast("Sequence[ImageExample]", images)
+    if not len(images):
+        raise AudioSepError("The image query holds no image: give at least one file or array.")
+    rows = []
+    for start in range(0, len(images), _IMAGES_AT_ONCE):
+        part = images[start : start + _IMAGES_AT_ONCE]
+        pictures = [read_image(each) if isinstance(each, str | Path) else np.asarray(each) for each in part]
+        rows.append(encoder.encode_images(pictures))
+    return mean_condition(np.concatenate(rows))
+
+
+def _beginning(path: Path) -> tuple[Float32[np.ndarray, " samples"], int]:
+    # Block by block: an example may be hours long, and ten seconds of it count.
+    with AudioReader(path) as reader:
+        rate, blocks, missing = reader.sample_rate_hz, [], _samples(reader.sample_rate_hz)
+        for block in reader.blocks():
+            blocks.append(block.mean(axis=0)[:missing])
+            missing -= len(blocks[-1])
+            if not missing:
+                break
+    return np.concatenate(blocks), rate
+
+
+def _pair(example: object) -> tuple[Float32[np.ndarray, " samples"], int]:
+    if not isinstance(example, tuple | list) or len(example) != 2:
+        raise AudioSepError(
+            "The audio query is neither a path nor a pair (waveform, sample_rate_hz): give one of them."
+        )
+    rate = checked_rate(example[1])
+    waveform = checked_waveform(example[0])[..., : _samples(rate)]
+    return (waveform if waveform.ndim == 1 else waveform.mean(axis=0)), rate
+
+
+def _samples(rate: int) -> int:
+    return math.ceil((EXAMPLE_SECONDS + _MARGIN_SECONDS) * rate)

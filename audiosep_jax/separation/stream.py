@@ -1,0 +1,186 @@
+"""A mixture that arrives in blocks, and its estimates: resample, window, resample back, extend."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from audiosep_jax.audio.high_band import HighBand
+from audiosep_jax.audio.resample import StreamResampler
+from audiosep_jax.audio.windows import OverlapAdd, Process, WindowPlan
+from audiosep_jax.separation.presence import Meter
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Work:
+    """What is computed of every window.
+
+    Attributes:
+      process: `[batch_size, channels, window] -> [batch_size, outputs, channels, window]`.
+      outputs: the estimates, and then, where there are twice as many, what presence is measured on.
+      estimates: that are returned.
+      batch_size: rows in a call.
+      in_flight: calls that are computed at once.
+      shared: whether a row holds all channels, or one of them.
+      extend: whether what lies above the model's band goes where its highest part went; it stays out of the
+        estimates otherwise.
+    """
+
+    process: Process
+    outputs: int
+    estimates: int
+    batch_size: int = 1
+    in_flight: int = 1
+    shared: bool = False
+    extend: bool = False
+
+
+class EstimateStream:
+    """Turns the blocks of a mixture into the blocks of its estimates, at the mixture's rate.
+
+    What `push` and `flush` return, joined, has the length of the mixture.
+
+    Args:
+      work: what is computed.
+      plan: the windows, in samples at the model's rate.
+      grid: samples at the model's rate; the stride and the beginning of every window are multiples of it.
+      channels: of the mixture.
+      sample_rate_hz: of the mixture.
+      model_rate_hz: of the model.
+      lead: samples of silence at the model's rate that the windows hear before the mixture, less than one
+        window. Nothing of them is measured or returned.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        *,
+        plan: WindowPlan,
+        grid: int,
+        channels: int,
+        sample_rate_hz: int,
+        model_rate_hz: int,
+        lead: int = 0,
+    ) -> None:
+        self._work, self._plan, self._grid = work, plan, grid
+        self._lead = self._lead_missing = lead
+        self._channels = channels
+        self._rows, self._row_channels = (1, channels) if work.shared else (channels, 1)
+        self._down = StreamResampler(channels=channels, from_hz=sample_rate_hz, to_hz=model_rate_hz)
+        self._windows = OverlapAdd(
+            work.process,
+            plan=plan,
+            channels=self._rows,
+            batch_size=work.batch_size,
+            inputs=(self._row_channels,),
+            outputs=(work.outputs, self._row_channels),
+            in_flight=work.in_flight,
+        )
+        self._windows.push(np.zeros((self._rows, self._row_channels, lead), np.float32))
+        self._high = None
+        if work.extend and sample_rate_hz > model_rate_hz:
+            self._high = HighBand(
+                estimates=work.estimates,
+                channels=channels,
+                sample_rate_hz=sample_rate_hz,
+                model_rate_hz=model_rate_hz,
+                shared=work.shared,
+            )
+        returned = work.estimates + (self._high is not None)
+        self._up = StreamResampler(channels=returned * channels, from_hz=model_rate_hz, to_hz=sample_rate_hz)
+        self._meter = Meter(queries=work.estimates, sample_rate_hz=model_rate_hz)
+        self._mixture = _Backlog(channels)  # pushed and not returned
+        self._heard = _Backlog(channels)  # the same at the model's rate, as far as it is not estimated
+        self._missing = 0  # samples pushed and not returned
+        self._last, self._length = np.zeros((channels, 0), np.float32), 0  # at the model's rate
+        self._measured = 0
+
+    def push(
+        self, mixture: Float[np.ndarray, "channels samples"]
+    ) -> Float32[np.ndarray, "estimates channels out"]:
+        """Takes the next samples and returns those of the estimates that are finished, possibly none."""
+        self._missing += mixture.shape[1]
+        if self._high is not None:
+            self._mixture.push(mixture)
+        return self._return(self._extended(self._up.push(self._estimated(self._down.push(mixture)))))
+
+    def flush(self) -> Float32[np.ndarray, "estimates channels out"]:
+        """Returns the rest. Nothing can be pushed afterwards."""
+        rest = [self._estimated(self._down.flush())]
+        padding = self._padding()
+        self._heard.push(padding)
+        rest += [self._arranged(self._windows.push(self._grouped(padding)))]
+        rest += [self._arranged(self._windows.flush())]
+        last = [self._up.push(np.concatenate(rest, axis=1)), self._up.flush()]
+        finished = self._extended(np.concatenate(last, axis=1))
+        if self._high is not None:
+            finished = np.concatenate([finished, self._high.flush()], axis=-1)
+        return self._return(finished)
+
+    def close(self) -> None:
+        """Gives up what is not computed. Nothing can be pushed afterwards."""
+        self._windows.close()
+
+    def levels_db(self) -> Sequence[float]:
+        """Returns how loud the estimates are, once everything is flushed; see `presence.Meter`."""
+        return self._meter.levels_db()
+
+    def _estimated(self, waveform: np.ndarray) -> np.ndarray:
+        self._length += waveform.shape[1]
+        self._last = np.concatenate([self._last, waveform], axis=1)[:, -self._grid - 1 :]
+        self._heard.push(waveform)
+        return self._arranged(self._windows.push(self._grouped(waveform)))
+
+    def _grouped(self, waveform: np.ndarray) -> np.ndarray:
+        return waveform.reshape(self._rows, self._row_channels, waveform.shape[1])
+
+    def _arranged(self, block: np.ndarray) -> np.ndarray:
+        """Measures `[rows, outputs, channels, samples]` and returns the rows that are resampled."""
+        behind = min(self._lead_missing, block.shape[-1])
+        self._lead_missing -= behind
+        block = block[..., behind:]
+        outputs, samples = block.shape[1], block.shape[-1]
+        by_output = np.moveaxis(block, 1, 0).reshape(outputs, self._channels, samples)
+        heard = self._heard.take(samples)
+        real = min(samples, self._length - self._measured)  # what is mirrored behind the end is not measured
+        self._measured += real
+        self._meter.push(heard[:, :real], by_output[-self._work.estimates :, :, :real])
+        rows = by_output[: self._work.estimates].reshape(self._work.estimates * self._channels, samples)
+        return rows if self._high is None else np.concatenate([rows, heard])
+
+    def _padding(self) -> np.ndarray:
+        # The last window ends with what is pushed. Off the grid the model pools other frames together, and
+        # its estimate differs by some -15 dB from that of its neighbours; mirrored sound puts it on the grid.
+        beyond = self._lead + self._length - self._plan.window
+        size = -beyond % self._grid if beyond > 0 else 0
+        return np.pad(self._last, ((0, 0), (0, size)), mode="reflect")[:, self._last.shape[1] :]
+
+    def _extended(self, rows: np.ndarray) -> np.ndarray:
+        blocks = rows.reshape(len(rows) // self._channels, self._channels, rows.shape[1])
+        if self._high is None:
+            return blocks
+        mixture = self._mixture.take(rows.shape[1])
+        blocks = blocks[..., : mixture.shape[1]]
+        return self._high.push(mixture, blocks[-1], blocks[:-1])
+
+    def _return(self, estimates: np.ndarray) -> np.ndarray:
+        # Down and up again rounds the length up twice.
+        estimates = estimates[..., : self._missing]
+        self._missing -= estimates.shape[-1]
+        return estimates
+
+
+class _Backlog:
+    """Samples that wait for what is computed of them."""
+
+    def __init__(self, channels: int) -> None:
+        self._waiting = np.zeros((channels, 0), np.float32)
+
+    def push(self, block: np.ndarray) -> None:
+        self._waiting = np.concatenate([self._waiting, block.astype(np.float32, copy=False)], axis=1)
+
+    def take(self, samples: int) -> np.ndarray:
+        """Returns the next samples, fewer if there are no more."""
+        taken, self._waiting = self._waiting[:, :samples], self._waiting[:, samples:]
+        return taken

@@ -1,0 +1,1 @@
+"""Helpers that know nothing of sound: atomic files, locks, JSON, signals, the compilation cache."""
