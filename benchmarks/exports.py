@@ -17,7 +17,7 @@ import numpy as np
 
 from audiosep_jax.checkpoints import folder
 from audiosep_jax.config import ExperimentConfig, ModelConfig
-from audiosep_jax.export import check, exporting
+from audiosep_jax.export import check, exporter
 from audiosep_jax.models import separator
 from audiosep_jax.separation.api import BUNDLED_CHECKPOINT
 from benchmarks import timing
@@ -91,7 +91,7 @@ def _measure(place: Path, scratch: Path, args: BenchmarkArgs) -> list[Timing]:
         ]
     }
     for export_format in ("stablehlo", "onnx"):
-        out = exporting.export(
+        out = exporter.export(
             place,
             scratch / f"{checkpoint.config.name}-{export_format}",
             export_format=export_format,

@@ -14,9 +14,9 @@ import numpy as np
 import tyro
 
 import audiosep_jax
+from audiosep_jax.encoders.base import load_encoder
 from audiosep_jax.evals import bss, metrics
 from audiosep_jax.evals.evaluation_set import load_evaluation_set, render_entries
-from audiosep_jax.query.encoder import load_encoder
 
 _DEMO = Path(audiosep_jax.__file__).parent / "assets" / "demo"
 _DELAY_SECONDS = 0.001

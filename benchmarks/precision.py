@@ -21,7 +21,8 @@ import audiosep_jax
 from audiosep_jax.audio.files import read_audio
 from audiosep_jax.cli.train import load_experiment
 from audiosep_jax.config import ModelConfig
-from audiosep_jax.models import folded, masking, separator, strips, winograd
+from audiosep_jax.models import masking, separator
+from audiosep_jax.models.inference import folded, strips, winograd
 from benchmarks import timing
 
 _DEMO = Path(audiosep_jax.__file__).parent / "assets" / "demo"

@@ -22,7 +22,9 @@ from audiosep_jax.audio.files import AudioReader, AudioWriter
 from audiosep_jax.audio.resample import StreamResampler
 from audiosep_jax.cli.train import load_experiment
 from audiosep_jax.config import ModelConfig
-from audiosep_jax.models import inference, processors, separator
+from audiosep_jax.models import separator
+from audiosep_jax.models.inference import cpu_compile
+from audiosep_jax.models.inference import engine as inference
 from audiosep_jax.separation import window_plans
 from benchmarks import timing
 
@@ -56,7 +58,7 @@ def parts_of_model(
     samples = window_plans.window_plan(config, round(args.seconds * config.sample_rate_hz)).window
     mixture = 0.1 * rng.standard_normal((1, samples), np.float32)
     columns = engine.columns(rng.standard_normal((1, config.condition_size), np.float32) / 20)
-    program = processors.jit(engine.apply).lower(engine.params, mixture, columns).compile()
+    program = cpu_compile.jit(engine.apply).lower(engine.params, mixture, columns).compile()
     names = dict(_OPERATION.findall(program.as_text() or ""))
     np.asarray(program(engine.params, mixture, columns))
     with tempfile.TemporaryDirectory() as folder:

@@ -12,7 +12,7 @@ import numpy as np
 
 import audiosep_jax
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.query.encoder import load_encoder
+from audiosep_jax.encoders.base import load_encoder
 from benchmarks import timing
 from benchmarks.timing import Timing, repeated, timed
 from benchmarks.train_step import make_batch, make_step

@@ -22,13 +22,13 @@ import numpy as np
 
 import audiosep_jax
 from audiosep_jax.audio.files import read_audio, write_audio
-from audiosep_jax.benchmark import measuring, planning
-from audiosep_jax.benchmark.journal import Journal
-from audiosep_jax.benchmark.mixtures import Mixture, given_samples, read_sound
-from audiosep_jax.benchmark.running import Model, measure_batches
-from audiosep_jax.benchmark.selection import list_mixtures
-from audiosep_jax.benchmark.suites import SUITES
 from audiosep_jax.cli.benchmark import default_batch_size, make_model
+from audiosep_jax.evals.suites import measure, plan
+from audiosep_jax.evals.suites.definitions import SUITES
+from audiosep_jax.evals.suites.journal import Journal
+from audiosep_jax.evals.suites.mixtures import Mixture, given_samples, read_sound
+from audiosep_jax.evals.suites.runner import Model, measure_batches
+from audiosep_jax.evals.suites.selection import list_mixtures
 from audiosep_jax.models import separator
 from audiosep_jax.utils.atomic import make_folder, replacing
 from benchmarks import timing
@@ -103,9 +103,9 @@ def one_file_at_a_time(
         sound = read_sound(mixture, full_band=False, **rates)
         condition = conditions[mixture.queries[0].text][None]
         estimate = np.asarray(plain(variables, sound.given[None], condition))[0]
-        row = planning.Row(mixture, mixture.queries[0])
-        estimate = measuring.at_measuring_rate(estimate, sound, **rates)
-        measured = measuring.measure(row, sound, estimate, measure_hz=SUITE.measure_hz, speech=False)
+        row = plan.Row(mixture, mixture.queries[0])
+        estimate = measure.at_measuring_rate(estimate, sound, **rates)
+        measured = measure.measure(row, sound, estimate, measure_hz=SUITE.measure_hz, speech=False)
         values[mixture.id] = measured["sdri_db"]
     return values
 
@@ -114,15 +114,15 @@ def benchmarked(
     mixtures: Sequence[Mixture], model: Model, *, out: Path, batch_size: int, workers: int
 ) -> dict[str, float]:
     """Measures as the command does, journal included, and returns SDRi by mixture."""
-    inventory = planning.take_inventory(
+    inventory = plan.take_inventory(
         mixtures,
         samples_of=functools.partial(
             given_samples, measure_hz=SUITE.measure_hz, model_hz=model.sample_rate_hz, full_band=False
         ),
         workers=workers,
     )
-    planning.refuse_unusable(inventory)
-    batches = planning.plan(inventory.samples, batch_size=batch_size, row_samples=model.row_samples)
+    plan.refuse_unusable(inventory)
+    batches = plan.plan(inventory.samples, batch_size=batch_size, row_samples=model.row_samples)
     with Journal(out, {"part": mixtures[0].id}) as journal:
         measure_batches(
             batches, suite=SUITE, model=model, journal=journal, batch_size=batch_size, workers=workers

@@ -20,13 +20,18 @@ from safetensors.numpy import save_file
 from tokenizers import models, pre_tokenizers, processors, trainers
 
 import audiosep_jax
-from audiosep_jax.query import clap, clap_config, clap_constants, clap_weights, clip, clip_towers, log_mel
-from audiosep_jax.query.cache import ConditionCache
-from audiosep_jax.query.clap_config import ClapConfig
-from audiosep_jax.query.clip_config import ClipConfig, ClipTextConfig, ClipVisionConfig
-from audiosep_jax.query.htsat import HtsatConfig
-from audiosep_jax.query.images import load_preprocessing
-from audiosep_jax.query.roberta import RobertaConfig
+from audiosep_jax.encoders.cache import ConditionCache
+from audiosep_jax.encoders.clap import config as clap_config
+from audiosep_jax.encoders.clap import constants, log_mel
+from audiosep_jax.encoders.clap import encoder as clap
+from audiosep_jax.encoders.clap import params as clap_weights
+from audiosep_jax.encoders.clap.config import ClapConfig
+from audiosep_jax.encoders.clap.htsat import HtsatConfig
+from audiosep_jax.encoders.clap.roberta import RobertaConfig
+from audiosep_jax.encoders.clip import encoder as clip
+from audiosep_jax.encoders.clip import towers
+from audiosep_jax.encoders.clip.config import ClipConfig, ClipTextConfig, ClipVisionConfig
+from audiosep_jax.encoders.images import load_preprocessing
 from benchmarks import timing
 from benchmarks.timing import Timing, repeated, timed
 
@@ -197,7 +202,7 @@ def write_clap(folder: Path, config: ClapConfig, rng: np.random.Generator) -> No
     tensors = {name: _draw(shape, rng) for name, shape in shapes.items()}
     tensors |= {
         name: np.ascontiguousarray(value, np.int64 if value.dtype.kind == "i" else np.float32)
-        for name, value in clap_constants.constants(config)
+        for name, value in constants.constants(config)
     }
     tensors[clap_config.MEL_MATRIX] = log_mel.mel_matrix(config.log_mel)
     save_file(tensors, folder / "model.safetensors")
@@ -222,7 +227,7 @@ def tokenizer() -> tokenizers.Tokenizer:
 
 def _clip(config: ClipConfig, folder: Path, rng: np.random.Generator) -> clip.ClipEncoder:
     """Makes a CLIP with a random text tower, and without a vision tower."""
-    shapes = jax.eval_shape(lambda key: clip_towers.init(config, key)["text"], jax.random.key(0))
+    shapes = jax.eval_shape(lambda key: towers.init(config, key)["text"], jax.random.key(0))
     params: dict[str, Any] = {"text": jax.tree.map(lambda leaf: _draw(leaf.shape, rng), shapes)}
     return clip.ClipEncoder(
         config,

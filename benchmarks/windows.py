@@ -18,8 +18,8 @@ import tyro
 import audiosep_jax
 from audiosep_jax.audio.files import read_audio
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.evals.bootstrap import bootstrap_interval
 from audiosep_jax.evals.metrics import si_sdr_db
+from audiosep_jax.evals.statistics import bootstrap_interval
 from audiosep_jax.separation.api import BUNDLED_CHECKPOINT, AudioSep
 
 DEMO = BUNDLED_CHECKPOINT.parent / "demo"

@@ -31,17 +31,17 @@ PUBLIC = (
     "audiosep_jax.audio.residual",
     "audiosep_jax.config",
     "audiosep_jax.models.separator",
-    "audiosep_jax.query.encoder",
+    "audiosep_jax.encoders.base",
     "audiosep_jax.checkpoints.folder",
     "audiosep_jax.checkpoints.hub",
-    "audiosep_jax.checkpoints.publishing",
-    "audiosep_jax.export.exporting",
+    "audiosep_jax.checkpoints.hub_upload",
+    "audiosep_jax.export.exporter",
     "audiosep_jax.train.loop",
     "audiosep_jax.evals.metrics",
     "audiosep_jax.evals.evaluate",
     "audiosep_jax.evals.evaluation_set",
     "audiosep_jax.evals.report",
-    "audiosep_jax.evals.spectrogram",
+    "audiosep_jax.plotting.spectrograms",
 )
 STYLE = Path(__file__).with_name("reference_style")
 

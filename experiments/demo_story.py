@@ -22,8 +22,8 @@ from audiosep_jax.config import DataConfig, ExperimentConfig, OptimizerConfig
 from audiosep_jax.evals import metrics
 from audiosep_jax.evals.evaluate import ClassResult, EvaluationResult, evaluate
 from audiosep_jax.evals.evaluation_set import EvaluationSet, load_evaluation_set, render
-from audiosep_jax.evals.spectrogram import spectrogram_figure
 from audiosep_jax.models import separator
+from audiosep_jax.plotting.spectrograms import spectrogram_figure
 from audiosep_jax.separation.api import BUNDLED_CHECKPOINT, AudioSep
 from audiosep_jax.train.loop import train
 from audiosep_jax.utils.atomic import make_folder

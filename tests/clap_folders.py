@@ -16,7 +16,8 @@ from golden_inputs import SEED, reference_tensor, waveform
 from safetensors.numpy import save_file
 from tokenizers import models, pre_tokenizers, processors
 
-from audiosep_jax.query import clap_config, clap_constants, log_mel
+from audiosep_jax.encoders.clap import config as clap_config
+from audiosep_jax.encoders.clap import constants, log_mel
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 NAMES = ("a", "b", "c")
@@ -77,7 +78,7 @@ def write_transformers(folder, name):
             tensors[key] = np.zeros(shape, np.float32 if "scale" in key else np.int64)
         elif not key.endswith("_index"):
             tensors[key] = reference_tensor(key, tuple(shape))
-    tensors |= {key: np.ascontiguousarray(value) for key, value in clap_constants.constants(config)}
+    tensors |= {key: np.ascontiguousarray(value) for key, value in constants.constants(config)}
     save_file(tensors, folder / "model.safetensors")
     write_tokenizer(folder, config.text)
     return folder
@@ -112,7 +113,7 @@ def write_laion(folder, name):
     config = clap_config.load(folder)
     laion |= {
         key: np.ascontiguousarray(value, np.int64 if value.dtype.kind == "i" else np.float32)
-        for key, value in clap_constants.constants(config)
+        for key, value in constants.constants(config)
     }
     laion["audio_branch.logmel_extractor.melW"] = log_mel.mel_matrix(config.log_mel)
     laion["audio_branch.bn0.num_batches_tracked"] = np.array(7)

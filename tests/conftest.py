@@ -14,7 +14,7 @@ from jaxtyping import install_import_hook
 CHECKED = [
     *(f"audiosep_jax.audio.{name}" for name in ("mixing", "residual", "stft", "windows")),
     "audiosep_jax.models",
-    "audiosep_jax.query",
+    "audiosep_jax.encoders",
     "audiosep_jax.evals",
     "audiosep_jax.train.loss",
 ]

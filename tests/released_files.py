@@ -11,12 +11,13 @@ from golden_inputs import reference_tensor
 
 from audiosep_jax.checkpoints import pytorch_constants, pytorch_names, torch_writer
 from audiosep_jax.config import ModelConfig
+from audiosep_jax.encoders.clap import config as clap_config
+from audiosep_jax.encoders.clap import constants, log_mel, params
+from audiosep_jax.encoders.clap.config import ClapConfig
+from audiosep_jax.encoders.clap.htsat import HtsatConfig
+from audiosep_jax.encoders.clap.log_mel import LogMelConfig
+from audiosep_jax.encoders.clap.roberta import RobertaConfig
 from audiosep_jax.models import separator
-from audiosep_jax.query import clap_config, clap_constants, clap_weights, log_mel
-from audiosep_jax.query.clap_config import ClapConfig
-from audiosep_jax.query.htsat import HtsatConfig
-from audiosep_jax.query.log_mel import LogMelConfig
-from audiosep_jax.query.roberta import RobertaConfig
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 
@@ -50,7 +51,7 @@ def _constants(config):
 def _clap_constants(config):
     return {
         name: np.ascontiguousarray(value, np.int64 if value.dtype.kind == "i" else np.float32)
-        for name, value in clap_constants.constants(config)
+        for name, value in constants.constants(config)
     }
 
 
@@ -69,7 +70,7 @@ def separator_tensors(config=SMALL):
 
 def clap_tensors(config=CLAP):
     """LAION's state dict of a small CLAP, with all that LAION's files hold."""
-    shapes = clap_weights.tensor_shapes(config)
+    shapes = params.tensor_shapes(config)
     tensors = {"logit_scale_a": np.array(2.6, np.float32), "logit_scale_t": np.array(2.6, np.float32)}
     tensors |= {name: reference_tensor(name, tuple(shape)) for name, shape in shapes.items()}
     tensors |= _clap_constants(config)

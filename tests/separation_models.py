@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from audiosep_jax.config import ExperimentConfig, ModelConfig, QueryConfig
+from audiosep_jax.encoders import base
 from audiosep_jax.models import separator
-from audiosep_jax.query import encoder
 from audiosep_jax.separation.api import AudioSep
 
 RATE = 8000
@@ -81,7 +81,7 @@ def register(monkeypatch, tower: LetterCounts) -> LetterCounts:
     module = types.ModuleType("letter_counts")
     module.load = lambda source: tower
     monkeypatch.setitem(sys.modules, "letter_counts", module)
-    monkeypatch.setitem(encoder.ENCODERS, "letters", "letter_counts")
+    monkeypatch.setitem(base.ENCODERS, "letters", "letter_counts")
     return tower
 
 

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from audiosep_jax.benchmark.journal import Journal
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.evals.suites.journal import Journal
 from audiosep_jax.rendering.lock import only_rendering_in
 from audiosep_jax.sweeps.workdir import only_sweep_in
-from audiosep_jax.train.lock import only_run_in
+from audiosep_jax.train.run_lock import only_run_in
 from audiosep_jax.utils.locks import locked
 from data_pipelines.work_folder import WorkFolder
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from audiosep_jax.checkpoints import file_kinds, torch_file
+from audiosep_jax.encoders import model_files
 from audiosep_jax.errors import AudioSepError, shown
-from audiosep_jax.query import weights
 from audiosep_jax.utils import safetensors_file
 
 SEPARATOR_PREFIX = "ss_model."
@@ -94,8 +94,10 @@ def open_source(source: str | Path) -> Tensors | TowerFolder | CheckpointFolder:
         return _folder(path)
     if path.is_file():
         return _classify(path, *_state_dict(path))
-    if weights.HUGGING_FACE_ID.fullmatch(str(source)) and path.suffix not in file_kinds.SUFFIXES:
-        return _folder(weights.find_folder(str(source), files=_TRANSFORMERS_FILES, required=("config.json",)))
+    if model_files.HUGGING_FACE_ID.fullmatch(str(source)) and path.suffix not in file_kinds.SUFFIXES:
+        return _folder(
+            model_files.find_folder(str(source), files=_TRANSFORMERS_FILES, required=("config.json",))
+        )
     raise AudioSepError(f"{source} does not exist: give a file or folder with weights.")
 
 
@@ -177,7 +179,7 @@ def _folder(path: Path) -> Tensors | TowerFolder | CheckpointFolder:
         files = sorted(file.name for file in path.iterdir() if file.suffix in file_kinds.SUFFIXES)
         hint = f"name the file itself: {', '.join(files)}" if files else "there are no weights in it either"
         raise AudioSepError(f"{path} is a folder without config.json; {hint}.")
-    values = weights.read_json(path / "config.json")
+    values = model_files.read_json(path / "config.json")
     model_type = values.get("model_type")
     if model_type is None and isinstance(values.get("model"), dict):
         return CheckpointFolder(path=path)
@@ -206,7 +208,7 @@ def _folder_tensors(path: Path) -> Mapping[str, np.ndarray]:
 
 
 def _shards(index: Path) -> dict[str, np.ndarray]:
-    places = weights.read_json(index).get("weight_map")
+    places = model_files.read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
         raise AudioSepError(f"{index} has no weight_map: get the folder again.")
     shards: dict[str, Mapping[str, np.ndarray]] = {}

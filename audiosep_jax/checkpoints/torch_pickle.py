@@ -5,7 +5,7 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from audiosep_jax.checkpoints.torch_names import is_harmless
+from audiosep_jax.checkpoints.harmless_names import is_harmless
 from audiosep_jax.errors import AudioSepError, shown
 
 

@@ -11,9 +11,9 @@ from audiosep_jax.errors import AudioSepError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from audiosep_jax.benchmark.mixtures import Mixture
-    from audiosep_jax.benchmark.running import Model
-    from audiosep_jax.benchmark.suite_run import Scorer
+    from audiosep_jax.evals.suites.mixtures import Mixture
+    from audiosep_jax.evals.suites.runner import Model
+    from audiosep_jax.evals.suites.suite_run import Scorer
     from audiosep_jax.separation.api import AudioSep
 
 
@@ -76,14 +76,14 @@ def make_model(model: "AudioSep") -> "tuple[Model, str]":
 
     import jax
 
-    from audiosep_jax.benchmark.running import Model
-    from audiosep_jax.models import lengths
-    from audiosep_jax.query.encoder import load_encoder
-    from audiosep_jax.query.fingerprint import fingerprint
+    from audiosep_jax.encoders.base import load_encoder
+    from audiosep_jax.encoders.fingerprint import fingerprint
+    from audiosep_jax.evals.suites.runner import Model
+    from audiosep_jax.models.inference import ragged
 
     config = model.config.model
     variables = jax.device_put(model.variables)
-    compiled = jax.jit(functools.partial(lengths.apply, config))
+    compiled = jax.jit(functools.partial(ragged.apply, config))
     encoder = load_encoder(model.config.query)
     # Whatever a result depends on: the model's shape, its weights, and how a query becomes a condition.
     checkpoint = fingerprint((config,), tokenizer_hash=encoder.fingerprint, params=model.variables)
@@ -92,7 +92,7 @@ def make_model(model: "AudioSep") -> "tuple[Model, str]":
             variables, *jax.device_put((mixture, condition, count))
         ),
         encode=encoder.encode,
-        row_samples=functools.partial(lengths.batch_samples, config),
+        row_samples=functools.partial(ragged.batch_samples, config),
         sample_rate_hz=model.sample_rate_hz,
     )
     return separator, checkpoint
@@ -126,8 +126,8 @@ def _check(args: BenchmarkArgs) -> None:
 
 
 def _compare(folders: tuple[Path, Path], out: Path | None) -> int:
-    from audiosep_jax.benchmark.comparison import compare
-    from audiosep_jax.benchmark.report import comparison_markdown, write_comparison
+    from audiosep_jax.evals.suites.comparison import compare
+    from audiosep_jax.evals.suites.report import comparison_markdown, write_comparison
     from audiosep_jax.utils.atomic import write_json
 
     comparison = compare(*folders)
@@ -145,10 +145,10 @@ def _measure(args: BenchmarkArgs) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from audiosep_jax.benchmark import figures, report, suite_run
-    from audiosep_jax.benchmark.rendered import rendered_suite
-    from audiosep_jax.benchmark.selection import chosen_datasets, list_mixtures
-    from audiosep_jax.benchmark.suites import SUITES
+    from audiosep_jax.evals.suites import figures, report, suite_run
+    from audiosep_jax.evals.suites.definitions import SUITES
+    from audiosep_jax.evals.suites.rendered_corpus import rendered_suite
+    from audiosep_jax.evals.suites.selection import chosen_datasets, list_mixtures
     from audiosep_jax.separation import api
 
     if args.suite is None or args.root is None or args.out is None:
@@ -189,8 +189,8 @@ def _measure(args: BenchmarkArgs) -> int:
 
 
 def _scorer(source: str) -> "Scorer":
-    from audiosep_jax.benchmark.suite_run import Scorer
-    from audiosep_jax.query import clap
+    from audiosep_jax.encoders.clap import encoder as clap
+    from audiosep_jax.evals.suites.suite_run import Scorer
 
     tower = clap.load(source)
     return Scorer(tower=tower, fingerprint=tower.fingerprint)

@@ -31,7 +31,7 @@ class CompileArgs:
 
 def run(args: CompileArgs) -> int:
     """Compiles and prints the report; returns 0 where the step fits, 1 where it does not."""
-    from audiosep_jax.capacity.topology import make_topology, prepare_environment
+    from audiosep_jax.aot.topology import make_topology, prepare_environment
 
     prepare_environment(args.topology)
     from audiosep_jax.cli.train import changed, load_experiment
@@ -40,10 +40,10 @@ def run(args: CompileArgs) -> int:
     config = changed(load_experiment(args.experiment), (*args.set, *batch))
     topology = make_topology(args.topology)
 
-    from audiosep_jax.capacity import executable
-    from audiosep_jax.capacity.compiling import compile_step
-    from audiosep_jax.capacity.report import make_report
-    from audiosep_jax.capacity.table import print_report
+    from audiosep_jax.aot import executable
+    from audiosep_jax.aot.compiled_step import compile_step
+    from audiosep_jax.aot.report import make_report
+    from audiosep_jax.aot.table import print_report
     from audiosep_jax.utils.atomic import make_folder, replacing, write_json
 
     for path in (args.json, args.save):

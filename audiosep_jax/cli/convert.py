@@ -47,11 +47,11 @@ def run(args: ConvertArgs) -> int:
         ]
         if given:
             raise AudioSepError(f"{' and '.join(given)} cannot be used with --to pytorch: leave them out.")
-        from audiosep_jax.checkpoints.to_lightning import to_lightning
+        from audiosep_jax.checkpoints.to_pytorch import to_lightning
 
         print(*to_lightning(args.source, args.target, overwrite=args.overwrite).lines, sep="\n")
         return 0
-    from audiosep_jax.checkpoints.conversion import convert
+    from audiosep_jax.checkpoints.from_pytorch import convert
 
     conversion = convert(
         args.source,

@@ -40,11 +40,11 @@ def run(args: EvaluateArgs) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from audiosep_jax.encoders.base import load_encoder
     from audiosep_jax.evals import figures, report
     from audiosep_jax.evals.evaluate import evaluate
     from audiosep_jax.evals.evaluation_set import check_files, load_evaluation_set
-    from audiosep_jax.evals.examples import example_figures
-    from audiosep_jax.query.encoder import load_encoder
+    from audiosep_jax.evals.picked_examples import example_figures
     from audiosep_jax.separation import api
     from audiosep_jax.utils.atomic import make_folder
 

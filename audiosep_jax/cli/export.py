@@ -67,14 +67,14 @@ def run(args: ExportArgs) -> int:
 
 
 def _export(out: Path, args: ExportArgs) -> int:
-    from audiosep_jax.export import exporting
+    from audiosep_jax.export import exporter
     from audiosep_jax.separation import api
 
     if args.format == "onnx":
         _need("onnx")
     place = _place(args.checkpoint)
     fingerprint, reason = _fingerprint(api.load(place))
-    folder = exporting.export(
+    folder = exporter.export(
         place,
         out,
         export_format=args.format,
@@ -115,7 +115,7 @@ def _need(package: str) -> None:
 
 def _fingerprint(model: "AudioSep") -> tuple[str | None, str]:
     """Returns the query encoder's fingerprint, or None and why there is none."""
-    from audiosep_jax.query.encoder import load_encoder
+    from audiosep_jax.encoders.base import load_encoder
 
     try:
         return load_encoder(model.config.query).fingerprint, ""
@@ -126,25 +126,25 @@ def _fingerprint(model: "AudioSep") -> tuple[str | None, str]:
 def _check(folder: Path, args: ExportArgs) -> int:
     os.environ["JAX_PLATFORMS"] = "cpu"  # before JAX is imported: accelerators round products on the way
     from audiosep_jax.evals import metrics
-    from audiosep_jax.export import check, material, verification
+    from audiosep_jax.export import check, check_sounds, manifest_check
 
-    manifest = verification.read_manifest(folder)
-    verification.verify_files(folder, manifest)
+    manifest = manifest_check.read_manifest(folder)
+    manifest_check.verify_files(folder, manifest)
     print(f"{len(manifest['files'])} files match their hashes")
-    verification.verify_date(folder, manifest, now=datetime.datetime.now(datetime.UTC))
+    manifest_check.verify_date(folder, manifest, now=datetime.datetime.now(datetime.UTC))
     if manifest["format"] == "safetensors":
-        verification.live_checkpoint(folder, manifest, folder)
+        manifest_check.live_checkpoint(folder, manifest, folder)
         print(f"{len(manifest['parameters']['tensors'])} tensors match their hashes")
         if args.checkpoint is not None:
-            verification.live_checkpoint(folder, manifest, _place(args.checkpoint))
+            manifest_check.live_checkpoint(folder, manifest, _place(args.checkpoint))
             print(f"{args.checkpoint} holds the same tensors")
         return 0
     if manifest["format"] == "onnx":
         _need("onnxruntime")
     place = _place(args.checkpoint or manifest["checkpoint"])
-    checkpoint = verification.live_checkpoint(folder, manifest, place)
+    checkpoint = manifest_check.live_checkpoint(folder, manifest, place)
     print(f"{len(manifest['parameters']['tensors'])} tensors of the checkpoint match their hashes")
-    materials = material.batches(
+    materials = check_sounds.batches(
         sample_rate_hz=checkpoint.config.model.sample_rate_hz,
         samples=manifest["audio"]["window_samples"],
         condition_of=_conditions(checkpoint),
@@ -172,15 +172,15 @@ def _check(folder: Path, args: ExportArgs) -> int:
 
 def _conditions(checkpoint: "Checkpoint") -> "Callable[[str], np.ndarray]":
     """Returns the query encoder, or a stand-in where there is none to load."""
-    from audiosep_jax.export import material
+    from audiosep_jax.export import check_sounds
     from audiosep_jax.separation.api import AudioSep
 
     live = AudioSep(checkpoint.config, checkpoint.variables)
     try:
-        live.condition(query=material.SCENES[0][-1])
+        live.condition(query=check_sounds.SCENES[0][-1])
     except AudioSepError as error:
         print(f"Conditions are random vectors, because there is no query encoder: {error}")
-        return material.random_condition(checkpoint.config.model.condition_size)
+        return check_sounds.random_condition(checkpoint.config.model.condition_size)
     return lambda query: live.condition(query=query)
 
 

@@ -147,8 +147,8 @@ def _storing_conditions(tower: str) -> "AddFiles | None":
     if not tower:
         return None
     from audiosep_jax.config import QueryConfig
-    from audiosep_jax.query import condition_files
-    from audiosep_jax.query.encoder import load_encoder
+    from audiosep_jax.encoders import condition_files
+    from audiosep_jax.encoders.base import load_encoder
 
     name, _, source = tower.partition(":")
     encoder = load_encoder(QueryConfig(encoder=name, source=source))

@@ -29,7 +29,7 @@ class PushArgs:
 
 def run(args: PushArgs) -> int:
     """Uploads and prints the address."""
-    from audiosep_jax.checkpoints.publishing import push
+    from audiosep_jax.checkpoints.hub_upload import push
 
     address = push(
         args.folder,

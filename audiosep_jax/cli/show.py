@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import jax
 
     from audiosep_jax.evals.evaluate import EvaluationResult
-    from audiosep_jax.evals.examples import Example
-    from audiosep_jax.seeing.excerpt import Excerpt
-    from audiosep_jax.seeing.separations import SeparatedMixture
+    from audiosep_jax.evals.picked_examples import Example
+    from audiosep_jax.reports.excerpt import Excerpt
+    from audiosep_jax.reports.separation_page import SeparatedMixture
 
 _SECONDS = 20.0
 
@@ -114,8 +114,8 @@ def _runs(args: RunArgs) -> list[Path]:
         raise AudioSepError("No run was given: name at least one work directory.")
     if args.smooth is not None and args.smooth < 1:
         raise AudioSepError(f"--smooth is {args.smooth}: give a number of records from 1 on.")
-    from audiosep_jax.seeing.run_record import names, read_run
-    from audiosep_jax.seeing.runs import write_runs
+    from audiosep_jax.reports.run_page import write_runs
+    from audiosep_jax.reports.run_record import names, read_run
     from audiosep_jax.train import storage
 
     remote = [storage.is_remote(folder) for folder in args.workdir]
@@ -138,8 +138,8 @@ def _evaluation(args: EvaluationArgs) -> list[Path]:
         raise AudioSepError(
             "--checkpoint needs --evaluation-set and --root: it separates mixtures of the set."
         )
-    from audiosep_jax.seeing.evaluations import write_evaluation
-    from audiosep_jax.seeing.result_file import read_result, read_spectrograms
+    from audiosep_jax.reports.evaluation_page import write_evaluation
+    from audiosep_jax.reports.result_file import read_result, read_spectrograms
 
     result = read_result(args.folder)
     if args.evaluation_set is None or args.root is None:
@@ -154,10 +154,10 @@ def _examples(
     import jax.numpy as jnp
 
     import audiosep_jax
+    from audiosep_jax.encoders.base import load_encoder
     from audiosep_jax.evals.evaluation_set import check_files, load_evaluation_set
-    from audiosep_jax.evals.examples import separate_picked
-    from audiosep_jax.query.encoder import load_encoder
-    from audiosep_jax.seeing.result_file import check_belongs, check_reproduced
+    from audiosep_jax.evals.picked_examples import separate_picked
+    from audiosep_jax.reports.result_file import check_belongs, check_reproduced
 
     loaded = load_evaluation_set(evaluation_set)
     check_belongs(result, loaded)
@@ -188,7 +188,7 @@ def _examples(
 
 
 def _separation(args: SeparationArgs) -> list[Path]:
-    from audiosep_jax.seeing.excerpt import longest_seconds, read_excerpt, read_target
+    from audiosep_jax.reports.excerpt import longest_seconds, read_excerpt, read_target
 
     queries = tuple(dict.fromkeys(itertools.chain.from_iterable(args.query)))
     targets = tuple(itertools.chain.from_iterable(args.target))
@@ -212,7 +212,7 @@ def _separation(args: SeparationArgs) -> list[Path]:
     )
     known = [read_target(target, excerpt, mixture=args.mixture) for target in targets]
 
-    from audiosep_jax.seeing.separations import write_separation
+    from audiosep_jax.reports.separation_page import write_separation
     from audiosep_jax.utils.atomic import make_folder
 
     make_folder(args.out)
@@ -226,7 +226,7 @@ def _separated(
     from rich.progress import Progress
 
     import audiosep_jax
-    from audiosep_jax.seeing.separations import Answer, SeparatedMixture
+    from audiosep_jax.reports.separation_page import Answer, SeparatedMixture
 
     model = audiosep_jax.load(args.checkpoint)
     # An unusable query ends the command before any work.

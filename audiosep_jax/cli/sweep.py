@@ -80,7 +80,7 @@ def run(args: SweepArgs) -> int:
         costs = costs_of(sweep, args.workdir.absolute(), say=say)
         print_whole(Console(), cost_table(sweep, costs))
         return 0
-    from audiosep_jax.sweeps.sweeping import How, run_sweep
+    from audiosep_jax.sweeps.runner import How, run_sweep
 
     how = How(executor=args.executor, at_once=args.jobs or 0, resources=resources)
     done = run_sweep(sweep, args.workdir, how=how, say=lambda line: print(line, flush=True))

@@ -51,14 +51,14 @@ def run(args: TrainArgs) -> int:
         wait_seconds=args.wait_seconds,
     )
     initialize(options)
-    from audiosep_jax.train.farewell import ending_together
+    from audiosep_jax.train.shutdown import ending_together
 
     with ending_together():
         from audiosep_jax.train.loop import train
 
         how = {}
         if args.executable is not None:
-            from audiosep_jax.capacity.executable import load_executable
+            from audiosep_jax.aot.executable import load_executable
 
             how["load_step"] = functools.partial(load_executable, args.executable)
         result = train(config, args.workdir, resume=args.resume, **how)

@@ -50,7 +50,7 @@ def run(args: WebArgs) -> int:
         work_seconds=args.max_work_seconds,
         kept_seconds=60 * args.keep_minutes,
     )
-    from audiosep_jax.web.serving import LOCAL, bind, check_installed, serve
+    from audiosep_jax.web.server import LOCAL, bind, check_installed, serve
 
     check_installed()
     with bind(args.host, args.port) as listening:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.evals.packages import metric_package
+from audiosep_jax.evals.optional_packages import metric_package
 
 FILTER_TAPS = 512
 

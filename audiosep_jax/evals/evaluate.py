@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from audiosep_jax.audio.resample import resample
-from audiosep_jax.evals.bootstrap import Interval, bootstrap_interval
 from audiosep_jax.evals.evaluation_set import Entry, EvaluationSet, check_files, render_entries
 from audiosep_jax.evals.measure import Apply, Measurements, Progress, measure_batch, merge
-from audiosep_jax.evals.recordings import recording_of
+from audiosep_jax.evals.source_recordings import recording_of
+from audiosep_jax.evals.statistics import Interval, bootstrap_interval
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from audiosep_jax.evals.bootstrap import Interval
 from audiosep_jax.evals.evaluate import ClassResult, EvaluationResult
+from audiosep_jax.evals.statistics import Interval
 from audiosep_jax.utils import atomic
 from audiosep_jax.utils.atomic import replacing
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from audiosep_jax.audio.resample import resample
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals import composite
-from audiosep_jax.evals.packages import metric_package
+from audiosep_jax.evals.optional_packages import metric_package
 
 RATE_HZ = 16_000
 

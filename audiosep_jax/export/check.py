@@ -18,8 +18,8 @@ import numpy as np
 from audiosep_jax.checkpoints.folder import Checkpoint
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.export.exporting import RUN_FILE, runner
-from audiosep_jax.export.material import Material
+from audiosep_jax.export.check_sounds import Material
+from audiosep_jax.export.exporter import RUN_FILE, runner
 from audiosep_jax.models import masking, separator
 
 # Largest difference to the live model: of a sample (full scale 1) or of the mask.

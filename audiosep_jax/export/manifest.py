@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 from audiosep_jax.config import ExperimentConfig
+from audiosep_jax.export.folder import KIND
 from audiosep_jax.export.functions import Function, Tensor, frames
-from audiosep_jax.export.writing import KIND
 from audiosep_jax.models.masking import SMALLEST_POWER
 from audiosep_jax.utils.serialization import to_dict
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.export.functions import Function, frames
-from audiosep_jax.models.folded import FoldedParams
+from audiosep_jax.models.inference.folded import FoldedParams
 
 if TYPE_CHECKING:
     from audiosep_jax.export.onnx_graph import Graph

@@ -6,7 +6,7 @@ import numpy as np
 
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.export.onnx_graph import Graph
-from audiosep_jax.models.folded import FoldedParams
+from audiosep_jax.models.inference.folded import FoldedParams
 from audiosep_jax.models.masking import SMALLEST_POWER
 from audiosep_jax.models.normalization import NEGATIVE_SLOPE
 from audiosep_jax.models.resunet import pooling_strides

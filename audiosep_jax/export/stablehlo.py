@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.export.functions import Function
-from audiosep_jax.models import folded
+from audiosep_jax.models.inference import folded
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from audiosep_jax.config import ModelConfig
-from audiosep_jax.models import accelerated
+from audiosep_jax.models import accelerator_convolution
 from audiosep_jax.models.convolution import average_pool, convolve, upsample
 
 PLAIN = 0
@@ -115,7 +115,9 @@ def packed_convolve(
     if pack == PLAIN:
         return convolve(inputs, kernel.astype(inputs.dtype))
     parts = jnp.split(kernel, np.cumsum(widths)[:-1], axis=2)
-    return accelerated.convolve(inputs, jnp.concatenate([pack_kernel(part, pack) for part in parts], axis=2))
+    return accelerator_convolution.convolve(
+        inputs, jnp.concatenate([pack_kernel(part, pack) for part in parts], axis=2)
+    )
 
 
 def packed_upsample(
@@ -132,9 +134,9 @@ def packed_upsample(
         return upsample(inputs, kernel.astype(inputs.dtype))
     height, width, features_in, features_out = kernel.shape
     if pack == 1:
-        return accelerated.upsample(inputs, kernel)
+        return accelerator_convolution.upsample(inputs, kernel)
     before = pack // width
     own = jnp.eye(before, dtype=kernel.dtype)
     packed = jnp.einsum("hwio,ab->haibwo", kernel, own, precision=jax.lax.Precision.HIGHEST)
     shape = (height, 1, before * features_in, math.prod((before, width, features_out)))
-    return accelerated.upsample(inputs, packed.reshape(shape))
+    return accelerator_convolution.upsample(inputs, packed.reshape(shape))

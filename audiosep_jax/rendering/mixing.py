@@ -16,7 +16,7 @@ from jaxtyping import Float
 from audiosep_jax.audio.containers import quantise
 from audiosep_jax.audio.files import read_audio
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.evals.creation import SILENCE_DB
+from audiosep_jax.evals.evaluation_set_builder import SILENCE_DB
 from audiosep_jax.rendering.drawing import Draw, by_class, may_meet
 from audiosep_jax.rendering.manifest import Mixture, Part, mixture_name, segment_name, sha256_of
 from audiosep_jax.rendering.recipe import Clip, Encoding, Recipe

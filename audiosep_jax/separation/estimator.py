@@ -14,8 +14,9 @@ from jaxtyping import Array, Float, Float32
 from audiosep_jax.audio.stft import istft
 from audiosep_jax.audio.windows import Process
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.models import masking, processors
-from audiosep_jax.models.inference import Engine
+from audiosep_jax.models import masking
+from audiosep_jax.models.inference import cpu_compile
+from audiosep_jax.models.inference.engine import Engine
 from audiosep_jax.separation import shares
 from audiosep_jax.separation.queries import Query
 
@@ -94,9 +95,9 @@ class Estimator:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._separate = _Once(processors.jit(engine.apply))
-        self._mask = _Once(processors.jit(engine.mask))
-        self._spectrum = _Once(processors.jit(self._transform))
+        self._separate = _Once(cpu_compile.jit(engine.apply))
+        self._mask = _Once(cpu_compile.jit(engine.mask))
+        self._spectrum = _Once(cpu_compile.jit(self._transform))
         self._estimates: dict[tuple, _Once] = {}
 
     def process(self, task: Task) -> tuple[Process, int]:
@@ -133,7 +134,7 @@ class Estimator:
         key = (task.stems, tuple((each.positive, each.negatives) for each in task.wanted))
         if key not in self._estimates:
             self._estimates[key] = _Once(
-                processors.jit(functools.partial(self._combine, task.wanted, task.stems, task.plain))
+                cpu_compile.jit(functools.partial(self._combine, task.wanted, task.stems, task.plain))
             )
         return self._estimates[key]
 
@@ -211,6 +212,6 @@ class _Once:
                 if key not in self._programs:
                     program = self._function.lower(*arguments).compile()
                     # Before the buffers of the first call come on top of what compiling took.
-                    processors.return_memory()
+                    cpu_compile.return_memory()
                     self._programs[key] = program
         return self._programs[key](*arguments)

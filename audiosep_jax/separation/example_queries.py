@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from audiosep_jax.audio.reading import AudioReader
+from audiosep_jax.encoders.base import AudioQueryEncoder, ImageQueryEncoder, QueryEncoder, mean_condition
 from audiosep_jax.errors import AudioSepError, printable
-from audiosep_jax.query.encoder import AudioQueryEncoder, ImageQueryEncoder, QueryEncoder, mean_condition
 from audiosep_jax.separation.checks import checked_rate, checked_waveform
 
 AudioExample = str | Path | tuple[np.ndarray, int]
@@ -80,7 +80,7 @@ def images_condition(
             f'The query encoder of this model, "{name}", cannot see: an image query needs a model that was '
             'trained with the encoder "clip".'
         )
-    from audiosep_jax.query.images import read_image
+    from audiosep_jax.encoders.images import read_image
 
     if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim == 3):
         images = [images]

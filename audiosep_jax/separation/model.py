@@ -15,9 +15,10 @@ import numpy as np
 from jaxtyping import Array, Float, Float32
 
 from audiosep_jax.config import ExperimentConfig
+from audiosep_jax.encoders.base import QueryEncoder, load_encoder
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.models import inference, separator
-from audiosep_jax.query.encoder import QueryEncoder, load_encoder
+from audiosep_jax.models import separator
+from audiosep_jax.models.inference import engine
 from audiosep_jax.separation import example_queries, presence, window_plans
 from audiosep_jax.separation.checks import checked_condition
 from audiosep_jax.separation.estimator import Estimator, task_for
@@ -208,7 +209,7 @@ class Core:
 
     @functools.cached_property
     def _estimator(self) -> Estimator:
-        return Estimator(inference.prepare(self.config.model, self.variables))
+        return Estimator(engine.prepare(self.config.model, self.variables))
 
     @functools.cached_property
     def _encoder(self) -> QueryEncoder:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from audiosep_jax.errors import AudioSepError, shown
-from audiosep_jax.evals.recordings import recording_of
+from audiosep_jax.evals.source_recordings import recording_of
 from audiosep_jax.sweeps import workdir
 from audiosep_jax.sweeps.runs import RUNS
 from audiosep_jax.sweeps.statistics import Estimate, estimate, holm

@@ -14,9 +14,9 @@ from etils import epath
 
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError, PassingError, shown
-from audiosep_jax.train.lock import check_held
 from audiosep_jax.train.orbax_noise import quiet_orbax
 from audiosep_jax.train.run_config import refuse_other_runs
+from audiosep_jax.train.run_lock import check_held
 from audiosep_jax.train.save_interval import Clock, SaveInterval, from_lead
 from audiosep_jax.train.state import TrainState
 from audiosep_jax.train.storage import is_remote, work_directory

@@ -19,14 +19,16 @@ from audiosep_jax.train import distributed
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
 from audiosep_jax.train.checkpoint import RunCheckpoints
-from audiosep_jax.train.delivery import FINAL, Delivery
 from audiosep_jax.train.device_clock import DeviceClock
+from audiosep_jax.train.final_models import FINAL, Delivery
 from audiosep_jax.train.goodput import Clock, Goodput
 from audiosep_jax.train.heartbeat import Heartbeat
-from audiosep_jax.train.lock import only_run_in
 from audiosep_jax.train.optimizer import make_optimizer, make_schedule
 from audiosep_jax.train.preemption import noted_preemption
-from audiosep_jax.train.preparation import (
+from audiosep_jax.train.profiling import Profiling
+from audiosep_jax.train.progress import RunProgress
+from audiosep_jax.train.run_lock import only_run_in
+from audiosep_jax.train.setup import (
     LoadStep,
     Sources,
     compiled_step,
@@ -35,8 +37,6 @@ from audiosep_jax.train.preparation import (
     state_like,
     whole,
 )
-from audiosep_jax.train.profiling import Profiling
-from audiosep_jax.train.progress import RunProgress
 from audiosep_jax.train.spikes import FILE as SPIKES_FILE
 from audiosep_jax.train.spikes import StepWatch
 from audiosep_jax.train.state import TrainState

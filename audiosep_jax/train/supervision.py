@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from audiosep_jax.config import ExperimentConfig
+from audiosep_jax.encoders.base import AudioQueryEncoder, ImageQueryEncoder, QueryEncoder
+from audiosep_jax.encoders.frame_conditions import FrameConditions
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query.encoder import AudioQueryEncoder, ImageQueryEncoder, QueryEncoder
-from audiosep_jax.query.frame_conditions import FrameConditions
 from data_pipelines.supervision import Supervision
 
 

@@ -10,8 +10,8 @@ from jax.sharding import Mesh
 from audiosep_jax.audio.mixing import mix
 from audiosep_jax.config import ExperimentConfig, MixtureConfig
 from audiosep_jax.evals.measure import Measurements, filled, measure_arrays
-from audiosep_jax.evals.spectrogram import draw_spectrograms
 from audiosep_jax.models import separator
+from audiosep_jax.plotting.spectrograms import draw_spectrograms
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train.writers import MetricWriter
 from data_pipelines.mixtures import MixturePipeline

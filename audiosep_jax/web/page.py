@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.separation.api import AudioSep
-from audiosep_jax.web import wording
-from audiosep_jax.web.clips import EXAMPLES
+from audiosep_jax.web import html
+from audiosep_jax.web.answers import Progress, Question, answer, check_question, worded
+from audiosep_jax.web.example_mixtures import EXAMPLES
 from audiosep_jax.web.limits import Limits
-from audiosep_jax.web.separating import Progress, Question, answer, check_question, worded
-from audiosep_jax.web.sounds import Sound, read_sound
 from audiosep_jax.web.storage import NOT_KEPT, Storage
+from audiosep_jax.web.uploads import Sound, read_sound
 
 if TYPE_CHECKING:
     import gradio as gr  # pyright: ignore[reportMissingImports]
 
-_EMPTY = wording.Html('<div class="empty">What you asked for, and everything else, appears here.</div>')
+_EMPTY = html.Html('<div class="empty">What you asked for, and everything else, appears here.</div>')
 
 
 class Handlers:
@@ -34,7 +34,7 @@ class Handlers:
 
     def separate(
         self, upload: str | None, query: str, without: str, *, session: str, progress: Progress
-    ) -> tuple[wording.Html, wording.Html, dict[str, Any]]:
+    ) -> tuple[html.Html, html.Html, dict[str, Any]]:
         """Separates an upload.
 
         Args:
@@ -52,10 +52,10 @@ class Handlers:
             if upload is None:
                 raise AudioSepError("There is no recording: upload or record one first.")
         except AudioSepError as error:
-            return wording.error(str(error)), _EMPTY, {"error": str(error)}
+            return html.error(str(error)), _EMPTY, {"error": str(error)}
         sound, sentence = self._read(Path(upload), session)
         if sound is None:
-            return wording.error(sentence), _EMPTY, {"error": sentence}
+            return html.error(sentence), _EMPTY, {"error": sentence}
         question = Question(upload=Path(upload), query=query or "", without=without or "")
         try:
             with self._storage.result(session, needs_bytes=sound.result_bytes) as result:
@@ -69,15 +69,15 @@ class Handlers:
                 )
         except AudioSepError as error:
             sentence = worded(error, question.upload)
-            return wording.error(sentence), _EMPTY, {"error": sentence}
+            return html.error(sentence), _EMPTY, {"error": sentence}
         except Exception:
             if not question.upload.exists():
-                return wording.error(NOT_KEPT), _EMPTY, {"error": NOT_KEPT}
+                return html.error(NOT_KEPT), _EMPTY, {"error": NOT_KEPT}
             traceback.print_exc()
             sentence = (
                 "This is a defect of the page, not of your recording: the terminal that serves it says more."
             )
-            return wording.error(sentence), _EMPTY, {"error": sentence}
+            return html.error(sentence), _EMPTY, {"error": sentence}
         addresses = {
             name: f"result/{result.token}/{path.name}"
             for name, path in (
@@ -94,19 +94,19 @@ class Handlers:
             "level_db": found.level_db if found.level_db > -float("inf") else None,
             "warning": found.warning,
         }
-        shown = wording.results(found, question, addresses, name=question.upload.name)
-        return wording.said(found), shown, {**addresses, **numbers}
+        shown = html.results(found, question, addresses, name=question.upload.name)
+        return html.said(found), shown, {**addresses, **numbers}
 
-    def check(self, upload: str | None, *, session: str) -> tuple[bool, wording.Html]:
+    def check(self, upload: str | None, *, session: str) -> tuple[bool, html.Html]:
         """Looks at an upload as soon as it is there; what is of no use is removed at once.
 
         Returns:
           Whether it can be used, and what is said.
         """
         if upload is None:
-            return True, wording.FIRST
+            return True, html.FIRST
         sound, sentence = self._read(Path(upload), session)
-        return sound is not None, wording.FIRST if sound is not None else wording.error(sentence)
+        return sound is not None, html.FIRST if sound is not None else html.error(sentence)
 
     def _read(self, upload: Path, session: str) -> tuple[Sound | None, str]:
         """Reads an upload and notes who uses it; one of no use is removed, and the sentence says why."""
@@ -145,10 +145,8 @@ def build(handlers: Handlers, storage: Storage, limits: Limits, *, local: bool) 
     def leave(request: gr.Request):
         storage.release(_session(request))
 
-    with gr.Blocks(title=wording.TITLE, analytics_enabled=False) as blocks:
-        gr.HTML(
-            f"<h1>{wording.TITLE}</h1><p>{wording.text(wording.INTRODUCTION)}</p>", elem_classes=["intro"]
-        )
+    with gr.Blocks(title=html.TITLE, analytics_enabled=False) as blocks:
+        gr.HTML(f"<h1>{html.TITLE}</h1><p>{html.text(html.INTRODUCTION)}</p>", elem_classes=["intro"])
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
                 upload = gr.Audio(
@@ -175,10 +173,10 @@ def build(handlers: Handlers, storage: Storage, limits: Limits, *, local: bool) 
                 gr.HTML("<p>Or try one of these:</p>", elem_classes=["rules"])
                 with gr.Row(elem_classes=["examples"]):
                     tries = [gr.Button(one.title, size="sm", min_width=180) for one in EXAMPLES]
-                rules = wording.text(wording.house_rules(limits, local=local))
+                rules = html.text(html.house_rules(limits, local=local))
                 gr.HTML(f"<p>{rules}</p>", elem_classes=["rules"])
             with gr.Column(scale=7, min_width=360):
-                said = gr.HTML(wording.FIRST, elem_id="said")
+                said = gr.HTML(html.FIRST, elem_id="said")
                 shown = gr.HTML(_EMPTY, elem_id="shown")
         numbers = gr.JSON(visible=False)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from audiosep_jax.errors import AudioSepError, shown
-from audiosep_jax.web import remains
+from audiosep_jax.web import stale_folders
 from audiosep_jax.web.limits import Limits
 
 NOT_KEPT = "The recording is no longer kept: upload it again."
@@ -55,9 +55,9 @@ class Storage:
 
     def __init__(self, limits: Limits) -> None:
         try:
-            remains.remove(Path(tempfile.gettempdir()), _PREFIX)
+            stale_folders.remove(Path(tempfile.gettempdir()), _PREFIX)
             self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX)).resolve()
-            self._held = remains.hold(self.folder)
+            self._held = stale_folders.hold(self.folder)
         except OSError as error:
             raise AudioSepError(
                 f"No temporary folder can be made ({shown(error.strerror)}): free space, or set TMPDIR."

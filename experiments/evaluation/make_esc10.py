@@ -12,8 +12,8 @@ from pathlib import Path
 import tyro
 
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.evals.creation import Clip, make_evaluation_set
 from audiosep_jax.evals.evaluation_set import EvaluationSet, save_evaluation_set
+from audiosep_jax.evals.evaluation_set_builder import Clip, make_evaluation_set
 from data_pipelines.esc50_captions import captions_of, category_of_folder
 
 

@@ -6,9 +6,9 @@ import zlib
 import jax
 import numpy as np
 
-from audiosep_jax.benchmark.running import Model
 from audiosep_jax.checkpoints import folder
 from audiosep_jax.config import ExperimentConfig, ModelConfig, QueryConfig
+from audiosep_jax.evals.suites.runner import Model
 from audiosep_jax.models import separator
 
 SMALL = ModelConfig(

@@ -12,11 +12,11 @@ import pytest
 import soundfile
 from benchmark_models import echo, echo_model, gain
 
-from audiosep_jax.benchmark import measuring
-from audiosep_jax.benchmark.figures import write_figures
-from audiosep_jax.benchmark.selection import list_mixtures
-from audiosep_jax.benchmark.suite_run import run_suite
-from audiosep_jax.benchmark.suites import SEPARATION, SPEECH, SUITES
+from audiosep_jax.evals.suites import measure
+from audiosep_jax.evals.suites.definitions import SEPARATION, SPEECH, SUITES
+from audiosep_jax.evals.suites.figures import write_figures
+from audiosep_jax.evals.suites.selection import list_mixtures
+from audiosep_jax.evals.suites.suite_run import run_suite
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +146,8 @@ def test_voicebank_is_a_mean_over_utterances_asked_for_speech(folders, tmp_path,
         assert sample_rate_hz == 16_000
         return {name: float(sdr(target, estimate)) + place for place, name in enumerate(SPEECH)}
 
-    monkeypatch.setattr(measuring, "speech_metrics", speech)
-    monkeypatch.setattr("audiosep_jax.benchmark.suite_run.check_packages", lambda suite: None)
+    monkeypatch.setattr(measure, "speech_metrics", speech)
+    monkeypatch.setattr("audiosep_jax.evals.suites.suite_run.check_packages", lambda suite: None)
     result = run("voicebank", folders, tmp_path)
     names = [line.split() for line in (folders / "lists/log_testset.txt").read_text("utf-8").splitlines()]
     values = []

@@ -13,14 +13,14 @@ import pytest
 from benchmark_models import random_checkpoint
 
 from audiosep_jax.cli import main
-from audiosep_jax.query import encoder
+from audiosep_jax.encoders import base
 
 HERE = Path(__file__).parent
 
 
 @pytest.fixture(autouse=True)
 def _letters(monkeypatch):
-    monkeypatch.setitem(encoder.ENCODERS, "letters", "benchmark_models")
+    monkeypatch.setitem(base.ENCODERS, "letters", "benchmark_models")
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_a_missing_metric_package_is_named_before_anything_is_loaded(folders, tm
 # The first argument says how long every batch waits once it is written, so that a signal finds the middle.
 PROGRAM = """
 import sys, time
-from audiosep_jax.benchmark.journal import Journal
+from audiosep_jax.evals.suites.journal import Journal
 from audiosep_jax.cli.main import main
 from audiosep_jax.query import encoder
 

@@ -4,10 +4,10 @@ import benchmark_folders
 import numpy as np
 import pytest
 
-from audiosep_jax.benchmark.mixtures import given_samples, read_sound
-from audiosep_jax.benchmark.selection import list_mixtures
-from audiosep_jax.benchmark.suites import SUITES
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.evals.suites.definitions import SUITES
+from audiosep_jax.evals.suites.mixtures import given_samples, read_sound
+from audiosep_jax.evals.suites.selection import list_mixtures
 
 
 @pytest.mark.parametrize("silent", ["s1", "n 1"])

@@ -8,13 +8,13 @@ import pytest
 import soundfile
 from benchmark_models import echo_model
 
-from audiosep_jax.benchmark.comparison import compare
-from audiosep_jax.benchmark.report import comparison_markdown
-from audiosep_jax.benchmark.running import Model
-from audiosep_jax.benchmark.selection import chosen_datasets, list_mixtures
-from audiosep_jax.benchmark.suite_run import run_suite
-from audiosep_jax.benchmark.suites import SUITES
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.evals.suites.comparison import compare
+from audiosep_jax.evals.suites.definitions import SUITES
+from audiosep_jax.evals.suites.report import comparison_markdown
+from audiosep_jax.evals.suites.runner import Model
+from audiosep_jax.evals.suites.selection import chosen_datasets, list_mixtures
+from audiosep_jax.evals.suites.suite_run import run_suite
 
 
 @pytest.fixture(scope="module")

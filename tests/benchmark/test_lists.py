@@ -4,10 +4,10 @@ import json
 import benchmark_folders
 import pytest
 
-from audiosep_jax.benchmark.rendered import rendered_suite
-from audiosep_jax.benchmark.selection import chosen_datasets, list_mixtures
-from audiosep_jax.benchmark.suites import SUITES
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.evals.suites.definitions import SUITES
+from audiosep_jax.evals.suites.rendered_corpus import rendered_suite
+from audiosep_jax.evals.suites.selection import chosen_datasets, list_mixtures
 from audiosep_jax.rendering.manifest import load_manifest
 
 AUDIOSEP = SUITES["audiosep"]

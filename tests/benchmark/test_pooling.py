@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from audiosep_jax.benchmark.pooling import bootstrap_pools, interval, p_value, pool
+from audiosep_jax.evals.suites.pooling import bootstrap_pools, interval, p_value, pool
 
 VALUES = np.array([1.0, 2.0, 9.0, 4.0, 5.0, 6.0])
 CLASSES = ["a", "a", "a", "b", "b", "c"]

@@ -12,14 +12,15 @@ import pytest
 import soundfile
 from benchmark_models import LetterEncoder, echo_model, random_checkpoint
 
-from audiosep_jax.benchmark.journal import ROWS_FILE, Journal
-from audiosep_jax.benchmark.rendered import rendered_suite
-from audiosep_jax.benchmark.running import Model
-from audiosep_jax.benchmark.selection import chosen_datasets, list_mixtures
-from audiosep_jax.benchmark.suite_run import Scorer, run_suite
-from audiosep_jax.benchmark.suites import SUITES
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.models import lengths, separator
+from audiosep_jax.evals.suites.definitions import SUITES
+from audiosep_jax.evals.suites.journal import ROWS_FILE, Journal
+from audiosep_jax.evals.suites.rendered_corpus import rendered_suite
+from audiosep_jax.evals.suites.runner import Model
+from audiosep_jax.evals.suites.selection import chosen_datasets, list_mixtures
+from audiosep_jax.evals.suites.suite_run import Scorer, run_suite
+from audiosep_jax.models import separator
+from audiosep_jax.models.inference import ragged
 from audiosep_jax.separation import api
 
 SUITE = SUITES["audiosep"]
@@ -58,7 +59,7 @@ def test_a_batch_gives_what_one_file_at_a_time_gives(sounds, tmp_path):
     """The real separator; lengths that differ by dataset and by samples, and short last batches."""
     model = api.load(random_checkpoint(tmp_path / "model"))
     config, encode = model.config.model, LetterEncoder().encode
-    compiled = jax.jit(functools.partial(lengths.apply, config))
+    compiled = jax.jit(functools.partial(ragged.apply, config))
     plain = jax.jit(functools.partial(separator.apply, config))
     shapes = set()
 
@@ -73,7 +74,7 @@ def test_a_batch_gives_what_one_file_at_a_time_gives(sounds, tmp_path):
         return estimate
 
     common = {"encode": encode, "sample_rate_hz": model.sample_rate_hz}
-    rows = functools.partial(lengths.batch_samples, config)
+    rows = functools.partial(ragged.batch_samples, config)
     together = Model(apply=batched, row_samples=rows, **common)
     single = Model(apply=alone, row_samples=lambda samples: samples, **common)
     names = ("esc50", "clotho", "vggsound")
@@ -135,7 +136,7 @@ def test_a_full_disk_keeps_what_was_measured(sounds, tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         synced.append(real(descriptor))
 
-    monkeypatch.setattr("audiosep_jax.benchmark.journal.os.fsync", full)
+    monkeypatch.setattr("audiosep_jax.evals.suites.journal.os.fsync", full)
     with pytest.raises(
         AudioSepError, match=r"rows\.jsonl cannot be written: No space left .* what is measured"
     ):

@@ -1,14 +1,14 @@
 import pytest
 from benchmark_models import random_checkpoint
 
+from audiosep_jax.encoders import base
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query import encoder
 from benchmarks import suites
 
 
 @pytest.fixture(autouse=True)
 def _letters(monkeypatch):
-    monkeypatch.setitem(encoder.ENCODERS, "letters", "benchmark_models")
+    monkeypatch.setitem(base.ENCODERS, "letters", "benchmark_models")
 
 
 @pytest.mark.slow

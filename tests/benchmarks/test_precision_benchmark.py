@@ -7,7 +7,7 @@ import pytest
 from drawn_models import drawn, noise
 
 from audiosep_jax.config import ModelConfig
-from audiosep_jax.models import winograd
+from audiosep_jax.models.inference import winograd
 
 
 @pytest.fixture

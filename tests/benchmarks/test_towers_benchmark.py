@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from audiosep_jax.encoders.clap.htsat import HtsatConfig
+from audiosep_jax.encoders.clip.config import ClipConfig, ClipTextConfig, ClipVisionConfig
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query.clip_config import ClipConfig, ClipTextConfig, ClipVisionConfig
-from audiosep_jax.query.htsat import HtsatConfig
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from audiosep_jax.capacity import hlo
+from audiosep_jax.aot import hlo
 
 COMBINED = """\
 HloModule jit_train_step, is_scheduled=true, num_partitions=4

@@ -3,8 +3,8 @@ import os
 
 import pytest
 
-from audiosep_jax.capacity import topology
-from audiosep_jax.capacity.chips import CHIPS
+from audiosep_jax.aot import topology
+from audiosep_jax.aot.chips import CHIPS
 from audiosep_jax.errors import AudioSepError
 
 

@@ -23,13 +23,13 @@ from safetensors.numpy import load_file, save_file
 
 import audiosep_jax
 from audiosep_jax.checkpoints import finite, folder, torch_writer
-from audiosep_jax.checkpoints.conversion import convert
+from audiosep_jax.checkpoints.from_pytorch import convert
 from audiosep_jax.checkpoints.pytorch_names import from_pytorch
 from audiosep_jax.config import QueryConfig
+from audiosep_jax.encoders.base import load_encoder
+from audiosep_jax.encoders.clap import params
+from audiosep_jax.encoders.clap.encoder import ClapEncoder
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query import clap_weights
-from audiosep_jax.query.clap import ClapEncoder
-from audiosep_jax.query.encoder import load_encoder
 from audiosep_jax.utils import safetensors_file
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
@@ -260,7 +260,7 @@ def test_a_rounded_tower_is_the_same_tower(dtype, files, tensors, tmp_path):
     assert isinstance(encoder, ClapEncoder)
     assert len(encoder.fingerprint) == 64
     tower = safetensors_file.read(tmp_path / "out" / "tower" / "model.safetensors")[0]
-    clap_weights.audio_parameters(encoder.config, tower)
+    params.audio_parameters(encoder.config, tower)
 
 
 def test_constants_of_another_tower_are_named_with_the_other_problems(files, tmp_path):
@@ -424,7 +424,7 @@ CONVERT = """
 import sys, resource, signal
 sys.path.insert(0, {tests!r})
 {before}
-from audiosep_jax.checkpoints.conversion import convert
+from audiosep_jax.checkpoints.from_pytorch import convert
 from audiosep_jax.errors import AudioSepError
 try:
     convert({source!r}, {target!r}, preset="paper", tokenizer={tokenizer!r})
@@ -484,7 +484,7 @@ def test_the_released_shape_converts_quickly_in_little_memory_and_gives_the_gold
     clap_folders.write_tokenizer(tmp_path, CLAP.text)
     code = (
         "import re, time; start = time.perf_counter()\n"
-        "from audiosep_jax.checkpoints.conversion import convert\n"
+        "from audiosep_jax.checkpoints.from_pytorch import convert\n"
         f"convert({str(source)!r}, {str(tmp_path / 'out')!r}, tokenizer={str(tmp_path)!r})\n"
         # Not getrusage: its peak is that of the process that started this one, if that was larger.
         "peak = re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]\n"

@@ -13,9 +13,9 @@ from safetensors.numpy import save_file
 from test_folder import CONFIG, values
 
 from audiosep_jax.checkpoints import folder
-from audiosep_jax.checkpoints.publishing import push
+from audiosep_jax.checkpoints.hub_upload import push
+from audiosep_jax.encoders.clap import config as clap_config
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query import clap_config
 
 
 class FakeApi:

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import released_files
 
-from audiosep_jax.checkpoints import folder, tower
-from audiosep_jax.checkpoints.conversion import convert
-from audiosep_jax.checkpoints.to_lightning import to_lightning
+from audiosep_jax.checkpoints import folder, tower_folder
+from audiosep_jax.checkpoints.from_pytorch import convert
+from audiosep_jax.checkpoints.to_pytorch import to_lightning
+from audiosep_jax.encoders import tokenizer
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query import tokenizer
 from audiosep_jax.utils import staging
 from audiosep_jax.utils.staging import new_file, new_folder
 
@@ -93,7 +93,7 @@ def test_overwrite_replaces_a_checkpoint_and_keeps_its_readme(tmp_path):
 
 
 def test_all_that_a_conversion_writes_may_be_replaced(files):
-    tower_files = {"config.json", "model.safetensors", *tower._SETTINGS, *tokenizer.FILES}
+    tower_files = {"config.json", "model.safetensors", *tower_folder._SETTINGS, *tokenizer.FILES}
     assert tower_files | {f"tower/{name}" for name in tower_files} <= staging.PARTS
     assert staging.foreign(files / "model", staging.PARTS) is None
 

@@ -13,9 +13,9 @@ from released_files import SMALL
 from safetensors.numpy import save_file
 
 from audiosep_jax.checkpoints import folder, pytorch_constants, torch_file, torch_writer
-from audiosep_jax.checkpoints.conversion import convert
+from audiosep_jax.checkpoints.from_pytorch import convert
 from audiosep_jax.checkpoints.pytorch_names import from_pytorch
-from audiosep_jax.checkpoints.to_lightning import to_lightning
+from audiosep_jax.checkpoints.to_pytorch import to_lightning
 from audiosep_jax.config import ExperimentConfig, QueryConfig
 from audiosep_jax.errors import AudioSepError
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from experiment_files import write_experiment
 
-from audiosep_jax.capacity import compiling, executable, topology
-from audiosep_jax.capacity.chips import CHIPS
-from audiosep_jax.capacity.report import Report, make_report
-from audiosep_jax.capacity.table import print_report
+from audiosep_jax.aot import compiled_step, executable, topology
+from audiosep_jax.aot.chips import CHIPS
+from audiosep_jax.aot.report import Report, make_report
+from audiosep_jax.aot.table import print_report
 from audiosep_jax.cli.compile import CompileArgs, run
 from audiosep_jax.config import (
     ExecutionConfig,
@@ -56,7 +56,7 @@ KEYS = {
 @pytest.fixture(scope="module")
 def compiled():
     """The step of `CONFIG`, compiled once for all tests."""
-    return compiling.compile_step(CONFIG, topology.make_topology("local"))
+    return compiled_step.compile_step(CONFIG, topology.make_topology("local"))
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def _same_environment(monkeypatch):
 def refused(wanted=37 * 2**30):
     """What `compile_step` returns where the compiler says that there is too little memory."""
     mesh = meshes.make_mesh(CONFIG.mesh)
-    return compiling.Compiled(
+    return compiled_step.Compiled(
         mesh=mesh,
         executable=None,
         wanted_bytes=wanted,
@@ -97,7 +97,7 @@ def arguments(mesh):
 def test_the_command_reports_and_saves_a_step_that_computes_the_same(
     compiled, experiment, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(compiling, "compile_step", lambda config, where: compiled)
+    monkeypatch.setattr(compiled_step, "compile_step", lambda config, where: compiled)
     saved, written = tmp_path / "step.exe", tmp_path / "new" / "report.json"
     args = CompileArgs(experiment=experiment, topology="local", json=written, save=saved)
     assert run(args) == 0
@@ -142,7 +142,7 @@ def test_what_does_not_fit_says_by_how_much_and_writes_no_executable(
 ):
     where = topology.Topology(name="v5e:2x2", chip=CHIPS["v5e"], sides=(2, 2), devices=())
     monkeypatch.setattr(topology, "make_topology", lambda name: where)
-    monkeypatch.setattr(compiling, "compile_step", lambda config, where: refused())
+    monkeypatch.setattr(compiled_step, "compile_step", lambda config, where: refused())
     written, saved = tmp_path / "report.json", tmp_path / "step.exe"
     args = CompileArgs(experiment=experiment, batch=96, json=written, save=saved)
     assert run(args) == 1
@@ -167,9 +167,9 @@ def test_what_does_not_fit_says_by_how_much_and_writes_no_executable(
 )
 def test_the_compilers_sentences_about_memory(message, expected):
     alone, wanted, available = expected
-    found = compiling.memory_of(f"RESOURCE_EXHAUSTED: Ran out of memory: {message}")
+    found = compiled_step.memory_of(f"RESOURCE_EXHAUSTED: Ran out of memory: {message}")
     assert found == (alone, round(wanted * 2**30), round(available * 2**30))
-    assert compiling.memory_of("INTERNAL: the compiler has a bug") is None
+    assert compiled_step.memory_of("INTERNAL: the compiler has a bug") is None
 
 
 def test_a_batch_has_the_arrays_of_the_pipeline():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from audiosep_jax.checkpoints import publishing
+from audiosep_jax.checkpoints import hub_upload
 from audiosep_jax.cli import main
 
 
@@ -14,7 +14,7 @@ def pushed(monkeypatch):
         calls.append((str(folder), repository, options))
         return f"https://huggingface.co/{repository}"
 
-    monkeypatch.setattr(publishing, "push", push)
+    monkeypatch.setattr(hub_upload, "push", push)
     return calls
 
 

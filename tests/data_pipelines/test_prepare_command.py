@@ -9,8 +9,8 @@ import tyro
 from pipelines_sounds import write_folder
 
 from audiosep_jax.cli.prepare import Name, PrepareArgs, run
+from audiosep_jax.encoders.cache import ConditionCache
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query.cache import ConditionCache
 from data_pipelines import beam_build, registry
 from data_pipelines.builder import ClipBuilder
 
@@ -106,7 +106,7 @@ def test_a_dataset_brings_the_conditions_of_a_tower_for_training(tmp_path, monke
         assert (config.encoder, config.source) == ("clap", "a/b")
         return Tower()
 
-    monkeypatch.setattr("audiosep_jax.query.encoder.load_encoder", load)
+    monkeypatch.setattr("audiosep_jax.encoders.base.load_encoder", load)
     source = write_folder(tmp_path / "source", seconds=0.2)
     out = tmp_path / "out"
     command("audio_folder", "--source", source, "--out", out, "--conditions", "clap:a/b")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from audiosep_jax.evals.bootstrap import bootstrap_interval
+from audiosep_jax.evals.statistics import bootstrap_interval
 
 
 def test_the_interval_covers_the_true_mean_about_as_often_as_it_says():

@@ -4,9 +4,9 @@ import clap_folders
 import numpy as np
 import pytest
 
+from audiosep_jax.encoders.clap import encoder as clap
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals.clap_score import cosines, harmonic_mean, measure_clap_scores
-from audiosep_jax.query import clap
 
 TEXTS = {"east": [3.0, 0.0], "north": [0.0, 0.5]}
 

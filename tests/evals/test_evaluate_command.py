@@ -10,10 +10,10 @@ from evals_sounds import LetterEncoder, small_set, write_clips
 
 from audiosep_jax.cli.evaluate import EvaluateArgs, run
 from audiosep_jax.config import ExperimentConfig, ModelConfig, QueryConfig
+from audiosep_jax.encoders import base
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals.evaluation_set import save_evaluation_set
 from audiosep_jax.models import separator
-from audiosep_jax.query import encoder
 
 FILES = [
     "classes.png",
@@ -40,7 +40,7 @@ def random_variables(model):
 
 @pytest.fixture(autouse=True)
 def _letters(monkeypatch):
-    monkeypatch.setitem(encoder.ENCODERS, "letters", "evals_sounds")
+    monkeypatch.setitem(base.ENCODERS, "letters", "evals_sounds")
 
 
 @pytest.fixture(scope="module")

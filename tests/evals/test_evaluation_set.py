@@ -10,7 +10,6 @@ from evals_sounds import CAPTIONS, RATE, small_set, sound, write_clips
 
 from audiosep_jax.audio.files import write_audio
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.evals.creation import Clip
 from audiosep_jax.evals.evaluation_set import (
     Entry,
     Source,
@@ -20,6 +19,7 @@ from audiosep_jax.evals.evaluation_set import (
     render_entries,
     save_evaluation_set,
 )
+from audiosep_jax.evals.evaluation_set_builder import Clip
 
 COMMITTED = Path(__file__).parents[2] / "experiments" / "evaluation" / "esc10_fold4.json"
 

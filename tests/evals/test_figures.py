@@ -8,8 +8,8 @@ from evals_sounds import RATE, small_set, sound, write_clips
 
 from audiosep_jax.evals import figures
 from audiosep_jax.evals.evaluate import evaluate
-from audiosep_jax.evals.examples import example_figures, pick
-from audiosep_jax.evals.spectrogram import RANGE_DB, draw_spectrograms, mel_power, spectrogram_figure
+from audiosep_jax.evals.picked_examples import example_figures, pick
+from audiosep_jax.plotting.spectrograms import RANGE_DB, draw_spectrograms, mel_power, spectrogram_figure
 
 
 def png_size(path):
@@ -125,7 +125,8 @@ def test_best_median_and_worst_are_shown(evaluated, tmp_path):
 
 def test_matplotlib_is_imported_only_to_draw():
     code = (
-        "import sys, audiosep_jax.evals.figures, audiosep_jax.evals.spectrogram, audiosep_jax.evals.report;"
+        "import sys, audiosep_jax.evals.figures, audiosep_jax.evals.report\n"
+        "import audiosep_jax.plotting.spectrograms\n"
         "assert 'matplotlib' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audiosep_jax.evals.bootstrap import bootstrap_interval
 from audiosep_jax.evals.evaluate import summarise
 from audiosep_jax.evals.evaluation_set import Entry, EvaluationSet, Source
 from audiosep_jax.evals.measure import Measurements
-from audiosep_jax.evals.recordings import recording_of
+from audiosep_jax.evals.source_recordings import recording_of
+from audiosep_jax.evals.statistics import bootstrap_interval
 
 ESC10 = Path(__file__).parents[2] / "experiments" / "evaluation" / "esc10_fold4.json"
 

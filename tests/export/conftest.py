@@ -1,7 +1,7 @@
 import export_models
 import pytest
 
-from audiosep_jax.export import exporting
+from audiosep_jax.export import exporter
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +15,6 @@ def exported(checkpoint, tmp_path_factory):
     """An export per format, by name; tests copy what they change."""
     place = tmp_path_factory.mktemp("exports")
     return {
-        kind: exporting.export(checkpoint, place / kind, export_format=kind, window_seconds=0.1)
+        kind: exporter.export(checkpoint, place / kind, export_format=kind, window_seconds=0.1)
         for kind in ("stablehlo", "onnx", "safetensors")
     }

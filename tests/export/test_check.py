@@ -10,7 +10,7 @@ import pytest
 from audiosep_jax.checkpoints import folder as checkpoints
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals import metrics
-from audiosep_jax.export import check, exporting, material
+from audiosep_jax.export import check, check_sounds, exporter
 
 SAMPLES = 800
 
@@ -33,7 +33,7 @@ def compared(checkpoint, monkeypatch):
 
         monkeypatch.setattr(check, "run_fresh", run_fresh)
         mixture = drawn_models.noise(2, SAMPLES)
-        one = material.Material("x", mixture, drawn_models.noise(2, 5), target)
+        one = check_sounds.Material("x", mixture, drawn_models.noise(2, 5), target)
         manifest = {"format": "onnx", "functions": {function: {}}}
         return list(check.compare(checkpoint, manifest, loaded, [one], si_sdr_db=si_sdr_db))
 
@@ -121,14 +121,15 @@ def test_nothing_compared_is_no_success():
 
 
 @pytest.mark.parametrize(
-    ("kind", "package"), [("stablehlo", "flax"), ("onnx", "jax"), ("onnx", "audiosep_jax.models.folded")]
+    ("kind", "package"),
+    [("stablehlo", "flax"), ("onnx", "jax"), ("onnx", "audiosep_jax.models.inference.folded")],
 )
 def test_the_fresh_process_refuses_what_an_export_must_not_need(
     kind, package, exported, tmp_path, monkeypatch
 ):
     script = tmp_path / "needy.py"
     script.write_text(f"import {package}\ndef load(function, folder): return lambda a, b: a\n")
-    real = exporting.runner
+    real = exporter.runner
     monkeypatch.setattr(check, "runner", lambda name: script if name == kind else real(name))
     with pytest.raises(AudioSepError, match=f"ImportError: {package.split('.')[0]} is refused"):
         check.run_fresh(exported[kind], kind, [("whole", np.zeros((1, 8)), np.zeros((1, 5)))])
@@ -160,7 +161,7 @@ def test_the_reason_of_a_failure_is_the_exception_itself(kind, exported):
     ],
 )
 def test_a_process_that_ends_badly_says_how(body, said, exported, tmp_path, monkeypatch):
-    script, real = tmp_path / "bad.py", exporting.runner
+    script, real = tmp_path / "bad.py", exporter.runner
     script.write_text(body)
     monkeypatch.setattr(check, "runner", lambda name: script if name == "onnx" else real(name))
     with pytest.raises(AudioSepError, match=f"{said}"):
@@ -168,7 +169,7 @@ def test_a_process_that_ends_badly_says_how(body, said, exported, tmp_path, monk
 
 
 def test_slow_calls_are_few_and_every_case_is_told(exported, tmp_path, monkeypatch):
-    script, real = tmp_path / "slow.py", exporting.runner
+    script, real = tmp_path / "slow.py", exporter.runner
     script.write_text(
         "import time\ndef load(function, folder): return lambda a, b: time.sleep(float(b[0])) or a\n"
     )

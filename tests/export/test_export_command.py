@@ -18,7 +18,7 @@ from export_folders import audiosep, copied
 import audiosep_jax
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals import metrics
-from audiosep_jax.export import check, exporting, manifest, material, verification
+from audiosep_jax.export import check, check_sounds, exporter, manifest, manifest_check
 from audiosep_jax.utils import staging
 
 
@@ -57,14 +57,14 @@ def test_an_export_passes_its_check_on_real_sound(kind, checkpoint, tmp_path, mo
 def test_a_model_that_computes_something_else_fails_the_check(exported, checkpoint, tmp_path):
     # The weights of another model under the first one's manifest: only the comparison can find it.
     other = export_models.save(tmp_path / "other", seed=1, **export_models.MODELS["scale_shift"])
-    wrong = exporting.export(
+    wrong = exporter.export(
         other, tmp_path / "wrong", export_format="onnx", functions=("core",), window_seconds=0.1
     )
-    recorded = verification.read_manifest(exported["onnx"])
+    recorded = manifest_check.read_manifest(exported["onnx"])
     del recorded["functions"]["whole"]
-    loaded = verification.live_checkpoint(exported["onnx"], recorded, checkpoint)
-    batches = material.batches(
-        sample_rate_hz=8000, samples=800, condition_of=material.random_condition(5), recordings=()
+    loaded = manifest_check.live_checkpoint(exported["onnx"], recorded, checkpoint)
+    batches = check_sounds.batches(
+        sample_rate_hz=8000, samples=800, condition_of=check_sounds.random_condition(5), recordings=()
     )
     comparisons = check.compare(wrong, recorded, loaded, batches[:1], si_sdr_db=metrics.si_sdr_db)
     found = check.problems("onnx", list(comparisons))
@@ -82,7 +82,7 @@ def test_a_foreign_run_script_is_not_executed(exported, tmp_path):
     assert len(seconds) >= 1
     assert not (tmp_path / "harm").exists()
     with pytest.raises(AudioSepError, match=r"run\.py is not the file that was exported"):
-        verification.verify_files(place, verification.read_manifest(place))
+        manifest_check.verify_files(place, manifest_check.read_manifest(place))
 
 
 def test_the_script_beside_an_export_runs_as_it_says(exported, tmp_path):
@@ -115,15 +115,15 @@ def test_a_tower_inside_the_checkpoint_travels_and_is_identified(tmp_path):
     config = json.loads((place / "config.json").read_text())
     config["query"] = {"encoder": "sentence", "source": "tower"}
     (place / "config.json").write_text(json.dumps(config))
-    out = exporting.export(place, tmp_path / "archive", export_format="safetensors")
+    out = exporter.export(place, tmp_path / "archive", export_format="safetensors")
     assert (out / "tower" / "vocab.txt").read_text() == "dog\n"
-    recorded = verification.read_manifest(out)
+    recorded = manifest_check.read_manifest(out)
     assert recorded["query"]["source"] == "tower"
     assert recorded["query"]["tower"] == {"vocab.txt": manifest.file_hash(place / "tower" / "vocab.txt")}
     assert recorded["files"]["tower/vocab.txt"]["bytes"] == 4
     (out / "tower" / "vocab.txt").write_text("cat\n")
     with pytest.raises(AudioSepError, match=r"tower/vocab\.txt is not the file"):
-        verification.verify_files(out, recorded)
+        manifest_check.verify_files(out, recorded)
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "sub/notes.txt"])
@@ -133,12 +133,12 @@ def test_foreign_files_are_left_alone(name, exported, checkpoint, tmp_path):
     (place / name).write_text("mine")
     before = manifest.folder_hashes(place)
     with pytest.raises(AudioSepError, match="which is no part of an export"):
-        exporting.export(checkpoint, place, export_format="safetensors")
+        exporter.export(checkpoint, place, export_format="safetensors")
     assert manifest.folder_hashes(place) == before
     (place / name).unlink()
     (place / "__pycache__").mkdir()
     (place / "__pycache__" / "run.cpython-311.pyc").write_text("")
-    exporting.export(checkpoint, place, export_format="safetensors")
+    exporter.export(checkpoint, place, export_format="safetensors")
     assert not (place / "whole.onnx").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"onnx"}
 
@@ -153,7 +153,7 @@ def test_files_links_and_unwritable_places_are_refused(checkpoint, tmp_path):
         (Path("/proc/export"), "cannot be written"),
     ]:
         with pytest.raises(AudioSepError, match=said):
-            exporting.export(checkpoint, out, export_format="safetensors")
+            exporter.export(checkpoint, out, export_format="safetensors")
 
 
 def test_a_full_disk_leaves_what_was_there(exported, checkpoint, tmp_path):
@@ -163,7 +163,7 @@ def test_a_full_disk_leaves_what_was_there(exported, checkpoint, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
         with pytest.raises(AudioSepError, match=r"cannot be written .*make room"):
-            exporting.export(checkpoint, place, export_format="onnx", functions=("core",), window_seconds=0.1)
+            exporter.export(checkpoint, place, export_format="onnx", functions=("core",), window_seconds=0.1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert manifest.folder_hashes(place) == before
@@ -182,7 +182,7 @@ def test_a_failed_exchange_puts_the_old_export_back(exported, checkpoint, tmp_pa
 
     monkeypatch.setattr(staging.os, "rename", failing)
     with pytest.raises(AudioSepError, match="Device or resource busy"):
-        exporting.export(checkpoint, place, export_format="safetensors")
+        exporter.export(checkpoint, place, export_format="safetensors")
     assert manifest.folder_hashes(place) == before
     assert [path.name for path in tmp_path.iterdir()] == ["safetensors"]
 

@@ -17,7 +17,8 @@ from audiosep_jax.config import ModelConfig
 from audiosep_jax.export import onnx as onnx_export
 from audiosep_jax.export import stablehlo
 from audiosep_jax.export.functions import function
-from audiosep_jax.models import folded, masking, separator
+from audiosep_jax.models import masking, separator
+from audiosep_jax.models.inference import folded
 from experiments import base
 
 # Compiles in half the time: the code is not optimized, the operations are the same.

@@ -12,7 +12,7 @@ from export_folders import audiosep, copied, edit
 
 from audiosep_jax.checkpoints import folder as checkpoints
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.export import check, exporting, manifest, verification
+from audiosep_jax.export import check, exporter, manifest, manifest_check
 
 NOW = datetime.datetime(2026, 8, 31, 12, tzinfo=datetime.UTC)
 
@@ -45,15 +45,15 @@ def test_the_manifest_says_what_a_caller_needs(exported, checkpoint):
 
 
 def test_six_months_end_on_a_day_that_exists(checkpoint, tmp_path):
-    place = exporting.export(
+    place = exporter.export(
         checkpoint, tmp_path / "out", export_format="stablehlo", functions=("core",), created=NOW
     )
-    recorded = verification.read_manifest(place)
+    recorded = manifest_check.read_manifest(place)
     assert recorded["expires"] == "2027-02-28T12:00:00+00:00"
     last = datetime.datetime(2027, 2, 28, 12, tzinfo=datetime.UTC)
-    verification.verify_date(place, recorded, now=last - datetime.timedelta(seconds=1))
+    manifest_check.verify_date(place, recorded, now=last - datetime.timedelta(seconds=1))
     with pytest.raises(AudioSepError, match=r"expired on 2027-02-28"):
-        verification.verify_date(place, recorded, now=last)
+        manifest_check.verify_date(place, recorded, now=last)
 
 
 def test_tampering_and_expiry_are_refused_before_anything_runs(exported, tmp_path, capsys, monkeypatch):
@@ -89,7 +89,7 @@ def test_unusable_manifests_are_named(text, said, tmp_path):
     if text is not None:
         (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(AudioSepError, match=said):
-        verification.read_manifest(tmp_path)
+        manifest_check.read_manifest(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_all_that_is_wrong_with_a_manifest_is_said_at_once(exported, tmp_path):
     place = copied(exported, "stablehlo", tmp_path)
     edit(place, functions={}, expires=None, query="x", audio={"sample_rate_hz": 8000})
     with pytest.raises(AudioSepError) as caught:
-        verification.read_manifest(place)
+        manifest_check.read_manifest(place)
     said = str(caught.value)
     assert "'query' is no object; 'expires' is None" in said
     assert "'functions' names none; 'audio.window_samples' is None" in said
@@ -154,7 +154,7 @@ def test_all_that_is_wrong_with_a_manifest_is_said_at_once(exported, tmp_path):
 
 @pytest.mark.parametrize("kind", ["stablehlo", "onnx", "safetensors"])
 def test_what_an_export_writes_is_a_sound_manifest(kind, exported):
-    assert verification.read_manifest(exported[kind])["format"] == kind
+    assert manifest_check.read_manifest(exported[kind])["format"] == kind
 
 
 def test_the_check_wants_the_checkpoint_of_the_export(exported, checkpoint, tmp_path, capsys):

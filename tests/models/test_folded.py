@@ -8,7 +8,8 @@ import pytest
 from drawn_models import MODELS, SHIFT, drawn, noise
 
 from audiosep_jax.config import ModelConfig
-from audiosep_jax.models import folded, separator
+from audiosep_jax.models import separator
+from audiosep_jax.models.inference import folded
 
 
 def test_the_folded_model_is_the_model():

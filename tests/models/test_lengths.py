@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from audiosep_jax.config import ModelConfig
-from audiosep_jax.models import lengths, separator
+from audiosep_jax.models import separator
+from audiosep_jax.models.inference import ragged
 
 SMALL = ModelConfig(
     sample_rate_hz=8000, window_length=64, hop_length=20, encoder_widths=(3, 4), condition_size=5
@@ -37,15 +38,15 @@ def noise(*shape, seed=0):
 
 @pytest.mark.parametrize("group", [(481, 500, 519), (1, 33, 39)])
 def test_each_row_is_what_it_would_be_alone(variables, group):
-    length = lengths.batch_samples(SMALL, max(group))
-    assert {lengths.batch_samples(SMALL, samples) for samples in group} == {length}
+    length = ragged.batch_samples(SMALL, max(group))
+    assert {ragged.batch_samples(SMALL, samples) for samples in group} == {length}
     condition = noise(len(group), 5, seed=1)
     mixture = np.full((len(group), length), np.nan, np.float32)
     sounds = [noise(samples, seed=samples) for samples in group]
     for row, sound in enumerate(sounds):
         mixture[row, : len(sound)] = sound
     counts = np.array(group, np.int32)
-    together = np.asarray(compiled(lengths.apply)(variables, mixture, condition, counts))
+    together = np.asarray(compiled(ragged.apply)(variables, mixture, condition, counts))
     for row, sound in enumerate(sounds):
         alone = np.asarray(compiled(separator.apply)(variables, sound[None], condition[row : row + 1]))[0]
         assert np.abs(alone).max() > 1e-3
@@ -57,20 +58,20 @@ def test_an_unmasked_batch_would_differ(variables):
     """The check above can fail: silence behind the end changes the end."""
     sound, condition = noise(500), noise(1, 5, seed=1)
     alone = np.asarray(compiled(separator.apply)(variables, sound[None], condition))[0]
-    padded = np.pad(sound, (0, lengths.batch_samples(SMALL, 500) - 500))[None]
+    padded = np.pad(sound, (0, ragged.batch_samples(SMALL, 500) - 500))[None]
     unmasked = np.asarray(compiled(separator.apply)(variables, padded, condition))[0]
     assert np.abs(unmasked[:500] - alone).max() > 1e-3
 
 
 def test_lengths_within_one_step_of_pooling_share_a_program():
-    shared = {lengths.batch_samples(SMALL, samples) for samples in range(3 * STEP, 4 * STEP)}
+    shared = {ragged.batch_samples(SMALL, samples) for samples in range(3 * STEP, 4 * STEP)}
     assert shared == {4 * STEP - 1}
     # The network pads these frames in any case: what is shared costs nothing.
     frames = (4 * STEP - 1) // SMALL.hop_length + 1
     assert frames % SMALL.time_multiple == 0
-    assert lengths.batch_samples(SMALL, 4 * STEP) == 5 * STEP - 1
+    assert ragged.batch_samples(SMALL, 4 * STEP) == 5 * STEP - 1
 
 
 def test_rows_of_another_length_are_refused(variables):
     with pytest.raises(ValueError, match="rows of 500 samples were given: fill them up to 519"):
-        lengths.apply(SMALL, variables, jnp.ones((1, 500)), jnp.ones((1, 5)), jnp.array([500]))
+        ragged.apply(SMALL, variables, jnp.ones((1, 500)), jnp.ones((1, 5)), jnp.array([500]))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from audiosep_jax.config import ExecutionConfig, ModelConfig
-from audiosep_jax.models import accelerated, convolution, packing, separator
+from audiosep_jax.models import accelerator_convolution, convolution, packing, separator
 
 CONFIG = ModelConfig(encoder_widths=(8, 16), window_length=256, hop_length=80, condition_size=6)
 
@@ -82,7 +82,7 @@ def test_packed_pooling_and_upsampling_are_the_plain_ones(stride, pack):
 
 def test_narrow_inputs_leave_a_kernel_gradient_in_float32():
     inputs, kernel = jnp.asarray(draw(2, 8, 8, 4), jnp.bfloat16), jnp.asarray(draw(3, 3, 4, 4))
-    outputs, pullback = jax.vjp(accelerated.convolve, inputs, kernel)
+    outputs, pullback = jax.vjp(accelerator_convolution.convolve, inputs, kernel)
     assert outputs.dtype == jnp.bfloat16
     inputs_gradient, kernel_gradient = pullback(jnp.ones_like(outputs))
     assert inputs_gradient.dtype == jnp.bfloat16

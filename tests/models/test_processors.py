@@ -7,47 +7,47 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from audiosep_jax.models import processors
+from audiosep_jax.models.inference import cpu_compile
 
 
 @pytest.fixture(autouse=True)
 def without_avx512(monkeypatch):
-    processors._options.cache_clear()
-    monkeypatch.setattr(processors, "_has_avx512", lambda: False)
-    monkeypatch.setattr(processors.platform, "machine", lambda: "x86_64")
+    cpu_compile._options.cache_clear()
+    monkeypatch.setattr(cpu_compile, "_has_avx512", lambda: False)
+    monkeypatch.setattr(cpu_compile.platform, "machine", lambda: "x86_64")
     yield
-    processors._options.cache_clear()
+    cpu_compile._options.cache_clear()
 
 
 @pytest.mark.parametrize("avx512", [False, True])
 def test_products_are_the_same(monkeypatch, avx512):
-    monkeypatch.setattr(processors, "_has_avx512", lambda: avx512)
+    monkeypatch.setattr(cpu_compile, "_has_avx512", lambda: avx512)
     left, right = (
         np.random.default_rng(seed).normal(size=(36, 64, 64)).astype(np.float32) for seed in (0, 1)
     )
-    compiled = processors.jit(jnp.matmul).lower(left, right).compile()
+    compiled = cpu_compile.jit(jnp.matmul).lower(left, right).compile()
     assert ("ynn" in compiled.as_text()) == avx512
     np.testing.assert_allclose(compiled(left, right), left @ right, atol=1e-4)
 
 
 def test_an_option_that_jax_does_not_know_is_left_out(monkeypatch):
-    monkeypatch.setattr(processors, "_EIGEN", {"xla_cpu_no_such_option": ""})
-    assert processors._options() is None
-    assert processors.jit(lambda x: x + 1)(1) == 2
+    monkeypatch.setattr(cpu_compile, "_EIGEN", {"xla_cpu_no_such_option": ""})
+    assert cpu_compile._options() is None
+    assert cpu_compile.jit(lambda x: x + 1)(1) == 2
 
 
 def test_accelerators_are_left_alone(monkeypatch):
-    assert processors._options()
-    processors._options.cache_clear()
+    assert cpu_compile._options()
+    cpu_compile._options.cache_clear()
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    assert processors._options() is None
+    assert cpu_compile._options() is None
 
 
 def test_memory_is_returned_where_the_c_library_can_and_elsewhere_nothing_happens(monkeypatch):
     called = []
     library = types.SimpleNamespace(malloc_trim=called.append)
-    monkeypatch.setattr(processors.ctypes, "CDLL", lambda name: library)
-    processors.return_memory()
+    monkeypatch.setattr(cpu_compile.ctypes, "CDLL", lambda name: library)
+    cpu_compile.return_memory()
     assert called == [0]
     del library.malloc_trim
-    processors.return_memory()
+    cpu_compile.return_memory()

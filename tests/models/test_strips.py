@@ -9,7 +9,7 @@ import pytest
 from drawn_models import drawn, noise
 
 from audiosep_jax.config import ModelConfig
-from audiosep_jax.models import folded, strip_loops, strips, winograd
+from audiosep_jax.models.inference import folded, strip_loops, strips, winograd
 
 SMALL = {"window_length": 64, "hop_length": 20, "encoder_widths": (4, 6, 8), "condition_size": 5}
 

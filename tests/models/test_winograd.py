@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from audiosep_jax.models import convolution, winograd
+from audiosep_jax.models import convolution
+from audiosep_jax.models.inference import winograd
 
 
 def draw(*shape, seed=0):

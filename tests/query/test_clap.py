@@ -11,10 +11,13 @@ from safetensors.numpy import load_file, save_file
 
 from audiosep_jax.audio.resample import resample
 from audiosep_jax.config import QueryConfig
+from audiosep_jax.encoders import model_files
+from audiosep_jax.encoders.base import AudioQueryEncoder, ImageQueryEncoder, QueryEncoder, load_encoder
+from audiosep_jax.encoders.cache import ConditionCache
+from audiosep_jax.encoders.clap import config as clap_config
+from audiosep_jax.encoders.clap import constants, log_mel
+from audiosep_jax.encoders.clap import encoder as clap
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query import clap, clap_config, clap_constants, log_mel, weights
-from audiosep_jax.query.cache import ConditionCache
-from audiosep_jax.query.encoder import AudioQueryEncoder, ImageQueryEncoder, QueryEncoder, load_encoder
 
 CAPTIONS = ["a dog barks", "rain on a roof", "a siren wails", "clip 5"]
 
@@ -76,7 +79,7 @@ def test_golden_embeddings_of_laion(tmp_path):
     shapes = json.loads((clap_folders.GOLDEN / "laion_clap.keys.json").read_text("utf-8"))
     config = clap_config.from_laion({name: tuple(shape) for name, shape in shapes.items()})
     tensors = {name: reference_tensor(name, tuple(shape)) for name, shape in shapes.items() if shape}
-    for name, value in clap_constants.constants(config):
+    for name, value in constants.constants(config):
         assert value.shape == tensors[name].shape
         tensors[name] = np.ascontiguousarray(value, np.int64 if value.dtype.kind == "i" else np.float32)
     tensors["audio_branch.logmel_extractor.melW"] = log_mel.mel_matrix(config.log_mel)
@@ -202,17 +205,17 @@ def test_an_unusable_rate_is_refused(encoder, rate_hz):
 
 def test_texts_do_without_the_audio_tower(tmp_path, monkeypatch):
     read = []
-    get = weights.TensorFile.__getitem__
+    get = model_files.TensorFile.__getitem__
 
     def spy(self, name):
         read.append(name)
         return get(self, name)
 
-    monkeypatch.setattr(weights.TensorFile, "__getitem__", spy)
+    monkeypatch.setattr(model_files.TensorFile, "__getitem__", spy)
     encoder = clap.load(str(write_transformers(tmp_path, "c")))
     encoder.encode(["a dog"])
     # The type checks of the tests look at the first tensor of a mapping.
-    first = next(iter(weights.TensorFile(tmp_path / "model.safetensors")))
+    first = next(iter(model_files.TensorFile(tmp_path / "model.safetensors")))
     assert {name.partition(".")[0] for name in read if name != first} == {"text_model", "text_projection"}
     read.clear()
     encoder.encode_audio([waveform(100, SEED)], sample_rate_hz=24_000)
@@ -257,7 +260,7 @@ def test_other_constants_than_the_towers_are_refused(folder, name, edit):
 
 
 def test_constants_are_those_of_torchlibrosa_and_of_the_reference():
-    real, imag = clap_constants.stft_kernels(64)
+    real, imag = constants.stft_kernels(64)
     frame = waveform(64, SEED)
     expected = np.fft.rfft(frame * (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(64) / 64)))
     np.testing.assert_allclose((real[:, 0] + 1j * imag[:, 0]) @ frame, expected, atol=1e-12)

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audiosep_jax.encoders.clap import config as clap_config
+from audiosep_jax.encoders.clap import constants, encoder, params
+from audiosep_jax.encoders.clap.config import ClapConfig
+from audiosep_jax.encoders.clap.htsat import HtsatConfig
+from audiosep_jax.encoders.clap.log_mel import LogMelConfig
+from audiosep_jax.encoders.clap.roberta import RobertaConfig
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query import clap, clap_config, clap_constants, clap_weights
-from audiosep_jax.query.clap_config import ClapConfig
-from audiosep_jax.query.htsat import HtsatConfig
-from audiosep_jax.query.log_mel import LogMelConfig
-from audiosep_jax.query.roberta import RobertaConfig
 
 LAION_KEYS = {
     name: tuple(shape)
@@ -45,14 +46,14 @@ def write(folder, values, extractor=None, name="preprocessor_config.json"):
 
 def laion_shapes(config):
     """Names and shapes of all that LAION's file of such a model holds and that says something."""
-    shapes = dict(clap_weights.tensor_shapes(config))
-    return shapes | {name: value.shape for name, value in clap_constants.constants(config)}
+    shapes = dict(params.tensor_shapes(config))
+    return shapes | {name: value.shape for name, value in constants.constants(config)}
 
 
 def test_the_shape_of_laions_file_follows_from_its_tensors(tmp_path):
     config = clap_config.from_laion(LAION_KEYS)
     assert config == LAION
-    assert clap.tensor_problems(config, LAION_KEYS) == []
+    assert encoder.tensor_problems(config, LAION_KEYS) == []
     assert set(laion_shapes(config).items()) <= set(LAION_KEYS.items())
     assert clap_config.load(write(tmp_path, clap_config.to_json(config))) == config
 
@@ -90,7 +91,7 @@ def test_a_transformers_config_is_read_with_its_feature_extractor(tmp_path, name
     assert config.log_mel.hop_length == extractor["hop_length"]
     assert config.log_mel.frequency_max_hz == extractor["frequency_max"]
     assert config.clip_samples == extractor["nb_max_samples"]
-    assert clap.tensor_problems(config, {k: tuple(s) for k, s in model["shapes"].items()}) == []
+    assert encoder.tensor_problems(config, {k: tuple(s) for k, s in model["shapes"].items()}) == []
     with pytest.raises(AudioSepError, match=r"keep the config\.json that came with them"):
         clap_config.to_json(config)
 
@@ -147,7 +148,7 @@ def test_every_unfit_tensor_is_named_at_once():
     shapes["audio_branch.layers.4.blocks.0.norm1.bias"] = (128,)
     shapes["query.something"] = (1,)
     shapes["text_branch.embeddings.position_ids"] = (1, 514)
-    assert sorted(clap.tensor_problems(LAION, shapes)) == [
+    assert sorted(encoder.tensor_problems(LAION, shapes)) == [
         "mis-shaped audio_branch.logmel_extractor.melW ((513, 63), (513, 64) is needed)",
         "mis-shaped text_projection.2.weight ((512, 511), (512, 512) is needed)",
         "missing audio_branch.norm.bias",
@@ -183,13 +184,13 @@ def test_every_tensor_is_named_when_it_is_missing_or_mis_shaped_beside_others():
         "audio_projection.2.bias": (1, 2),
         "audio_branch.new": (2,),
     }
-    for name, shape in clap_weights.tensor_shapes(SMALL).items():
+    for name, shape in params.tensor_shapes(SMALL).items():
         wider = () if shape[-1:] == (1,) else ((*shape[:-1], shape[-1] + 1),)
         for fault in (None, (*shape, 3), *wider):
             faults = elsewhere | {name: fault}
             shapes = {key: value for key, value in (sound | faults).items() if value is not None}
             config = clap_config.from_laion(shapes)
-            said = clap_weights.tensor_problems(config, shapes)
+            said = params.tensor_problems(config, shapes)
             for key, value in faults.items():
                 kind = "missing" if value is None else "unmapped" if key not in sound else "mis-shaped"
                 needed = f" ({value}, {sound[key]} is needed)" if kind == "mis-shaped" else ""
@@ -223,7 +224,7 @@ def test_several_faults_in_what_shows_a_size_hide_nothing():
     shapes = {name: shape for name, shape in (shapes | faults).items() if shape is not None}
     config = clap_config.from_laion(shapes)
     assert config == LAION
-    said = clap_weights.tensor_problems(config, shapes)
+    said = params.tensor_problems(config, shapes)
     assert [line.split(" (")[0] for line in sorted(said)] == sorted(
         f"{'missing' if shape is None else 'mis-shaped'} {name}" for name, shape in faults.items()
     )

@@ -11,16 +11,20 @@ from golden_inputs import reference_tensor
 from safetensors.numpy import load_file, save_file
 
 from audiosep_jax.config import QueryConfig
-from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query import batching, clip, clip_config, clip_towers, clip_weights, images
-from audiosep_jax.query.encoder import (
+from audiosep_jax.encoders import batching, images
+from audiosep_jax.encoders.base import (
     AudioQueryEncoder,
     ImageQueryEncoder,
     QueryEncoder,
     load_encoder,
     mean_condition,
 )
-from audiosep_jax.query.tokenizer import load_tokenizer
+from audiosep_jax.encoders.clip import config as clip_config
+from audiosep_jax.encoders.clip import encoder as clip
+from audiosep_jax.encoders.clip import params as clip_weights
+from audiosep_jax.encoders.clip import towers
+from audiosep_jax.encoders.tokenizer import load_tokenizer
+from audiosep_jax.errors import AudioSepError
 
 DATA = Path(__file__).parents[1] / "data"
 VOCABULARY = len(json.loads((DATA / "tiny_clip_tokenizer" / "vocab.json").read_text("utf-8")))
@@ -91,7 +95,7 @@ def test_conditions_are_the_towers_embeddings_with_unit_length(folder, encoder):
     params = clip_weights.parameters(config, load_file(folder / "model.safetensors"))
     tokenizer, _ = load_tokenizer(folder)
     plain = {"xla_backend_optimization_level": 0}
-    text_embeddings = jax.jit(clip_towers.text_embeddings, static_argnums=0, compiler_options=plain)
+    text_embeddings = jax.jit(towers.text_embeddings, static_argnums=0, compiler_options=plain)
     for text in CAPTIONS[:2]:
         # As transformers pads: with end-of-text tokens up to the longest possible text.
         ids = tokenizer.encode(text).ids
@@ -101,7 +105,7 @@ def test_conditions_are_the_towers_embeddings_with_unit_length(folder, encoder):
         np.testing.assert_allclose(condition, embedding / np.linalg.norm(embedding), rtol=0, atol=1e-6)
     (picture,) = pictures(1)
     pixels = images.preprocess(picture, images.load_preprocessing(folder, image_size=30))
-    image_embeddings = jax.jit(clip_towers.image_embeddings, static_argnums=0, compiler_options=plain)
+    image_embeddings = jax.jit(towers.image_embeddings, static_argnums=0, compiler_options=plain)
     embedding = np.asarray(image_embeddings(config, params, pixels[None]))[0]
     condition = encoder.encode_images([picture])[0]
     np.testing.assert_allclose(condition, embedding / np.linalg.norm(embedding), rtol=0, atol=1e-6)
@@ -302,8 +306,9 @@ def test_encoding_imports_neither_transformers_nor_pytorch(folder):
         "import sys\n"
         "import numpy as np\n"
         "from audiosep_jax.config import QueryConfig\n"
-        "from audiosep_jax.query.encoder import load_encoder\n"
-        "assert not {'tokenizers', 'PIL', 'audiosep_jax.query.clip'} & set(sys.modules), 'not lazy'\n"
+        "from audiosep_jax.encoders.base import load_encoder\n"
+        "lazy = {'tokenizers', 'PIL', 'audiosep_jax.encoders.clip.encoder'}\n"
+        "assert not lazy & set(sys.modules)\n"
         "encoder = load_encoder(QueryConfig(encoder='clip', source=sys.argv[1]))\n"
         "encoder.encode(['a dog barking'])\n"
         "encoder.encode_images([np.zeros((9, 9, 3), np.uint8)])\n"

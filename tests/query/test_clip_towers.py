@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from golden_inputs import reference_tensor
 
+from audiosep_jax.encoders import model_files
+from audiosep_jax.encoders.clip import config as clip_config
+from audiosep_jax.encoders.clip import params as clip_weights
+from audiosep_jax.encoders.clip import towers
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query import clip_config, clip_towers, clip_weights, weights
 
 DATA = Path(__file__).parents[1] / "data"
 GOLDEN = DATA / "golden" / "hf_clip_tiny"
@@ -22,8 +25,8 @@ OUTPUTS = np.load(DATA / "clip_towers.npz")
 
 # Each record compiles its own towers once: that need not be fast code.
 PLAIN = {"xla_backend_optimization_level": 0}
-text_embeddings = jax.jit(clip_towers.text_embeddings, static_argnums=0, compiler_options=PLAIN)
-image_embeddings = jax.jit(clip_towers.image_embeddings, static_argnums=0, compiler_options=PLAIN)
+text_embeddings = jax.jit(towers.text_embeddings, static_argnums=0, compiler_options=PLAIN)
+image_embeddings = jax.jit(towers.image_embeddings, static_argnums=0, compiler_options=PLAIN)
 
 
 def load(name, folder):
@@ -57,7 +60,7 @@ def close(got, wanted, tolerance=1e-5):
 
 def test_embeddings_are_those_of_the_golden_record():
     config = clip_config.load_config(GOLDEN / "config.json")
-    params = clip_weights.parameters(config, weights.read_tensors(GOLDEN / "model.safetensors"))
+    params = clip_weights.parameters(config, model_files.read_tensors(GOLDEN / "model.safetensors"))
     expected = np.load(GOLDEN / "expected.npz")
     close(text_embeddings(config, params, expected["input_ids"].astype(np.int32)), expected["text_embeds"])
     images = expected["pixel_values"].transpose(0, 2, 3, 1)
@@ -79,7 +82,7 @@ def test_parameters_have_the_names_and_shapes_of_init(name, tmp_path):
     def shapes(tree):
         return {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree.leaves_with_path(tree)}
 
-    expected = shapes(jax.eval_shape(lambda key: clip_towers.init(config, key), jax.random.key(0)))
+    expected = shapes(jax.eval_shape(lambda key: towers.init(config, key), jax.random.key(0)))
     assert shapes(clip_weights.parameters(config, tensors)) == expected
     assert len(expected) == 5 + 8 + 2 * 16
 
@@ -98,9 +101,9 @@ def test_what_follows_the_end_of_text_changes_nothing(tmp_path):
 
 def test_the_end_of_text_is_the_first_one_or_by_the_old_rule_the_highest():
     ids = jnp.array([[5, 9, 2, 9, 2], [9, 1, 1, 2, 0]])
-    assert clip_towers.end_of_text(ids, eos_token_id=2).tolist() == [1, 0]
-    assert clip_towers.end_of_text(ids, eos_token_id=1).tolist() == [0, 1]
-    assert clip_towers.end_of_text(ids, eos_token_id=9).tolist() == [1, 0]
+    assert towers.end_of_text(ids, eos_token_id=2).tolist() == [1, 0]
+    assert towers.end_of_text(ids, eos_token_id=1).tolist() == [0, 1]
+    assert towers.end_of_text(ids, eos_token_id=9).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float16, 1e-3), (ml_dtypes.bfloat16, 1e-2)])

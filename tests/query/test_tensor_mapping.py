@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audiosep_jax.encoders.tensor_mapping import Stored, conv, dense, embedding, norm, parameters, stack
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query.tensor_mapping import Stored, conv, dense, embedding, norm, parameters, stack
 
 
 def drawn(tree, seed=0):

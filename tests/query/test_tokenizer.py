@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import tokenizers
 
+from audiosep_jax.encoders.tokenizer import load_tokenizer, tokenize
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query.tokenizer import load_tokenizer, tokenize
 
 DATA = Path(__file__).parents[1] / "data"
 FLAVOURS = ["clip", "roberta"]

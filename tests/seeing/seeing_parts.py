@@ -8,8 +8,8 @@ import json
 import numpy as np
 import soundfile
 
-from audiosep_jax.evals.bootstrap import Interval
 from audiosep_jax.evals.evaluate import ClassResult, EvaluationResult, ExampleResult
+from audiosep_jax.evals.statistics import Interval
 
 HOSTILE = "<script>alert('x')</script> & \"$\\frac$\" \x00\u202e"
 _VOID = {"meta", "img"}

@@ -13,13 +13,13 @@ import audiosep_jax
 from audiosep_jax.audio.containers import quantise
 from audiosep_jax.audio.files import write_audio
 from audiosep_jax.cli.main import main
+from audiosep_jax.encoders import base
 from audiosep_jax.evals import report
 from audiosep_jax.evals.evaluate import evaluate
 from audiosep_jax.evals.evaluation_set import load_evaluation_set, render_entries
 from audiosep_jax.evals.figures import draw_classes
-from audiosep_jax.query import encoder
-from audiosep_jax.seeing import evaluations
-from audiosep_jax.seeing.result_file import read_result
+from audiosep_jax.reports import evaluation_page
+from audiosep_jax.reports.result_file import read_result
 
 RATE = 8000
 
@@ -60,7 +60,7 @@ def a_model(monkeypatch, *, factor, rate=RATE):
     config = types.SimpleNamespace(query=types.SimpleNamespace(encoder="ones"))
     model = types.SimpleNamespace(apply=lambda m, c: factor * m, sample_rate_hz=rate, config=config)
     monkeypatch.setattr(audiosep_jax, "load", lambda checkpoint: model)
-    monkeypatch.setattr(encoder, "load_encoder", lambda config: types.SimpleNamespace(encode=encode))
+    monkeypatch.setattr(base, "load_encoder", lambda config: types.SimpleNamespace(encode=encode))
 
 
 def test_a_result_is_read_back_as_it_was(measured, tmp_path):
@@ -73,7 +73,7 @@ def test_a_result_is_read_back_as_it_was(measured, tmp_path):
 
 def test_fifty_classes_are_all_drawn_and_no_label_meets_another():
     result = evaluation([f"a class of sounds {index}" for index in range(50)], each=1)
-    figure = draw_classes(result, most=evaluations.MOST_BARS)
+    figure = draw_classes(result, most=evaluation_page.MOST_BARS)
     FigureCanvasAgg(figure).draw()
     labels = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
     assert len(labels) == 50
@@ -95,8 +95,8 @@ def test_of_many_classes_the_best_and_the_worst_are_drawn_and_the_rest_counted()
 
 
 def test_a_page_without_sounds_has_all_numbers(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(evaluations, "MOST_BARS", 2)
-    monkeypatch.setattr(evaluations, "BARS_OF_MORE", 2)
+    monkeypatch.setattr(evaluation_page, "MOST_BARS", 2)
+    monkeypatch.setattr(evaluation_page, "BARS_OF_MORE", 2)
     report.write_json(evaluation(["dog", HOSTILE, "cat$_{"]), tmp_path / "in" / "result.json")
     (tmp_path / "in" / "spectrograms-best.png").write_bytes(b"\x89PNG\r\n\x1a\nbest")
     assert main(["show", "evaluation", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 0

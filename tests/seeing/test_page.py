@@ -4,8 +4,8 @@ from seeing_parts import HOSTILE, Page, read_page
 
 from audiosep_jax.audio.containers import quantise
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.seeing import page as pages
-from audiosep_jax.seeing.players import flac, largest_bytes, listen
+from audiosep_jax.reports import html_page as pages
+from audiosep_jax.reports.players import flac, largest_bytes, listen
 
 
 def test_no_text_is_obeyed_and_all_of_it_is_shown():

@@ -15,8 +15,8 @@ from audiosep_jax.audio.residual import split
 from audiosep_jax.cli.main import main
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals.metrics import sdr_db
-from audiosep_jax.seeing import excerpt as excerpts
-from audiosep_jax.seeing.separations import Answer, SeparatedMixture, measure, write_separation
+from audiosep_jax.reports import excerpt as excerpts
+from audiosep_jax.reports.separation_page import Answer, SeparatedMixture, measure, write_separation
 from audiosep_jax.separation.api import Separation
 from audiosep_jax.separation.presence import Presence
 
@@ -209,7 +209,7 @@ def test_an_excerpt_of_the_largest_size_makes_a_page_that_is_written(monkeypatch
     whole = SeparatedMixture(
         name="n", model="m", waveform=part.waveform, sample_rate_hz=44100, cut=True, answers=(loud,)
     )
-    monkeypatch.setattr("audiosep_jax.seeing.page.LARGEST_PAGE_BYTES", 7_000_000)
+    monkeypatch.setattr("audiosep_jax.reports.html_page.LARGEST_PAGE_BYTES", 7_000_000)
     page, *_ = write_separation(whole, tmp_path / "out")
     assert page.stat().st_size < 7_000_000
     with pytest.raises(AudioSepError, match="too many for one page"):

@@ -6,9 +6,9 @@ from seeing_parts import HOSTILE, read_page, write_run
 
 from audiosep_jax.cli.main import main
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.seeing import curves, runs
-from audiosep_jax.seeing.pictures import MOST_LINES, line_styles
-from audiosep_jax.seeing.run_record import names, read_run, smoothed
+from audiosep_jax.plotting.style import MOST_LINES, line_styles
+from audiosep_jax.reports import curves, run_page
+from audiosep_jax.reports.run_record import names, read_run, smoothed
 
 FILES = ["course.png", "loss.png", "report.html", "validation.png"]
 
@@ -89,13 +89,13 @@ def test_one_page_for_several_runs(tmp_path, capsys):
 
 
 def test_an_odd_record_is_shown_and_its_oddities_are_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "MOST_ROWS", 10)
+    monkeypatch.setattr(run_page, "MOST_ROWS", 10)
     write_run(tmp_path / "run")
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 920, "loss": NaN, "gradient_norm": Infinity}\n{"step": 940, "loss": -5')
     record = read_run(tmp_path / "run", name=HOSTILE)
     assert (record.cut_off, record.last_step) == (True, 920)
-    runs.write_runs([record], tmp_path / "out")
+    run_page.write_runs([record], tmp_path / "out")
     page = read_page(tmp_path / "out")
     shown = HOSTILE.replace("\x00", "\ufffd")
     assert page.tables[0][1][0] == shown
@@ -129,7 +129,7 @@ def test_what_is_no_record_is_one_sentence_and_nothing_is_written(tmp_path, caps
     if content is not None:
         (tmp_path / "run" / "metrics.jsonl").write_text(content)
     with pytest.raises(AudioSepError, match=message):
-        runs.write_runs([read_run(tmp_path / "run", name="run")], tmp_path / "out")
+        run_page.write_runs([read_run(tmp_path / "run", name="run")], tmp_path / "out")
     assert main(["show", "run", str(tmp_path / "run"), "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert error.startswith("audiosep: error: ")

@@ -6,9 +6,9 @@ import sys
 import sweep_folders
 
 from audiosep_jax.cli import main
-from audiosep_jax.sweeps import sweeping
+from audiosep_jax.sweeps import runner
 
 # A shell that runs the tests in the background would have it ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-sweeping.How = sweep_folders.HOW
+runner.How = sweep_folders.HOW
 sys.exit(main.main())

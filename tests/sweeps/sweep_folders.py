@@ -6,11 +6,11 @@ from pathlib import Path
 
 from audiosep_jax.config import ExperimentConfig, TrainConfig
 from audiosep_jax.evals.evaluation_set import Entry, EvaluationSet, Source, save_evaluation_set
-from audiosep_jax.sweeps import sweeping
+from audiosep_jax.sweeps import runner
 from audiosep_jax.sweeps.definition import Evaluation, Sweep
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_audiosep.py")))
-HOW = functools.partial(sweeping.How, program=FAKE)
+HOW = functools.partial(runner.How, program=FAKE)
 MIXTURES = 20
 
 

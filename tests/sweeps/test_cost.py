@@ -12,7 +12,7 @@ from audiosep_jax.config import MixtureConfig, ModelConfig
 from audiosep_jax.sweeps import cost
 from audiosep_jax.sweeps.console import print_whole
 from audiosep_jax.sweeps.cost import cost_table, costs_of, seconds_left
-from audiosep_jax.sweeps.sweeping import run_sweep
+from audiosep_jax.sweeps.runner import run_sweep
 from audiosep_jax.sweeps.workdir import RunState
 
 

@@ -13,7 +13,7 @@ from audiosep_jax.errors import AudioSepError
 from audiosep_jax.sweeps import workdir
 from audiosep_jax.sweeps.definition import load_sweep, product, with_fields
 from audiosep_jax.sweeps.runs import identity, runs_of
-from audiosep_jax.train.delivery import FINAL
+from audiosep_jax.train.final_models import FINAL
 from experiments import ablations, tiny
 
 FILES = [module.name for module in pkgutil.iter_modules(ablations.__path__)]

@@ -13,7 +13,7 @@ from sweep_folders import HOW, log, small_sweep, write_sweep
 from test_sweeping import outcomes, quiet, trains, wait_for
 
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.sweeps.sweeping import run_sweep
+from audiosep_jax.sweeps.runner import run_sweep
 
 HERE = Path(__file__).parent
 

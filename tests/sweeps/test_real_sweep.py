@@ -13,7 +13,7 @@ import training_runs
 
 from audiosep_jax.cli import main
 from audiosep_jax.evals.evaluation_set import Entry, EvaluationSet, Source, save_evaluation_set
-from audiosep_jax.sweeps import sweeping
+from audiosep_jax.sweeps import runner
 from audiosep_jax.sweeps.definition import Evaluation, Sweep
 
 # `audiosep` with the encoder of the small runs.
@@ -65,10 +65,8 @@ def test_two_cells_and_two_seeds_are_trained_measured_and_compared(tmp_path, mon
         seeds=(0, 1),
         evaluation=Evaluation(evaluation_set=str(tmp_path / "set.json"), root=str(tmp_path / "source")),
     )
-    how = sweeping.How
-    monkeypatch.setattr(
-        sweeping, "How", lambda **given: how(**given, program=(sys.executable, "-c", PROGRAM))
-    )
+    how = runner.How
+    monkeypatch.setattr(runner, "How", lambda **given: how(**given, program=(sys.executable, "-c", PROGRAM)))
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
     file = sweep_folders.write_sweep(tmp_path / "sweep.py", sweep)
     directory = tmp_path / "out"

@@ -13,8 +13,8 @@ from audiosep_jax.errors import AudioSepError
 from audiosep_jax.sweeps import workdir
 from audiosep_jax.sweeps.report import markdown, sentences
 from audiosep_jax.sweeps.results import Difference, read_results
+from audiosep_jax.sweeps.runner import run_sweep
 from audiosep_jax.sweeps.statistics import estimate
-from audiosep_jax.sweeps.sweeping import run_sweep
 from audiosep_jax.utils.atomic import write_json
 
 

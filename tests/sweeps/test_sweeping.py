@@ -14,8 +14,8 @@ from sweep_folders import HOW, log, small_sweep, write_set, write_sweep
 
 from audiosep_jax.cli import main
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.sweeps import sweeping, workdir
-from audiosep_jax.sweeps.sweeping import run_sweep
+from audiosep_jax.sweeps import runner, workdir
+from audiosep_jax.sweeps.runner import run_sweep
 from audiosep_jax.utils.atomic import write_json
 
 HERE = Path(__file__).parent
@@ -92,7 +92,7 @@ def test_a_config_and_an_experiment_file_repeat_a_run(tmp_path):
 
 @pytest.mark.parametrize("cell", ["broken", "unmeasurable"])
 def test_a_failing_cell_stops_no_other_and_is_named_at_the_end(tmp_path, capsys, monkeypatch, cell):
-    monkeypatch.setattr(sweeping, "How", HOW)
+    monkeypatch.setattr(runner, "How", HOW)
     sweep = write_sweep(tmp_path / "sweep.py", small_sweep(tmp_path, "base", cell, "better"))
     assert main.main(["sweep", str(sweep), "--workdir", str(tmp_path / "out")]) == 1
     said = capsys.readouterr()
@@ -273,7 +273,7 @@ def test_options_that_cannot_be(tmp_path, capsys, options, said):
 
 
 def test_options_choose_cells_seeds_and_fields(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(sweeping, "How", HOW)
+    monkeypatch.setattr(runner, "How", HOW)
     sweep = write_sweep(tmp_path / "sweep.py", small_sweep(tmp_path, "base", "better", "same"))
     options = ["--cells", "same", "--seeds", "4", "--set", "train.steps=3"]
     assert main.main(["sweep", str(sweep), "--workdir", str(tmp_path / "out"), *options]) == 0
@@ -285,9 +285,9 @@ def test_options_choose_cells_seeds_and_fields(tmp_path, capsys, monkeypatch):
 
 
 def test_ray_that_is_not_installed_is_one_sentence(tmp_path, monkeypatch):
-    from audiosep_jax.sweeps import cluster
+    from audiosep_jax.sweeps import ray_cluster
 
-    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(AudioSepError, match=r"pip install 'audiosep_jax\[ray\]'"):
         run_sweep(
             small_sweep(tmp_path, "base"),

@@ -13,6 +13,6 @@ def sounds(tmp_path_factory) -> Path:
 @pytest.fixture
 def letters(monkeypatch):
     """Registers the query encoder of the small runs."""
-    from audiosep_jax.query import encoder
+    from audiosep_jax.encoders import base
 
-    monkeypatch.setitem(encoder.ENCODERS, "letters", "training_runs")
+    monkeypatch.setitem(base.ENCODERS, "letters", "training_runs")

@@ -13,8 +13,8 @@ import jax
 import numpy as np
 import training_runs
 
+from audiosep_jax.aot.hlo import KINDS
 from audiosep_jax.audio import stft
-from audiosep_jax.capacity.hlo import KINDS
 from audiosep_jax.config import ExecutionConfig, MeshConfig
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states

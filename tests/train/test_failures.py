@@ -11,9 +11,9 @@ import training_runs
 
 from audiosep_jax.checkpoints import folder
 from audiosep_jax.cli import main
+from audiosep_jax.encoders import base
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.models import separator
-from audiosep_jax.query import encoder
 from audiosep_jax.train import loop
 from data_pipelines.mixtures import MixturePipeline
 
@@ -36,7 +36,7 @@ def stopped(sounds, tmp_path_factory):
         return batches(self, **options).map(poison)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(encoder.ENCODERS, "letters", "training_runs")
+        patch.setitem(base.ENCODERS, "letters", "training_runs")
         patch.setattr(MixturePipeline, "batches", poisoned)
         with pytest.raises(AudioSepError) as error:
             loop.train(config, workdir)

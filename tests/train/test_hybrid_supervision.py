@@ -13,8 +13,8 @@ from jax.experimental.compilation_cache import compilation_cache
 from safetensors.numpy import load_file
 
 from audiosep_jax.config import QueryConfig
+from audiosep_jax.encoders.base import load_encoder
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query.encoder import load_encoder
 from audiosep_jax.train import loop, supervision, validation
 from audiosep_jax.train import mesh as meshes
 from data_pipelines.mixtures import MixturePipeline

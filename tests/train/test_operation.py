@@ -12,9 +12,9 @@ import training_runs
 
 from audiosep_jax.checkpoints import folder
 from audiosep_jax.config import MeshConfig
+from audiosep_jax.encoders import base
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.query import encoder
-from audiosep_jax.train import loop, preparation, profiling, spikes
+from audiosep_jax.train import loop, profiling, setup, spikes
 from audiosep_jax.train.checkpoint import RunCheckpoints
 from audiosep_jax.train.optimizer import make_optimizer
 from audiosep_jax.train.workdir import Workdir
@@ -63,7 +63,7 @@ def finished(sounds, tmp_path_factory, compilations):
         return compile_step(lowered, *arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(encoder.ENCODERS, "letters", "training_runs")
+        patch.setitem(base.ENCODERS, "letters", "training_runs")
         patch.setattr(jax.stages.Lowered, "compile", counted)
         patch.setattr(
             MixturePipeline, "batches", lambda self, **options: batches(self, **options).map(poison)
@@ -179,9 +179,9 @@ def test_a_finished_run_trains_no_further_and_keeps_its_record(finished, letters
 def test_what_a_process_found_is_compiled_for_what_the_pipeline_gives(sounds, letters, tmp_path):
     config = training_runs.experiment(sounds)
     mesh = loop.meshes.make_mesh(MeshConfig())
-    sources = preparation.open_sources(config, Workdir(tmp_path), mesh)
+    sources = setup.open_sources(config, Workdir(tmp_path), mesh)
     batch = next(iter(sources.pipeline.batches(stop_step=1)))
-    expected = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), preparation.batch_like(config, mesh))
+    expected = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), setup.batch_like(config, mesh))
     assert {name: (array.shape, array.dtype) for name, array in batch.arrays.items()} == expected
 
 
@@ -189,11 +189,11 @@ def test_an_older_checkpoint_without_a_count_of_skipped_steps_goes_on(finished, 
     _, config, _ = finished
     optimizer = make_optimizer(config.optimizer, config.train.steps)
     mesh = loop.meshes.make_mesh(MeshConfig())
-    state = preparation.first_state(config, optimizer, mesh)
+    state = setup.first_state(config, optimizer, mesh)
     checkpoints = RunCheckpoints(tmp_path, config)
     checkpoints.save(dataclasses.replace(state, skipped=None), step=0)
     checkpoints.close()
-    restored, step = RunCheckpoints(tmp_path, config).restore(preparation.state_like(config, optimizer, mesh))
+    restored, step = RunCheckpoints(tmp_path, config).restore(setup.state_like(config, optimizer, mesh))
     assert (step, int(restored.skipped)) == (0, 0)
 
 

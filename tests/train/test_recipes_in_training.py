@@ -10,7 +10,7 @@ import training_runs
 
 from audiosep_jax.config import ExperimentConfig, MixtureConfig
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.train import loop, preparation
+from audiosep_jax.train import loop, setup
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train.gradients import batch_like
 from audiosep_jax.train.run_config import refuse_other_runs
@@ -61,7 +61,7 @@ def on_many_rules(dataset):
 
 def test_the_step_takes_what_the_pipeline_brings(sounds, letters, tmp_path):
     config, mesh = on_many_rules(sounds), meshes.make_mesh()
-    sources = preparation.open_sources(config, Workdir(tmp_path), mesh)
+    sources = setup.open_sources(config, Workdir(tmp_path), mesh)
     batch = next(iter(sources.pipeline.batches(stop_step=1)))
     expected = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), batch_like(config, mesh))
     assert {name: (array.shape, array.dtype) for name, array in batch.arrays.items()} == expected

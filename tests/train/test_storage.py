@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.train import lock, storage
+from audiosep_jax.train import run_lock, storage
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
 
@@ -112,15 +112,15 @@ def test_a_folder_is_uploaded_when_it_is_whole(bucket):
 @pytest.mark.pod  # needs the extra gcs
 def test_in_a_bucket_the_run_that_was_started_last_goes_on(bucket, monkeypatch):
     place = storage.work_directory("gs://bucket/run")
-    with lock.only_run_in(place):
-        lock.check_held(place)
+    with run_lock.only_run_in(place):
+        run_lock.check_held(place)
         later = {"token": "another", "host": "other.host", "process": 77}
         bucket.put("run/.lock", json.dumps(later).encode())
         with pytest.raises(AudioSepError, match=r"taken over gs://bucket/run \(process 77 on other\.host\)"):
-            lock.check_held(place)
+            run_lock.check_held(place)
     assert "run/.lock" in bucket.objects  # it is not ours to remove
-    with lock.only_run_in(place):
-        lock.check_held(place)
+    with run_lock.only_run_in(place):
+        run_lock.check_held(place)
     assert "run/.lock" not in bucket.objects
 
 

@@ -5,9 +5,9 @@ import warnings
 import pytest
 import training_runs
 
-from audiosep_jax.query import condition_files
+from audiosep_jax.encoders import condition_files
 from audiosep_jax.train import mesh as meshes
-from audiosep_jax.train.preparation import open_sources
+from audiosep_jax.train.setup import open_sources
 from audiosep_jax.train.workdir import Workdir
 
 

@@ -12,12 +12,13 @@ from web_server import noise, wav
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.separation.presence import Presence
 from audiosep_jax.separation.results import FileSeparation
-from audiosep_jax.web import separating, wording
+from audiosep_jax.web import answers
+from audiosep_jax.web import html as wording
+from audiosep_jax.web.answers import Answer, Question
 from audiosep_jax.web.limits import Limits
 from audiosep_jax.web.page import Handlers
-from audiosep_jax.web.separating import Answer, Question
-from audiosep_jax.web.sounds import Sound
 from audiosep_jax.web.storage import Storage
+from audiosep_jax.web.uploads import Sound
 
 LIMITS = Limits(sound_seconds=10, work_seconds=30)
 
@@ -91,8 +92,8 @@ def press(model, storage):
 @pytest.fixture
 def undrawn(monkeypatch):
     """A second is saved where the picture is not looked at."""
-    monkeypatch.setattr(separating, "draw_spectrograms", lambda *_, **__: None)
-    monkeypatch.setattr(separating, "png", lambda _: b"")
+    monkeypatch.setattr(answers, "draw_spectrograms", lambda *_, **__: None)
+    monkeypatch.setattr(answers, "png", lambda _: b"")
 
 
 def results(storage):
@@ -120,7 +121,7 @@ def test_an_upload_that_is_removed_in_the_middle_is_a_sentence(press, storage, u
         upload.unlink()
         (folder / "mixture.wav").hardlink_to(upload)
 
-    monkeypatch.setattr(separating, "playable", gone)
+    monkeypatch.setattr(answers, "playable", gone)
     assert press(path)[2] == {"error": "The recording is no longer kept: upload it again."}
     assert results(storage) == []
     assert "Traceback" not in capsys.readouterr().err

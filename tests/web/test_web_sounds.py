@@ -7,9 +7,9 @@ from web_server import noise, wav
 
 from audiosep_jax.audio.files import read_audio
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.web.clips import EXAMPLES, write_examples
+from audiosep_jax.web.example_mixtures import EXAMPLES, write_examples
 from audiosep_jax.web.limits import Limits
-from audiosep_jax.web.sounds import playable, read_sound
+from audiosep_jax.web.uploads import playable, read_sound
 
 LIMITS = Limits(sound_seconds=10)
 

@@ -1,0 +1,120 @@
+"""Compiles the real train step of an experiment for devices that need not exist."""
+
+import dataclasses
+import math
+import re
+import time
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from audiosep_jax.aot.topology import Topology
+from audiosep_jax.config import ExperimentConfig
+from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.train import mesh as meshes
+from audiosep_jax.train import state as states
+from audiosep_jax.train.gradients import batch_like
+from audiosep_jax.train.optimizer import make_optimizer
+from audiosep_jax.train.step import make_train_step
+
+_UNITS = {"": 1, "B": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+_BYTES = r"([\d.]+)\s?([BKMGT]?)"
+_PATTERNS = (
+    # XLA:TPU words it in one way before it has placed the program in memory and in another one after.
+    re.compile(rf"HLO temporaries \({_BYTES}\) exceeds available HBM \({_BYTES}\)"),
+    re.compile(rf"Used {_BYTES} of {_BYTES} hbm"),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """What compiling a step gave.
+
+    Attributes:
+      mesh: over the devices of the topology.
+      executable: None where the step does not fit.
+      wanted_bytes: HBM per device that a step which does not fit asked for; None where it fits.
+      available_bytes: what there was, as the compiler said it; None where it fits.
+      argument_bytes: of state and batch, per device.
+      state_bytes: of the state alone, per device.
+      parameters: number of trained parameters.
+      seconds: that compiling took.
+    """
+
+    mesh: Mesh
+    executable: jax.stages.Compiled | None
+    wanted_bytes: int | None
+    available_bytes: int | None
+    argument_bytes: int
+    state_bytes: int
+    parameters: int
+    seconds: float
+
+
+def compile_step(config: ExperimentConfig, topology: Topology) -> Compiled:
+    """Compiles the train step, over `config.mesh` on the topology's devices.
+
+    Raises:
+      AudioSepError: mesh or batch do not divide the devices, or the compiler gave up for another reason than
+        memory.
+    """
+    mesh = meshes.make_mesh(config.mesh, topology.devices)
+    batch_size = config.train.batch_size
+    meshes.check_batch_size(batch_size, mesh, microbatches=config.execution.microbatches)
+    optimizer = make_optimizer(config.optimizer, config.train.steps)
+    state = states.shapes(config, optimizer)
+    batch = batch_like(config, mesh)
+    state_bytes = _bytes_per_device(state, meshes.state_sharding(mesh, state))
+    argument_bytes = state_bytes + _bytes_per_device(batch, meshes.batch_sharding(mesh))
+    parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
+    started = time.perf_counter()
+    executable, wanted, available = None, None, None
+    with jax.set_mesh(mesh):
+        traced = make_train_step(config, optimizer, mesh).trace(state, batch)  # pyright: ignore[reportArgumentType]
+        platforms = ("tpu",) if topology.chip else None
+        try:
+            executable = traced.lower(lowering_platforms=platforms).compile()
+        except jax.errors.JaxRuntimeError as error:
+            found = memory_of(str(error))
+            if found is None:
+                raise AudioSepError(
+                    f"the compiler cannot compile this step for {topology.name}: {shown(error, longest=500)}"
+                ) from error
+            temporaries, wanted, available = found
+            wanted += argument_bytes if temporaries else 0
+    return Compiled(
+        mesh=mesh,
+        executable=executable,
+        wanted_bytes=wanted,
+        available_bytes=available,
+        argument_bytes=argument_bytes,
+        state_bytes=state_bytes,
+        parameters=parameters,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def memory_of(message: str) -> tuple[bool, int, int] | None:
+    """Returns what a compiler's message says about memory that was not enough.
+
+    Returns:
+      Whether the bytes that were wanted are those of temporaries alone, the bytes, and the bytes that
+      there were; None where the message is about something else.
+    """
+    for index, pattern in enumerate(_PATTERNS):
+        if match := pattern.search(message):
+            wanted, available = (round(float(match[i]) * _UNITS[match[i + 1]]) for i in (1, 3))
+            return index == 0, wanted, available
+    return None
+
+
+def _bytes_per_device(tree: Any, sharding: Any) -> int:
+    """Size of a tree's part on one device; `sharding` is one, or a tree of them."""
+    leaves = jax.tree.leaves(tree)
+    shardings = jax.tree.leaves(sharding)
+    shardings = shardings * len(leaves) if len(shardings) == 1 else shardings
+    return sum(
+        math.prod(place.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf, place in zip(leaves, shardings, strict=True)
+    )

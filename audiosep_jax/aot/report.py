@@ -1,0 +1,207 @@
+"""The report of a compiled step: a dataclass that becomes JSON, and how it reads on a screen."""
+
+import dataclasses
+import importlib.metadata
+from typing import Any
+
+import jax
+
+from audiosep_jax.aot import hlo
+from audiosep_jax.aot.compiled_step import Compiled
+from audiosep_jax.aot.roofline import Demand, Roofline, Scaled, roofline, scaling
+from audiosep_jax.aot.topology import Topology
+from audiosep_jax.config import ExperimentConfig
+from audiosep_jax.utils.serialization import to_dict
+
+_LARGEST = 8
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CollectiveSum:
+    """All collectives of one kind in a step.
+
+    Attributes:
+      count: operations, each as often as it runs.
+      bytes: of their arrays, as one device has them when they are whole.
+      asynchronous: operations during which other work may run.
+      parameter_bytes: of arrays with two axes or more, which gradients and parameters have.
+      vector_bytes: of the others: statistics of BatchNorm, gradients of vectors, the loss.
+    """
+
+    count: int
+    bytes: int
+    asynchronous: int
+    parameter_bytes: int
+    vector_bytes: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """What one train step needs, and the least time it takes. Bytes and FLOPs are per device and step.
+
+    Attributes:
+      topology: such as "v5e:2x2".
+      chips: of the slice.
+      devices: of JAX; two per chip on tpu7x, else one.
+      batch: global, in clips.
+      fits: whether the step compiled within the HBM of a device.
+      hbm_bytes_capacity: what the compiler may fill; None for local devices.
+      argument_bytes: state and batch.
+      output_bytes: the new state and the metrics.
+      alias_bytes: of the output that lie where the old state lay.
+      temporary_bytes: activations and all else that lives within the step.
+      program_bytes: the program itself.
+      total_hbm_bytes: argument + output - alias + temporary + program; what was wanted where it does not fit.
+      headroom_bytes: capacity - total; negative where it does not fit.
+      parameters: trained ones.
+      flops_per_example: as the compiler counts them, recomputation included.
+      hbm_bytes_per_example: traffic, as the compiler counts it.
+      collectives: by kind.
+      largest_collectives: "kind type[shape] operation", largest first.
+      roofline: parts of the step's least time; None for local devices.
+      roofline_step_seconds: their result.
+      examples_per_second: of the whole slice at that time.
+      scaling: predictions for 4 to 256 chips.
+      compile_seconds: that compiling took.
+      versions: of jax and libtpu.
+      config: of the experiment, with all changes.
+    """
+
+    topology: str
+    chips: int
+    devices: int
+    batch: int
+    fits: bool
+    hbm_bytes_capacity: int | None
+    argument_bytes: int
+    output_bytes: int | None
+    alias_bytes: int | None
+    temporary_bytes: int | None
+    program_bytes: int | None
+    total_hbm_bytes: int
+    headroom_bytes: int | None
+    parameters: int
+    flops_per_example: float | None
+    hbm_bytes_per_example: float | None
+    collectives: dict[str, CollectiveSum] | None
+    largest_collectives: list[str] | None
+    roofline: Roofline | None
+    roofline_step_seconds: float | None
+    examples_per_second: float | None
+    scaling: list[Scaled] | None
+    compile_seconds: float
+    versions: dict[str, str]
+    config: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain JSON values."""
+        return dataclasses.asdict(self)
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions that decide what a compiled program is."""
+    try:
+        libtpu = importlib.metadata.version("libtpu")
+    except importlib.metadata.PackageNotFoundError:
+        libtpu = ""
+    return {"jax": jax.__version__, "libtpu": libtpu}
+
+
+def make_report(config: ExperimentConfig, topology: Topology, compiled: Compiled) -> Report:
+    """Reads everything that a compiled step, or the compiler's refusal, says."""
+    chip = topology.chip
+    memory = _memory(compiled)
+    capacity = compiled.available_bytes or (chip.hbm_bytes if chip else None)
+    demand = demand_of(config, compiled)
+    found = list(demand.collectives) if demand else []
+    times = roofline(demand, chip, topology.sides) if demand and chip else None
+    return Report(
+        topology=topology.name,
+        chips=topology.chips,
+        devices=len(topology.devices),
+        batch=config.train.batch_size,
+        fits=compiled.executable is not None,
+        hbm_bytes_capacity=capacity,
+        **memory,
+        headroom_bytes=None if capacity is None else capacity - memory["total_hbm_bytes"],
+        parameters=compiled.parameters,
+        flops_per_example=demand.flops / demand.examples if demand else None,
+        hbm_bytes_per_example=demand.hbm_bytes / demand.examples if demand else None,
+        collectives=_sums(found) if demand else None,
+        largest_collectives=_largest(found) if demand else None,
+        roofline=times,
+        roofline_step_seconds=times.step_seconds if times else None,
+        examples_per_second=config.train.batch_size / times.step_seconds if times else None,
+        scaling=scaling(demand, chip, topology.sides) if demand and chip else None,
+        compile_seconds=compiled.seconds,
+        versions=versions(),
+        config=to_dict(config),
+    )
+
+
+def demand_of(config: ExperimentConfig, compiled: Compiled) -> Demand | None:
+    """Returns what a step asks of a device, or None where it does not fit.
+
+    The compiler counts the body of a loop once. With microbatches the loop over them holds all work that
+    grows with the batch, so that this part counts once per microbatch.
+    """
+    if compiled.executable is None:
+        return None
+    costs = compiled.executable.cost_analysis()
+    assert costs is not None
+    text = compiled.executable.as_text()
+    assert text is not None
+    parts = config.execution.microbatches
+    products = hlo.product_flops(text)
+    fixed = min(2.0 * compiled.state_bytes, costs["bytes accessed"])
+    return Demand(
+        examples=config.train.batch_size / compiled.mesh.size,
+        flops=costs["flops"] * parts,
+        # Trips are counted already where products are read from the text.
+        float32_flops=(products["highest"], products["high"]),
+        hbm_bytes=fixed + (costs["bytes accessed"] - fixed) * parts,
+        fixed_hbm_bytes=fixed,
+        collectives=tuple(hlo.collectives(text)),
+    )
+
+
+def _memory(compiled: Compiled) -> dict[str, Any]:
+    if compiled.executable is None:
+        unknown = dict.fromkeys(("output_bytes", "alias_bytes", "temporary_bytes", "program_bytes"))
+        wanted = compiled.wanted_bytes or 0
+        return unknown | {"argument_bytes": compiled.argument_bytes, "total_hbm_bytes": wanted}
+    sizes = compiled.executable.memory_analysis()
+    assert sizes is not None
+    parts = {
+        "argument_bytes": sizes.argument_size_in_bytes,
+        "output_bytes": sizes.output_size_in_bytes,
+        "alias_bytes": sizes.alias_size_in_bytes,
+        "temporary_bytes": sizes.temp_size_in_bytes,
+        "program_bytes": sizes.generated_code_size_in_bytes,
+    }
+    return parts | {"total_hbm_bytes": sum(parts.values()) - 2 * parts["alias_bytes"]}
+
+
+def _sums(found: list[hlo.Collective]) -> dict[str, CollectiveSum]:
+    sums = {}
+    for kind in sorted({one.kind for one in found}):
+        same = [one for one in found if one.kind == kind]
+        large = sum(a.bytes * one.times for one in same for a in one.arrays if len(a.shape) > 1)
+        total = sum(one.bytes * one.times for one in same)
+        sums[kind] = CollectiveSum(
+            count=sum(one.times for one in same),
+            bytes=total,
+            asynchronous=sum(one.times for one in same if one.asynchronous),
+            parameter_bytes=large,
+            vector_bytes=total - large,
+        )
+    return sums
+
+
+def _largest(found: list[hlo.Collective]) -> list[str]:
+    arrays = [(array, one) for one in found for array in one.arrays]
+    arrays.sort(key=lambda pair: -pair[0].bytes)
+    return [
+        f"{one.kind} {array.type}{list(array.shape)} {one.operation}".rstrip()
+        for array, one in arrays[:_LARGEST]
+    ]

@@ -1,0 +1,195 @@
+"""Tower folders: config.json, tensors and tokenizer of a frozen query tower, in one place."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from audiosep_jax.checkpoints import finite
+from audiosep_jax.checkpoints.source import LAION_MODEL_TYPE, Tensors, TowerFolder
+from audiosep_jax.config import QueryConfig
+from audiosep_jax.encoders import model_files, tokenizer
+from audiosep_jax.encoders.base import load_encoder
+from audiosep_jax.encoders.clap import config as clap_config
+from audiosep_jax.encoders.clap import constants, params
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.utils import safetensors_file
+
+# What a transformers folder has besides its weights, and a tower folder keeps.
+_SETTINGS = (
+    "preprocessor_config.json",
+    "processor_config.json",
+    "sentence_bert_config.json",
+    "modules.json",
+    "1_Pooling/config.json",
+)
+# Either of them is a whole tokenizer.
+_TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("vocab.txt",))
+
+# LAION's text towers are RoBERTa-base, and its files hold no tokenizer.
+ROBERTA = "roberta-base"
+
+
+def laion_problems(tensors: dict[str, np.ndarray], *, where: str) -> list[str]:
+    """Returns a phrase for everything that keeps tensors by LAION's names from being a whole CLAP."""
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    numbers = finite.problems(tensors)
+    try:
+        config = clap_config.from_laion(shapes, where=where)
+    except AudioSepError as error:
+        return [str(error).removesuffix("."), *numbers]
+    problems = params.tensor_problems(config, shapes)
+    problems += [
+        f"{name} is {tensors[name].dtype}, needed is a floating type"
+        for name in params.tensor_shapes(config)
+        if name in tensors and not jnp.issubdtype(tensors[name].dtype, np.floating)
+    ]
+    problems += [
+        f"{name} is not the constant of the audio tower that the shapes tell"
+        for name in constants.different(config, tensors)
+    ]
+    return problems + numbers
+
+
+def write_laion(folder: Path, tensors: dict[str, np.ndarray], *, tokenizer_folder: Path) -> int:
+    """Writes the folder of a CLAP with LAION's tensors, each as it is; returns the length of a condition.
+
+    Args:
+      folder: is created.
+      tensors: a whole CLAP (see `laion_problems`).
+      tokenizer_folder: RoBERTa's tokenizer is copied from there.
+
+    Raises:
+      AudioSepError: the tokenizer does not belong to the CLAP.
+      OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True)
+    config = clap_config.from_laion({name: tensor.shape for name, tensor in tensors.items()})
+    _write_json(folder / "config.json", clap_config.to_json(config))
+    copy_tokenizer(tokenizer_folder, folder)
+    words = tokenizer.load_tokenizer(folder)[0].get_vocab_size()
+    if words > config.text.vocab_size:
+        raise AudioSepError(
+            f"the tokenizer in {tokenizer_folder} has {words} tokens and the text tower "
+            f"{config.text.vocab_size}: give the folder of its own tokenizer with --tokenizer."
+        )
+    metadata = {"format": "pt", "state_dict": json.dumps(list(tensors))}
+    safetensors_file.write(folder / "model.safetensors", tensors, metadata=metadata)
+    return config.projection_size
+
+
+def write_folder(folder: Path, source: TowerFolder, *, tokenizer_folder: Path) -> int:
+    """Copies a transformers folder: config.json, tensors in one file, tokenizer and settings.
+
+    Args:
+      folder: is created.
+      source: the tower.
+      tokenizer_folder: the tokenizer is copied from there.
+
+    Returns:
+      The length of a condition.
+
+    Raises:
+      AudioSepError: it is not a tower that the query encoder can read.
+      OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True)
+    copy_tokenizer(tokenizer_folder, folder)
+    for name in ("config.json", *_SETTINGS):
+        if (source.path / name).is_file():
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(source.path / name, folder / name)
+    safetensors_file.write(folder / "model.safetensors", source.tensors, metadata={"format": "pt"})
+    try:
+        return load_encoder(QueryConfig(encoder=source.encoder, source=str(folder))).condition_size
+    except AudioSepError as error:
+        raise AudioSepError(str(error).replace(str(folder), str(source.path))) from error
+
+
+def find_tokenizer(source: str) -> Path:
+    """Returns a folder with a tokenizer.
+
+    Args:
+      source: a folder, or a Hugging Face id such as `roberta-base`.
+
+    Raises:
+      AudioSepError: there is none.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        if tokenizer_files(folder):
+            return folder
+        raise AudioSepError(
+            f"{folder} holds no tokenizer (tokenizer.json, or vocab.json with merges.txt): give another "
+            "folder with --tokenizer."
+        )
+    from huggingface_hub import snapshot_download
+
+    # The oldest models on the hub have no owner in their ids; new caches know them by the owner they got.
+    ids = (source,) if "/" in source else (source, f"FacebookAI/{source}")
+    reason: Exception | None = None
+    for cached_only in (True, False):
+        for name in ids:
+            try:
+                found = Path(
+                    snapshot_download(
+                        name, allow_patterns=list(tokenizer.FILES), local_files_only=cached_only
+                    )
+                )
+            except Exception as error:  # whatever the HTTP library of the day raises without a network
+                reason = error
+                continue
+            if tokenizer_files(found):
+                return found
+    raise AudioSepError(
+        f"The tokenizer {source!r} is neither a folder, nor in the Hugging Face cache, nor can it be "
+        "downloaded: connect to the network, or give a folder with its tokenizer.json (or vocab.json and "
+        "merges.txt) with --tokenizer."
+    ) from reason
+
+
+def tokenizer_files(folder: Path) -> tuple[str, ...]:
+    """Returns the names of the files that make up a folder's tokenizer, or nothing."""
+    for names in _TOKENIZERS:
+        if all((folder / name).is_file() for name in names):
+            return names
+    return ()
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copies a tokenizer's files.
+
+    Raises:
+      AudioSepError: there is none.
+    """
+    names = tokenizer_files(source)
+    if not names:
+        raise AudioSepError(f"{source} holds no tokenizer: give a folder that does with --tokenizer.")
+    for name in (*names, "tokenizer_config.json"):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+
+
+def laion_tensors(folder: Path) -> dict[str, np.ndarray] | None:
+    """Returns the tensors of a LAION tower folder in their original order, or None for another tower."""
+    if model_files.read_json(folder / "config.json").get("model_type") != LAION_MODEL_TYPE:
+        return None
+    tensors, metadata = safetensors_file.read(folder / "model.safetensors")
+    order = json.loads(metadata.get("state_dict", "[]"))
+    names = order if sorted(order) == sorted(tensors) else list(tensors)
+    return {name: tensors[name] for name in names}
+
+
+def described(source: Tensors | TowerFolder) -> str:
+    """Returns in words which tower a source is or holds."""
+    if isinstance(source, Tensors):
+        return "LAION's CLAP"
+    names = {"clap": "CLAP", "clip": "CLIP", "bert": "a sentence encoder (BERT)"}
+    return "LAION's CLAP" if source.model_type == LAION_MODEL_TYPE else names[source.model_type]
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2) + "\n", "utf-8")

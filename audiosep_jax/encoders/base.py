@@ -1,0 +1,111 @@
+"""The interface of query towers, and the registry that finds one by name."""
+
+import importlib
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from audiosep_jax.config import QueryConfig
+from audiosep_jax.errors import AudioSepError
+
+# Name in `QueryConfig.encoder` -> module with a function `load(source: str) -> QueryEncoder`. Modules rather
+# than functions: a tower and its tokenizer are imported only when it is the one that is asked for.
+ENCODERS = {
+    "sentence": "audiosep_jax.encoders.sentence.encoder",
+    "clip": "audiosep_jax.encoders.clip.encoder",
+    "clap": "audiosep_jax.encoders.clap.encoder",
+}
+
+
+@runtime_checkable
+class QueryEncoder(Protocol):
+    """A frozen tower: text in, condition out."""
+
+    @property
+    def condition_size(self) -> int:
+        """Length of a condition."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of weights, tokenizer and settings: conditions are comparable only where it is the same."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> Float[np.ndarray, "n size"]:
+        """Returns one float32 condition per text, in the order of the texts.
+
+        Raises:
+          AudioSepError: a text is empty or cannot be tokenised.
+        """
+        ...
+
+
+@runtime_checkable
+class AudioQueryEncoder(Protocol):
+    """The ability of some towers to take a sound as the query."""
+
+    def encode_audio(
+        self, waveforms: Sequence[np.ndarray], *, sample_rate_hz: int
+    ) -> Float[np.ndarray, "n size"]:
+        """Returns one float32 unit vector per waveform, in their order.
+
+        Args:
+          waveforms: float32 [samples] each, of any lengths.
+          sample_rate_hz: of all of them.
+
+        Raises:
+          AudioSepError: a waveform is empty, holds other than finite numbers, or has another shape.
+        """
+        ...
+
+
+@runtime_checkable
+class ImageQueryEncoder(Protocol):
+    """The ability of some towers to take a picture as the query."""
+
+    def encode_images(self, images: Sequence[np.ndarray]) -> Float[np.ndarray, "n size"]:
+        """Returns one float32 unit vector per image, in their order.
+
+        Args:
+          images: uint8 [height, width, 3] each, red, green and blue, of any sizes.
+
+        Raises:
+          AudioSepError: an image has another type or shape.
+        """
+        ...
+
+
+def mean_condition(rows: Float[np.ndarray, "n size"]) -> Float[np.ndarray, " size"]:
+    """Returns one unit vector for several that stand for the same sound: frames of a clip, several captions.
+
+    Raises:
+      AudioSepError: there are no rows, or they cancel each other out.
+    """
+    if not len(rows):
+        raise AudioSepError("There is nothing to take the mean of: give at least one query.")
+    mean = np.mean(rows, axis=0, dtype=np.float64)
+    length = np.linalg.norm(mean)
+    if not length > 1e-6:
+        raise AudioSepError("The queries cancel each other out: their mean says nothing; give fewer of them.")
+    return np.asarray(mean / length, np.float32)
+
+
+def load_encoder(config: QueryConfig) -> QueryEncoder:
+    """Loads the tower that a config names.
+
+    Raises:
+      AudioSepError: the config names no tower, an unknown one, or one whose weights cannot be found or read.
+    """
+    if config.encoder == "none":
+        raise AudioSepError(
+            'This model has no query encoder (query.encoder is "none"): give the condition as a vector, '
+            f"or set query.encoder to one of {', '.join(ENCODERS)}."
+        )
+    if config.encoder not in ENCODERS:
+        raise AudioSepError(
+            f"query.encoder is {config.encoder!r}: choose one of {', '.join(ENCODERS)}, "
+            'or "none" for conditions that are given as vectors.'
+        )
+    return importlib.import_module(ENCODERS[config.encoder]).load(config.source)

@@ -1,0 +1,192 @@
+"""BERT in Flax Linen: a pure `init` and `apply`."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from audiosep_jax.encoders import model_files
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.utils.serialization import from_dict
+
+# transformers' "gelu" is the exact one, with the error function; "new" and "tanh" are approximations.
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
+    "gelu_pytorch_tanh": functools.partial(jax.nn.gelu, approximate=True),
+    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "tanh": jnp.tanh,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BertConfig:
+    """Shape of a BERT encoder; fields are named as in transformers' `config.json`."""
+
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    max_position_embeddings: int
+    type_vocab_size: int
+    hidden_act: str
+    layer_norm_eps: float
+
+    def __post_init__(self) -> None:
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(BertConfig)}
+        numbers = {name: value for name, value in fields.items() if not isinstance(value, str)}
+        if min(numbers.values()) <= 0:
+            raise AudioSepError(f"all of {numbers} must be positive.")
+        check_layers(self.hidden_size, self.num_attention_heads, self.hidden_act)
+
+
+def check_layers(hidden_size: int, num_attention_heads: int, hidden_act: str) -> None:
+    """Checks what the layers of every transformer tower need.
+
+    Raises:
+      AudioSepError: the heads do not share the hidden size, or the activation is not implemented.
+    """
+    if hidden_size % num_attention_heads:
+        raise AudioSepError(
+            f"hidden_size is {hidden_size}: it must be a multiple of num_attention_heads "
+            f"({num_attention_heads})."
+        )
+    if hidden_act not in ACTIVATIONS:
+        raise AudioSepError(f"hidden_act is {hidden_act!r}: only {', '.join(ACTIVATIONS)} are implemented.")
+
+
+def load_config(path: str | Path) -> BertConfig:
+    """Reads a transformers `config.json`.
+
+    Raises:
+      AudioSepError: the file is missing or broken, describes another architecture, or lacks a field.
+    """
+    path = Path(path)
+    values = model_files.read_json(path)
+    if values.get("model_type") != "bert":
+        raise AudioSepError(f'{path} has model_type {values.get("model_type")!r}: "bert" is needed.')
+    if values.get("position_embedding_type", "absolute") != "absolute":
+        raise AudioSepError(
+            f"{path} has position_embedding_type {values['position_embedding_type']!r}: "
+            'only "absolute" is implemented.'
+        )
+    names = [field.name for field in dataclasses.fields(BertConfig)]
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise AudioSepError(
+            f"{path} lacks {', '.join(missing)}: a BERT needs them; download the model again."
+        )
+    try:
+        return from_dict(BertConfig, {name: values[name] for name in names}, where=str(path))
+    except AudioSepError as error:
+        raise AudioSepError(f"{path} describes no usable BERT: {error}") from None
+
+
+class BertLayer(nn.Module):
+    """One transformer block with the normalisation after each residual sum."""
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(
+        self, hidden: Float[Array, "batch length hidden"], bias: Float[Array, "batch 1 1 length"]
+    ) -> tuple[Float[Array, "batch length hidden"], None]:
+        """Returns the next hidden states, in the (carry, output) form of `nn.scan`."""
+        config = self.config
+        batch, length, size = hidden.shape
+        heads = (batch, length, config.num_attention_heads, size // config.num_attention_heads)
+        norm = functools.partial(nn.LayerNorm, epsilon=config.layer_norm_eps, use_fast_variance=False)
+
+        query = nn.Dense(size, name="query")(hidden).reshape(heads)
+        key = nn.Dense(size, name="key")(hidden).reshape(heads)
+        value = nn.Dense(size, name="value")(hidden).reshape(heads)
+        scores = jnp.einsum("bqhd,bkhd->bhqk", query, key) / np.float32(np.sqrt(heads[-1]))
+        attention = jax.nn.softmax(scores + bias, axis=-1)
+        attended = jnp.einsum("bhqk,bkhd->bqhd", attention, value).reshape(hidden.shape)
+        attended = nn.Dense(size, name="attention_output")(attended)
+        hidden = norm(name="attention_norm")(hidden + attended)
+
+        inner = nn.Dense(config.intermediate_size, name="intermediate")(hidden)
+        inner = ACTIVATIONS[config.hidden_act](inner)
+        inner = nn.Dense(size, name="output")(inner)
+        return norm(name="output_norm")(hidden + inner), None
+
+
+class Bert(nn.Module):
+    """The encoder of "BERT: Pre-training of Deep Bidirectional Transformers" (arXiv 1810.04805).
+
+    It is frozen, so there is no dropout. Every text is a single segment: the token-type table contributes its
+    first row.
+    """
+
+    config: BertConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        token_ids: Int[Array, "batch length"],
+        mask: Bool[Array, "batch length"],
+        positions: Int[Array, "rows length"] | None = None,
+    ) -> Float[Array, "batch length hidden"]:
+        """Returns the last hidden states; positions where `mask` is false are attended by nobody.
+
+        `positions` are rows of the position table, one per token or the same for all texts; by default they
+        count from 0.
+        """
+        config = self.config
+        if positions is None:
+            positions = jnp.arange(token_ids.shape[1])[None]
+        words = nn.Embed(config.vocab_size, config.hidden_size, name="words")(token_ids)
+        places = nn.Embed(config.max_position_embeddings, config.hidden_size, name="positions")(positions)
+        types = nn.Embed(config.type_vocab_size, config.hidden_size, name="types")(
+            jnp.zeros((1, 1), jnp.int32)
+        )
+        hidden = nn.LayerNorm(epsilon=config.layer_norm_eps, use_fast_variance=False, name="norm")(
+            words + places + types
+        )
+        bias = jnp.where(mask, 0.0, jnp.finfo(jnp.float32).min)[:, None, None, :]
+        # A scan compiles one layer instead of all of them: the first query of a process waits for that.
+        layers = nn.scan(
+            BertLayer,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=nn.broadcast,  # pyright: ignore[reportArgumentType]
+            length=config.num_hidden_layers,
+        )
+        hidden, _ = layers(config, name="layers")(hidden, bias)
+        return hidden
+
+
+def init(config: BertConfig, key: Array) -> dict[str, Any]:
+    """Returns random parameters; those of the layers are stacked on a leading axis."""
+    shape = (1, 1)
+    return dict(Bert(config).init(key, jnp.zeros(shape, jnp.int32), jnp.ones(shape, bool))["params"])
+
+
+def apply(
+    config: BertConfig,
+    params: Mapping[str, Any],
+    token_ids: Int[Array, "batch length"],
+    mask: Bool[Array, "batch length"],
+) -> Float[Array, "batch length hidden"]:
+    """Returns the last hidden states. Pure and jit-able; float32 products on every platform.
+
+    Args:
+      config: shape of the encoder.
+      params: as `init` or `bert_weights.parameters` return them.
+      token_ids: at most `max_position_embeddings` columns.
+      mask: true where there is a token, false where there is padding.
+    """
+    # Accelerators multiply in bfloat16 or TF32 by default; conditions are to be the same everywhere.
+    with jax.default_matmul_precision("highest"):
+        return Bert(config).apply({"params": params}, token_ids, mask)  # pyright: ignore[reportReturnType]

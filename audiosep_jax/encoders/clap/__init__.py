@@ -1,0 +1,1 @@
+"""CLAP: RoBERTa for sentences and HTSAT for sounds, in one common space."""

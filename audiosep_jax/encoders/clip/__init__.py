@@ -1,0 +1,1 @@
+"""CLIP: sentences and pictures in one common space."""

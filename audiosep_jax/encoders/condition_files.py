@@ -1,0 +1,122 @@
+"""Files of conditions: each has those of some captions and one tower, is written whole and never changes."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from audiosep_jax.encoders.base import QueryEncoder
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.utils.atomic import beside
+
+CAPTIONS_PER_FILE = 8192
+"""Of those that `store` writes."""
+
+
+class BrokenFileError(Exception):
+    """A file of conditions does not hold what its name promises."""
+
+
+def found(folder: Path, encoder: QueryEncoder) -> list[Path]:
+    """Returns the files of a folder that are named after a tower."""
+    return sorted(folder.glob(f"{_stem(encoder)}*.safetensors"))
+
+
+def found_of_others(folder: Path, encoder: QueryEncoder) -> list[Path]:
+    """Returns the files of a folder that are named after other towers."""
+    return sorted(set(folder.glob("conditions-*.safetensors")) - set(found(folder, encoder)))
+
+
+def path_of(folder: Path, encoder: QueryEncoder, captions: Sequence[str]) -> Path:
+    """Returns where the conditions of these captions lie or will lie."""
+    name = hashlib.sha256(repr(list(captions)).encode()).hexdigest()[:12]
+    return folder / f"{_stem(encoder)}-{name}.safetensors"
+
+
+def write(folder: Path, encoder: QueryEncoder, captions: Sequence[str], rows: np.ndarray) -> Path:
+    """Writes one file.
+
+    Args:
+      folder: where; made if it is not there.
+      encoder: the tower.
+      captions: at least one.
+      rows: float32 `[captions, size]`.
+
+    Raises:
+      AudioSepError: it cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    texts = [caption.encode() for caption in captions]
+    # Captions travel as bytes, because the header of a safetensors file has a size limit.
+    tensors = {
+        "captions": np.frombuffer(b"".join(texts), np.uint8),
+        "ends": np.cumsum([len(text) for text in texts], dtype=np.int64),
+        "conditions": np.ascontiguousarray(rows, np.float32),
+    }
+    path = path_of(folder, encoder, captions)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with beside(path) as temporary:
+            save_file(tensors, temporary, metadata={"fingerprint": encoder.fingerprint})
+    except (OSError, SafetensorError) as error:
+        raise AudioSepError(
+            f"{path} cannot be written ({error}): make room, or give another folder."
+        ) from error
+    return path
+
+
+def read(path: Path, encoder: QueryEncoder) -> dict[str, np.ndarray]:
+    """Returns the conditions of a file by caption; none if it is another tower's.
+
+    Raises:
+      FileNotFoundError: it is gone.
+      BrokenFileError: it is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            if (file.metadata() or {}).get("fingerprint") != encoder.fingerprint:
+                return {}
+            tensors = {name: file.get_tensor(name) for name in ("captions", "ends", "conditions")}
+        text, ends, conditions = tensors["captions"].tobytes(), tensors["ends"], tensors["conditions"]
+        if conditions.shape != (len(ends), encoder.condition_size) or not np.isfinite(conditions).all():
+            raise ValueError(f"conditions of shape {conditions.shape}, or values that are not finite")
+        starts = [0, *ends[:-1].tolist()]
+        captions = [text[start:end].decode() for start, end in zip(starts, ends.tolist(), strict=True)]
+        return dict(zip(captions, np.asarray(conditions, np.float32), strict=True))
+    except FileNotFoundError:
+        raise
+    except (OSError, SafetensorError, ValueError) as error:
+        raise BrokenFileError(str(error)) from error
+
+
+def store(folder: Path, encoder: QueryEncoder, captions: Sequence[str]) -> list[Path]:
+    """Computes the conditions of a dataset's captions and returns the files that hold them.
+
+    Cut off, it goes on with the file after the last that it has written, and ends with the same files.
+
+    Args:
+      folder: where they go.
+      encoder: the tower.
+      captions: in any order.
+
+    Raises:
+      AudioSepError: a caption is empty, or a file cannot be written.
+    """
+    ordered = sorted(set(captions))
+    paths = []
+    for start in range(0, len(ordered), CAPTIONS_PER_FILE):
+        part = ordered[start : start + CAPTIONS_PER_FILE]
+        path = path_of(folder, encoder, part)
+        if not path.exists():
+            write(folder, encoder, part, encoder.encode(part))
+        paths.append(path)
+    return paths
+
+
+def _stem(encoder: QueryEncoder) -> str:
+    return f"conditions-{encoder.fingerprint[:16]}"

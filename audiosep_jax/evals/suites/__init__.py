@@ -1,0 +1,1 @@
+"""The benchmarks of the literature: lists of mixtures, measurement at scale, tables, comparisons."""

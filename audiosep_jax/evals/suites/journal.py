@@ -1,0 +1,147 @@
+"""Results on disk, a line per row, so that a run that is killed goes on where it was."""
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.evals.suites.plan import Row
+from audiosep_jax.utils.atomic import make_folder, write_json
+from audiosep_jax.utils.locks import locked
+
+RUN_FILE = "run.json"
+ROWS_FILE = "rows.jsonl"
+VERSION = 2
+
+Key = tuple[str, str, str]
+
+
+def fingerprint_of(rows: Sequence[Row]) -> str:
+    """Returns a hash of what is asked of which mixtures, and at which ratios."""
+    lines = []
+    for row in rows:
+        mixture = row.mixture
+        ratios = (mixture.mix_at_db, mixture.snr_db)
+        lines.append(json.dumps([*row.key, row.query.text, *ratios, mixture.label, mixture.source]))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+class Journal:
+    """The rows that are measured. One process at a time holds it.
+
+    Args:
+      folder: of the results; it is made.
+      run: what the results depend on, as plain JSON values. A folder of another run is refused.
+      stamps: of the files that are there, by dataset and id. A row of files with another stamp counts as not
+        measured; one whose files have no stamp is kept.
+
+    Attributes:
+      values: what was measured, by row.
+
+    Raises:
+      AudioSepError: the folder cannot be written, holds something else, is damaged, or is in use.
+    """
+
+    def __init__(
+        self, folder: Path, run: Mapping[str, Any], stamps: Mapping[tuple[str, str], str] | None = None
+    ) -> None:
+        self.folder = make_folder(folder)
+        self._stamps = dict(stamps or {})
+        self.values: dict[Key, dict[str, float]] = {}
+        self._path = self.folder / ROWS_FILE
+        try:
+            self._file = locked(
+                self._path,
+                busy=f"another process measures into {printable(self.folder)}",
+                instead="choose another --out",
+            )
+        except OSError as error:
+            raise AudioSepError(f"{printable(self._path)} cannot be written: {error.strerror}.") from error
+        try:
+            self._check_run({"version": VERSION, **run})
+            self._read()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def append(self, values: Mapping[Key, Mapping[str, float]]) -> None:
+        """Adds the rows of a batch; when it returns, they survive whatever happens to the process.
+
+        Raises:
+          AudioSepError: the disk is full or gone.
+        """
+        lines = []
+        for key, metrics in values.items():
+            row = dict(zip(("dataset", "id", "kind"), key, strict=True))
+            lines.append(
+                json.dumps({**row, "files": self._stamps.get(key[:2], ""), "metrics": dict(metrics)})
+            )
+        data = "".join(f"{line}\n" for line in lines).encode()
+        try:
+            if self._file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise AudioSepError(
+                f"{printable(self._path)} cannot be written: {error.strerror}; make room and start again, "
+                "what is measured is kept."
+            ) from error
+        self.values.update({key: dict(metrics) for key, metrics in values.items()})
+
+    def _check_run(self, run: dict[str, Any]) -> None:
+        path = self.folder / RUN_FILE
+        # Only what JSON keeps can be compared.
+        run = json.loads(json.dumps(run))
+        if not path.exists():
+            if self._path.stat().st_size:
+                raise AudioSepError(
+                    f"{printable(self.folder)} holds rows without {RUN_FILE}, which says whose they are: "
+                    "choose another --out."
+                )
+            write_json(path, run)
+            return
+        try:
+            before = json.loads(path.read_text("utf-8"))
+            different = sorted(
+                name for name in {*before, *run} if before.get(name) != run.get(name) or name not in before
+            )
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            raise AudioSepError(f"{printable(path)} is damaged: choose another --out.") from error
+        if different:
+            raise AudioSepError(
+                f"{printable(self.folder)} holds the results of another run (different: "
+                f"{', '.join(different)}): choose another --out."
+            )
+
+    def _read(self) -> None:
+        self._file.seek(0)
+        whole = self._file.read()
+        # A process that was killed while it wrote leaves a line without its end.
+        end = whole.rfind(b"\n") + 1
+        if end < len(whole):
+            self._file.truncate(end)
+        for number, line in enumerate(whole[:end].splitlines(), start=1):
+            try:
+                row = json.loads(line)
+                key = (row["dataset"], row["id"], row["kind"])
+                metrics = {name: float(value) for name, value in row["metrics"].items()}
+                if row["files"] == self._stamps.get(key[:2], row["files"]):
+                    self.values[key] = metrics
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise AudioSepError(
+                    f"{printable(self._path)} is damaged in line {number}: remove that line, and its mixture "
+                    "is measured again."
+                ) from error

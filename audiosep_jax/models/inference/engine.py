@@ -1,0 +1,87 @@
+"""The inference engine: what is done once per model, once per query, and once per window."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32
+
+from audiosep_jax.config import ModelConfig
+from audiosep_jax.models import masking
+from audiosep_jax.models.inference import folded, strips
+from audiosep_jax.models.separator import Variables
+
+Params = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Engine:
+    """A model that is ready to separate; `prepare` makes one.
+
+    Attributes:
+      config: the model's shape.
+      params: what `apply` takes, on the device.
+      film: kernel `[condition_size, columns]` and bias `[columns]` of all FiLM projections.
+      in_strips: whether the network is `strips`, the one for processors, or `folded`.
+    """
+
+    config: ModelConfig
+    params: Params
+    film: dict[str, np.ndarray]
+    in_strips: bool
+
+    def columns(
+        self, conditions: Float[Array | np.ndarray, "queries size"]
+    ) -> Float32[np.ndarray, "queries columns"]:
+        """Returns all that the network needs to know of its queries; computed once per query."""
+        projected = np.asarray(conditions, np.float32) @ self.film["kernel"] + self.film["bias"]
+        return projected.astype(np.float32)
+
+    def apply(
+        self, params: Params, mixture: Float[Array, "rows samples"], columns: Float[Array, "rows columns"]
+    ) -> Float[Array, "rows samples"]:
+        """Separates; pure and jit-able (`processors.jit`) for any number of rows and any length.
+
+        Args:
+          params: the attribute.
+          mixture: `[rows, samples]` at `config.sample_rate_hz`.
+          columns: of each row's query, as `columns` returns them.
+
+        Returns:
+          The estimate, `[rows, samples]`; that of `separator.apply` within rounding.
+        """
+        return masking.separate(self.config, mixture, lambda magnitude: self.mask(params, magnitude, columns))
+
+    def mask(
+        self,
+        params: Params,
+        magnitude: Float[Array, "rows frames bins"],
+        columns: Float[Array, "rows columns"],
+    ) -> masking.Mask:
+        """Returns what `apply` lays on the mixture's spectrum; pure and jit-able.
+
+        Args:
+          params: the attribute.
+          magnitude: `[rows, frames, bins]` of the STFT.
+          columns: as for `apply`.
+
+        Returns:
+          The mask of the magnitude, and cosine and sine of the rotation of the phase; `[rows, frames, bins]`.
+        """
+        network = strips if self.in_strips else folded
+        return masking.activate(network.mask_logits(self.config, params, magnitude, columns))
+
+
+def prepare(config: ModelConfig, variables: Variables) -> Engine:
+    """Returns an engine whose BatchNorms are folded away.
+
+    Args:
+      config: the model's shape.
+      variables: "params" and "batch_stats" of the separator.
+    """
+    params = folded.fold(config, variables)
+    film = params.pop("film")
+    in_strips = jax.default_backend() == "cpu"
+    return Engine(config, jax.tree.map(jnp.asarray, params), film, in_strips)

@@ -1,0 +1,240 @@
+"""The folded separator for processors: wide blocks a strip of rows at a time, from cache to cache.
+
+A block is one pass over its rows. A strip of what comes in goes through all of it (upsampling, the join of a
+decoder, norms, activations, both convolutions, the shortcut, pooling) while it is in the caches. The few rows
+that a convolution needs of the strip before are handed on, so that only what leaves the block reaches memory.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from audiosep_jax.config import ModelConfig
+from audiosep_jax.models.convolution import upsample
+from audiosep_jax.models.inference import folded, winograd
+from audiosep_jax.models.inference.strip_loops import (
+    LAG,
+    Framed,
+    Place,
+    Target,
+    framed,
+    plain,
+    pushed,
+    strip_rows,
+    sweep,
+    zero_of,
+)
+from audiosep_jax.models.normalization import NEGATIVE_SLOPE
+from audiosep_jax.models.resunet import pooling_strides
+
+Params = dict[str, Any]
+
+# Narrower blocks, and blocks of fewer frequency bins, are left to XLA's own convolution (measured).
+_CHANNELS = 32
+_BINS = 128
+
+# By how many rows a convolution lies behind what it is computed of: it needs one row after those it computes.
+_BEHIND = winograd.TILE
+
+
+def wide_blocks(config: ModelConfig) -> frozenset[str]:
+    """Returns the names of the blocks that are computed in strips, as Winograd's convolutions."""
+    depth, bins, widths = len(config.encoder_widths), config.window_length // 2, config.encoder_widths
+    found = set()
+    for level, width in enumerate(widths):
+        freq = bins >> level  # any even number above the lowest level
+        if freq < _BINS or freq % winograd.TILE:
+            continue
+        if min(width, widths[max(0, level - 1)]) >= _CHANNELS:
+            found.add(f"encoder{level + 1}")
+        if width >= _CHANNELS:
+            found.add(f"decoder{depth - level}")
+    return frozenset(found)
+
+
+def mask_logits(
+    config: ModelConfig,
+    params: Params,
+    magnitude: Float[Array, "batch frames bins"],
+    columns: Float[Array, "batch columns"],
+) -> Float[Array, "batch frames bins 3"]:
+    """Returns what `folded.mask_logits` does, within rounding.
+
+    Args:
+      config: the model's shape.
+      params: as `folded.fold` returned them; "film" is not read.
+      magnitude: `[batch, frames, bins]`.
+      columns: as `folded.film_columns` returns them for the condition.
+    """
+    film = folded.Columns(config, columns)
+    with jax.named_scope("normalize"):
+        hidden = folded.normalized(config, params["bn0"], magnitude)[..., None]
+    strides, skips, wide = pooling_strides(config), [], wide_blocks(config)
+    for index, stride in enumerate(strides, start=1):
+        expand = functools.partial(folded.pointwise, params["pre_conv"]) if index == 1 else _unchanged
+        with jax.named_scope(f"encoder{index}"):
+            encoder = _encoder if f"encoder{index}" in wide else _plain_encoder
+            skip, hidden = encoder(params[f"encoder{index}"], hidden, film, expand, stride)
+        skips.append(skip)
+    for index in range(1, config.bottleneck_blocks + 1):
+        with jax.named_scope(f"bottleneck{index}"):
+            hidden = folded.residual(params[f"bottleneck{index}"], plain(hidden), film)
+    for index in range(1, len(strides) + 1):
+        last = params["after_conv"] if index == len(strides) else None
+        with jax.named_scope(f"decoder{index}"):
+            decoder = _decoder if f"decoder{index}" in wide else _plain_decoder
+            hidden = decoder(params[f"decoder{index}"], hidden, skips.pop(), film, last)
+    return folded.cropped(plain(hidden), magnitude.shape[1])
+
+
+def _encoder(
+    block: Params,
+    inputs: Array | Framed,
+    film: folded.Columns,
+    expand: Callable[[Array], Array],
+    stride: tuple[int, int],
+) -> tuple[Array | Framed, Array | Framed]:
+    """Returns what a block makes of `expand(inputs)`, and that pooled."""
+    inputs = framed(inputs)
+    channels, features = block["conv1"].shape[2:]
+    kernels = _coefficients(block, inputs)
+    time, freq, (tall, wide) = inputs.time, inputs.freq, stride
+    first, second = film.affine(block.get("scale"), channels), film.affine(None, features)
+
+    def strip(place: Place, tiles: Array, hidden: Array) -> tuple[Sequence[Array], Sequence[Array]]:
+        rows = _activation(first, place)(expand(place.rows(inputs, -1, more=2)))
+        tiles = _laid(tiles, place.inside(rows, -1, time))
+        rows = _activation(second, place)(winograd.convolve(tiles[0], kernels[0])[None])
+        hidden = pushed(hidden, place.inside(rows, 0, time), 1)
+        shortcut = expand(place.rows(inputs, -_BEHIND))
+        shortcut = folded.pointwise(block["shortcut"], shortcut) if "shortcut" in block else shortcut
+        result = winograd.convolve(hidden[0, :-1], kernels[1])[None] + shortcut
+        return [result, _pooled(result, stride)], [tiles, hidden]
+
+    skip, pooled = sweep(
+        inputs,
+        (time, freq),
+        [Target(time, freq, features), Target(time // tall, freq // wide, features)],
+        _held(time, freq, channels, features),
+        strip,
+        lag=_BEHIND,
+    )
+    return skip, pooled
+
+
+def _decoder(
+    params: Params,
+    inputs: Array | Framed,
+    skip: Array | Framed,
+    film: folded.Columns,
+    last: folded.FoldedParams | None,
+) -> Array | Framed:
+    """Returns what a decoder makes of its inputs and a skip; the logits if it is the last."""
+    block = params["block"]
+    inputs, skip = framed(inputs), framed(skip)
+    channels, features = block["conv1"].shape[2:]
+    kernels = _coefficients(block, inputs)
+    tall, _, below, raised_channels = params["up"].shape
+    time, freq = tall * inputs.time, skip.freq
+    lower = film.affine(params.get("scale"), below)
+    first, second = film.affine(block.get("scale"), channels), film.affine(None, features)
+    norms = list(zip(*(_halves(each, raised_channels) for each in first), strict=True))
+
+    def strip(
+        place: Place, raised: Array, tiles: Array, hidden: Array
+    ) -> tuple[Sequence[Array], Sequence[Array]]:
+        rows = _activation(lower, place)(place.pooled(tall).rows(inputs))
+        raised = pushed(raised, upsample(rows, params["up"]))
+        # Both convolutions need rows after those that they compute: the first one lies 4 behind what is
+        # raised, the second one 4 behind the first.
+        first_row = -_BEHIND
+        above = LAG + first_row - 1
+        around = [raised[:, above : above + place.size + 2], place.rows(skip, first_row - 1, more=2)]
+        for start, rows, norm in zip((0, raised_channels), around, norms, strict=True):
+            rows = place.inside(_activation(norm, place)(rows), first_row - 1, time)
+            tiles = _laid(tiles, rows, start)
+        rows = _activation(second, place)(winograd.convolve(tiles[0], kernels[0])[None])
+        hidden = pushed(hidden, place.inside(rows, first_row, time), 1)
+        joined = jnp.concatenate([raised[:, : place.size], place.rows(skip, -LAG)], axis=-1)
+        shortcut = folded.pointwise(block["shortcut"], joined)
+        result = winograd.convolve(hidden[0, :-1], kernels[1])[None] + shortcut
+        return [result if last is None else folded.pointwise(last, result)], [raised, tiles, hidden]
+
+    outputs = features if last is None else last["bias"].shape[0]
+    held = [(strip_rows(time, freq) + LAG, freq, raised_channels), *_held(time, freq, channels, features)]
+    return sweep(inputs, (time, freq), [Target(time, freq, outputs)], held, strip, lag=LAG)[0]
+
+
+def _plain_encoder(
+    block: Params,
+    inputs: Array | Framed,
+    film: folded.Columns,
+    expand: Callable[[Array], Array],
+    stride: tuple[int, int],
+) -> tuple[Array, Array]:
+    skip = folded.residual(block, expand(plain(inputs)), film)
+    return skip, _pooled(skip, stride)
+
+
+def _plain_decoder(
+    params: Params,
+    inputs: Array | Framed,
+    skip: Array | Framed,
+    film: folded.Columns,
+    last: folded.FoldedParams | None,
+) -> Array:
+    result = folded.decoded(params, plain(inputs), plain(skip), film)
+    return result if last is None else folded.pointwise(last, result)
+
+
+def _coefficients(block: Params, source: Framed) -> tuple[Array, Array]:
+    """Returns the coefficients of both kernels, computed once the block's source is there.
+
+    Four times as large as the kernels, they would be most of the memory that a model takes if they were kept.
+    """
+    zero = zero_of(source)
+    return winograd.coefficients(block["conv1"] + zero), winograd.coefficients(block["conv2"] + zero)
+
+
+def _held(time: int, freq: int, channels: int, features: int) -> list[tuple[int, int, int]]:
+    """Returns the shapes of what both convolutions look at, with zeros around the frequency bins."""
+    rows, wide = strip_rows(time, freq) + winograd.TILE, freq + winograd.TILE
+    return [(rows, wide, channels), (rows + 1, wide, features)]
+
+
+def _laid(tiles: Array, rows: Array, channel: int = 0) -> Array:
+    return jax.lax.dynamic_update_slice(tiles, rows, (0, 0, 1, channel))
+
+
+def _halves(values: Array | None, first: int) -> tuple[Array | None, Array | None]:
+    """Returns the values of the first channels, and of the others."""
+    return (None, None) if values is None else (values[..., :first], values[..., first:])
+
+
+def _activation(norm: tuple[Array | None, Array], place: Place) -> Callable[[Array], Array]:
+    """Returns a norm with its leaky ReLU for one row of the batch."""
+    factor, shift = norm
+    factor, shift = None if factor is None else place.of_batch(factor), place.of_batch(shift)
+
+    def activate(hidden: Array) -> Array:
+        hidden = hidden if factor is None else hidden * factor
+        return jax.nn.leaky_relu(hidden + shift, NEGATIVE_SLOPE)
+
+    return activate
+
+
+def _pooled(block: Array, stride: tuple[int, int]) -> Array:
+    """Averages blocks of `stride` positions; as sums, which XLA:CPU computes faster than as a window."""
+    batch, time, freq, channels = block.shape
+    tall, wide = stride
+    parts = block.reshape(batch, time // tall, tall, freq // wide, wide, channels)
+    first, *others = (parts[:, :, i, :, j] for i in range(tall) for j in range(wide))
+    return sum(others, start=first) / (tall * wide)
+
+
+def _unchanged(rows: Array) -> Array:
+    return rows

@@ -1,0 +1,1 @@
+"""Spectrograms, and the one style of all figures."""

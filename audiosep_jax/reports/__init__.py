@@ -1,0 +1,1 @@
+"""Pages for people: separations to hear and see, training curves, results per class."""

@@ -1,0 +1,116 @@
+"""The beginning of a recording, as long as a page can play it, and the true sounds that belong to it."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+from audiosep_jax.audio.files import AudioReader
+from audiosep_jax.audio.resample import resample
+from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.reports.html_page import LARGEST_PAGE_BYTES
+from audiosep_jax.reports.players import check_rate, largest_bytes
+
+# Pictures, tables and the page itself.
+_KEPT_BYTES = 6_000_000
+# Codecs pad: a target that was encoded differs from its mixture by a few milliseconds.
+_TOLERATED_SECONDS = 0.1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Excerpt:
+    """A recording, or its beginning.
+
+    Attributes:
+      waveform: `[channels, samples]`.
+      sample_rate_hz: its rate.
+      cut: whether the recording is longer.
+    """
+
+    waveform: Float32[np.ndarray, "channels samples"]
+    sample_rate_hz: int
+    cut: bool
+
+
+def longest_seconds(path: str | Path, *, sounds: int) -> float:
+    """Returns how many seconds of several sounds like a recording one page holds, whatever they are.
+
+    Raises:
+      AudioSepError: the file is no sound, browsers do not play its rate, or not even a tenth of a second of
+        so many sounds finds room.
+    """
+    with AudioReader(path) as reader:
+        rate, channels = reader.sample_rate_hz, reader.channels
+    check_rate(rate, name=printable(path))
+    room = LARGEST_PAGE_BYTES - _KEPT_BYTES - largest_bytes(0, channels, sounds)
+    seconds = room / (largest_bytes(rate, channels, sounds) - largest_bytes(0, channels, sounds))
+    if seconds < 0.1:
+        raise AudioSepError(f"{sounds} sounds are too many for one page: give fewer queries.")
+    return math.floor(10 * seconds) / 10
+
+
+def read_excerpt(path: str | Path, *, seconds: float) -> Excerpt:
+    """Reads the beginning of a recording, block by block: it may be hours long.
+
+    Args:
+      path: a sound file.
+      seconds: how much of it at most.
+
+    Raises:
+      AudioSepError: the file cannot be read.
+    """
+    with AudioReader(path) as reader:
+        rate, blocks, wanted = reader.sample_rate_hz, [], max(1, round(seconds * reader.sample_rate_hz))
+        # One sample more tells whether there is more.
+        missing = wanted + 1
+        for block in reader.blocks():
+            blocks.append(block[:, :missing])
+            missing -= blocks[-1].shape[1]
+            if not missing:
+                break
+    waveform = np.concatenate(blocks, axis=1)
+    return Excerpt(
+        waveform=np.ascontiguousarray(waveform[:, :wanted]),
+        sample_rate_hz=rate,
+        cut=waveform.shape[1] > wanted,
+    )
+
+
+def read_target(
+    path: str | Path, excerpt: Excerpt, *, mixture: str | Path
+) -> Float32[np.ndarray, "channels samples"]:
+    """Reads the true sound of an excerpt, with the excerpt's rate, channels and length.
+
+    Args:
+      path: a sound file as long as the mixture; a mono one stands for all channels.
+      excerpt: of the mixture.
+      mixture: how errors call it.
+
+    Raises:
+      AudioSepError: the file cannot be read, or does not belong to the mixture: it is shorter, longer, or has
+        other channels.
+    """
+    channels, samples = excerpt.waveform.shape
+    rate = excerpt.sample_rate_hz
+    # A little more than is needed, so that resampling has heard what follows.
+    read = read_excerpt(path, seconds=samples / rate + 2 * _TOLERATED_SECONDS)
+    waveform = read.waveform
+    if len(waveform) not in (1, channels):
+        raise AudioSepError(
+            f"the target {printable(path)} has {len(waveform)} channels and {printable(mixture)} has "
+            f"{channels}: give a target with one channel or as many as the mixture."
+        )
+    if read.sample_rate_hz != rate:
+        waveform = resample(waveform, from_hz=read.sample_rate_hz, to_hz=rate)
+    missing = (samples - waveform.shape[1]) / rate
+    if missing > _TOLERATED_SECONDS or (not excerpt.cut and -missing > _TOLERATED_SECONDS):
+        raise AudioSepError(
+            f"the target {printable(path)} is not as long as {printable(mixture)}: give the sound as it is "
+            "in the mixture, from its beginning to its end."
+        )
+    fitted = np.zeros((len(waveform), samples), np.float32)
+    kept = waveform[:, :samples]
+    fitted[:, : kept.shape[1]] = kept
+    return np.ascontiguousarray(np.broadcast_to(fitted, (channels, samples)))

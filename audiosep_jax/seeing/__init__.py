@@ -1,1 +1,0 @@
-"""Pictures and pages for people: separations to hear and see, training curves, results per class."""

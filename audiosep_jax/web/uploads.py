@@ -1,0 +1,117 @@
+"""An upload, looked at before anything is computed: whether it is sound, how long, and what it looks like."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+from audiosep_jax.audio.containers import pcm_bits
+from audiosep_jax.audio.files import AudioReader, AudioWriter
+from audiosep_jax.audio.resample import StreamResampler
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.reports.players import check_rate
+from audiosep_jax.web.limits import Limits
+
+# Spectrograms show what can be heard.
+_DRAWN_HZ = 48_000
+# Headers, and the picture of the spectrograms.
+_BESIDE_SAMPLES_BYTES = 500_000
+# Containers that browsers play.
+_PLAYED = {"WAV": ".wav", "WAVEX": ".wav", "FLAC": ".flac", "OGG": ".ogg", "MP3": ".mp3"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sound:
+    """What is known of a sound file.
+
+    Attributes:
+      seconds, channels, sample_rate_hz: of the file.
+      drawn: `[samples]`, the mean of its channels at `drawn_hz`, for its spectrogram.
+      drawn_hz: the file's rate, or 48 kHz where that is lower.
+      result_bytes: what everything that comes out of its separation takes on disk at most.
+    """
+
+    seconds: float
+    channels: int
+    sample_rate_hz: int
+    drawn: Float32[np.ndarray, " samples"]
+    drawn_hz: int
+    result_bytes: int
+
+
+def read_sound(path: Path, limits: Limits) -> Sound:
+    """Reads a sound file to its end, block by block; what its header refuses is not decoded.
+
+    Raises:
+      AudioSepError: the file is no sound, longer than the limit, of a rate that browsers do not play,
+        damaged, or holds NaN or infinity.
+    """
+    with AudioReader(path) as reader:
+        _check_header(reader, limits, name=str(path))
+        rate, channels = reader.sample_rate_hz, reader.channels
+        drawn_hz = min(rate, _DRAWN_HZ)
+        down = StreamResampler(channels=1, from_hz=rate, to_hz=drawn_hz)
+        # Estimate and residual, and the mixture where browsers do not play it as it is.
+        sample_bytes = 2 * math.ceil((pcm_bits(reader.subtype) or 32) / 8)
+        sample_bytes += 0 if reader.format in _PLAYED else 4
+        samples, drawn = 0, []
+        for block in reader.blocks():
+            samples += block.shape[1]
+            if samples > limits.seconds_for(channels) * rate:  # a stream's header need not say how long it is
+                raise _too_long(f"{path} is longer than this page takes", channels, limits)
+            drawn.append(down.push(block.mean(axis=0, keepdims=True)))
+    return Sound(
+        seconds=samples / rate,
+        channels=channels,
+        sample_rate_hz=rate,
+        drawn=np.concatenate([*drawn, down.flush()], axis=1)[0],
+        drawn_hz=drawn_hz,
+        result_bytes=samples * channels * sample_bytes + _BESIDE_SAMPLES_BYTES,
+    )
+
+
+def playable(path: Path, folder: Path) -> Path:
+    """Puts a sound that browsers play into a folder: the file itself, or a WAV with the same samples.
+
+    The file gets a second name, no copy: it stays when the upload is removed.
+    """
+    with AudioReader(path) as reader:
+        suffix = _PLAYED.get(reader.format)
+        if suffix is not None:
+            place = folder / f"mixture{suffix}"
+            place.hardlink_to(path)
+            return place
+        place = folder / "mixture.wav"
+        integer = pcm_bits(reader.subtype) is not None
+        with AudioWriter(
+            place,
+            sample_rate_hz=reader.sample_rate_hz,
+            channels=reader.channels,
+            subtype=("PCM_32" if reader.subtype == "PCM_32" else "PCM_24") if integer else "FLOAT",
+        ) as writer:
+            for block in reader.blocks(dtype=np.int32 if integer else np.float32):
+                writer.write(block)
+    return place
+
+
+def _check_header(reader: AudioReader, limits: Limits, *, name: str) -> None:
+    check_rate(reader.sample_rate_hz, name=name)
+    seconds = reader.samples / reader.sample_rate_hz
+    if seconds > limits.seconds_for(reader.channels):
+        raise _too_long(f"{name} is {_length(seconds)} long", reader.channels, limits)
+
+
+def _too_long(what: str, channels: int, limits: Limits) -> AudioSepError:
+    kind = {1: "", 2: ""}.get(channels, f" with {channels} channels")
+    return AudioSepError(
+        f"{what}: it takes up to {_length(limits.seconds_for(channels))} of sound{kind}. "
+        "The command audiosep separate has no such limit."
+    )
+
+
+def _length(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
