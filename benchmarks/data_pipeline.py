@@ -18,9 +18,9 @@ from rich.table import Table
 
 from audiosep_jax.audio.files import write_audio
 from audiosep_jax.config import DataConfig, MixtureConfig
-from data_pipelines.audio_folder import AudioFolder
-from data_pipelines.mixtures import MixturePipeline
-from data_pipelines.preparing import prepare
+from data_pipelines.corpora.audio_folder import AudioFolder
+from data_pipelines.mixtures.pipeline import MixturePipeline
+from data_pipelines.prepare.build import prepare
 
 _CLIP_SECONDS = 10.0
 

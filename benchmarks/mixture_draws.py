@@ -17,9 +17,9 @@ from rich.table import Table
 
 from audiosep_jax.config import MixtureConfig
 from audiosep_jax.config.data import CollisionRule
-from data_pipelines.clip_index import Clip
-from data_pipelines.clip_table import ClipTable
-from data_pipelines.draws import DrawSource
+from data_pipelines.mixtures.clip_index import Clip
+from data_pipelines.mixtures.clip_table import ClipTable
+from data_pipelines.mixtures.draws import DrawSource
 
 _RATE_HZ = 32_000
 _SAMPLES = 10 * _RATE_HZ

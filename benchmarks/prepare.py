@@ -18,10 +18,10 @@ from audiosep_jax.audio.files import read_audio
 from audiosep_jax.audio.resample import resample
 from audiosep_jax.errors import AudioSepError
 from benchmarks import timing
-from data_pipelines import shards
-from data_pipelines.audio_folder import AudioFolder
-from data_pipelines.clips import ClipRow
-from data_pipelines.preparing import prepare
+from data_pipelines.corpora.audio_folder import AudioFolder
+from data_pipelines.mixtures.clips import ClipRow
+from data_pipelines.prepare import shards
+from data_pipelines.prepare.build import prepare
 
 _SECONDS = 10
 _RATE = 44_100

@@ -15,9 +15,11 @@ FILES = sorted(
 
 
 def room(module):
-    """The room of a module: audiosep_jax.audio.stft is in audio, data_pipelines.draws in data_pipelines."""
-    parts = module.split(".")
-    return parts[1] if parts[0] == "audiosep_jax" and len(parts) > 1 else parts[0]
+    """The room of a module: audiosep_jax.audio.stft is in audio, data_pipelines.prepare.build in …prepare."""
+    package, *rest = module.split(".")
+    if package == "audiosep_jax":
+        return rest[0] if rest else package
+    return f"{package}.{rest[0]}" if package == "data_pipelines" and rest else package
 
 
 def module_of(path):
@@ -37,70 +39,74 @@ def imports(path):
     return found
 
 
-def ours(path):
-    """The rooms of this project that a file imports, its own left out."""
-    known = {room(name) for name in imports(path) if name.split(".")[0] in PACKAGES}
-    return known - {room(module_of(path))}
+MODULES = {module_of(path): path for path in FILES}
 
 
-# Room -> the rooms it may know. What stands in no line here (commands, cli, …) may know all.
-ARROWS = {
-    "errors": set(),
-    "atomic": {"errors"},
-    "locking": {"errors"},
-    "python_files": {"errors"},
-    "config": {"errors"},
-    "serialization": {"errors"},
-    "audio": {"errors"},
-    "models": {"audio", "config", "errors"},
-    "query": {"atomic", "audio", "config", "errors", "serialization"},
-    "checkpoints": {"config", "errors", "models", "query", "serialization"},
-    "export": {"audio", "checkpoints", "config", "errors", "models", "serialization"},
-    "evals": {"atomic", "audio", "config", "errors", "models", "serialization"},
-    "benchmark": {"atomic", "audio", "config", "errors", "evals", "locking", "serialization"},
-    "rendering": {"atomic", "audio", "config", "errors", "evals", "locking", "serialization"},
-    "train": {
-        "atomic",
-        "audio",
-        "checkpoints",
-        "config",
-        "data_pipelines",
-        "errors",
-        "evals",
-        "locking",
-        "models",
-        "query",
-        "serialization",
-    },
-    "capacity": {"audio", "config", "data_pipelines", "errors", "models", "serialization", "train"},
-    "data_pipelines": {"atomic", "audio", "config", "errors", "locking", "serialization"},
-    "sweeps": {
-        "atomic",
-        "config",
-        "errors",
-        "evals",
-        "locking",
-        "models",
-        "python_files",
-        "serialization",
-        "train",
-    },
-    "seeing": {"atomic", "audio", "errors", "evals", "serialization"},
-    "web": {"audio", "errors", "evals", "locking", "presence", "seeing", "separation"},
-}
+def modules_of(path):
+    """The modules of this project that a file imports, wherever in it."""
+    found = {name if name in MODULES else name.rpartition(".")[0] for name in imports(path)}
+    return found & MODULES.keys()
 
 
-@pytest.mark.parametrize("name", list(ARROWS))
-def test_arrows_point_one_way(name):
-    files = [path for path in FILES if room(module_of(path)) == name]
+# From the top to the bottom: a room may import those below it, and nothing above it.
+ROOMS = (
+    "experiments",
+    "cli",
+    "web",
+    "aot",
+    "sweeps",
+    "train",
+    "data_pipelines.render",
+    "data_pipelines.corpora",
+    "data_pipelines.prepare",
+    "data_pipelines.mixtures",
+    "export",
+    "reports",
+    "separation",
+    "evals",
+    "checkpoints",
+    "encoders",
+    "models",
+    "plotting",
+    "config",
+    "audio",
+    "utils",
+    "errors",
+)
+# The package itself says which names are public and where each lives, and commands start from it.
+PACKAGES_ALONE = {"audiosep_jax", "data_pipelines"}
+
+
+def test_every_module_is_in_a_room():
+    assert {room(module) for module in MODULES} == {*ROOMS, *PACKAGES_ALONE}
+    for package in ("audiosep_jax", "data_pipelines"):
+        loose = {path.name for path in (ROOT / package).glob("*.py")}
+        assert loose <= {"__init__.py", "errors.py"}, f"{package}: every module belongs into a room"
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_arrows_point_down(name):
+    allowed = {*ROOMS[ROOMS.index(name) :], *(PACKAGES_ALONE if name in ("cli", "experiments") else ())}
+    files = [path for module, path in MODULES.items() if room(module) == name]
     assert files
-    wrong = {str(path.relative_to(ROOT)): ours(path) - ARROWS[name] for path in files}
+    wrong = {
+        str(path.relative_to(ROOT)): {room(each) for each in modules_of(path)} - allowed for path in files
+    }
     assert not {path: rooms for path, rooms in wrong.items() if rooms}
+
+
+def test_no_import_circle():
+    """Neither at the top of modules nor within functions, which hides a circle and does not end it."""
+    arrows = {module: modules_of(path) - {module} for module, path in MODULES.items()}
+    while leaves := {module for module, targets in arrows.items() if not targets & arrows.keys()}:
+        for module in leaves:
+            del arrows[module]
+    assert not arrows, f"in a circle, or above one: {sorted(arrows)}"
 
 
 def test_flax_stays_in_its_rooms():
     users = {room(module_of(path)) for path in FILES if any(n.split(".")[0] == "flax" for n in imports(path))}
-    assert users <= {"models", "query", "checkpoints"}
+    assert users <= {"models", "encoders", "checkpoints"}
 
 
 def test_no_file_imports_tensorflow_or_pytorch():
@@ -139,4 +145,4 @@ def test_every_folder_with_code_is_a_package():
 def test_every_file_has_a_docstring_and_one_purpose(path):
     text = path.read_text("utf-8")
     assert ast.get_docstring(ast.parse(text)), path
-    assert len(text.splitlines()) <= 300, f"{path} is long: split it"
+    assert len(text.splitlines()) <= 400, f"{path} is long: split it"

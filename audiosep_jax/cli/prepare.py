@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from audiosep_jax.errors import AudioSepError
-from data_pipelines import registry
+from data_pipelines.corpora import registry
 
 if TYPE_CHECKING:
-    from data_pipelines.builder import ClipBuilder
-    from data_pipelines.preparing import AddFiles, MakeShards
-    from data_pipelines.report import BuildReport
+    from data_pipelines.prepare.build import AddFiles, MakeShards
+    from data_pipelines.prepare.builder import ClipBuilder
+    from data_pipelines.prepare.report import BuildReport
 
 Name = Literal[
     "audio_folder",
@@ -92,7 +92,7 @@ PrepareArgs.__doc__ = "\n\n".join(
 def run(args: PrepareArgs) -> int:
     """Prepares the dataset and prints what came of it; returns the exit status."""
     options = _options(args)
-    from data_pipelines.preparing import prepare
+    from data_pipelines.prepare.build import prepare
 
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -161,7 +161,7 @@ def _on_beam(args: PrepareArgs) -> "MakeShards | None":
         if args.beam_options:
             raise AudioSepError("--beam-options belongs to --beam: pass both, or neither.")
         return None
-    from data_pipelines import beam_build
+    from data_pipelines.prepare import beam as beam_build
 
     return functools.partial(beam_build.make_shards, options=beam_build.parse_options(args.beam_options))
 

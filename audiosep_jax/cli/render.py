@@ -11,8 +11,8 @@ import tyro
 from audiosep_jax.errors import AudioSepError
 
 if TYPE_CHECKING:
-    from audiosep_jax.rendering.manifest import Manifest
-    from audiosep_jax.rendering.recipe import Clip, Recipe
+    from data_pipelines.render.manifest import Manifest
+    from data_pipelines.render.recipe import Clip, Recipe
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,9 +94,9 @@ def run(args: RenderArgs) -> int:
 
 
 def _render(args: RenderArgs, clips: "list[Clip]", progress: Callable[[int, int], None]) -> "Manifest":
-    from audiosep_jax.rendering.again import render_from_manifest
-    from audiosep_jax.rendering.corpus import render_corpus
-    from data_pipelines.video import read_sound
+    from data_pipelines.prepare.video import read_sound
+    from data_pipelines.render.corpus import render_corpus
+    from data_pipelines.render.from_manifest import render_from_manifest
 
     def hear(path: Path, sample_rate_hz: int) -> Any:
         return read_sound(path, sample_rate_hz=sample_rate_hz)
@@ -115,7 +115,7 @@ def _render(args: RenderArgs, clips: "list[Clip]", progress: Callable[[int, int]
 
 
 def _recipe(args: RenderArgs) -> "Recipe":
-    from audiosep_jax.rendering.recipe import Recipe
+    from data_pipelines.render.recipe import Recipe
 
     return Recipe(
         query=args.query,
@@ -145,8 +145,8 @@ def _check_alone(args: RenderArgs) -> None:
 
 def _clips(args: RenderArgs) -> "tuple[list[Clip], int]":
     """The clips of the dataset whose files are there, and how many are not."""
-    from audiosep_jax.rendering.recipe import Clip
-    from data_pipelines import registry
+    from data_pipelines.corpora import registry
+    from data_pipelines.render.recipe import Clip
 
     _recipe(args)  # what is wrong with it is said before a table is read
     if args.dataset not in registry.DATASETS:

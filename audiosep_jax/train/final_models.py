@@ -14,7 +14,7 @@ from audiosep_jax.train.spikes import examples
 from audiosep_jax.train.step import StepMetrics
 from audiosep_jax.train.workdir import Workdir
 from audiosep_jax.utils.serialization import from_dict, to_dict
-from data_pipelines.mixtures import MixtureBatch
+from data_pipelines.mixtures.pipeline import MixtureBatch
 
 BEST, FINAL = "best", "checkpoint"
 _RECORD = f"{BEST}/validation.json"

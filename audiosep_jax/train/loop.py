@@ -43,7 +43,7 @@ from audiosep_jax.train.state import TrainState
 from audiosep_jax.train.step import StepMetrics
 from audiosep_jax.train.workdir import Workdir
 from audiosep_jax.train.writers import JsonLines, MetricWriter
-from data_pipelines.mixtures import MixtureBatch
+from data_pipelines.mixtures.pipeline import MixtureBatch
 
 Waiting = collections.deque[tuple[int, StepMetrics, MixtureBatch]]
 """Steps whose metrics have not been read yet, oldest first."""

@@ -25,8 +25,8 @@ from audiosep_jax.train.step import StepMetrics, make_train_step
 from audiosep_jax.train.supervision import make_supervision
 from audiosep_jax.train.validation import Validation
 from audiosep_jax.train.workdir import Workdir
-from data_pipelines import clip_index
-from data_pipelines.mixtures import MixturePipeline
+from data_pipelines.mixtures import clip_index
+from data_pipelines.mixtures.pipeline import MixturePipeline
 
 CompiledStep = Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
 

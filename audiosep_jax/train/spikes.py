@@ -9,7 +9,7 @@ from typing import Any
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.train.step import StepMetrics
 from audiosep_jax.train.writers import JsonLines
-from data_pipelines.mixtures import MixtureBatch
+from data_pipelines.mixtures.pipeline import MixtureBatch
 
 FILE = "spikes.jsonl"
 WINDOW = 200

@@ -10,7 +10,7 @@ from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.encoders.base import AudioQueryEncoder, ImageQueryEncoder, QueryEncoder
 from audiosep_jax.encoders.frame_conditions import FrameConditions
 from audiosep_jax.errors import AudioSepError
-from data_pipelines.supervision import Supervision
+from data_pipelines.mixtures.supervision import Supervision
 
 
 def make_supervision(config: ExperimentConfig, encoder: QueryEncoder, *, folder: Path) -> Supervision:

@@ -14,9 +14,9 @@ from audiosep_jax.models import separator
 from audiosep_jax.plotting.spectrograms import draw_spectrograms
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train.writers import MetricWriter
-from data_pipelines.mixtures import MixturePipeline
-from data_pipelines.queries import Conditions
-from data_pipelines.supervision import Supervision
+from data_pipelines.mixtures.conditions import Conditions
+from data_pipelines.mixtures.pipeline import MixturePipeline
+from data_pipelines.mixtures.supervision import Supervision
 
 _SECONDS = 5.0
 _BATCH = 8

@@ -14,7 +14,7 @@ import tyro
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals.evaluation_set import EvaluationSet, save_evaluation_set
 from audiosep_jax.evals.evaluation_set_builder import Clip, make_evaluation_set
-from data_pipelines.esc50_captions import captions_of, category_of_folder
+from data_pipelines.corpora.esc50_captions import captions_of, category_of_folder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

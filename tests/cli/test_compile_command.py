@@ -29,7 +29,7 @@ from audiosep_jax.train import state as states
 from audiosep_jax.train.gradients import batch_like
 from audiosep_jax.train.optimizer import make_optimizer
 from audiosep_jax.utils.serialization import from_dict
-from data_pipelines.mixtures import MixtureBatch
+from data_pipelines.mixtures.pipeline import MixtureBatch
 
 CONFIG = ExperimentConfig(
     name="small",

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(HERE.parent / "helpers"))
 
 # As in a config.json; what is missing is left to transformers' defaults.
 CONFIGS = {

@@ -12,7 +12,7 @@ import torch
 from transformers import ClapAudioConfig, ClapAudioModel, ClapFeatureExtractor
 from transformers.models.clap.modeling_clap import ClapAudioAttention
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 from golden_inputs import SEED, waveform
 from htsat_inputs import CASES, spectrograms, tensor
 

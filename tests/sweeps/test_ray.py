@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from sweep_folders import HOW, log, small_sweep, write_sweep
-from test_sweeping import outcomes, quiet, trains, wait_for
+from test_runner import outcomes, quiet, trains, wait_for
 
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.sweeps.runner import run_sweep
 
-HERE = Path(__file__).parent
+HELPERS = Path(__file__).parents[1] / "helpers"
 
 pytestmark = [
     pytest.mark.extras,
@@ -66,11 +66,11 @@ def test_a_signal_stops_what_ray_runs_and_it_goes_on(tmp_path, cluster):
     file, directory = write_sweep(tmp_path / "sweep.py", sweep), tmp_path / "out"
     arguments = ["sweep", str(file), "--workdir", str(directory), "--executor", "ray", "--resources", "CPU=1"]
     process = subprocess.Popen(
-        [sys.executable, str(HERE / "run_fake_sweep.py"), *arguments],
+        [sys.executable, str(HELPERS / "run_fake_sweep.py"), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(HERE), "RAY_ADDRESS": cluster},
+        env=os.environ | {"PYTHONPATH": str(HELPERS), "RAY_ADDRESS": cluster},
     )
     wait_for(lambda: trains(directory, "base"), seconds=240)
     process.send_signal(signal.SIGTERM)

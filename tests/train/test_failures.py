@@ -15,7 +15,7 @@ from audiosep_jax.encoders import base
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.models import separator
 from audiosep_jax.train import loop
-from data_pipelines.mixtures import MixturePipeline
+from data_pipelines.mixtures.pipeline import MixturePipeline
 
 BAD_STEP = 5
 

@@ -17,7 +17,7 @@ from audiosep_jax.encoders.base import load_encoder
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.train import loop, supervision, validation
 from audiosep_jax.train import mesh as meshes
-from data_pipelines.mixtures import MixturePipeline
+from data_pipelines.mixtures.pipeline import MixturePipeline
 
 STEPS = 8
 

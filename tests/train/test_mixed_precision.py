@@ -9,8 +9,8 @@ import pytest
 import audiosep_jax
 from audiosep_jax.config import DataConfig, ExecutionConfig, OptimizerConfig, QueryConfig
 from audiosep_jax.train.loop import train
-from data_pipelines.audio_folder import AudioFolder
-from data_pipelines.preparing import prepare
+from data_pipelines.corpora.audio_folder import AudioFolder
+from data_pipelines.prepare.build import prepare
 from experiments import tiny
 
 STEPS, WINDOW = 300, 25

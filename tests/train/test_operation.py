@@ -18,7 +18,7 @@ from audiosep_jax.train import loop, profiling, setup, spikes
 from audiosep_jax.train.checkpoint import RunCheckpoints
 from audiosep_jax.train.optimizer import make_optimizer
 from audiosep_jax.train.workdir import Workdir
-from data_pipelines.mixtures import MixturePipeline
+from data_pipelines.mixtures.pipeline import MixturePipeline
 
 STEPS = 48
 BAD_STEPS = (20, 21)

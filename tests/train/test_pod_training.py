@@ -9,7 +9,6 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -75,7 +74,7 @@ def together(out, dataset, count, cases):
         "out": str(out),
         "cases": cases,
     }
-    program = str(Path(__file__).with_name("pod_process.py"))
+    program = pod_process.__file__
     at_once([[program, json.dumps(task | {"index": index})] for index in range(count)], count)
     return [json.loads((out / f"process{index}.json").read_text("utf-8")) for index in range(count)]
 

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import sharded_step
@@ -15,7 +14,7 @@ FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_lev
 
 def reports_of(*cases):
     devices = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": FLAGS}
-    program = [sys.executable, str(Path(__file__).with_name("sharded_step.py")), *cases]
+    program = [sys.executable, sharded_step.__file__, *cases]
     run = subprocess.run(program, env=os.environ | devices, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout.splitlines()[-1])

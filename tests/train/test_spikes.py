@@ -17,7 +17,7 @@ from audiosep_jax.train.spikes import (
 from audiosep_jax.train.step import StepMetrics
 from audiosep_jax.train.workdir import Workdir
 from audiosep_jax.train.writers import JsonLines
-from data_pipelines.mixtures import MixtureBatch
+from data_pipelines.mixtures.pipeline import MixtureBatch
 
 
 @pytest.fixture

@@ -5,14 +5,11 @@ import os
 import sys
 from pathlib import Path
 
+import fake_gcs
 import pytest
 
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.train import run_lock, storage
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "faults"))
-
-import fake_gcs
 
 
 @pytest.mark.parametrize("address", ["gs://bucket/run", Path("gs://bucket/run")], ids=["text", "path"])

@@ -8,13 +8,14 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 import audiosep_jax
 from audiosep_jax.cli.separate import discovery, naming
+from audiosep_jax.cli.separate.arguments import SeparateArgs
 from audiosep_jax.cli.separate.naming import Job
 from audiosep_jax.cli.separate.queries import Asked
 from audiosep_jax.cli.separate.records import Records, is_of_others, model_fingerprint
@@ -24,16 +25,13 @@ from audiosep_jax.separation.options import Options, checked
 from audiosep_jax.separation.presence import AbsentQueryWarning, Presence, absence_warning
 from audiosep_jax.utils.atomic import make_folder
 
-if TYPE_CHECKING:
-    from audiosep_jax.cli.separate.command import SeparateArgs
-
 _OUT = Path("separated")
 
 # So many of those that failed are named once more at the end.
 _NAMED = 20
 
 
-def separate_files(args: "SeparateArgs", asked: Sequence[Asked], *, given: Options) -> int:
+def separate_files(args: SeparateArgs, asked: Sequence[Asked], *, given: Options) -> int:
     """Separates all recordings; returns 2 if any failed, else 0.
 
     Args:

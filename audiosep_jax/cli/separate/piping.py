@@ -3,10 +3,10 @@
 import dataclasses
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import audiosep_jax
 from audiosep_jax.audio.pcm import SampleFormat
+from audiosep_jax.cli.separate.arguments import SeparateArgs
 from audiosep_jax.cli.separate.pipe import binary_output, open_input, pass_through
 from audiosep_jax.cli.separate.queries import Asked
 from audiosep_jax.errors import AudioSepError
@@ -16,11 +16,8 @@ from audiosep_jax.separation.options import Options, checked
 from audiosep_jax.separation.presence import absence_warning, judged
 from audiosep_jax.separation.presets import Preset
 
-if TYPE_CHECKING:
-    from audiosep_jax.cli.separate.command import SeparateArgs
 
-
-def separate_pipe(args: "SeparateArgs", asked: Sequence[Asked], *, preset: Preset, given: Options) -> int:
+def separate_pipe(args: SeparateArgs, asked: Sequence[Asked], *, preset: Preset, given: Options) -> int:
     """Separates what comes; returns 0.
 
     Args:

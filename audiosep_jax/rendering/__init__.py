@@ -1,1 +1,0 @@
-"""Corpora of mixtures that nobody has, drawn from labelled clips and the same bytes for everyone."""

@@ -1,0 +1,1 @@
+"""One module per public dataset, the registry of their names, and the tables they share."""

@@ -1,0 +1,71 @@
+"""AudioCaps (C. D. Kim et al., "AudioCaps: Generating Captions for Audios in The Wild", 2019)."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from audiosep_jax.errors import AudioSepError
+from data_pipelines.corpora import youtube
+from data_pipelines.corpora.corpus import Corpus
+from data_pipelines.corpora.tables import find_file, read_csv
+from data_pipelines.mixtures.clips import ClipRow
+
+_COLUMNS = ("youtube_id", "start_time", "caption")
+SECONDS = 10
+"""Length of every clip."""
+
+
+class AudioCaps(Corpus):
+    """AudioCaps: clips of AudioSet that people have described.
+
+    The folder holds `train.csv`, `val.csv` and `test.csv` (audiocap_id, youtube_id, start_time, caption),
+    here or in `dataset/`, `csv/` or `metadata/`, and anywhere below it sound files in any of the names that
+    `data_pipelines.corpora.youtube.stems` lists: `ID.wav`, `YID.wav`, `ID_30.flac`, `ID_30_40.wav`, … A
+    clip of the training split has one caption, the others have five, each on a line of its own: they become
+    one clip.
+
+    Args:
+      **kwargs: see `Corpus` and `ClipBuilder`.
+    """
+
+    name = "audiocaps"
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "Reads the tables of 2019, and those of AudioCaps 2.0."}  # noqa: RUF012
+    HOMEPAGE = "https://audiocaps.github.io/"
+    LICENCE = "Captions for academic purposes only; the sound belongs to those who uploaded the videos."
+    CITATION = """@inproceedings{kim2019audiocaps,
+  title = {{AudioCaps}: Generating Captions for Audios in The Wild},
+  author = {Kim, Chris Dongjoo and Kim, Byeongchang and Lee, Hyunmin and Kim, Gunhee},
+  booktitle = {NAACL-HLT},
+  year = {2019}
+}"""
+    SPLITS = ("train", "val", "test")
+    COUNTS = {"train": 49_838, "val": 495, "test": 975}  # noqa: RUF012
+
+    needs = "train.csv, val.csv or test.csv, and sound files named by YouTube's identity"
+
+    def find_tables(self, split: str) -> Sequence[Path]:
+        """Returns the CSV of a split."""
+        found = find_file(self.source, f"{split}.csv", "dataset", "csv", "metadata")
+        return [found] if found else []
+
+    def read_split(self, split: str, tables: Sequence[Path]) -> Iterator[ClipRow]:
+        """Yields one row per caption."""
+        table = read_csv(tables[0], required=_COLUMNS, what="the table of AudioCaps")
+        for number, line in table.lines:
+            video = line["youtube_id"].strip()
+            try:
+                start = float(line["start_time"])
+            except ValueError:
+                raise AudioSepError(
+                    f"{table.where(number)} starts at {line['start_time']!r}, which is no number of seconds: "
+                    "give the table of AudioCaps."
+                ) from None
+            names = youtube.stems(video, start=start, end=start + SECONDS)
+            yield ClipRow(
+                file=self.files.first(names) or f"{video}.wav",
+                captions=(line["caption"].strip(),),
+                source=video,
+                split=split,
+            )

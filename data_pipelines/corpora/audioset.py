@@ -1,0 +1,126 @@
+"""AudioSet (J. F. Gemmeke et al., "Audio Set: An ontology and human-labeled dataset", 2017)."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from audiosep_jax.errors import AudioSepError
+from data_pipelines.corpora import youtube
+from data_pipelines.corpora.corpus import Corpus
+from data_pipelines.corpora.label_text import caption_of
+from data_pipelines.corpora.tables import find_file, read_csv, read_json
+from data_pipelines.mixtures.clips import ClipRow
+
+_FOLDERS = ("metadata", "csv", "segments")
+_COLUMNS = ("YTID", "start_seconds", "end_seconds", "positive_labels")
+
+
+class AudioSet(Corpus):
+    """AudioSet: ten seconds of YouTube each, with one or more of 527 classes.
+
+    The folder holds `unbalanced_train_segments.csv`, `balanced_train_segments.csv`, `eval_segments.csv`
+    (those of the splits that are wanted) and `class_labels_indices.csv`, or `ontology.json` in place of the
+    last; here or in `metadata/`, `csv/` or `segments/`. Sound files lie anywhere below it, in any of the
+    names that `data_pipelines.corpora.youtube.stems` lists: `ID.wav`, `YID.wav`, `ID_30.000_40.000.flac`,
+    `ID_30000_40000.m4a`, …
+
+    The caption of a clip names all of its classes, as the target is all that is to be heard; `labels` holds
+    their names as the ontology has them.
+
+    Args:
+      **kwargs: see `Corpus` and `ClipBuilder`.
+    """
+
+    name = "audioset"
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "Segments of 2017; one caption that names all classes."}  # noqa: RUF012
+    HOMEPAGE = "https://research.google.com/audioset/"
+    LICENCE = (
+        "Segments and labels CC BY 4.0 (Google), ontology CC BY-SA 4.0; the sound belongs to those who "
+        "uploaded the videos."
+    )
+    CITATION = """@inproceedings{gemmeke2017audioset,
+  title = {Audio Set: An ontology and human-labeled dataset for audio events},
+  author = {Gemmeke, Jort F. and Ellis, Daniel P. W. and Freedman, Dylan and Jansen, Aren and
+    Lawrence, Wade and Moore, R. Channing and Plakal, Manoj and Ritter, Marvin},
+  booktitle = {IEEE International Conference on Acoustics, Speech and Signal Processing (ICASSP)},
+  year = {2017}
+}"""
+    SPLITS = ("unbalanced_train", "balanced_train", "eval")
+    COUNTS = {"unbalanced_train": 2_042_985, "balanced_train": 22_176, "eval": 20_383}  # noqa: RUF012
+
+    needs = (
+        "unbalanced_train_segments.csv, balanced_train_segments.csv or eval_segments.csv, "
+        "class_labels_indices.csv, and sound files named by YouTube's identity"
+    )
+
+    def __init__(self, *, source: str | Path, **kwargs: Any):
+        self._names: dict[str, str] = {}
+        super().__init__(source=source, **kwargs)
+
+    def find_tables(self, split: str) -> Sequence[Path]:
+        """Returns the CSV of a split's segments."""
+        found = find_file(self.source, f"{split}_segments.csv", *_FOLDERS)
+        return [found] if found else []
+
+    def read_split(self, split: str, tables: Sequence[Path]) -> Iterator[ClipRow]:
+        """Yields one clip per segment."""
+        names = self._names = self._names or _read_names(self.source)
+        table = read_csv(
+            tables[0],
+            columns=_COLUMNS,
+            required=_COLUMNS,
+            comment="#",
+            spaced=True,
+            what="AudioSet's segments",
+        )
+        for number, line in table.lines:
+            video = line["YTID"]
+            try:
+                start, end = float(line["start_seconds"]), float(line["end_seconds"])
+                labels = tuple(dict.fromkeys(names[mid] for mid in line["positive_labels"].split(",")))
+            except ValueError:
+                raise AudioSepError(
+                    f"{table.where(number)} has no times in seconds: give AudioSet's segments."
+                ) from None
+            except KeyError as error:
+                raise AudioSepError(
+                    f"{table.where(number)} has the class {error.args[0]!r}, which class_labels_indices.csv "
+                    "and ontology.json do not name: give those of this release."
+                ) from None
+            yield ClipRow(
+                file=self.files.first(youtube.stems(video, start=start, end=end)) or f"{video}.wav",
+                captions=(caption_of(labels),),
+                label=labels[0],
+                labels=labels if len(labels) > 1 else (),
+                source=video,
+                split=split,
+            )
+
+
+def _read_names(source: Path) -> dict[str, str]:
+    """Returns the class names by identity, such as "/m/09x0r"."""
+    names = {}
+    ontology = find_file(source, "ontology.json", "ontology", *_FOLDERS)
+    if ontology:
+        try:
+            names = {
+                str(entry["id"]): str(entry["name"]) for entry in read_json(ontology, what="the ontology")
+            }
+        except (TypeError, KeyError) as error:
+            raise AudioSepError(
+                f"{ontology} is not AudioSet's ontology, a list of objects with id and name ({error!r})."
+            ) from error
+    table = find_file(source, "class_labels_indices.csv", *_FOLDERS)
+    if table:
+        columns = ("mid", "display_name")
+        lines = read_csv(table, required=columns, what="AudioSet's class_labels_indices.csv").lines
+        names |= {line["mid"]: line["display_name"] for _, line in lines}
+    if not names:
+        raise AudioSepError(
+            f"{source} holds neither class_labels_indices.csv nor ontology.json, which say what AudioSet's "
+            "classes are called: put one of them there."
+        )
+    return names

@@ -1,0 +1,245 @@
+"""What the tables of datasets have in common: CSV and JSON with clear errors, and files by name."""
+
+import csv
+import dataclasses
+import json
+import os
+import posixpath
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from audiosep_jax.errors import AudioSepError, shown
+from data_pipelines.mixtures.clips import ClipRow
+from data_pipelines.prepare.video import CONTAINER_SUFFIXES
+
+SOUND_SUFFIXES = (".wav", ".flac", ".aiff", ".aif", ".ogg", ".opus", ".mp3")
+"""Of files that libsndfile decodes, the lossless ones first."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A CSV table whose lines are read as they are asked for.
+
+    Attributes:
+      path: the file.
+      columns: their names.
+      lines: the number of each line in the file, and its fields by column; can be read once.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    lines: Iterator[tuple[int, dict[str, str]]]
+
+    def where(self, number: int) -> str:
+        """Names a line in an error."""
+        return f"{self.path}, line {number}"
+
+
+def read_csv(
+    path: Path,
+    *,
+    required: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    comment: str = "",
+    spaced: bool = False,
+    encoding: str = "utf-8-sig",
+    what: str = "a CSV table",
+) -> Table:
+    """Opens a CSV table.
+
+    Args:
+      path: the file.
+      required: columns that must be there and filled in on every line.
+      columns: names of the columns of a table that has no header; a line has one field for each.
+      comment: what a line begins with that says nothing of a clip.
+      spaced: a space follows each comma and is no part of the field, not even before a quotation mark.
+      encoding: of the text.
+      what: how errors call the table that is needed.
+
+    Raises:
+      AudioSepError: the file is missing or no such table; the text names the line. What concerns a line is
+        raised when it is read.
+    """
+    lines = _lines(path, encoding, comment, what, spaced=spaced)
+    names = tuple(columns) or next(lines, (0, []))[1]
+    missing = [name for name in required if name not in names]
+    if missing:
+        raise AudioSepError(
+            f"{path} lacks the column(s) {', '.join(missing)} and has {', '.join(names) or 'none'}: "
+            f"give {what}."
+        )
+    fields = _fields(path, lines, tuple(names), frozenset(required), exact=bool(columns), what=what)
+    return Table(path, tuple(names), fields)
+
+
+def _lines(
+    path: Path, encoding: str, comment: str, what: str, *, spaced: bool
+) -> Iterator[tuple[int, list[str]]]:
+    try:
+        with path.open(encoding=encoding, newline="") as file:
+            reader = csv.reader(file, skipinitialspace=spaced)
+            for values in reader:
+                if values and not (comment and values[0].startswith(comment)):
+                    yield reader.line_num, values
+    except FileNotFoundError:
+        raise AudioSepError(f"{path} does not exist: give {what}.") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise AudioSepError(f"{path} is not a readable CSV table ({shown(error)}): give {what}.") from error
+
+
+def _fields(
+    path: Path,
+    lines: Iterator[tuple[int, list[str]]],
+    columns: tuple[str, ...],
+    required: frozenset[str],
+    *,
+    exact: bool,
+    what: str,
+) -> Iterator[tuple[int, dict[str, str]]]:
+    for number, values in lines:
+        if exact and len(values) != len(columns):
+            raise AudioSepError(
+                f"{path}, line {number} has {len(values)} fields where {len(columns)} are needed "
+                f"({', '.join(columns)}): give {what}."
+            )
+        line = dict(zip(columns, values, strict=False))
+        empty = [name for name in columns if name in required and not line.get(name, "").strip()]
+        if empty:
+            raise AudioSepError(
+                f"{path}, line {number} is incomplete: it has no {' and no '.join(empty)}; give {what}."
+            )
+        yield number, line
+
+
+def encoding_of(path: Path) -> str:
+    """Returns "utf-8-sig" for a file that is UTF-8, otherwise "latin-1", as which any file can be read."""
+    try:
+        path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        return "latin-1"
+    except OSError:
+        pass  # whoever opens it says why it cannot be read
+    return "utf-8-sig"
+
+
+def read_json(path: Path, *, what: str) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+      AudioSepError: the file is missing or no JSON.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise AudioSepError(f"{path} does not exist: give {what}.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise AudioSepError(f"{path} is not a readable JSON file ({shown(error)}): give {what}.") from error
+
+
+def find_file(root: Path, name: str, *folders: str) -> Path | None:
+    """Returns the file of that name in `root` or the first of its folders that has it."""
+    places = (root, *(root / folder for folder in folders))
+    return next((place / name for place in places if (place / name).is_file()), None)
+
+
+class FileIndex:
+    """The sound and video files below a folder, by name without suffix.
+
+    The folder is walked once, and no file is looked at: a corpus has millions, often on a network drive.
+    Names are compared as Unicode does, because some systems take their accents apart.
+
+    Args:
+      root: the folder.
+      suffixes: of the files that count, in any case; of two files with one name the earlier suffix is taken.
+    """
+
+    def __init__(self, root: Path, *, suffixes: Sequence[str] = SOUND_SUFFIXES + CONTAINER_SUFFIXES):
+        self._rank = {suffix: rank for rank, suffix in enumerate(suffixes)}
+        self._files: dict[str, list[str]] = {}
+        for file in _walk(root):
+            stem, suffix = posixpath.splitext(posixpath.basename(file))
+            if suffix.lower() in self._rank:
+                self._files.setdefault(_composed(stem), []).append(file)
+        for files in self._files.values():
+            files.sort(key=self._key)
+
+    def _key(self, file: str) -> tuple[int, str]:
+        return self._rank[posixpath.splitext(file)[1].lower()], file
+
+    def find(self, stem: str, *, folder: str = "") -> str | None:
+        """Returns the path, relative to the root, of the file of a name.
+
+        Args:
+          stem: the name without suffix.
+          folder: only files below a folder whose name contains this.
+        """
+        return self.first([stem], folder=folder)
+
+    def first(self, stems: Iterable[str], *, folder: str = "") -> str | None:
+        """Returns the path of the first of several names that a file has; see `find`."""
+        for stem in stems:
+            for file in self._files.get(_composed(stem), ()):
+                if not folder or any(folder in part for part in file.split("/")[:-1]):
+                    return file
+        return None
+
+    def __contains__(self, file: str) -> bool:
+        """Whether a file of this path is there."""
+        stem = posixpath.splitext(posixpath.basename(file))[0]
+        return file in self._files.get(_composed(stem), ())
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """Yields each name with its preferred file."""
+        return ((stem, files[0]) for stem, files in self._files.items())
+
+    def in_folder(self, folder: str) -> Iterator[tuple[str, str]]:
+        """Yields name and path of each file that lies directly in a folder whose name begins with this."""
+        for stem, files in self._files.items():
+            for file in files:
+                if posixpath.basename(posixpath.dirname(file)).startswith(folder):
+                    yield stem, file
+                    break
+
+
+def _walk(root: Path) -> Iterator[str]:
+    """Yields the paths of all files below a folder, relative to it; symbolic links are followed."""
+    seen = set()
+    for folder, names, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link to where we have been
+            names.clear()
+            continue
+        seen.add(real)
+        relative = os.path.relpath(folder, root).replace(os.sep, "/")
+        for name in files:
+            yield name if relative == "." else f"{relative}/{name}"
+
+
+def _composed(text: str) -> str:
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def merge(known: ClipRow, row: ClipRow, where: str) -> ClipRow:
+    """Returns what two lines say of one file.
+
+    Raises:
+      AudioSepError: they disagree on its recording or its split.
+    """
+    if (known.source, known.split) != (row.source, row.split):
+        raise AudioSepError(
+            f"{where} names {row.file} again with another label, source or split: make the lines agree."
+        )
+    labels = _union(known.labels or (known.label,), row.labels or (row.label,))
+    return dataclasses.replace(
+        known,
+        captions=_union(known.captions, row.captions),
+        frames=_union(known.frames, row.frames),
+        label=known.label or row.label,
+        labels=labels if len(labels) > 1 else (),
+    )
+
+
+def _union(*parts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for part in parts for text in part if text))

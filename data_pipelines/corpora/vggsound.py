@@ -1,0 +1,86 @@
+"""VGGSound (H. Chen et al., "VGGSound: A Large-scale Audio-Visual Dataset", 2020)."""
+
+import collections
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from audiosep_jax.errors import AudioSepError
+from data_pipelines.corpora import youtube
+from data_pipelines.corpora.corpus import Corpus
+from data_pipelines.corpora.label_text import caption_of
+from data_pipelines.corpora.tables import find_file, read_csv
+from data_pipelines.mixtures.clips import ClipRow
+
+_COLUMNS = ("youtube_id", "start", "label", "split")
+SECONDS = 10
+"""Length of every clip."""
+
+
+class VGGSound(Corpus):
+    """VGGSound: ten seconds of YouTube each, in which the sound of one of 309 classes is also seen.
+
+    The folder holds `vggsound.csv` (no header: YouTube identity, start in seconds, label, `train` or `test`),
+    here or in `data/` or `metadata/`, and anywhere below it sound or video files in any of the names that
+    `data_pipelines.corpora.youtube.stems` lists: `ID_000030.mp4`, `ID_30.wav`, `ID_30_40.flac`, … A name
+    without time counts if the table has only one clip of the video. The caption is the label.
+
+    Args:
+      **kwargs: see `Corpus` and `ClipBuilder`.
+    """
+
+    name = "vggsound"
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "The table of 2020."}  # noqa: RUF012
+    HOMEPAGE = "https://www.robots.ox.ac.uk/~vgg/data/vggsound/"
+    LICENCE = "Table CC BY 4.0; the sound belongs to those who uploaded the videos."
+    CITATION = """@inproceedings{chen2020vggsound,
+  title = {VGGSound: A Large-scale Audio-Visual Dataset},
+  author = {Chen, Honglie and Xie, Weidi and Vedaldi, Andrea and Zisserman, Andrew},
+  booktitle = {International Conference on Acoustics, Speech, and Signal Processing (ICASSP)},
+  year = {2020}
+}"""
+    SPLITS = ("train", "test")
+    COUNTS = {"train": 183_730, "test": 15_446}  # noqa: RUF012
+
+    needs = "vggsound.csv, and sound or video files named by YouTube's identity and the start in seconds"
+
+    def find_tables(self, split: str) -> Sequence[Path]:
+        """Returns the CSV, which holds both splits."""
+        found = find_file(self.source, "vggsound.csv", "data", "metadata", "csv")
+        return [found] if found else []
+
+    def read_split(self, split: str, tables: Sequence[Path]) -> Iterator[ClipRow]:
+        """Yields one clip per line of the split."""
+        lines = list(self._read(tables[0]))
+        clips = {(video, start) for video, start, _, _ in lines}
+        times = collections.Counter(video for video, _ in clips)
+        for video, start, label, its_split in lines:
+            if its_split == split:
+                names = youtube.stems(video, start=start, end=start + SECONDS, timeless=times[video] == 1)
+                yield ClipRow(
+                    file=self.files.first(names) or f"{video}_{start:06.0f}.wav",
+                    captions=(caption_of((label,)),),
+                    label=label,
+                    source=video,
+                    split=split,
+                )
+
+    def _read(self, path: Path) -> Iterator[tuple[str, float, str, str]]:
+        table = read_csv(path, columns=_COLUMNS, required=_COLUMNS, what="VGGSound's vggsound.csv")
+        for number, line in table.lines:
+            split = line["split"].strip()
+            try:
+                start = float(line["start"])
+            except ValueError:
+                raise AudioSepError(
+                    f"{table.where(number)} starts at {line['start']!r}, which is no number of seconds: give "
+                    "VGGSound's vggsound.csv."
+                ) from None
+            if split not in self.SPLITS:
+                raise AudioSepError(
+                    f"{table.where(number)} has the split {split!r}, which is neither train nor test: give "
+                    "VGGSound's vggsound.csv."
+                )
+            yield line["youtube_id"], start, line["label"].strip(), split

@@ -1,0 +1,1 @@
+"""The grain pipeline: prepared clips in, batches of mixtures with their conditions out."""

@@ -1,0 +1,199 @@
+"""Reading a prepared dataset: the metadata of every clip at once, the compressed sound of one at a time."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+from audiosep_jax.errors import AudioSepError
+from data_pipelines.mixtures import records
+from data_pipelines.mixtures.clips import Example, frames_digest
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Clip:
+    """What is known of a stored clip without decoding it.
+
+    Attributes:
+      id: path of the file in its source.
+      label: class name or "".
+      captions: sentences that describe it.
+      source: identity of the original recording.
+      samples: length.
+      active: first active sample and the one after the last.
+      frames: what identifies the images of its video, "" where it has none.
+      labels: every class name of a clip that has several, `label` among them.
+    """
+
+    id: str
+    label: str
+    captions: tuple[str, ...]
+    source: str
+    samples: int
+    active: tuple[int, int]
+    frames: str = ""
+    labels: tuple[str, ...] = ()
+
+
+class ClipStore:
+    """The clips of some splits of one prepared dataset, in record order.
+
+    Args:
+      entry: "PATH" or "PATH:SPLIT+SPLIT"; without splits, all of them.
+
+    Attributes:
+      clips: metadata per clip.
+      sample_rate_hz: rate of the stored sound.
+
+    Raises:
+      AudioSepError: the folder is no prepared dataset, lacks a split, or is damaged.
+    """
+
+    def __init__(self, entry: str):
+        self.folder, wanted = folder_of(entry)
+        info = _load_info(self.folder)
+        names = sorted(info.splits)
+        splits = wanted.split("+") if wanted else names
+        missing = [name for name in splits if name not in names]
+        if missing:
+            raise AudioSepError(
+                f"{self.folder} has no split {', '.join(map(repr, missing))}; it has {', '.join(names)}."
+            )
+        self.sample_rate_hz = _sample_rate_hz(info, self.folder)
+        try:
+            self._records = ArrayRecordDataSource([file for name in splits for file in _files(info, name)])
+            self.clips = [clip for name in splits for clip in _load_clips(self.folder, name, info)]
+        except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
+            raise AudioSepError(f"{self.folder} is damaged ({error}): prepare it again.") from error
+        if len(self.clips) != len(self._records):
+            raise AudioSepError(
+                f"{self.folder} is damaged: its index names {len(self.clips)} clips, its records hold "
+                f"{len(self._records)}; prepare it again."
+            )
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def flac(self, index: int) -> bytes:
+        """Returns the FLAC file of one clip.
+
+        Raises:
+          AudioSepError: the record is damaged.
+        """
+        return self._record(index)["audio"].bytes_list.value[0]
+
+    def frames(self, index: int) -> list[bytes]:
+        """Returns the image files of one clip's video.
+
+        Raises:
+          AudioSepError: the record is damaged.
+        """
+        record = self._record(index)
+        return list(record["frames"].bytes_list.value) if "frames" in record else []
+
+    def _record(self, index: int) -> Mapping[str, Any]:
+        try:
+            record = self._records[index]
+        except RuntimeError as error:
+            raise AudioSepError(f"The record is damaged ({error}): prepare the dataset again.") from error
+        return records.parse(record)
+
+
+def clip_of(example: Example) -> Clip:
+    """Returns what the index says of an example."""
+    return Clip(
+        id=example.id,
+        label=example.label,
+        captions=example.captions,
+        source=example.source,
+        samples=example.samples,
+        active=(int(example.active[0]), int(example.active[1])),
+        frames=frames_digest(example.frames),
+        labels=example.labels,
+    )
+
+
+def index_line(clip: Clip) -> str:
+    """Returns the line of a clip in `clips-<split>.jsonl`, which lists a split in record order."""
+    fields = dataclasses.asdict(clip)
+    for name in ("frames", "labels"):
+        if not fields[name]:
+            del fields[name]  # as it was before there were any
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def index_path(folder: Path, split: str) -> Path:
+    """Returns where the index of a split lies."""
+    return folder / f"clips-{split}.jsonl"
+
+
+def read(folder: Path, split: str) -> Iterator[Clip]:
+    """Yields the clips of a split's index, in record order."""
+    with index_path(folder, split).open(encoding="utf-8") as lines:
+        for line in lines:
+            yield _clip(json.loads(line))
+
+
+def folder_of(entry: str) -> tuple[Path, str]:
+    """Returns the folder and the splits of "PATH" or "PATH:SPLIT+SPLIT"; "" stands for all splits."""
+    folder, colon, wanted = entry.rpartition(":")
+    return (Path(folder), wanted) if colon and "/" not in wanted else (Path(entry), "")
+
+
+def _load_info(folder: Path) -> tfds.core.DatasetInfo:
+    if not (folder / "dataset_info.json").is_file():
+        raise AudioSepError(
+            f"{folder} is not a prepared dataset (it has no dataset_info.json): run `audiosep prepare` first."
+        )
+    try:
+        return tfds.builder_from_directory(folder).info
+    except Exception as error:  # tfds raises whatever its JSON and protobuf readers raise
+        raise AudioSepError(f"{folder} is damaged ({error}): prepare it again.") from error
+
+
+def _load_clips(folder: Path, split: str, info: tfds.core.DatasetInfo) -> list[Clip]:
+    if not index_path(
+        folder, split
+    ).is_file():  # prepared by tfds itself: the records hold the same, more slowly
+        return list(_scan(info, split))
+    return list(read(folder, split))
+
+
+def _clip(values: dict[str, Any]) -> Clip:
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return Clip(**fields)
+
+
+def _sample_rate_hz(info: tfds.core.DatasetInfo, folder: Path) -> int:
+    metadata = info.metadata
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("sample_rate_hz"), int):
+        raise AudioSepError(f"{folder} was not written by `audiosep prepare`: prepare it with that command.")
+    return metadata["sample_rate_hz"]
+
+
+def _files(info: tfds.core.DatasetInfo, split: str) -> list[str]:
+    return [str(file) for file in info.splits[split].filepaths]
+
+
+def _scan(info: tfds.core.DatasetInfo, split: str) -> Iterator[Clip]:
+    for record in ArrayRecordDataSource(_files(info, split)):
+        values = records.parse(record)
+        first, end = values["active"].int64_list.value
+        yield Clip(
+            id=values["id"].bytes_list.value[0].decode(),
+            label=values["label"].bytes_list.value[0].decode(),
+            captions=tuple(caption.decode() for caption in values["captions"].bytes_list.value),
+            source=values["source"].bytes_list.value[0].decode(),
+            samples=values["samples"].int64_list.value[0],
+            active=(first, end),
+            frames=frames_digest(values["frames"].bytes_list.value) if "frames" in values else "",
+            labels=tuple(name.decode() for name in values["labels"].bytes_list.value)
+            if "labels" in values
+            else (),
+        )

@@ -1,0 +1,222 @@
+"""The clips of all datasets, numbered through, and the rules which of them may meet in a mixture."""
+
+import copy
+import itertools
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Sequence
+
+import numpy as np
+
+from audiosep_jax.config import MixtureConfig
+from audiosep_jax.errors import AudioSepError
+from data_pipelines.mixtures.clip_index import Clip
+from data_pipelines.mixtures.collisions import CaptionSimilarity, Names, name_clips, rules_in_words
+
+_ATTEMPTS = 64
+
+# With vectors, who may meet cannot be listed beforehand: more is tried, and a stock of clips that are known
+# to be far from one another is what remains.
+_ATTEMPTS_BY_VECTOR = 1024
+_STOCK = 64
+_SEARCH = 20_000
+_BLOCK = 8192
+
+
+class ClipTable:
+    """The clips of all datasets.
+
+    Which clips never meet is said by `mixture.collisions`: by default those that have a label or a caption in
+    common, whatever the case and the spacing (`_` in a label counts as a space). A clip never meets itself.
+
+    Args:
+      datasets: the clips of each dataset.
+      mixture: the recipe; its collision rules are read.
+
+    Attributes:
+      clips: metadata, dataset after dataset.
+      sizes: clips per dataset.
+      captions: every distinct caption, sorted.
+      captions_of: per clip, the numbers of its captions.
+
+    Raises:
+      AudioSepError: the recipe's ontology cannot be used.
+    """
+
+    def __init__(self, datasets: Sequence[Sequence[Clip]], mixture: MixtureConfig = MixtureConfig()):
+        self.sizes = tuple(len(clips) for clips in datasets)
+        self.clips = [clip for clips in datasets for clip in clips]
+        self.captions = sorted({caption for clip in self.clips for caption in clip.captions})
+        number = {caption: index for index, caption in enumerate(self.captions)}
+        self.captions_of = [tuple(number[caption] for caption in clip.captions) for clip in self.clips]
+        self._mixture = mixture
+        self._names = name_clips(self.clips, mixture)
+        self._similarity: CaptionSimilarity | None = None
+        self._stock: list[int] = []
+
+    @property
+    def lacks_conditions(self) -> bool:
+        """Whether the rules compare conditions that the table has not been given."""
+        return "similarity" in self._mixture.collisions and self._similarity is None
+
+    def with_conditions(self, conditions: np.ndarray) -> "ClipTable":
+        """Returns a table that also follows the rule "similarity", if the recipe has it.
+
+        Args:
+          conditions: float32 `[captions, size]`, in the order of `captions`.
+        """
+        table = copy.copy(self)
+        if "similarity" in self._mixture.collisions:
+            table._similarity = CaptionSimilarity(self.captions_of, conditions, self._mixture.similarity)
+        return table
+
+    def may_meet(self, clip: int, others: Sequence[int]) -> bool:
+        """Returns whether a clip collides with none of the others."""
+        if clip in others:
+            return False
+        own, reach = self._names[clip]
+        for other in others:
+            names = self._names[other]
+            if not own.isdisjoint(names.reach):
+                return False
+            if reach is not own and not reach.isdisjoint(names.own):
+                return False
+        # The dearest question last.
+        return self._similarity is None or not self._similarity.similar(clip, others)
+
+    def check(self, together: int) -> None:
+        """Makes sure that every clip finds `together - 1` others that may all meet.
+
+        Raises:
+          AudioSepError: a clip does not; the text names it. Where captions are compared by their conditions,
+            a search ends after 20,000 comparisons.
+        """
+        if self._similarity is not None:
+            self._check_by_vector(together, self._similarity)
+            return
+        kinds = set(self._names)
+        excluded = _excluded(self._names, kinds)
+        if len(self.clips) > (together - 1) * max(excluded.values()):
+            return  # whoever has been chosen leaves somebody over
+        # One clip stands for all that exclude the same: a thousand captions of speech are one case. Those
+        # that exclude fewest come first, so that a search is short unless it is hopeless.
+        firsts = {key: index for index, key in reversed(list(enumerate(_cases(self._names, kinds))))}
+        candidates = sorted(firsts.values(), key=lambda clip: (excluded[self._names[clip]], clip))
+        for first in firsts.values():
+            if self._complete([first], together, candidates) is None:
+                raise self._lonely(first, together)
+
+    def _check_by_vector(self, together: int, similarity: CaptionSimilarity) -> None:
+        """Shows for each clip that it may meet some of a stock of clips that may all meet one another.
+
+        That is one product of matrices for all clips. A search follows only for those it does not settle.
+        """
+        order = np.random.default_rng(0).permutation(len(self.clips)).tolist()
+        stock: list[int] = []
+        for clip in order[: 16 * _STOCK]:
+            if len(stock) < _STOCK and self.may_meet(clip, stock):
+                stock.append(clip)
+        self._stock = list(stock)
+        by_name = copy.copy(self)
+        by_name._similarity = None
+        for begin in range(0, len(self.clips), _BLOCK):
+            block = range(begin, min(begin + _BLOCK, len(self.clips)))
+            for clip, apart in zip(block, similarity.surely_apart(block, stock), strict=True):
+                met = (stock[place] for place in np.flatnonzero(apart))
+                partners = (other for other in met if by_name.may_meet(clip, [other]))
+                if sum(1 for _ in itertools.islice(partners, together - 1)) == together - 1:
+                    continue
+                budget = iter(range(_SEARCH))
+                found = self._complete([clip], together, [*self._stock, *order], budget=budget)
+                if found is None:
+                    raise self._lonely(clip, together)
+                self._stock += [other for other in found[1:] if other not in self._stock]
+
+    def companions(
+        self,
+        target: int,
+        *,
+        count: int,
+        rng: np.random.Generator,
+        pick: Callable[[np.random.Generator], int],
+        beside: Sequence[int] = (),
+    ) -> list[int]:
+        """Draws clips that may meet the target and one another.
+
+        After 64 proposals that do not do, companions are looked for among all clips in random order. Where
+        captions are compared by their conditions, it is 1024, and then among those that `check` found.
+
+        Args:
+          target: the clip that they join.
+          count: how many.
+          rng: decides.
+          pick: proposes a clip.
+          beside: the first of them, where some are chosen already. They are given up if nobody is found who
+            may join them.
+        """
+        chosen = [target, *beside]
+        for _ in range(_ATTEMPTS if self._similarity is None else _ATTEMPTS_BY_VECTOR):
+            if len(chosen) == count + 1:
+                return chosen[1:]
+            clip = pick(rng)
+            if self.may_meet(clip, chosen):
+                chosen.append(clip)
+        others = rng.permutation(len(self.clips) if self._similarity is None else self._stock)
+        found = self._complete([target], count + 1, others.tolist())
+        assert found is not None, "ClipTable.check lets no such table pass"
+        return found[1:]
+
+    def _complete(
+        self,
+        chosen: list[int],
+        size: int,
+        candidates: list[int],
+        begin: int = 0,
+        budget: Iterator[object] = itertools.repeat(0),
+    ) -> list[int] | None:
+        """Adds candidates from `begin` on until `size` are chosen; a comparison takes one of the budget."""
+        if len(chosen) == size:
+            return chosen
+        for place in range(begin, len(candidates)):
+            if next(budget, None) is None:
+                return None
+            if self.may_meet(candidates[place], chosen):
+                found = self._complete([*chosen, candidates[place]], size, candidates, place + 1, budget)
+                if found is not None:
+                    return found
+        return None
+
+    def _lonely(self, clip: int, together: int) -> AudioSepError:
+        how = rules_in_words(self._mixture) or "at all"
+        return AudioSepError(
+            f"The clip {self.clips[clip].id} finds no {together - 1} others {how} among the "
+            f"{len(self.clips)} clips, so it cannot be mixed: add data of other classes, lower "
+            "mixture.sources or mixture.absent_probability, or relax mixture.collisions."
+        )
+
+
+def _excluded(names: Sequence[Names], kinds: set[Names]) -> dict[Names, int]:
+    """Returns for each kind how many clips it excludes, or more: who is excluded twice counts twice."""
+    owners = Counter(name for kind in names for name in kind.own)
+    reached = Counter(name for kind in names for name in kind.reach)
+
+    def of(kind: Names) -> int:
+        above = sum(owners[name] for name in kind.reach - kind.own) if kind.reach is not kind.own else 0
+        return max(1, sum(reached[name] for name in kind.own) + above)  # itself, if nobody else
+
+    return {kind: of(kind) for kind in kinds}
+
+
+def _cases(names: Sequence[Names], kinds: set[Names]) -> Iterator[Hashable]:
+    """Yields for each clip what it stands for: clips of one case exclude one another and the same others."""
+    owners = Counter(name for kind in kinds for name in kind.own)
+    reached = Counter(name for kind in kinds for name in kind.reach)
+
+    def of(kind: Names) -> Hashable:
+        own = frozenset(name for name in kind.own if reached[name] > 1)
+        reach = frozenset(name for name in kind.reach if owners[name] > (name in kind.own))
+        # Without a name that another kind reaches too, nothing keeps two clips of such a case apart.
+        return (own, reach) if own else kind
+
+    found = {kind: of(kind) for kind in kinds}
+    # A clip without names excludes nobody but itself.
+    return (found[kind] if kind.own else index for index, kind in enumerate(names))

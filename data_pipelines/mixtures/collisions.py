@@ -1,0 +1,177 @@
+"""The rules that keep clips apart: names they must not share, and captions that must not be too similar."""
+
+import collections
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from audiosep_jax.config import MixtureConfig
+from audiosep_jax.errors import AudioSepError
+from data_pipelines.mixtures.clip_index import Clip
+from data_pipelines.mixtures.ontology import Ontology, plain_class
+
+NameSet = frozenset[int]
+
+# A cosine in single precision is off by less than this.
+_MARGIN = 1e-5
+
+
+class Names(NamedTuple):
+    """What keeps a clip away from others: two clips collide where one's `own` meets the other's `reach`.
+
+    Attributes:
+      own: numbers of what the clip is said to hold: captions, labels, classes.
+      reach: the same, and the ancestors of its classes.
+    """
+
+    own: NameSet
+    reach: NameSet
+
+
+def name_clips(clips: Sequence[Clip], mixture: MixtureConfig) -> list[Names]:
+    """Returns the names of each clip. Clips with the same names share one object.
+
+    Under any rule clips of one recording keep apart, in whichever datasets and under whichever captions.
+
+    Raises:
+      AudioSepError: the ontology cannot be read, or has none of the clips' labels.
+    """
+    if not mixture.collisions:
+        return [Names(frozenset(), frozenset())] * len(clips)
+    recordings = collections.Counter(clip.source for clip in clips)
+    rules = frozenset(mixture.collisions)
+    classes = _Classes(mixture, clips) if {"label", "ontology"} & rules else None
+    numbers: dict[tuple[str, str], int] = {}
+
+    def numbered(names: set[tuple[str, str]]) -> NameSet:
+        return frozenset(numbers.setdefault(name, len(numbers)) for name in names)
+
+    seen: dict[Names, Names] = {}
+    result = []
+    for clip in clips:
+        names: set[tuple[str, str]] = set()
+        if "caption" in rules:
+            names.update(("caption", _plain(caption)) for caption in clip.captions)
+        if recordings[clip.source] > 1:
+            names.add(("source", clip.source))
+        own, above = classes.of(clip) if classes else (set(), set())
+        own = numbered(names | own)
+        found = Names(own, own | numbered(above) if above else own)
+        result.append(seen.setdefault(found, found))
+    return result
+
+
+class _Classes:
+    """The names that come from labels, looked up once for each list of labels."""
+
+    def __init__(self, mixture: MixtureConfig, clips: Sequence[Clip]):
+        self._rules = frozenset(mixture.collisions)
+        self._specific = mixture.specific_labels
+        self._ontology = Ontology(mixture.ontology) if mixture.ontology else None
+        self._known: dict[tuple[str, ...], tuple[set[tuple[str, str]], set[tuple[str, str]]]] = {}
+        if self._ontology:
+            labels = sorted({label for clip in clips for label in _labels(clip)})
+            if not any(map(self._ontology.ids, labels)):
+                have = (
+                    f"their {len(labels)} labels are not, as {labels[0]!r}"
+                    if labels
+                    else "they have no label"
+                )
+                raise AudioSepError(
+                    f"mixture.ontology: no clip has a class of {self._ontology.path} ({have}): give the "
+                    "ontology that the data is labelled with, or prepare the data with its labels."
+                )
+
+    def of(self, clip: Clip) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+        """Returns the names of a clip's labels, and those of their ancestors."""
+        labels = _labels(clip)
+        if labels not in self._known:
+            self._known[labels] = self._look_up(labels)
+        return self._known[labels]
+
+    def _look_up(self, labels: tuple[str, ...]) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+        own: set[tuple[str, str]] = set()
+        above: set[tuple[str, str]] = set()
+        ids = {label: self._ontology.ids(label) if self._ontology else frozenset() for label in labels}
+        meant = frozenset().union(*ids.values())
+        if self._ontology and self._specific:
+            meant = self._ontology.most_specific(meant)
+            labels = tuple(label for label in labels if not ids[label] or ids[label] & meant)
+        if "label" in self._rules:
+            own.update(("label", _plain(label.replace("_", " "))) for label in labels)
+        if self._ontology and "ontology" in self._rules:
+            own.update(("class", one) for one in meant)
+            # What the ontology does not know is at least the same as itself.
+            own.update(("other class", plain_class(label)) for label in labels if not ids[label])
+            above.update(("class", over) for one in meant for over in self._ontology.ancestors(one))
+        return own, above
+
+
+def _labels(clip: Clip) -> tuple[str, ...]:
+    """Returns every label that says something, the first one first."""
+    return tuple(
+        label for label in dict.fromkeys((clip.label, *clip.labels)) if _plain(label.replace("_", " "))
+    )
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+class CaptionSimilarity:
+    """Which clips have captions that say nearly the same, by the cosine of their conditions.
+
+    Only the vectors of the clips in question are compared; nothing grows with the square of the captions.
+
+    Args:
+      captions_of: per clip, the numbers of its captions.
+      conditions: float32 `[captions, size]`, of any lengths; one of zeros is similar to none.
+      highest: cosine up to which clips may meet.
+    """
+
+    def __init__(self, captions_of: Sequence[Sequence[int]], conditions: np.ndarray, highest: float):
+        self._captions_of = captions_of
+        self._conditions = conditions
+        self._highest = highest
+        energy = np.einsum("ij,ij->i", conditions, conditions, dtype=np.float64)
+        self._lengths = np.sqrt(np.where(energy > 0, energy, 1))
+
+    def similar(self, clip: int, others: Sequence[int]) -> bool:
+        """Returns whether any caption of a clip is too similar to any of some others."""
+        # In double precision: whether two captions are the same must not depend on the order of a sum.
+        return bool(np.any(self._cosines([clip], others, np.float64) > self._highest))
+
+    def surely_apart(self, clips: Sequence[int], others: Sequence[int]) -> np.ndarray:
+        """Returns bool `[clips, others]`, true only where `similar` is false; one product, for many clips."""
+        close = self._cosines(clips, others, np.float32) > self._highest - _MARGIN
+        return ~_any(_any(close, self._counts(clips)).T, self._counts(others)).T
+
+    def _cosines(self, clips: Sequence[int], others: Sequence[int], dtype: type[np.floating]) -> np.ndarray:
+        """Returns `[captions of the clips, captions of the others]`."""
+        rows, columns = (
+            [caption for clip in side for caption in self._captions_of[clip]] for side in (clips, others)
+        )
+        first, second = (self._conditions[side].astype(dtype, copy=False) for side in (rows, columns))
+        return first @ second.T / self._lengths[rows, None] / self._lengths[columns]
+
+    def _counts(self, clips: Sequence[int]) -> list[int]:
+        return [len(self._captions_of[clip]) for clip in clips]
+
+
+def _any(rows: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+    """Returns for consecutive groups of rows, of which some may be empty, whether any of them is true."""
+    sums = np.concatenate([np.zeros((1, rows.shape[1]), np.int32), np.cumsum(rows, axis=0, dtype=np.int32)])
+    edges = np.cumsum([0, *counts])
+    return sums[edges[1:]] > sums[edges[:-1]]
+
+
+def rules_in_words(mixture: MixtureConfig) -> str:
+    """Returns how clips that may meet differ, for an error."""
+    said: dict[str, Callable[[], str]] = {
+        "label": lambda: "of other labels",
+        "caption": lambda: "with other captions",
+        "similarity": lambda: f"with captions of a cosine up to {mixture.similarity:g}",
+        "ontology": lambda: "of classes that are neither above nor below its own",
+    }
+    return ", ".join(words() for rule, words in said.items() if rule in mixture.collisions)

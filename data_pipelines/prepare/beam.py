@@ -1,0 +1,111 @@
+"""Makes shards on Apache Beam: the same files, written by as many machines as a runner has."""
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from audiosep_jax.errors import AudioSepError, shown
+from data_pipelines.mixtures.clips import ClipRow
+from data_pipelines.prepare.builder import ClipBuilder
+from data_pipelines.prepare.encoding import Recorder
+from data_pipelines.prepare.shard_files import ShardFiles
+from data_pipelines.prepare.shards import Shard
+
+
+def make_shards(
+    builder: ClipBuilder, shards: Sequence[Shard], files: ShardFiles, *, options: Sequence[str] = ()
+) -> None:
+    """Makes shards, each by one worker, from rows that lie beside them.
+
+    Nothing but the names of shards travels through the pipeline. Workers read the source and write the files
+    themselves, so both have to lie where all of them find them under the same path.
+
+    Args:
+      builder: whose clips they are.
+      shards: those to make.
+      files: where they go.
+      options: Beam's, such as "--runner=FlinkRunner".
+
+    Raises:
+      AudioSepError: Beam is not installed, does not take the options, or the pipeline failed.
+    """
+    try:
+        import apache_beam as beam  # pyright: ignore[reportMissingImports]
+        from apache_beam.options.pipeline_options import (  # pyright: ignore[reportMissingImports]
+            PipelineOptions,
+        )
+    except ImportError as error:
+        raise AudioSepError(
+            "Building on Apache Beam needs a package that is not installed: pip install 'audiosep_jax[beam]'."
+        ) from error
+    if not shards:
+        return
+    for shard in shards:
+        files.forget(shard)
+        _write_rows(files, shard)
+    worker = ShardWorker(builder.recorder, files)
+    try:
+        with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
+            names = pipeline | beam.Create([shard.name for shard in shards])
+            _ = names | beam.Reshuffle() | beam.Map(worker)
+    except (Exception, SystemExit) as error:  # runners raise whatever they like; argparse exits
+        raise AudioSepError(
+            f"The Beam pipeline failed ({shown(_last_line(error))}): give the same command again; it goes on "
+            "where it stopped."
+        ) from error
+
+
+def parse_options(text: str) -> list[str]:
+    """Returns Beam's options from one text, in which the dashes may be left out.
+
+    Raises:
+      AudioSepError: its quotes do not match.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise AudioSepError(f"--beam-options {text!r} cannot be read ({error}): close its quotes.") from error
+    return [word if word.startswith("-") else f"--{word}" for word in words]
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardWorker:
+    """What a worker does; sent to it as a whole.
+
+    Attributes:
+      recorder: reads and encodes a clip.
+      files: where shards and their rows lie.
+    """
+
+    recorder: Recorder
+    files: ShardFiles
+
+    def __call__(self, name: str) -> int:
+        """Makes one shard and returns how many clips it holds; one that is made already is left alone."""
+        shard = _read_rows(self.files, name)
+        finished = self.files.read(shard) or self.files.write(shard, map(self.recorder, shard.rows))
+        return finished.clips
+
+
+def _rows_path(files: ShardFiles, name: str) -> Path:
+    return files.folder / f"{name}.rows.json"
+
+
+def _write_rows(files: ShardFiles, shard: Shard) -> None:
+    values = [shard.split, shard.number, [dataclasses.asdict(row) for row in shard.rows]]
+    files.write_text(_rows_path(files, shard.name), json.dumps(values, ensure_ascii=False))
+
+
+def _read_rows(files: ShardFiles, name: str) -> Shard:
+    split, number, rows = json.loads(_rows_path(files, name).read_text("utf-8"))
+    texts = ("captions", "frames", "labels")
+    return Shard(
+        split, number, [ClipRow(**row | {field: tuple(row[field]) for field in texts}) for row in rows]
+    )
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,147 @@
+"""How a clip is read from its source, and what becomes of it: a record, or the reason why there is none."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from audiosep_jax.audio.files import read_audio
+from audiosep_jax.errors import AudioSepError
+from data_pipelines.mixtures import clip_index, records
+from data_pipelines.mixtures.clips import SILENCE_PEAK, ClipRow, Example, encode_flac
+from data_pipelines.prepare import frames
+
+ACTIVE_DB = -60.0
+"""Samples louder than this, relative to the clip's peak, are active."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipEncoder:
+    """Reads the clips of one source.
+
+    A dataset whose sounds are not plain sound files brings a subclass with another `waveform`. Encoders
+    travel to other processes, and their fields say what a record depends on besides its row and its files:
+    an unfinished build goes on only with an encoder that is equal.
+
+    Attributes:
+      source: folder of the sound files.
+      sample_rate_hz: rate of the stored sound.
+    """
+
+    source: Path
+    sample_rate_hz: int
+
+    def waveform(self, row: ClipRow) -> np.ndarray:
+        """Returns the mono sound of a clip, float32 `[samples]` at `sample_rate_hz`.
+
+        Raises:
+          AudioSepError: the file is missing, not audio, damaged or not finite.
+        """
+        path = self.source / row.file
+        return read_audio(path, sample_rate_hz=self.sample_rate_hz, mono=True).waveform[0]
+
+    def __call__(self, row: ClipRow) -> Example:
+        """Returns what a record stores of a clip.
+
+        The sound is stored in 16 bit. A clip whose peak exceeds full scale after resampling is scaled down to
+        it, so nothing is clipped. A mono 16-bit file of the dataset's rate is stored as it is.
+
+        Raises:
+          AudioSepError: as `waveform`; the clip is silent; or one of its frames is missing or no image.
+        """
+        waveform = self.waveform(row)
+        peak = float(np.max(np.abs(waveform), initial=0.0))
+        if peak < SILENCE_PEAK:
+            raise AudioSepError(f"{self.source / row.file} is silent: its peak is {peak:.1e} of full scale.")
+        pcm = np.clip(np.rint(waveform * (32_768 / max(1.0, peak))), -32_768, 32_767).astype(np.int16)
+        loud = np.flatnonzero(np.abs(waveform) > peak * 10 ** (ACTIVE_DB / 20))
+        return Example(
+            active=np.array([loud[0], loud[-1] + 1], np.int64),
+            audio=np.frombuffer(encode_flac(pcm, sample_rate_hz=self.sample_rate_hz), np.uint8),
+            captions=row.captions,
+            frames=frames.read_frames(self.source, row.frames),
+            id=row.file,
+            label=row.label,
+            labels=row.labels,
+            samples=len(pcm),
+            source=row.source or row.file,
+        )
+
+    def stamp(self, row: ClipRow) -> str:
+        """Returns the size and the time of change of the files of a clip, "-" for one that is absent."""
+        paths = [self.source / row.file, *frames.find(self.source, row.frames)]
+        return " ".join(map(_stamp, paths))
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """A clip that is ready to be written.
+
+    Attributes:
+      record: the serialised example.
+      clip: what the index says of it.
+      stamp: see `ClipEncoder.stamp`; taken before the files were read.
+    """
+
+    record: bytes
+    clip: clip_index.Clip
+    stamp: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A clip that cannot be used.
+
+    Attributes:
+      file: path relative to the source folder.
+      reason: what is wrong with it.
+      absent: there is no such file.
+      stamp: as above.
+    """
+
+    file: str
+    reason: str
+    absent: bool
+    stamp: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorder:
+    """Turns rows into records. It may be called by several threads, and sent to other processes.
+
+    Attributes:
+      encoder: reads the clips.
+      frames: whether the dataset has images.
+      labels: whether a clip of the dataset has several class names.
+    """
+
+    encoder: ClipEncoder
+    frames: bool
+    labels: bool
+
+    def __call__(self, row: ClipRow) -> Recorded | Failure:
+        """Reads one clip; never raises for what is wrong with its files."""
+        stamp = self.encoder.stamp(row)
+        try:
+            example = self.encoder(row)
+        except AudioSepError as error:
+            absent = not (self.encoder.source / row.file).exists()
+            return Failure(row.file, str(error), absent, stamp)
+        return Recorded(self.serialise(example), clip_index.clip_of(example), stamp)
+
+    def serialise(self, example: Example) -> bytes:
+        """Returns the record of an example."""
+        return records.serialise(self.stored(example), frames=self.frames, labels=self.labels)
+
+    def stored(self, example: Example) -> dict[str, object]:
+        """Returns an example as tfds takes it."""
+        left_out = {"frames": not self.frames, "labels": not self.labels}
+        return {name: value for name, value in vars(example).items() if not left_out.get(name)}
+
+
+def _stamp(path: Path) -> str:
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):
+        return "-"
+    return f"{stat.st_size}:{stat.st_mtime_ns}"

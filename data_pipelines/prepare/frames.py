@@ -1,0 +1,92 @@
+"""The frames of a clip's video: image files that are stored as they are, or taken from the video."""
+
+import contextlib
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from audiosep_jax.errors import AudioSepError
+from data_pipelines.prepare import video
+
+MAX_PIXELS = 1 << 26
+"""Of one frame: far above any video's, far below what makes Pillow warn of a decompression bomb."""
+
+MAX_PROPORTION = 100
+"""Of the longer edge of a frame to the shorter one."""
+
+_PATTERN = frozenset("*?[")
+
+
+def read_frames(root: Path, entries: Sequence[str]) -> tuple[bytes, ...]:
+    """Reads image files whole, after decoding each once to see that it is one.
+
+    Args:
+      root: the folder that paths are relative to.
+      entries: paths, or patterns such as `frames/a/*.jpg`, whose matches are taken in the order of their
+        names. `a.mp4#frames=8` means eight images of a video at equal distances (see
+        `data_pipelines.prepare.video`). A file that has such a name is taken for itself.
+
+    Raises:
+      AudioSepError: a file is missing or no image or video, or a pattern matches nothing.
+    """
+    return tuple(image for entry in entries for image in _images(root, entry))
+
+
+def find(root: Path, entries: Sequence[str]) -> list[Path]:
+    """Returns the files that entries name, whether they are there or not; nothing for a hopeless pattern."""
+    found = []
+    for entry in entries:
+        filmed = video.split_entry(entry)
+        if filmed and not (root / entry).is_file():
+            found.append(root / filmed[0])
+            continue
+        with contextlib.suppress(AudioSepError):
+            found += _paths(root, entry)
+    return found
+
+
+def _images(root: Path, entry: str) -> Iterator[bytes]:
+    filmed = video.split_entry(entry)
+    if filmed and not (root / entry).is_file():
+        yield from video.read_images(root / filmed[0], filmed[1])
+    else:
+        yield from map(_read, _paths(root, entry))
+
+
+def _paths(root: Path, entry: str) -> list[Path]:
+    path = root / entry
+    try:
+        if _PATTERN.isdisjoint(entry) or path.is_file():
+            return [path]
+        found = sorted(match for match in root.glob(entry) if match.is_file())
+    except (OSError, ValueError, NotImplementedError) as error:
+        raise AudioSepError(f"The frames {path} cannot be looked for: {error}.") from error
+    if not found:
+        raise AudioSepError(f"The frames {path} do not exist: no file matches.")
+    return found
+
+
+def _read(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise AudioSepError(f"The frame {path} does not exist.") from None
+    except (OSError, ValueError) as error:
+        raise AudioSepError(f"The frame {path} cannot be read: {error}.") from error
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            shape = f"{image.width} × {image.height} pixels"
+            if image.width * image.height > MAX_PIXELS:
+                raise AudioSepError(f"The frame {path} has {shape}: scale it down.")
+            if max(image.size) > MAX_PROPORTION * min(image.size):
+                raise AudioSepError(f"The frame {path} has {shape}: it is too narrow to show something.")
+            if image.mode in ("I", "F"):
+                raise AudioSepError(f"The frame {path} holds numbers of 32 bits, not colours.")
+            image.convert("RGB")
+    except AudioSepError:
+        raise
+    except Exception as error:  # what a damaged file raises depends on its format
+        raise AudioSepError(f"The frame {path} is no image that can be read ({error}).") from error
+    return content

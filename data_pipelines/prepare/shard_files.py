@@ -1,0 +1,162 @@
+"""The files of finished shards: the records, and beside them what is said of them, which is written last."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from audiosep_jax.errors import AudioSepError
+from audiosep_jax.utils.atomic import beside
+from data_pipelines.mixtures import clip_index, records
+from data_pipelines.prepare.encoding import Failure, Recorded, Recorder
+from data_pipelines.prepare.shards import Shard
+
+_UNFINISHED = ".part"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finished:
+    """What is known of a finished shard.
+
+    Attributes:
+      clips: records of its file.
+      record_bytes: their sum.
+      file_bytes: size of the file.
+      samples: of the sound.
+      uncaptioned: clips that have no caption.
+      with_frames: clips that have images of their video.
+      stamp: of the files that it was made from.
+      failures: clips that could not be used, as [file, reason, absent].
+    """
+
+    clips: int
+    record_bytes: int
+    file_bytes: int
+    samples: int
+    uncaptioned: int
+    with_frames: int
+    stamp: str
+    failures: list[tuple[str, str, bool]]
+
+
+class ShardFiles:
+    """A folder of finished shards. A shard is finished when both of its files are there.
+
+    Args:
+      folder: where they lie or will lie.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def records(self, shard: Shard) -> Path:
+        """Returns where the ArrayRecord file of a shard lies."""
+        return self.folder / f"{shard.name}.array_record"
+
+    def read(self, shard: Shard) -> Finished | None:
+        """Returns what is known of a shard, None where it is not finished or damaged."""
+        try:
+            with self._said(shard).open(encoding="utf-8") as lines:
+                values = json.loads(next(lines))
+            finished = Finished(**values)
+            whole = self.records(shard).stat().st_size == finished.file_bytes
+        except (OSError, ValueError, TypeError, StopIteration):
+            return None
+        return finished if whole else None
+
+    def is_current(self, shard: Shard, finished: Finished, recorder: Recorder) -> bool:
+        """Whether the files that a shard was made from are those that are there now."""
+        return finished.stamp == _joined(recorder.encoder.stamp(row) for row in shard.rows)
+
+    def index_lines(self, shard: Shard) -> Iterator[str]:
+        """Yields the lines of the index that belong to a shard, in record order."""
+        with self._said(shard).open(encoding="utf-8") as lines:
+            next(lines)
+            yield from lines
+
+    def forget(self, shard: Shard) -> None:
+        """Makes a shard unfinished."""
+        self._said(shard).unlink(missing_ok=True)
+
+    def write(self, shard: Shard, outcomes: Iterable[Recorded | Failure]) -> Finished:
+        """Writes a shard whole: killed at any moment, it is unfinished. Two that write it do no harm.
+
+        Args:
+          shard: the shard.
+          outcomes: what came of its rows, in their order.
+
+        Raises:
+          AudioSepError: the folder cannot be written.
+        """
+        stamps, failures, lines = [], [], []
+        samples = uncaptioned = with_frames = record_bytes = 0
+
+        def usable() -> Iterator[bytes]:
+            nonlocal samples, uncaptioned, with_frames, record_bytes
+            for outcome in outcomes:
+                stamps.append(outcome.stamp)
+                if isinstance(outcome, Failure):
+                    failures.append((outcome.file, outcome.reason, outcome.absent))
+                    continue
+                clip = outcome.clip
+                lines.append(clip_index.index_line(clip))
+                samples += clip.samples
+                uncaptioned += not clip.captions
+                with_frames += bool(clip.frames)
+                record_bytes += len(outcome.record)
+                yield outcome.record
+
+        with self._replacing(self.records(shard)) as path:
+            records.write_file(path, usable())
+            file_bytes = path.stat().st_size
+        finished = Finished(
+            clips=len(lines),
+            record_bytes=record_bytes,
+            file_bytes=file_bytes,
+            samples=samples,
+            uncaptioned=uncaptioned,
+            with_frames=with_frames,
+            stamp=_joined(stamps),
+            failures=failures,
+        )
+        header = json.dumps(dataclasses.asdict(finished), ensure_ascii=False)
+        self.write_text(self._said(shard), "".join(f"{text}\n" for text in (header, *lines)))
+        return finished
+
+    def write_text(self, path: Path, text: str) -> None:
+        """Writes a file of the folder whole or not at all.
+
+        Raises:
+          AudioSepError: the folder cannot be written.
+        """
+        with self._replacing(path) as temporary:
+            temporary.write_text(text, "utf-8")
+
+    def sweep(self) -> None:
+        """Removes what writers that were killed have left."""
+        for path in self.folder.glob(f".*{_UNFINISHED}"):
+            path.unlink(missing_ok=True)
+
+    def _said(self, shard: Shard) -> Path:
+        return self.folder / f"{shard.name}.jsonl"
+
+    @contextlib.contextmanager
+    def _replacing(self, path: Path) -> Iterator[Path]:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with beside(path, suffix=_UNFINISHED, durable=True) as temporary:
+                yield temporary
+        except OSError as error:
+            raise AudioSepError(
+                f"{path.parent} cannot be written ({error.strerror or error}): make room, and give the same "
+                "command again; it goes on where it stopped."
+            ) from error
+
+
+def _joined(stamps: Iterable[str]) -> str:
+    whole = hashlib.sha256()
+    for stamp in stamps:
+        whole.update(stamp.encode() + b"\n")
+    return whole.hexdigest()

@@ -1,0 +1,1 @@
+"""Renders corpora of mixtures from labelled clips, the same bytes for everyone."""

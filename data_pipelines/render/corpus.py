@@ -1,0 +1,267 @@
+"""Rendering a whole corpus: in parallel, going on after an interruption, and the same bytes every time."""
+
+import contextlib
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
+from pathlib import Path
+
+from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.utils import serialization
+from audiosep_jax.utils.atomic import replacing
+from data_pipelines.render import manifest as manifests
+from data_pipelines.render.draws import draw_plan
+from data_pipelines.render.lock import only_rendering_in
+from data_pipelines.render.manifest import Manifest, Mixture, SourceFile
+from data_pipelines.render.mixture import Hear, Rendered, hear_sound_file, render_draw
+from data_pipelines.render.recipe import Clip, Recipe
+from data_pipelines.render.wav import write_whole
+
+JOURNAL = ".rendering.jsonl"
+
+Progress = Callable[[int, int], None]
+
+
+def render_corpus(
+    clips: Sequence[Clip],
+    recipe: Recipe,
+    *,
+    name: str,
+    root: str | Path,
+    out: str | Path,
+    workers: int = 1,
+    hear: Hear = hear_sound_file,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Draws and writes a corpus: `segment-{i}.wav`, `mixture-{i}.wav`, `NAME_eval.csv` and `manifest.json`.
+
+    Called again after an interruption it goes on; called again when it is complete it checks the files and
+    writes those again that are gone or changed. The manifest is written last.
+
+    Args:
+      clips: to draw from.
+      recipe: how.
+      name: of the corpus, for its table.
+      root: folder that the clips' paths start from.
+      out: folder of the corpus, new or the one of an earlier call with the same arguments.
+      workers: threads; the bytes do not depend on them.
+      hear: reads a clip's file; the default reads sound files.
+      progress: called with (mixtures done, mixtures in all).
+
+    Returns:
+      What was written.
+
+    Raises:
+      AudioSepError: clips cannot be used or have changed, or the folder holds something else or is in use.
+    """
+    if not name or set(name) & set("/\\\0") or workers < 1:
+        raise AudioSepError(
+            f"{name!r} with {workers} worker(s): give a name without / and a positive number."
+        )
+    root, out = Path(root), Path(out)
+    clips = sorted(clips, key=lambda clip: clip.file)
+    draws = draw_plan(clips, recipe)
+    plan = _plan_hash(name, clips, recipe)
+    with only_rendering_in(out):
+        _check_folder(out, plan)
+        remove_strays(out)
+        journal = _Journal(out, plan)
+        todo = [draw for draw in draws if draw.index not in journal.mixtures]
+        done = len(draws) - len(todo)
+        if progress:
+            progress(done, len(draws))
+
+        def render(index: int) -> Rendered:
+            rendered = render_draw(draws[index], clips=clips, recipe=recipe, root=root, hear=hear)
+            for file, content in rendered.files.items():
+                write_whole(out / file, content)
+            return rendered
+
+        with journal:
+            for rendered in in_parallel(render, [draw.index for draw in todo], workers=workers):
+                journal.add(rendered)
+                done += 1
+                if progress:
+                    progress(done, len(draws))
+        mixtures = tuple(journal.mixtures[index] for index in range(len(draws)))
+        used = {part.file for mixture in mixtures for part in mixture.parts}
+        manifest = Manifest(
+            name=name,
+            digest=manifests.digest_of(mixtures),
+            plan=plan,
+            recipe=recipe,
+            libraries=manifests.libraries(used),
+            sources=tuple(SourceFile(file=file, sha256=journal.sources[file]) for file in sorted(used)),
+            mixtures=mixtures,
+        )
+        write_whole(out / manifests.table_name(name), table(manifest).encode())
+        write_whole(out / manifests.NAME, manifests.manifest_text(manifest).encode())
+        journal.remove()
+        return manifest
+
+
+def table(manifest: Manifest) -> str:
+    """The corpus's list in columns of the reference's: AudioCaps' for captions, ESC-50's for classes.
+
+    Several noises of a mixture stand in one cell, separated by "|".
+    """
+    with_labels = manifest.recipe.query == "caption" and any(mixture.label for mixture in manifest.mixtures)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["idx", "caption", *(["labels"] if with_labels else []), "src_wav", "noise_wav"])
+    for mixture in manifest.mixtures:
+        target, *others = mixture.parts
+        labels = [" ".join(label.replace("_", " ") for label in target.labels)] if with_labels else []
+        noises = "|".join(part.file for part in others)
+        writer.writerow([mixture.index, mixture.caption, *labels, target.file, noises])
+    return text.getvalue()
+
+
+def in_parallel(work: Callable[[int], Rendered], items: Sequence[int], *, workers: int) -> Iterator[Rendered]:
+    """Yields results in order, a few ahead; when the caller stops, what has not begun never does."""
+    with futures.ThreadPoolExecutor(workers) as pool:
+        waiting: list[futures.Future[Rendered]] = []
+        try:
+            for item in items:
+                if len(waiting) == 2 * workers:
+                    yield waiting.pop(0).result()
+                waiting.append(pool.submit(work, item))
+            while waiting:
+                yield waiting.pop(0).result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def files_are_there(out: Path, mixture: Mixture) -> bool:
+    """Whether both files of a mixture are what they were."""
+    return all(
+        (out / file).is_file() and manifests.sha256_of(out / file) == sha256
+        for file, sha256 in mixture.hashes.items()
+    )
+
+
+def remove_strays(out: Path) -> None:
+    """Removes what a killed process had begun to write."""
+    for start in (".segment-", ".mixture-", ".manifest-", ".*_eval-", f".{Path(JOURNAL).stem}-"):
+        for stray in out.glob(f"{start}*"):
+            stray.unlink(missing_ok=True)
+
+
+def _plan_hash(name: str, clips: Sequence[Clip], recipe: Recipe) -> str:
+    values = [name, [dataclasses.astuple(clip) for clip in clips], dataclasses.asdict(recipe)]
+    values += [dataclasses.astuple(library) for library in manifests.libraries([clip.file for clip in clips])]
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
+def _check_folder(out: Path, plan: str) -> None:
+    """Refuses a folder that holds another corpus, or what is none."""
+    if (out / manifests.NAME).exists():
+        known = manifests.load_manifest(out / manifests.NAME).plan
+    else:
+        known = next(iter(_read_lines(out / JOURNAL)), {}).get("plan")
+    if known is None:
+        if all(path.name.startswith(".") for path in out.iterdir()):
+            return
+        if (out / JOURNAL).exists():
+            raise AudioSepError(
+                f"{printable(out)} holds files of a rendering whose journal is lost: remove the folder, or "
+                "choose another one."
+            )
+        raise AudioSepError(f"{printable(out)} is not empty and holds no corpus: choose another folder.")
+    if known != plan:
+        raise AudioSepError(
+            f"{printable(out)} holds a corpus of other clips, another recipe or other library versions: "
+            "choose another folder, or remove it."
+        )
+
+
+class _Journal:
+    """What is done so far, a line per mixture; mixtures whose files are gone or changed count as not done."""
+
+    def __init__(self, out: Path, plan: str) -> None:
+        self._path = out / JOURNAL
+        self.mixtures: dict[int, Mixture] = {}
+        self.sources: dict[str, str] = {}
+        kept = []
+        if (out / manifests.NAME).exists():
+            manifest = manifests.load_manifest(out / manifests.NAME)
+            hashes = {source.file: source.sha256 for source in manifest.sources}
+            kept = [
+                (mixture, {part.file: hashes[part.file] for part in mixture.parts})
+                for mixture in manifest.mixtures
+            ]
+        for line in _read_lines(self._path)[1:]:
+            try:
+                kept.append((serialization.from_dict(Mixture, line["mixture"]), dict(line["sources"])))
+            except (AudioSepError, KeyError, TypeError, ValueError):
+                continue  # the line that an interruption cut
+        text = json.dumps({"plan": plan}) + "\n"
+        for mixture, sources in kept:
+            self._note(sources)
+            if mixture.index not in self.mixtures and files_are_there(out, mixture):
+                self.mixtures[mixture.index] = mixture
+                text += _line(mixture, sources)
+        self._write_lasting(text)
+
+    def __enter__(self) -> "_Journal":
+        self._file = self._path.open("a", encoding="utf-8")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, rendered: Rendered) -> None:
+        self._note(rendered.sources)
+        self.mixtures[rendered.mixture.index] = rendered.mixture
+        self._file.write(_line(rendered.mixture, rendered.sources))
+        self._file.flush()
+
+    def remove(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+    def _write_lasting(self, text: str) -> None:
+        """Files without a journal would be nobody's: it is on the disk before the first of them is."""
+        with replacing(self._path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):  # not every file system can do that
+                os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _note(self, sources: dict[str, str]) -> None:
+        for file, sha256 in sources.items():
+            if self.sources.setdefault(file, sha256) != sha256:
+                raise AudioSepError(
+                    f"{printable(file)} has changed since mixtures were made of it: render all of them "
+                    "again, into another folder."
+                )
+
+
+def _line(mixture: Mixture, sources: dict[str, str]) -> str:
+    return json.dumps({"mixture": dataclasses.asdict(mixture), "sources": sources}) + "\n"
+
+
+def _read_lines(path: Path) -> list[dict]:
+    """The objects of a journal; a line that was cut off is an empty one."""
+    try:
+        lines = path.read_text("utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    objects = []
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except ValueError:
+            value = {}
+        objects.append(value if isinstance(value, dict) else {})
+    return objects or [{}]

@@ -1,0 +1,219 @@
+"""What was rendered, down to gains and hashes: enough to make the same files again and to check them."""
+
+import dataclasses
+import hashlib
+import json
+import platform
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import soundfile
+import soxr
+
+from audiosep_jax.audio.containers import FORMATS
+from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.utils import serialization
+from data_pipelines.render.recipe import Recipe
+
+VERSION = 1
+NAME = "manifest.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Part:
+    """One sound of a mixture.
+
+    Attributes:
+      file: path below the root of the clips.
+      labels: its classes.
+      offset_seconds: where it starts in the file.
+      gain: what its samples are multiplied by in the files.
+      recording: what the clip was cut from; "" where that is not known.
+    """
+
+    file: str
+    labels: tuple[str, ...]
+    offset_seconds: float
+    gain: float
+    recording: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """A mixture that was rendered.
+
+    Attributes:
+      index: its number in the names of its files.
+      caption: the sentence that asks for the target.
+      label: the target's class that stands for it in tables; "" where it has none.
+      snr_db: energy of the target over that of all others, as asked for.
+      reached_db: the same, measured from the two files.
+      parts: what is mixed, the target first.
+      segment_sha256, mixture_sha256: of the files of the target and of the mixture.
+    """
+
+    index: int
+    caption: str
+    label: str
+    snr_db: float
+    reached_db: float
+    parts: tuple[Part, ...]
+    segment_sha256: str
+    mixture_sha256: str
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """File name to hash."""
+        return {segment_name(self.index): self.segment_sha256, mixture_name(self.index): self.mixture_sha256}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SourceFile:
+    """A clip's file that was read."""
+
+    file: str
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Library:
+    """A library, or the machine, that has a say in the bytes."""
+
+    name: str
+    version: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A rendered corpus.
+
+    Attributes:
+      version: of this format.
+      name: of the corpus, and of its table, NAME_eval.csv.
+      digest: SHA-256 over the names and hashes of all files: two corpora of one digest are the same.
+      plan: hash of clips, recipe and libraries, by which an interrupted rendering knows itself.
+      recipe: how it was drawn.
+      libraries: what decoded, resampled and drew.
+      sources: every clip's file that was read.
+      mixtures: in the order of their numbers.
+    """
+
+    version: int = VERSION
+    name: str
+    digest: str
+    plan: str
+    recipe: Recipe
+    libraries: tuple[Library, ...]
+    sources: tuple[SourceFile, ...]
+    mixtures: tuple[Mixture, ...]
+
+    def __post_init__(self) -> None:
+        if self.version != VERSION:
+            raise AudioSepError(
+                f"the manifest of {self.name!r} has format version {self.version}, but this release reads "
+                f"version {VERSION}: use the release that wrote it."
+            )
+        if [mixture.index for mixture in self.mixtures] != list(
+            range(len(self.mixtures))
+        ) or not self.mixtures:
+            raise AudioSepError(f"the manifest of {self.name!r} lacks mixtures: get it whole.")
+        for source in self.sources:
+            path = PurePosixPath(source.file)
+            if path.is_absolute() or ".." in path.parts:
+                raise AudioSepError(
+                    f"the manifest of {self.name!r} names {printable(source.file)}, which lies outside of "
+                    "the clips' folder: get it from whom you trust."
+                )
+        known = {source.file for source in self.sources}
+        if any(part.file not in known for mixture in self.mixtures for part in mixture.parts):
+            raise AudioSepError(
+                f"the manifest of {self.name!r} has no hash for some of its clips: get it whole."
+            )
+
+
+def segment_name(index: int) -> str:
+    """The target's file, as the reference names it."""
+    return f"segment-{index}.wav"
+
+
+def mixture_name(index: int) -> str:
+    """The mixture's file, as the reference names it."""
+    return f"mixture-{index}.wav"
+
+
+def table_name(name: str) -> str:
+    """The table of a corpus, as the reference names it."""
+    return f"{name}_eval.csv"
+
+
+def libraries(files: Iterable[str]) -> tuple[Library, ...]:
+    """What decides the bytes beside clips and recipe: drawing, decoding, resampling, and the machine.
+
+    PyAV is among them where a file is none that libsndfile reads.
+    """
+    versions = {
+        "audiosep_jax": _version("audiosep_jax"),
+        "numpy": np.__version__,
+        "libsndfile": soundfile.__libsndfile_version__,
+        "soxr": soxr.__version__,
+        "libsoxr": soxr.__libsoxr_version__,
+        "machine": platform.machine(),
+    }
+    if any(PurePosixPath(file).suffix.lower() not in FORMATS for file in files):
+        versions["av"] = _version("av")
+    return tuple(Library(name=name, version=version) for name, version in versions.items())
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
+def digest_of(mixtures: Iterable[Mixture]) -> str:
+    """SHA-256 over all files' names and hashes."""
+    digest = hashlib.sha256()
+    for mixture in mixtures:
+        for name, sha256 in mixture.hashes.items():
+            digest.update(f"{sha256}  {name}\n".encode())
+    return digest.hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file's bytes.
+
+    Raises:
+      AudioSepError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise AudioSepError(
+            f"{printable(path)} does not exist: give the folder that holds the clips."
+        ) from None
+    except OSError as error:
+        raise AudioSepError(f"{printable(path)} cannot be read: {error.strerror}.") from error
+
+
+def load_manifest(path: str | Path) -> Manifest:
+    """Reads a manifest.
+
+    Raises:
+      AudioSepError: it is missing or is not one; the text names the file.
+    """
+    return serialization.load_json(Manifest, path, what="the manifest.json of a rendered corpus")
+
+
+def manifest_text(manifest: Manifest) -> str:
+    """A manifest as JSON, with one line per source and mixture so that differences can be read."""
+    values = dataclasses.asdict(manifest)
+    lists = {key: values.pop(key) for key in ("sources", "mixtures")}
+    parts = [json.dumps(values, indent=1, ensure_ascii=False).removesuffix("\n}")]
+    for key, items in lists.items():
+        lines = ",\n  ".join(json.dumps(item, ensure_ascii=False) for item in items)
+        parts.append(f' "{key}": [\n  {lines}\n ]')
+    return ",\n".join(parts) + "\n}\n"
