@@ -3,11 +3,33 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import (
+    AudioFileError,
+    AudioSepError,
+    CheckpointError,
+    ConfigError,
+    DatasetError,
+    DeviceError,
+    EncoderError,
+    EvaluationError,
+    ExportError,
+    MissingPackageError,
+    PageError,
+    QueryError,
+    ReportError,
+    SeparationError,
+    StorageError,
+    SweepError,
+    TrainingError,
+    TransientError,
+    UsageError,
+    WaveformError,
+)
 
 if TYPE_CHECKING:
     from audiosep_jax.audio.files import Recording, read_audio, write_audio
     from audiosep_jax.separation.api import AudioSep, load
+    from audiosep_jax.separation.live import LiveSeparator
     from audiosep_jax.separation.presence import AbsentQueryWarning
     from audiosep_jax.separation.queries import Query
     from audiosep_jax.separation.results import Separation
@@ -15,11 +37,31 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "AbsentQueryWarning",
+    "AudioFileError",
     "AudioSep",
     "AudioSepError",
+    "CheckpointError",
+    "ConfigError",
+    "DatasetError",
+    "DeviceError",
+    "EncoderError",
+    "EvaluationError",
+    "ExportError",
+    "LiveSeparator",
+    "MissingPackageError",
+    "PageError",
     "Query",
+    "QueryError",
     "Recording",
+    "ReportError",
     "Separation",
+    "SeparationError",
+    "StorageError",
+    "SweepError",
+    "TrainingError",
+    "TransientError",
+    "UsageError",
+    "WaveformError",
     "__version__",
     "load",
     "read_audio",
@@ -29,6 +71,7 @@ __all__ = [
 _HOMES = {
     "AbsentQueryWarning": "audiosep_jax.separation.presence",
     "AudioSep": "audiosep_jax.separation.api",
+    "LiveSeparator": "audiosep_jax.separation.live",
     "Query": "audiosep_jax.separation.queries",
     "Recording": "audiosep_jax.audio.files",
     "Separation": "audiosep_jax.separation.results",

@@ -1,10 +1,11 @@
-"""What ends a command: the exception that is meant for the person in front of the screen, and signals."""
+"""The errors of this package, each for a kind of cause, and the signals that end a command."""
 
 import signal
+from collections.abc import Iterable
 
 
 class AudioSepError(Exception):
-    """A user's mistake or an unusable input.
+    """A mistake of the user, or an input that cannot be used; every error of this package is one.
 
     Its text is one clear sentence: what is wrong, where, and what to do about it. The command line
     prints it without a traceback and exits with `status`.
@@ -13,8 +14,80 @@ class AudioSepError(Exception):
     status = 2
 
 
-class PassingError(AudioSepError):
-    """What no user has to repair, such as a host that is late: started again, the same may succeed.
+class UsageError(AudioSepError):
+    """Arguments of a command or of a function that are wrong or do not go together."""
+
+
+class AudioFileError(AudioSepError):
+    """A file or pipe of sound that cannot be found, read, decoded or written."""
+
+
+class WaveformError(AudioSepError):
+    """Samples, a shape or a sample rate that cannot be used."""
+
+
+class QueryError(AudioSepError):
+    """A sentence, an example or a condition that describes no sound."""
+
+
+class SeparationError(AudioSepError):
+    """A separation that cannot start or go on."""
+
+
+class CheckpointError(AudioSepError):
+    """A file or folder of weights, here or on the hub, that is missing, damaged or of another model."""
+
+
+class EncoderError(AudioSepError):
+    """A query encoder whose files are missing or damaged, or that does not fit the model."""
+
+
+class ConfigError(AudioSepError):
+    """A field of a config, or a file that defines one, with a value that cannot be used."""
+
+
+class DatasetError(AudioSepError):
+    """A corpus or a prepared dataset that is missing, incomplete or damaged."""
+
+
+class EvaluationError(AudioSepError):
+    """An evaluation set, a benchmark's list or a result that cannot be used."""
+
+
+class TrainingError(AudioSepError):
+    """A training run that cannot start or go on."""
+
+
+class SweepError(AudioSepError):
+    """A sweep that cannot start or go on."""
+
+
+class ExportError(AudioSepError):
+    """An export that cannot be made, or that does not compute what the model computes."""
+
+
+class ReportError(AudioSepError):
+    """A report that cannot be drawn from what it was given."""
+
+
+class PageError(AudioSepError):
+    """A request to the page that it cannot serve."""
+
+
+class DeviceError(AudioSepError):
+    """A device, or a program compiled for one, that cannot be used."""
+
+
+class StorageError(AudioSepError):
+    """A place that cannot be written, or that another process holds."""
+
+
+class MissingPackageError(AudioSepError):
+    """An optional package that is not installed."""
+
+
+class TransientError(AudioSepError):
+    """A failure that may pass by itself, such as a host that is late: started again, the same may succeed.
 
     The exit status is one on which launchers start a training again.
     """
@@ -50,3 +123,15 @@ def shown(text: object, *, longest: int = 200) -> str:
     whole = str(text)
     kept = whole if len(whole) <= longest else f"{whole[:longest]}…"
     return printable(kept)
+
+
+def listed(names: Iterable[object], *, most: int = 5) -> str:
+    """Returns names for an error's one line, at most five of them: "a, b, c, d, e and 165 more".
+
+    Args:
+      names: in the order in which they are shown.
+      most: names that are shown.
+    """
+    texts = [str(name) for name in names]
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more

@@ -28,7 +28,7 @@ from audiosep_jax.checkpoints import folder as checkpoints
 from audiosep_jax.checkpoints.pytorch_names import to_pytorch
 from audiosep_jax.cli.train import load_experiment
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import UsageError
 from audiosep_jax.models import separator
 from audiosep_jax.separation import window_plans
 from benchmarks import timing
@@ -96,7 +96,7 @@ def measure(args: BenchmarkArgs) -> list[Measurement]:
     config = load_experiment(args.experiment)
     model = config.model
     if model.film != "shift" or model.magnitude_power != 1 or model.bottleneck_blocks != 1:
-        raise AudioSepError(f"{args.experiment}: the PyTorch twin is of the released kind of model only.")
+        raise UsageError(f"{args.experiment}: the PyTorch twin is of the released kind of model only.")
     found = []
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
@@ -201,7 +201,7 @@ def _snr_db(job: dict[str, Any], reference: np.ndarray, estimate: np.ndarray) ->
         error = np.linalg.norm(estimate - reference) / np.linalg.norm(reference)
         snr_db = float(-20 * np.log10(error))
     if job["precision"] == "float32" and snr_db < _SAME_DB:
-        raise AudioSepError(f"the two do not compute the same: they differ by {-snr_db:.0f} dB.")
+        raise UsageError(f"the two do not compute the same: they differ by {-snr_db:.0f} dB.")
     return snr_db
 
 

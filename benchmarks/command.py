@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 
 import audiosep_jax
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import UsageError
 from benchmarks import timing
 
 _BLOCK_SECONDS = 10
@@ -61,7 +61,7 @@ def run_command(path: Path, out: Path, args: BenchmarkArgs) -> Run:
     wall = time.perf_counter() - started
     if status:
         code = os.waitstatus_to_exitcode(status)
-        raise AudioSepError(f"audiosep separate ended with {code}: run it by hand to see why.")
+        raise UsageError(f"audiosep separate ended with {code}: run it by hand to see why.")
     # On Linux kilobytes, and never less than what this process held: little.
     return Run(wall=wall, cores=usage.ru_utime + usage.ru_stime, peak_bytes=usage.ru_maxrss * 1024)
 

@@ -16,7 +16,7 @@ import soundfile
 
 from audiosep_jax.audio.files import read_audio
 from audiosep_jax.audio.resample import resample
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import UsageError
 from benchmarks import timing
 from data_pipelines.corpora.audio_folder import AudioFolder
 from data_pipelines.mixtures.clips import ClipRow
@@ -122,7 +122,7 @@ def _sounds(args: PrepareBenchmarkArgs) -> np.ndarray:
             break
     mono = np.concatenate(parts) if parts else np.empty(0, np.float32)
     if len(mono) < 2 * _SECONDS * _RATE:
-        raise AudioSepError(f"{args.sounds} holds less than {2 * _SECONDS} s of sound: give more.")
+        raise UsageError(f"{args.sounds} holds less than {2 * _SECONDS} s of sound: give more.")
     return np.stack([mono, 0.8 * mono + 0.1 * np.roll(mono, 40)], 1).clip(-1, 1)
 
 
@@ -144,7 +144,7 @@ def report(args: PrepareBenchmarkArgs) -> str:
     """Measures and returns Markdown."""
     unknown = set(args.kinds) - set(KINDS)
     if unknown:
-        raise AudioSepError(f"There is no kind {', '.join(sorted(unknown))}: choose of {', '.join(KINDS)}.")
+        raise UsageError(f"There is no kind {', '.join(sorted(unknown))}: choose of {', '.join(KINDS)}.")
     planning = _planning(args.rows) if args.rows else None  # first, as memory is known by its peak
     with tempfile.TemporaryDirectory() as folder:
         rates = [measure(args, kind, Path(folder)) for kind in args.kinds]

@@ -70,7 +70,7 @@ def fabricate(args: BenchmarkArgs) -> list[Mixture]:
         if path.suffix.lower() in (".ogg", ".wav", ".flac") and path.is_file()
     )
     if len(found) < 2:
-        raise audiosep_jax.AudioSepError(f"{args.sounds} holds {len(found)} recordings: two are needed.")
+        raise audiosep_jax.UsageError(f"{args.sounds} holds {len(found)} recordings: two are needed.")
     rate = SUITE.measure_hz
     samples = round(args.seconds * rate)
     read = functools.lru_cache(maxsize=64)(lambda path: read_audio(path, sample_rate_hz=rate, mono=True))

@@ -107,7 +107,7 @@ def captions(count: int) -> list[str]:
     parts = itertools.product(_WHAT, _WHILE, _WHERE)
     sentences = [f"{' '.join(filter(None, words))}." for words in parts]
     if not 0 < count <= len(sentences):
-        raise audiosep_jax.AudioSepError(f"--captions is {count}: give 1 to {len(sentences)}.")
+        raise audiosep_jax.UsageError(f"--captions is {count}: give 1 to {len(sentences)}.")
     order = np.random.default_rng(0).permutation(len(sentences))
     return [sentences[place] for place in order[:count]]
 

@@ -18,10 +18,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from audiosep_jax import AudioSepError
 from audiosep_jax.checkpoints.pytorch_names import to_pytorch
 from audiosep_jax.cli.train import load_experiment
 from audiosep_jax.config import ExecutionConfig, ExperimentConfig
+from audiosep_jax.errors import UsageError
 from audiosep_jax.models import separator
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
@@ -122,7 +122,7 @@ def measure(args: BenchmarkArgs) -> Comparison:
     """
     config = load_experiment(args.experiment)
     if config.optimizer.kind != "adamw_amsgrad" or config.train.loss != "l1":
-        raise AudioSepError(
+        raise UsageError(
             f"{args.experiment}: the PyTorch twin trains with adamw_amsgrad and the l1 loss, not with "
             f"{config.optimizer.kind} and {config.train.loss}."
         )
@@ -143,7 +143,7 @@ def measure(args: BenchmarkArgs) -> Comparison:
                 losses[name].append(loss)
     difference = abs(losses["ours"][0] / losses["theirs"][0] - 1)
     if not difference < _LOSS_TOLERANCE:
-        raise AudioSepError(
+        raise UsageError(
             f"the twins do not compute the same: our first loss is {losses['ours'][0]:.7f}, PyTorch's "
             f"{losses['theirs'][0]:.7f}."
         )

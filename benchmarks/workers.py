@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import UsageError
 
 
 @contextlib.contextmanager
@@ -27,14 +27,14 @@ def worker(
             list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
     except OSError as error:
-        raise AudioSepError(f"{command[0]} does not start: {error.strerror}.") from error
+        raise UsageError(f"{command[0]} does not start: {error.strerror}.") from error
 
     def answer() -> dict[str, Any]:
         assert process.stdout
         line = process.stdout.readline()
         if not line:
             said = process.communicate()[1].strip().splitlines()
-            raise AudioSepError(
+            raise UsageError(
                 f"{name} ended: {said[-1].removeprefix('error: ') if said else process.returncode}"
             )
         return json.loads(line)

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DeviceError
 
 _GIB = 1024**3
 
@@ -128,7 +128,7 @@ def chip_named(name: str) -> Chip:
     try:
         return CHIPS[_ALIASES.get(name.lower(), name.lower())]
     except KeyError:
-        raise AudioSepError(
+        raise DeviceError(
             f"there is no TPU {name!r} in the table: choose one of {', '.join(CHIPS)}."
         ) from None
 

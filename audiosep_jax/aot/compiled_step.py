@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from audiosep_jax.aot.topology import Topology
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import DeviceError, shown
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
 from audiosep_jax.train.gradients import batch_like
@@ -78,7 +78,7 @@ def compile_step(config: ExperimentConfig, topology: Topology) -> Compiled:
         except jax.errors.JaxRuntimeError as error:
             found = memory_of(str(error))
             if found is None:
-                raise AudioSepError(
+                raise DeviceError(
                     f"the compiler cannot compile this step for {topology.name}: {shown(error, longest=500)}"
                 ) from error
             temporaries, wanted, available = found

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from audiosep_jax.aot.report import versions
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import DeviceError, StorageError, printable
 from audiosep_jax.train.gradients import Batch
 from audiosep_jax.train.state import TrainState
 from audiosep_jax.train.step import StepMetrics
@@ -43,7 +43,7 @@ def pack(compiled: jax.stages.Compiled, config: ExperimentConfig, mesh: Mesh) ->
     try:
         payload, in_tree, out_tree = serialize_executable.serialize(compiled)
     except Exception as error:
-        raise AudioSepError(f"this executable cannot be written: {error}.") from error
+        raise StorageError(f"this executable cannot be written: {error}.") from error
     body = pickle.dumps((payload, in_tree, out_tree))
     facts = facts_of(config, mesh) | {"sha256": hashlib.sha256(body).hexdigest()}
     header = json.dumps(facts).encode() + b"\n"
@@ -73,7 +73,7 @@ def load_executable(path: str | Path, config: ExperimentConfig, mesh: Mesh) -> S
     ]
     if changes:
         more = f"; and {len(changes) - _NAMED} more" if len(changes) > _NAMED else ""
-        raise AudioSepError(
+        raise DeviceError(
             f"{printable(path)} was compiled for something else: {'; '.join(changes[:_NAMED])}{more}. "
             "Compile it again with `audiosep compile --save`, or train without --executable."
         )
@@ -85,7 +85,7 @@ def load_executable(path: str | Path, config: ExperimentConfig, mesh: Mesh) -> S
         )
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise AudioSepError(
+        raise DeviceError(
             f"{printable(path)} cannot be loaded on these devices ({reason}): train without --executable."
         ) from error
 
@@ -119,23 +119,23 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
     try:
         with path.open("rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC:
-                raise AudioSepError(
+                raise DeviceError(
                     f"{printable(path)} is no executable: give a file that `audiosep compile --save` wrote."
                 )
             header = file.readline(_LONGEST_FACTS)
             body = file.read()
     except FileNotFoundError:
-        raise AudioSepError(
+        raise DeviceError(
             f"{printable(path)} does not exist: write it with `audiosep compile --save`."
         ) from None
     except OSError as error:
-        raise AudioSepError(f"{printable(path)} cannot be read: {error.strerror}.") from error
+        raise DeviceError(f"{printable(path)} cannot be read: {error.strerror}.") from error
     try:
         facts = json.loads(header)
     except ValueError:
         facts = None
     if not isinstance(facts, dict) or facts.get("sha256") != hashlib.sha256(body).hexdigest():
-        raise AudioSepError(
+        raise DeviceError(
             f"{printable(path)} is damaged: it is not what was written; copy or compile it again."
         )
     return facts, body

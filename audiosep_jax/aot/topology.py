@@ -7,7 +7,7 @@ import os
 import re
 
 from audiosep_jax.aot.chips import Chip, chip_named
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, DeviceError, MissingPackageError, UsageError
 
 LOCAL = "local"
 """The topology that means the devices of this machine."""
@@ -61,15 +61,15 @@ def parse_topology(name: str) -> tuple[Chip, tuple[int, ...]]:
     """
     match = re.fullmatch(r"([\w-]+)[:=](\d+(?:x\d+){0,2})", name)
     if match is None:
-        raise AudioSepError(f"--topology {name!r} is not CHIP:SIDES: write for example {EXAMPLES}.")
+        raise UsageError(f"--topology {name!r} is not CHIP:SIDES: write for example {EXAMPLES}.")
     try:
         chip = chip_named(match[1])
     except AudioSepError as error:
-        raise AudioSepError(f"--topology {name!r}: {error}") from error
+        raise UsageError(f"--topology {name!r}: {error}") from error
     sides = tuple(int(side) for side in match[2].split("x"))
     if len(sides) != chip.dimensions or not all(sides):
         example = {2: f"{chip.name}:2x4", 3: f"{chip.name}:2x2x2"}[chip.dimensions]
-        raise AudioSepError(
+        raise UsageError(
             f"--topology {name!r}: a slice of {chip.name} has {chip.dimensions} sides, as in {example}."
         )
     return chip, sides
@@ -88,7 +88,7 @@ def make_topology(name: str) -> Topology:
         return Topology(name=name, chip=None, sides=(len(devices),), devices=devices)
     chip, sides = parse_topology(name)
     if importlib.util.find_spec("libtpu") is None:
-        raise AudioSepError(
+        raise MissingPackageError(
             f"--topology {name} needs the TPU compiler, which is not installed: "
             "pip install 'audiosep_jax[tpu]' (700 MB; no TPU is needed)."
         )
@@ -103,7 +103,7 @@ def make_topology(name: str) -> Topology:
         found = topologies.get_topology_desc(topology_name=canonical, platform="tpu", **options).devices
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise AudioSepError(
+        raise DeviceError(
             f"--topology {name}: the TPU compiler knows no such slice ({reason}); try {EXAMPLES}."
         ) from error
     return Topology(name=canonical, chip=chip, sides=sides, devices=tuple(found))

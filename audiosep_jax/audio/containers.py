@@ -11,7 +11,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Num
 
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import AudioFileError, AudioSepError, printable
 
 FORMATS = {
     ".wav": "WAV",
@@ -34,12 +34,12 @@ def format_for(path: str | Path, subtype: str | None = None) -> tuple[str, str]:
     path = Path(path)
     container = FORMATS.get(path.suffix.lower())
     if container is None:
-        raise AudioSepError(
+        raise AudioFileError(
             f"{printable(path)} has no suffix of a known sound format: use one of {', '.join(FORMATS)}."
         )
     subtype = subtype or soundfile.default_subtype(container)
     if subtype is None or not soundfile.check_format(container, subtype):
-        raise AudioSepError(f"{printable(path)} cannot hold {subtype}: use a .wav file.")
+        raise AudioFileError(f"{printable(path)} cannot hold {subtype}: use a .wav file.")
     return container, subtype
 
 
@@ -80,7 +80,7 @@ def open_sound(source: str | io.BytesIO, name: str) -> SequentialFile:
     Raises:
       AudioSepError: it is not sound.
     """
-    unknown = AudioSepError(f"{name} is not a sound file that can be decoded: give WAV, FLAC, OGG or MP3.")
+    unknown = AudioFileError(f"{name} is not a sound file that can be decoded: give WAV, FLAC, OGG or MP3.")
     try:
         file = SequentialFile(source)
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a .raw file tells nothing of itself
@@ -95,7 +95,7 @@ def open_sound(source: str | io.BytesIO, name: str) -> SequentialFile:
 def truncated(name: str, why: object = "") -> AudioSepError:
     """The error for sound that ends too early or cannot be decoded."""
     why = f" ({str(why).rstrip('. ')})" if why else ""
-    return AudioSepError(f"{name} is truncated or damaged{why}: get a complete copy of the file.")
+    return AudioFileError(f"{name} is truncated or damaged{why}: get a complete copy of the file.")
 
 
 def log_promises_more(log: str) -> bool:

@@ -13,7 +13,7 @@ from audiosep_jax.audio.containers import open_sound, truncated
 from audiosep_jax.audio.reading import AudioReader
 from audiosep_jax.audio.resample import resample
 from audiosep_jax.audio.writing import AudioWriter
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import AudioFileError, WaveformError, printable
 
 __all__ = ["AudioReader", "AudioWriter", "Recording", "decode_audio", "read_audio", "write_audio"]
 
@@ -76,9 +76,9 @@ def decode_audio(
         rate = file.samplerate
     block = np.concatenate(blocks)
     if len(block) == 0:
-        raise AudioSepError(f"{name} holds no samples from {start} on: choose an earlier start.")
+        raise AudioFileError(f"{name} holds no samples from {start} on: choose an earlier start.")
     if not np.isfinite(block).all():
-        raise AudioSepError(f"{name} holds NaN or infinite samples: write it again without them.")
+        raise AudioFileError(f"{name} holds NaN or infinite samples: write it again without them.")
     return Recording(np.ascontiguousarray(block.T), rate)
 
 
@@ -104,7 +104,7 @@ def write_audio(
     array = np.asarray(waveform)
     array = array[None] if array.ndim == 1 else array
     if array.ndim != 2 or array.shape[0] == 0:
-        raise AudioSepError(
+        raise WaveformError(
             f"{printable(path)}: a waveform of shape {np.shape(waveform)} was given, but [samples] or "
             "[channels, samples] is needed."
         )

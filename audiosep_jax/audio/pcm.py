@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from audiosep_jax.audio.containers import LOUDEST, quantise
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioFileError, WaveformError
 
 # The names that ffmpeg and sox's users know.
 Encoding = Literal["u8", "s16le", "s24le", "s32le", "f32le", "f64le"]
@@ -39,12 +39,12 @@ class SampleFormat:
 
     def __post_init__(self) -> None:
         if not _LOWEST_RATE_HZ <= self.sample_rate_hz <= _HIGHEST_RATE_HZ:
-            raise AudioSepError(
+            raise WaveformError(
                 f"A sample rate of {self.sample_rate_hz} Hz was given: one between {_LOWEST_RATE_HZ} and "
                 f"{_HIGHEST_RATE_HZ} Hz is needed."
             )
         if not 1 <= self.channels <= _MOST_CHANNELS:
-            raise AudioSepError(f"{self.channels} channels were given: 1 to {_MOST_CHANNELS} are possible.")
+            raise WaveformError(f"{self.channels} channels were given: 1 to {_MOST_CHANNELS} are possible.")
 
     @property
     def frame_bytes(self) -> int:
@@ -78,9 +78,9 @@ class SampleFormat:
             with np.errstate(over="ignore", invalid="ignore"):
                 waveform = np.frombuffer(data, f"<f{self.bits // 8}").astype(np.float32)
             if not np.isfinite(waveform).all():
-                raise AudioSepError("The input holds NaN or infinite samples: send it without them.")
+                raise AudioFileError("The input holds NaN or infinite samples: send it without them.")
             if len(waveform) and np.abs(waveform).max() > LOUDEST:
-                raise AudioSepError(
+                raise AudioFileError(
                     "The input holds samples far beyond full scale, which is 1: scale it down."
                 )
         else:

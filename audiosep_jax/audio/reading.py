@@ -17,7 +17,7 @@ from audiosep_jax.audio.containers import (
     open_sound,
     truncated,
 )
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import AudioFileError, AudioSepError, printable
 
 _UNKNOWN_LENGTH = 1 << 62  # libsndfile reports its largest integer for a stream that does not say
 
@@ -41,17 +41,17 @@ class AudioReader:
         try:
             if self.path.exists() and not self.path.is_file():
                 kind = "a folder" if self.path.is_dir() else "not a regular file"
-                raise AudioSepError(f"{self._name} is {kind}: give a sound file.")
+                raise AudioFileError(f"{self._name} is {kind}: give a sound file.")
             with self.path.open("rb") as file:
                 cut_off = ogg_cut_off(file)
                 empty = file.seek(0, os.SEEK_END) == 0
         except FileNotFoundError:
-            raise AudioSepError(f"{self._name} does not exist: check the path.") from None
+            raise AudioFileError(f"{self._name} does not exist: check the path.") from None
         except (OSError, ValueError) as error:
             reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
-            raise AudioSepError(f"{self._name} cannot be read: {reason}.") from error
+            raise AudioFileError(f"{self._name} cannot be read: {reason}.") from error
         if empty:
-            raise AudioSepError(f"{self._name} is empty (0 bytes): give a file that holds sound.")
+            raise AudioFileError(f"{self._name} is empty (0 bytes): give a file that holds sound.")
         self._file = open_sound(str(self.path), self._name)
         self.channels: int = self._file.channels
         self.sample_rate_hz: int = self._file.samplerate
@@ -62,7 +62,7 @@ class AudioReader:
             if cut_off or log_promises_more(self._file.extra_info):
                 raise truncated(self._name)
             if self._file.frames == 0:
-                raise AudioSepError(f"{self._name} holds no samples: give a file that holds sound.")
+                raise AudioFileError(f"{self._name} holds no samples: give a file that holds sound.")
         except AudioSepError:
             self._file.close()
             raise
@@ -92,18 +92,18 @@ class AudioReader:
             while len(block := self._file.read(size, dtype=name, always_2d=True)):
                 decoded += len(block)
                 if not np.isfinite(block).all():
-                    raise AudioSepError(
+                    raise AudioFileError(
                         f"{self._name} holds NaN or infinite samples near sample {decoded - len(block)}: "
                         "write it again without them."
                     )
                 if dtype is np.float32 and (loudest := np.abs(block).max()) > LOUDEST:
-                    raise AudioSepError(
+                    raise AudioFileError(
                         f"{self._name} holds samples of {loudest:.2g}, where full scale is 1: scale it down."
                     )
                 yield np.ascontiguousarray(block.T)
         except soundfile.LibsndfileError as error:
             raise truncated(self._name, error) from error
         if decoded == 0:
-            raise AudioSepError(f"{self._name} holds no samples: give a file that holds sound.")
+            raise AudioFileError(f"{self._name} holds no samples: give a file that holds sound.")
         if self.samples - decoded > missing_samples_allowed(self.format, self.path):
             raise truncated(self._name, f"{decoded} of {self.samples} samples")

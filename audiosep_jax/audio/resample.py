@@ -4,7 +4,7 @@ import numpy as np
 import soxr
 from jaxtyping import Float
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import WaveformError
 
 
 def resampled_length(samples: int, *, from_hz: int, to_hz: int) -> int:
@@ -28,7 +28,7 @@ class StreamResampler:
     def __init__(self, *, channels: int, from_hz: int, to_hz: int) -> None:
         for rate in (from_hz, to_hz):
             if rate != int(rate) or rate < 1:
-                raise AudioSepError(
+                raise WaveformError(
                     f"A sample rate of {rate} Hz was given: it must be a positive whole number."
                 )
         self._channels, self._from_hz, self._to_hz = channels, int(from_hz), int(to_hz)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from audiosep_jax.audio.pcm import Encoding, SampleFormat
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioFileError, AudioSepError
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 
@@ -77,14 +77,14 @@ class PipeReader:
                 block, waiting = waiting[:whole], waiting[whole:]
                 yield self.format.decode(block)
         if came == 0:
-            raise AudioSepError("The input holds no samples: send sound.")
+            raise AudioFileError("The input holds no samples: send sound.")
         if missing and self.samples is not None:
-            raise AudioSepError(
+            raise AudioFileError(
                 f"The input ended after {came} of {self.samples} samples: what came is separated, the rest "
                 "is missing."
             )
         if waiting:
-            raise AudioSepError(
+            raise AudioFileError(
                 f"The input ended within a sample ({len(waiting)} of {frame} bytes): what came before is "
                 "separated; check the rate, the channels and the encoding."
             )
@@ -107,9 +107,9 @@ class PipeReader:
         """Reads up to the first sample; returns the format and the bytes of the samples."""
         start = self._exactly(12)
         if not start:
-            raise AudioSepError("Nothing came on the standard input: send WAV, or raw samples and --rate.")
+            raise AudioFileError("Nothing came on the standard input: send WAV, or raw samples and --rate.")
         if start[:4] not in (b"RIFF", b"RF64", b"BW64") or start[8:] != b"WAVE":
-            raise AudioSepError(
+            raise AudioFileError(
                 "The standard input is not WAV: convert it, for example with ffmpeg -i IN -f wav -, or say "
                 "what raw samples are with --rate, --channels and --encoding."
             )
@@ -149,11 +149,11 @@ class PipeReader:
 
 
 def _damaged() -> AudioSepError:
-    return AudioSepError("The WAV on the standard input has a damaged header: send a complete one.")
+    return AudioFileError("The WAV on the standard input has a damaged header: send a complete one.")
 
 
 def _cut_off() -> AudioSepError:
-    return AudioSepError("The WAV on the standard input ended before its first sample: send a complete one.")
+    return AudioFileError("The WAV on the standard input ended before its first sample: send a complete one.")
 
 
 def _format(chunk: bytes) -> SampleFormat:
@@ -171,7 +171,7 @@ def _format(chunk: bytes) -> SampleFormat:
         (_FLOAT, 64): "f64le",
     }
     if (tag, bits) not in encodings or align != channels * bits // 8:
-        raise AudioSepError(
+        raise AudioFileError(
             f"The WAV on the standard input is of format {tag} with {bits} bits, which a pipe cannot carry "
             f"here: send PCM of 8, 16, 24 or 32 bits, or floating point of 32 or 64 bits."
         )

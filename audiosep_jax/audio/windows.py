@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from jaxtyping import Float32
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import ConfigError
 
 Process = Callable[
     [Float32[np.ndarray, "batch *inputs window"]], Float32[np.ndarray, "batch *outputs window"]
@@ -43,7 +43,7 @@ class WindowPlan:
     def __post_init__(self) -> None:
         if min(self.left, self.context, self.fade) < 0 or self.stride < max(1, self.fade):
             contexts = str(self.context) if self.left == self.context else f"{self.left} + {self.context}"
-            raise AudioSepError(
+            raise ConfigError(
                 f"Windows of {self.window} samples cannot have {contexts} samples of context and fades of "
                 f"{self.fade}: what both contexts leave of the window must be at least twice the fade."
             )

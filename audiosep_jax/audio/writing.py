@@ -18,7 +18,7 @@ from audiosep_jax.audio.containers import (
     pcm_bits,
     quantise,
 )
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import AudioFileError, AudioSepError, WaveformError, printable
 
 _BLOCK = 1 << 16
 _WAV_LIMIT_BYTES = 2**32 - 4096  # a WAV header counts bytes in 32 bits
@@ -62,13 +62,13 @@ class AudioWriter:
         if samples is not None and container == "WAV" and samples * self._bytes_per_sample > self._limit:
             container, self._limit = "RF64", 1 << 62
         if os.path.isdir(self.path):
-            raise AudioSepError(f"{self._name} is a folder: give the name of a file to write.")
+            raise AudioFileError(f"{self._name} is a folder: give the name of a file to write.")
         try:
             no_folder = not self.path.parent.is_dir()
         except PermissionError:  # of a folder above: the write below says so
             no_folder = False
         if no_folder:
-            raise AudioSepError(f"{printable(self.path.parent)} is not a folder: create it first.")
+            raise AudioFileError(f"{printable(self.path.parent)} is not a folder: create it first.")
         self._temporary = self.path.with_name(f".{uuid.uuid4().hex}.tmp")
         self._written = 0
         try:
@@ -86,7 +86,7 @@ class AudioWriter:
             )
         except (soundfile.LibsndfileError, ValueError, OverflowError) as error:
             self._temporary.unlink(missing_ok=True)
-            raise AudioSepError(
+            raise AudioFileError(
                 f"{self._name} cannot be written as {container} with {channels} channel(s) at "
                 f"{sample_rate_hz} Hz in {self.subtype}: choose another format or rate."
             ) from error
@@ -102,21 +102,21 @@ class AudioWriter:
           AudioSepError: a sample is NaN or infinite, or the disk is full.
         """
         if block.ndim != 2 or block.shape[0] != self._file.channels:
-            raise AudioSepError(
+            raise WaveformError(
                 f"{self._name}: a block of shape {block.shape} was given, but "
                 f"[{self._file.channels}, samples] is needed."
             )
         if block.dtype != np.int32 and not np.issubdtype(block.dtype, np.floating):
-            raise AudioSepError(
+            raise WaveformError(
                 f"{self._name}: samples of type {block.dtype} were given: give floating point or int32."
             )
         if not np.isfinite(block).all():
-            raise AudioSepError(f"{self._name} is not written: the samples contain NaN or infinity.")
+            raise AudioFileError(f"{self._name} is not written: the samples contain NaN or infinity.")
         for start in range(0, block.shape[1], _BLOCK):
             part = block[:, start : start + _BLOCK]
             self._written += part.shape[1]
             if self._written * self._bytes_per_sample > self._limit:
-                raise AudioSepError(
+                raise AudioFileError(
                     f"{self._name} would exceed the 4 GB that WAV can hold: write .flac or .w64."
                 )
             try:
@@ -148,7 +148,7 @@ class AudioWriter:
 
     def _publish(self) -> None:
         if self._written == 0:
-            raise AudioSepError(f"{self._name} is not written: there are no samples.")
+            raise AudioFileError(f"{self._name} is not written: there are no samples.")
         try:
             # libsndfile buffers, and says nothing when the last bytes find no room.
             if not ends_well(self._temporary, self._written):
@@ -162,6 +162,6 @@ class AudioWriter:
     def _failure(self, error: BaseException) -> AudioSepError:
         number = error.errno if isinstance(error, OSError) else None
         reason = os.strerror(number) if number else "the disk may be full"
-        return AudioSepError(
+        return AudioFileError(
             f"{self._name} cannot be written ({reason}): free space or choose another folder."
         )

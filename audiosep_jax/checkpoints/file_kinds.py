@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import CheckpointError
 
 # Files that weights come in.
 SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".safetensors")
@@ -40,27 +40,27 @@ def file_kind(path: Path) -> Literal["torch", "safetensors"]:
             head = file.read(512)
             size = file.seek(0, 2)
     except OSError as error:
-        raise AudioSepError(f"{path} cannot be read: {error.strerror}.") from error
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
     if not head:
-        raise AudioSepError(f"{path} is empty: get the file again.")
+        raise CheckpointError(f"{path} is empty: get the file again.")
     if head.startswith(b"PK\x03\x04"):
         return "torch"
     if head[8:9] == b"{" and 0 < int.from_bytes(head[:8], "little") <= size - 8:
         return "safetensors"
     if head[257:262] == b"ustar" or _LEGACY_MAGIC in head[:32]:
-        raise AudioSepError(
+        raise CheckpointError(
             f"{path} has the format of PyTorch before 1.6: load it with a newer PyTorch and save it again "
             "with torch.save."
         )
     if head[:1] == b"\x80" and head[1] <= 5:
-        raise AudioSepError(
+        raise CheckpointError(
             f"{path} is a bare Python pickle, which torch.save does not write: it is not read, because a "
             "pickle can run any program."
         )
     for start, what in _OTHERS.items():
         if head.lstrip(b"\xef\xbb\xbf\r\n\t ").startswith(start):
-            raise AudioSepError(f"{path} is not a file of weights but {what}.")
-    raise AudioSepError(
+            raise CheckpointError(f"{path} is not a file of weights but {what}.")
+    raise CheckpointError(
         f"{path} is neither a PyTorch nor a safetensors file, or its beginning is damaged: give a .ckpt, .pt "
         "or .safetensors file."
     )

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from audiosep_jax.checkpoints import file_kinds
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import CheckpointError, StorageError
 from audiosep_jax.models import separator
 from audiosep_jax.utils.serialization import load_json, to_dict
 
@@ -77,7 +77,7 @@ def save(
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
-        raise AudioSepError(f"checkpoint folder {folder} cannot be written: {error}.") from error
+        raise StorageError(f"checkpoint folder {folder} cannot be written: {error}.") from error
 
 
 def load(folder: str | Path) -> Checkpoint:
@@ -89,14 +89,14 @@ def load(folder: str | Path) -> Checkpoint:
     """
     folder = Path(folder)
     _check_kind(folder)
-    config = load_json(ExperimentConfig, folder / CONFIG_FILE)
+    config = load_json(ExperimentConfig, folder / CONFIG_FILE, kind=CheckpointError)
     source = config.query.source
     if source and _inside(folder, folder / source):
         query = dataclasses.replace(config.query, source=str(folder / source))
         config = dataclasses.replace(config, query=query)
     weights = folder / WEIGHTS_FILE
     if not weights.is_file():
-        raise AudioSepError(f"{folder} holds no {WEIGHTS_FILE}: it is not a whole checkpoint folder.")
+        raise CheckpointError(f"{folder} holds no {WEIGHTS_FILE}: it is not a whole checkpoint folder.")
     flat, problems = {}, []
     shapes = separator.flat_shapes(config.model)
     expected = {".".join(path): path for path in shapes}
@@ -113,9 +113,9 @@ def load(folder: str | Path) -> Checkpoint:
                     problems.append(f"{name} has shape {value.shape}, needed is {shapes[path]}")
                 flat[path] = value
     except (SafetensorError, OSError, ValueError) as error:
-        raise AudioSepError(f"{weights} is damaged or not a safetensors file: {error}.") from error
+        raise CheckpointError(f"{weights} is damaged or not a safetensors file: {error}.") from error
     if problems:
-        raise AudioSepError(f"{weights} does not fit its {CONFIG_FILE}: {'; '.join(problems)}.")
+        raise CheckpointError(f"{weights} does not fit its {CONFIG_FILE}: {'; '.join(problems)}.")
     return Checkpoint(config=config, variables=unflatten_dict(flat))
 
 
@@ -129,16 +129,16 @@ def _check_kind(folder: Path) -> None:
         advice = ""
         if folder.suffix in file_kinds.SUFFIXES:
             advice = f"; make one of it with `audiosep convert {folder} FOLDER`"
-        raise AudioSepError(f"{folder} is not a checkpoint folder but a file{advice}.")
+        raise CheckpointError(f"{folder} is not a checkpoint folder but a file{advice}.")
     if not folder.is_dir():
-        raise AudioSepError(f"{folder} is not a checkpoint folder: it does not exist.")
+        raise CheckpointError(f"{folder} is not a checkpoint folder: it does not exist.")
     try:
         values = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
     except (OSError, ValueError):
         return  # reading the config says what is wrong
     kind = values.get("model_type") if isinstance(values, dict) else None
     if kind is not None:
-        raise AudioSepError(
+        raise CheckpointError(
             f"{folder} is not a checkpoint folder but a {kind!r} model, which separates nothing: give "
             "the folder of an AudioSep; a tower belongs in its query.source."
         )

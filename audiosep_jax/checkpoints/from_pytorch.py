@@ -19,7 +19,7 @@ from audiosep_jax.checkpoints.source import (
 )
 from audiosep_jax.config import ExperimentConfig, MixtureConfig, ModelConfig, QueryConfig
 from audiosep_jax.encoders.clap import constants
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import CheckpointError
 from audiosep_jax.utils import safetensors_file
 from audiosep_jax.utils.staging import new_folder
 
@@ -71,17 +71,17 @@ def convert(
     """
     opened = open_source(source)
     if isinstance(opened, CheckpointFolder):
-        raise AudioSepError(f"{source} is a checkpoint folder already: there is nothing to convert.")
+        raise CheckpointError(f"{source} is a checkpoint folder already: there is nothing to convert.")
     is_tower = isinstance(opened, TowerFolder) or not opened.separator
     if kind == "audiosep" and is_tower:
-        raise AudioSepError(
+        raise CheckpointError(
             f"{source} is {tower_folder.described(opened)}, not AudioSep: it is the tower that turns "
             "sentences into conditions, and holds no separator."
         )
     if kind == "tower" and not is_tower:
-        raise AudioSepError(f"{source} is AudioSep, not a tower alone: convert it with --kind audiosep.")
+        raise CheckpointError(f"{source} is AudioSep, not a tower alone: convert it with --kind audiosep.")
     if is_tower and tower_source is not None:
-        raise AudioSepError(f"{source} is a tower itself: --tower is for a separator that has none.")
+        raise CheckpointError(f"{source} is a tower itself: --tower is for a separator that has none.")
     if is_tower:
         return _convert_tower(opened, Path(target), tokenizer=tokenizer, overwrite=overwrite)
     assert isinstance(opened, Tensors)
@@ -126,12 +126,12 @@ def _convert_separator(
     place = None
     if source.tower:
         if tower_source is not None:
-            raise AudioSepError(f"{source.path} has a tower of its own: leave out --tower.")
+            raise CheckpointError(f"{source.path} has a tower of its own: leave out --tower.")
         place = _Tower(source, tokenizer)
         problems += place.problems()
     problems += [f"{name} is unknown" for name in source.unknown]
     if problems:
-        raise AudioSepError(f"{source.path} does not fit AudioSep: {'; '.join(problems)}.")
+        raise CheckpointError(f"{source.path} does not fit AudioSep: {'; '.join(problems)}.")
     if tower_source is not None:
         place = _Tower(_opened_tower(tower_source), tokenizer)
         place.check()
@@ -205,7 +205,7 @@ class _Tower:
             problems += [f"{name} is unknown" for name in self.source.unknown]
         if problems:
             what = "CLAP" if self._is_laion else "a query tower"
-            raise AudioSepError(f"{self.source.path} does not fit {what}: {'; '.join(problems)}.")
+            raise CheckpointError(f"{self.source.path} does not fit {what}: {'; '.join(problems)}.")
         self.find_tokenizer()
 
     def find_tokenizer(self) -> Path:
@@ -214,7 +214,7 @@ class _Tower:
             return self.source.path
         # A CLAP's text tower is a RoBERTa; another's tokens would be other words.
         if self.encoder != "clap" and self._tokenizer == tower_folder.ROBERTA:
-            raise AudioSepError(
+            raise CheckpointError(
                 f"{self.source.path} holds no tokenizer (tokenizer.json, vocab.json with merges.txt, or "
                 f"vocab.txt): give the one of {tower_folder.described(self.source)}, a folder or a Hugging "
                 "Face id, with --tokenizer."
@@ -229,7 +229,7 @@ class _Tower:
         else:
             size = tower_folder.write_laion(target, self.tensors, tokenizer_folder=tokenizer)
         if condition_size not in (None, size):
-            raise AudioSepError(
+            raise CheckpointError(
                 f"{self.source.path} gives conditions of {size} numbers, and the separator needs "
                 f"{condition_size}: give the tower of its training with --tower."
             )
@@ -240,7 +240,7 @@ def _opened_tower(source: str | Path) -> Tensors | TowerFolder:
     if isinstance(opened, CheckpointFolder) and (opened.path / folder.TOWER_FOLDER).is_dir():
         opened = open_source(opened.path / folder.TOWER_FOLDER)
     if isinstance(opened, CheckpointFolder) or (isinstance(opened, Tensors) and opened.separator):
-        raise AudioSepError(f"--tower {source} is an AudioSep: give a CLAP, a CLIP or a sentence encoder.")
+        raise CheckpointError(f"--tower {source} is an AudioSep: give a CLAP, a CLIP or a sentence encoder.")
     return opened
 
 

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import CheckpointError
 
 REPOSITORY = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:@([\w./-]+))?")
 
@@ -72,23 +72,23 @@ def _download(repository: str, revision: str | None, *, checkpoint: str) -> Path
     try:
         folder = Path(snapshot_download(repository, revision=revision, allow_patterns=list(FILES)))
     except RevisionNotFoundError as error:
-        raise AudioSepError(
+        raise CheckpointError(
             f"The model {repository} has no revision {revision!r}: name a branch, tag or commit of it."
         ) from error
     except RepositoryNotFoundError as error:
-        raise AudioSepError(
+        raise CheckpointError(
             f"{checkpoint!r} is neither a folder here nor a model on the Hugging Face hub that you may read: "
             "check the spelling, and log in with `hf auth login` if it is private."
         ) from error
     except Exception as error:  # whatever the HTTP library of the day raises without a network
-        raise AudioSepError(
+        raise CheckpointError(
             f"The model {checkpoint} is not in the Hugging Face cache and could not be downloaded "
             f"({type(error).__name__}): connect to the network, set HF_HOME to a cache that holds it, "
             "or give a checkpoint folder."
         ) from error
     absent = [file for file in REQUIRED if not (folder / file).is_file()]
     if absent:
-        raise AudioSepError(
+        raise CheckpointError(
             f"The model {checkpoint} on the hub has no {' and no '.join(absent)}: it is not a checkpoint of "
             "audiosep_jax; PyTorch files are taken over with `audiosep convert`."
         )

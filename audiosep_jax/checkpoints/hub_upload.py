@@ -6,7 +6,7 @@ from pathlib import Path
 
 from audiosep_jax.checkpoints import folder, hub, model_card, tower_folder
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import CheckpointError
 from audiosep_jax.utils.serialization import load_json, to_dict
 
 
@@ -34,7 +34,7 @@ def push(
     """
     checkpoint = Path(checkpoint).expanduser()
     if not hub.REPOSITORY.fullmatch(repository) or "@" in repository:
-        raise AudioSepError(f"{repository!r} is no name on the hub: give one such as org/name.")
+        raise CheckpointError(f"{repository!r} is no name on the hub: give one such as org/name.")
     loaded = folder.load(checkpoint)
     files = _files(checkpoint, loaded.config.query.source)
 
@@ -53,7 +53,7 @@ def push(
             revision=revision,
         )
     except Exception as error:  # whatever the HTTP library of the day raises
-        raise AudioSepError(_refusal(repository, error)) from error
+        raise CheckpointError(_refusal(repository, error)) from error
     return f"https://huggingface.co/{repository}"
 
 
@@ -66,11 +66,13 @@ def _files(checkpoint: Path, source: str) -> dict[str, str | bytes]:
     files: dict[str, str | bytes] = {
         name: str(checkpoint / name) for name in names if (checkpoint / name).is_file()
     }
-    config = load_json(ExperimentConfig, checkpoint / folder.CONFIG_FILE)
+    config = load_json(ExperimentConfig, checkpoint / folder.CONFIG_FILE, kind=CheckpointError)
     bundled = Path(source).expanduser()
     if source and bundled.is_dir():
         if not (bundled / folder.CONFIG_FILE).is_file() or not tower_folder.tokenizer_files(bundled):
-            raise AudioSepError(f"The tower {bundled} is not whole: its config.json or tokenizer is missing.")
+            raise CheckpointError(
+                f"The tower {bundled} is not whole: its config.json or tokenizer is missing."
+            )
         query = dataclasses.replace(config.query, source=folder.TOWER_FOLDER)
         config = dataclasses.replace(config, query=query)
         files |= {

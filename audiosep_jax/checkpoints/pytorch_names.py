@@ -8,7 +8,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from audiosep_jax.config import ModelConfig
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import CheckpointError
 from audiosep_jax.models import separator
 
 _BATCH_NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
@@ -40,12 +40,12 @@ def tensor_names(config: ModelConfig) -> list[TensorName]:
       AudioSepError: the config has parts that the reference does not know.
     """
     if config.film != "shift" or config.bottleneck_blocks != 1 or len(config.encoder_widths) != 6:
-        raise AudioSepError(
+        raise CheckpointError(
             "the PyTorch reference has six encoder blocks, one bottleneck block and a FiLM that only shifts; "
             f"this model has {len(config.encoder_widths)}, {config.bottleneck_blocks} and {config.film!r}."
         )
     if config.magnitude_power != 1:
-        raise AudioSepError(
+        raise CheckpointError(
             "the PyTorch reference takes the magnitude as it is; this model raises it to the power of "
             f"{config.magnitude_power}."
         )
@@ -92,7 +92,7 @@ def from_pytorch(config: ModelConfig, state_dict: Mapping[str, np.ndarray]) -> s
     """
     found = problems(config, state_dict)
     if found:
-        raise AudioSepError(f"the state dict does not fit this model: {'; '.join(found)}.")
+        raise CheckpointError(f"the state dict does not fit this model: {'; '.join(found)}.")
     return unflatten_dict(
         {
             name.path: np.transpose(np.asarray(state_dict[name.pytorch], np.float32), name.axes)

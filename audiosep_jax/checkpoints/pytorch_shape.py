@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from audiosep_jax.config import ModelConfig
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import CheckpointError
 
 # A tensor of the reference that is never used; a file may lack all of them.
 _UNUSED = re.compile(r"base\.decoder_block\d\.bn2\..*|film\.decoder_block\d->beta2\..*")
@@ -41,7 +41,7 @@ def model_config(state_dict: Mapping[str, np.ndarray], *, preset: str | None, wh
             shapes[name][axis] for name, axis in places if name in shapes and len(shapes[name]) > axis
         )
         if not sizes:
-            raise AudioSepError(
+            raise CheckpointError(
                 f"{where} does not show {what}: {', '.join(name for name, _ in places)} are all missing."
             )
         return sizes.most_common(1)[0][0]
@@ -81,17 +81,17 @@ def _preset(window: int, preset: str | None, *, where: str) -> str:
         if name in fitting or not fitting
     )
     if not fitting:
-        raise AudioSepError(
+        raise CheckpointError(
             f"{where} has an STFT window of {window} samples: the known models, {described}, have "
             f"{' or '.join(str(size) for size in sorted({c.window_length for c in PRESETS.values()}))}."
         )
     if preset is None:
-        raise AudioSepError(
+        raise CheckpointError(
             f"{where} has an STFT window of {window} samples, and no tensor shows sample rate and hop: name "
             f"the model with --preset, one of {described}."
         )
     if preset not in fitting:
-        raise AudioSepError(
+        raise CheckpointError(
             f"{where} has an STFT window of {window} samples, and --preset {preset} one of "
             f"{PRESETS[preset].window_length}: choose {' or '.join(fitting)}."
         )

@@ -11,7 +11,7 @@ import numpy as np
 
 from audiosep_jax.checkpoints import file_kinds, torch_file
 from audiosep_jax.encoders import model_files
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import CheckpointError, shown
 from audiosep_jax.utils import safetensors_file
 
 SEPARATOR_PREFIX = "ss_model."
@@ -98,7 +98,7 @@ def open_source(source: str | Path) -> Tensors | TowerFolder | CheckpointFolder:
         return _folder(
             model_files.find_folder(str(source), files=_TRANSFORMERS_FILES, required=("config.json",))
         )
-    raise AudioSepError(f"{source} does not exist: give a file or folder with weights.")
+    raise CheckpointError(f"{source} does not exist: give a file or folder with weights.")
 
 
 def _state_dict(path: Path) -> tuple[str, Mapping[str, Any]]:
@@ -109,7 +109,9 @@ def _state_dict(path: Path) -> tuple[str, Mapping[str, Any]]:
     form = "a PyTorch file"
     if isinstance(content, dict):
         if "param_groups" in content and "state" in content:
-            raise AudioSepError(f"{path} is the state of an optimizer, without a model: give the checkpoint.")
+            raise CheckpointError(
+                f"{path} is the state of an optimizer, without a model: give the checkpoint."
+            )
         inner = content.get("state_dict")
         if isinstance(inner, dict):
             lightning = "pytorch-lightning_version" in content
@@ -122,15 +124,15 @@ def _state_dict(path: Path) -> tuple[str, Mapping[str, Any]]:
         # A key that is no text is not written out: it may be a tuple of a million long texts.
         keys = ", ".join(shown(key) if isinstance(key, str) else "one that is no text" for key in odd[:10])
         if isinstance(inner, dict) and inner:
-            raise AudioSepError(
+            raise CheckpointError(
                 f"{path}: in its state_dict {keys}{', …' if len(odd) > 10 else ''} are no tensors."
             )
         if content:
-            raise AudioSepError(
+            raise CheckpointError(
                 f"{path} holds no state dict: its keys are {keys}. Give the checkpoint of the "
                 "model, with its weights under 'state_dict'."
             )
-    raise AudioSepError(f"{path} holds no weights: give the checkpoint of the model.")
+    raise CheckpointError(f"{path} holds no weights: give the checkpoint of the model.")
 
 
 def _classify(path: Path, form: str, tensors: Mapping[str, np.ndarray]) -> Tensors:
@@ -144,7 +146,7 @@ def _classify(path: Path, form: str, tensors: Mapping[str, np.ndarray]) -> Tenso
     elif any(name.startswith(("text_branch.", "audio_branch.")) for name in names):
         separator_prefix, tower_prefix = None, ""
     else:
-        raise AudioSepError(f"{path} is not AudioSep and not LAION's CLAP: {_described(names)}")
+        raise CheckpointError(f"{path} is not AudioSep and not LAION's CLAP: {_described(names)}")
     separator, tower, unknown, order = {}, {}, [], []
     for name, value in tensors.items():
         if separator_prefix is not None and name.startswith(separator_prefix):
@@ -172,13 +174,13 @@ def _described(names: list[str]) -> str:
 
 def _folder(path: Path) -> Tensors | TowerFolder | CheckpointFolder:
     if (path / "model_index.json").is_file():
-        raise AudioSepError(f"{path} is a folder of diffusers, not AudioSep and not a query tower.")
+        raise CheckpointError(f"{path} is a folder of diffusers, not AudioSep and not a query tower.")
     if not (path / "config.json").is_file():
         if (path / "model.safetensors.index.json").is_file():
             return _classify(path, "a sharded safetensors folder", _folder_tensors(path))
         files = sorted(file.name for file in path.iterdir() if file.suffix in file_kinds.SUFFIXES)
         hint = f"name the file itself: {', '.join(files)}" if files else "there are no weights in it either"
-        raise AudioSepError(f"{path} is a folder without config.json; {hint}.")
+        raise CheckpointError(f"{path} is a folder without config.json; {hint}.")
     values = model_files.read_json(path / "config.json")
     model_type = values.get("model_type")
     if model_type is None and isinstance(values.get("model"), dict):
@@ -188,7 +190,7 @@ def _folder(path: Path) -> Tensors | TowerFolder | CheckpointFolder:
     elif model_type in TRANSFORMERS_TOWERS:
         encoder = TRANSFORMERS_TOWERS[model_type]
     else:
-        raise AudioSepError(
+        raise CheckpointError(
             f"{path} has a config.json of model_type {shown(repr(model_type))}: towers are taken over from "
             f"{', '.join(TRANSFORMERS_TOWERS)} of transformers."
         )
@@ -204,13 +206,15 @@ def _folder_tensors(path: Path) -> Mapping[str, np.ndarray]:
         index = path / f"{name}.index.json"
         if index.is_file():
             return _shards(index)
-    raise AudioSepError(f"{path} has neither model.safetensors nor pytorch_model.bin: get the folder again.")
+    raise CheckpointError(
+        f"{path} has neither model.safetensors nor pytorch_model.bin: get the folder again."
+    )
 
 
 def _shards(index: Path) -> dict[str, np.ndarray]:
     places = model_files.read_json(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
-        raise AudioSepError(f"{index} has no weight_map: get the folder again.")
+        raise CheckpointError(f"{index} has no weight_map: get the folder again.")
     shards: dict[str, Mapping[str, np.ndarray]] = {}
     absent = []
     tensors = {}
@@ -226,7 +230,7 @@ def _shards(index: Path) -> dict[str, np.ndarray]:
             continue
         tensors[name] = shards[place][name]
     if absent:
-        raise AudioSepError(
+        raise CheckpointError(
             f"{index} names what is not there: {', '.join(list(dict.fromkeys(absent))[:100])}."
         )
     return tensors

@@ -11,7 +11,7 @@ import numpy as np
 
 from audiosep_jax.checkpoints import folder, pytorch_constants, pytorch_names, torch_writer, tower_folder
 from audiosep_jax.checkpoints.source import SEPARATOR_PREFIX, TOWER_PREFIX, CheckpointFolder, open_source
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import CheckpointError
 from audiosep_jax.utils import safetensors_file
 from audiosep_jax.utils.staging import new_file
 
@@ -45,7 +45,7 @@ def to_lightning(source: str | Path, target: str | Path, *, overwrite: bool = Fa
         cannot be written.
     """
     if Path(source).expanduser().exists() and not isinstance(open_source(source), CheckpointFolder):
-        raise AudioSepError(
+        raise CheckpointError(
             f"{source} is not a checkpoint folder of audiosep_jax: only such a folder is written for PyTorch."
         )
     path = Path(source).expanduser()
@@ -98,7 +98,7 @@ def _as_imported(
         if name in ("base.stft.conv_real.weight", "base.istft.ola_window") and tensor.shape[-1] != window
     ]
     if strange:
-        raise AudioSepError(
+        raise CheckpointError(
             f"{file} belongs to another model than {folder.WEIGHTS_FILE}, judged by {', '.join(strange)}: "
             "delete it to have the constants computed."
         )

@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 
 from audiosep_jax.checkpoints.torch_pickle import Builder, DamagedPickleError, load
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import AudioSepError, CheckpointError, shown
 
 _DAMAGE = (
     OSError,
@@ -118,18 +118,18 @@ def read(path: str | Path) -> Any:
     try:
         return _File(path).object
     except FileNotFoundError:
-        raise AudioSepError(f"{path} does not exist.") from None
+        raise CheckpointError(f"{path} does not exist.") from None
     except _DAMAGE as error:
         raise _damaged(path, error) from error
     except (MemoryError, RecursionError) as error:
-        raise AudioSepError(
+        raise CheckpointError(
             f"{path} describes more than fits into the memory: it may be an attack; get the file from its "
             "publisher."
         ) from error
 
 
 def _damaged(path: Path, error: Exception) -> AudioSepError:
-    return AudioSepError(f"{path} is damaged or cut short ({shown(error)}): get the file again.")
+    return CheckpointError(f"{path} is damaged or cut short ({shown(error)}): get the file again.")
 
 
 class _File:
@@ -144,14 +144,14 @@ class _File:
             raise DamagedPickleError("two entries have one name")
         roots = [name[: -len("data.pkl")] for name in self.entries if name.endswith("/data.pkl")]
         if len(roots) != 1 or roots[0].count("/") != 1:
-            raise AudioSepError(f"{path} is a zip archive, but not one that torch.save wrote.")
+            raise CheckpointError(f"{path} is a zip archive, but not one that torch.save wrote.")
         (self.root,) = roots
         if f"{self.root}constants.pkl" in self.entries:
-            raise AudioSepError(
+            raise CheckpointError(
                 f"{path} is a TorchScript program: give the checkpoint that was saved with torch.save."
             )
         if self._text("byteorder", "little") != "little":
-            raise AudioSepError(f"{path} was written on a big-endian machine: save it on another one.")
+            raise CheckpointError(f"{path} was written on a big-endian machine: save it on another one.")
         self.storages: dict[str, _Storage] = {}
         self.object = load(
             self.entry(f"{self.root}data.pkl", largest=_LARGEST_PICKLE).tobytes(),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from audiosep_jax.checkpoints.harmless_names import is_harmless
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import AudioSepError, CheckpointError, shown
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ class _Machine:
         if self.refused:
             names = [shown(name) for name in list(self.refused)[:_MOST_REFUSED]]
             more = len(self.refused) - len(names)
-            raise AudioSepError(
+            raise CheckpointError(
                 f"{where} was not read, because it asks for {', '.join(names)}"
                 f"{f' and {more} more' if more else ''}: weights need no such thing, so it may be an attack; "
                 "get the file from its publisher, as safetensors if there is a choice."

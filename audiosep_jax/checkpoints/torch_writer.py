@@ -10,7 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import CheckpointError
 from audiosep_jax.utils.safetensors_file import raw
 
 _ALIGNMENT = 64
@@ -145,7 +145,7 @@ class _Pickle:
 
     def _tensor(self, tensor: np.ndarray) -> None:
         if tensor.dtype not in _STORAGES:
-            raise AudioSepError(f"a tensor of type {tensor.dtype} has no counterpart in PyTorch.")
+            raise CheckpointError(f"a tensor of type {tensor.dtype} has no counterpart in PyTorch.")
         self.data += b"ctorch._utils\n_rebuild_tensor_v2\n(("
         self.add("storage")
         self.data += f"ctorch\n{_STORAGES[tensor.dtype]}\n".encode()

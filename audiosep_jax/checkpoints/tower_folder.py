@@ -15,7 +15,7 @@ from audiosep_jax.encoders import model_files, tokenizer
 from audiosep_jax.encoders.base import load_encoder
 from audiosep_jax.encoders.clap import config as clap_config
 from audiosep_jax.encoders.clap import constants, params
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, CheckpointError
 from audiosep_jax.utils import safetensors_file
 
 # What a transformers folder has besides its weights, and a tower folder keeps.
@@ -72,7 +72,7 @@ def write_laion(folder: Path, tensors: dict[str, np.ndarray], *, tokenizer_folde
     copy_tokenizer(tokenizer_folder, folder)
     words = tokenizer.load_tokenizer(folder)[0].get_vocab_size()
     if words > config.text.vocab_size:
-        raise AudioSepError(
+        raise CheckpointError(
             f"the tokenizer in {tokenizer_folder} has {words} tokens and the text tower "
             f"{config.text.vocab_size}: give the folder of its own tokenizer with --tokenizer."
         )
@@ -106,7 +106,7 @@ def write_folder(folder: Path, source: TowerFolder, *, tokenizer_folder: Path) -
     try:
         return load_encoder(QueryConfig(encoder=source.encoder, source=str(folder))).condition_size
     except AudioSepError as error:
-        raise AudioSepError(str(error).replace(str(folder), str(source.path))) from error
+        raise CheckpointError(str(error).replace(str(folder), str(source.path))) from error
 
 
 def find_tokenizer(source: str) -> Path:
@@ -122,7 +122,7 @@ def find_tokenizer(source: str) -> Path:
     if folder.is_dir():
         if tokenizer_files(folder):
             return folder
-        raise AudioSepError(
+        raise CheckpointError(
             f"{folder} holds no tokenizer (tokenizer.json, or vocab.json with merges.txt): give another "
             "folder with --tokenizer."
         )
@@ -144,7 +144,7 @@ def find_tokenizer(source: str) -> Path:
                 continue
             if tokenizer_files(found):
                 return found
-    raise AudioSepError(
+    raise CheckpointError(
         f"The tokenizer {source!r} is neither a folder, nor in the Hugging Face cache, nor can it be "
         "downloaded: connect to the network, or give a folder with its tokenizer.json (or vocab.json and "
         "merges.txt) with --tokenizer."
@@ -167,7 +167,7 @@ def copy_tokenizer(source: Path, target: Path) -> None:
     """
     names = tokenizer_files(source)
     if not names:
-        raise AudioSepError(f"{source} holds no tokenizer: give a folder that does with --tokenizer.")
+        raise CheckpointError(f"{source} holds no tokenizer: give a folder that does with --tokenizer.")
     for name in (*names, "tokenizer_config.json"):
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,13 +114,13 @@ def _check(args: BenchmarkArgs) -> None:
             if field.name not in ("compare", "out") and getattr(args, field.name) != field.default
         ]
         if given:
-            raise AudioSepError(f"{', '.join(given)}: --compare reads two results; leave it out there.")
+            raise UsageError(f"{', '.join(given)}: --compare reads two results; leave it out there.")
         return
     if args.suite == "rendered" and args.metadata is not None:
-        raise AudioSepError("--metadata: a rendered corpus has its list in --root; leave it out there.")
+        raise UsageError("--metadata: a rendered corpus has its list in --root; leave it out there.")
     for name in ("batch_size", "workers"):
         if getattr(args, name) < 0:
-            raise AudioSepError(
+            raise UsageError(
                 f"--{name.replace('_', '-')} is {getattr(args, name)}: give a positive number, or 0."
             )
 
@@ -153,7 +153,7 @@ def _measure(args: BenchmarkArgs) -> int:
 
     if args.suite is None or args.root is None or args.out is None:
         absent = [f"--{name}" for name in ("suite", "root", "out") if not getattr(args, name)]
-        raise AudioSepError(f"{', '.join(absent)} not given: measuring needs all three; see --help.")
+        raise UsageError(f"{', '.join(absent)} not given: measuring needs all three; see --help.")
     suite = rendered_suite(args.root) if args.suite == "rendered" else SUITES[args.suite]
     suite_run.check_packages(suite)
     datasets = chosen_datasets(suite, args.datasets)

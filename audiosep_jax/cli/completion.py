@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union
 
 import tyro
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import MissingPackageError
 
 # Where tyro's scripts for bash and zsh keep what can be completed.
 _TABLE = "COMPLETION_SPEC = "
@@ -33,7 +33,7 @@ class CompletionArgs:
 def run(args: CompletionArgs) -> int:
     """Prints the script; returns 0."""
     if args.shell == "tcsh" and importlib.util.find_spec("shtab") is None:
-        raise AudioSepError("Completion for tcsh needs the package shtab: pip install shtab.")
+        raise MissingPackageError("Completion for tcsh needs the package shtab: pip install shtab.")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
         tyro.cli(_commands(), args=["--tyro-print-completion", args.shell], prog="audiosep")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def run(args: ConvertArgs) -> int:
             and getattr(args, field.name) != field.default
         ]
         if given:
-            raise AudioSepError(f"{' and '.join(given)} cannot be used with --to pytorch: leave them out.")
+            raise UsageError(f"{' and '.join(given)} cannot be used with --to pytorch: leave them out.")
         from audiosep_jax.checkpoints.to_pytorch import to_lightning
 
         print(*to_lightning(args.source, args.target, overwrite=args.overwrite).lines, sep="\n")

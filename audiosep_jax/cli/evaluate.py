@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import tyro
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import UsageError
 
 if TYPE_CHECKING:
     import jax
@@ -35,7 +35,7 @@ class EvaluateArgs:
 def run(args: EvaluateArgs) -> int:
     """Evaluates, writes the results and prints the table; returns the exit status."""
     if args.batch_size < 1:
-        raise AudioSepError(f"--batch-size is {args.batch_size}: give a positive number.")
+        raise UsageError(f"--batch-size is {args.batch_size}: give a positive number.")
     import jax.numpy as jnp
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

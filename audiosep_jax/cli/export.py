@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, ExportError, MissingPackageError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,11 +58,11 @@ class ExportArgs:
 def run(args: ExportArgs) -> int:
     """Exports or checks; returns the exit status."""
     if (args.out is None) == (args.check is None):
-        raise AudioSepError("Give either --out DIR, to export, or --check DIR, to check an export.")
+        raise UsageError("Give either --out DIR, to export, or --check DIR, to check an export.")
     if args.check is not None:
         return _check(args.check, args)
     if args.audio:
-        raise AudioSepError("--audio belongs to --check: an export needs no recording.")
+        raise UsageError("--audio belongs to --check: an export needs no recording.")
     return _export(args.out or Path(), args)
 
 
@@ -107,7 +107,7 @@ def _unless_path(checkpoint: str) -> str | None:
 
 def _need(package: str) -> None:
     if importlib.util.find_spec(package) is None:
-        raise AudioSepError(
+        raise MissingPackageError(
             f"The package {package} is not installed, which this format needs: "
             "pip install 'audiosep_jax[onnx]'."
         )
@@ -165,7 +165,7 @@ def _check(folder: Path, args: ExportArgs) -> int:
         comparisons.append(one)
     found = check.problems(manifest["format"], comparisons)
     if found:
-        raise AudioSepError(f"{folder} does not compute what the live model computes: {'; '.join(found)}.")
+        raise ExportError(f"{folder} does not compute what the live model computes: {'; '.join(found)}.")
     print(f"equal to the live model within {check.LIMITS[manifest['format']]:g} and {check.LIMIT_DB:g} dB")
     return 0
 

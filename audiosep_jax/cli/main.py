@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 import audiosep_jax
-from audiosep_jax.errors import AudioSepError, Stopped
+from audiosep_jax.errors import AudioSepError, Stopped, UsageError
 from audiosep_jax.utils.signals import Terminated, unwinding_at_sigterm
 from audiosep_jax.utils.xla_cache import use_cache
 
@@ -100,7 +100,7 @@ def _dispatch(arguments: list[str]) -> int:
         kind = "option" if name.startswith("-") else "command"
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(COMMANDS)}."
-        raise AudioSepError(f"there is no {kind} {name!r}: {hint}")
+        raise UsageError(f"there is no {kind} {name!r}: {hint}")
     import tyro
 
     if rest and f"{name} {rest[0]}" in COMMANDS:

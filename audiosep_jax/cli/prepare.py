@@ -11,7 +11,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import UsageError
 from data_pipelines.corpora import registry
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _on_beam(args: PrepareArgs) -> "MakeShards | None":
     """Returns what makes the shards on Beam, None where this process does."""
     if not args.beam:
         if args.beam_options:
-            raise AudioSepError("--beam-options belongs to --beam: pass both, or neither.")
+            raise UsageError("--beam-options belongs to --beam: pass both, or neither.")
         return None
     from data_pipelines.prepare import beam as beam_build
 

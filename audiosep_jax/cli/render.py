@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError, UsageError
 
 if TYPE_CHECKING:
     from data_pipelines.render.manifest import Manifest
@@ -72,7 +72,7 @@ def run(args: RenderArgs) -> int:
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     if (args.dataset is None) == (args.manifest is None):
-        raise AudioSepError("give the name of a dataset to render mixtures of, or --from a manifest.")
+        raise UsageError("give the name of a dataset to render mixtures of, or --from a manifest.")
     if args.manifest is None:
         clips, missing = _clips(args)
         if missing:
@@ -140,7 +140,7 @@ def _check_alone(args: RenderArgs) -> None:
         if name not in ("dataset", "source", "out", "manifest", "workers") and getattr(args, name) != default
     ]
     if given:
-        raise AudioSepError(f"{', '.join(given)}: a manifest says that already; leave it out with --from.")
+        raise UsageError(f"{', '.join(given)}: a manifest says that already; leave it out with --from.")
 
 
 def _clips(args: RenderArgs) -> "tuple[list[Clip], int]":
@@ -150,7 +150,7 @@ def _clips(args: RenderArgs) -> "tuple[list[Clip], int]":
 
     _recipe(args)  # what is wrong with it is said before a table is read
     if args.dataset not in registry.DATASETS:
-        raise AudioSepError(
+        raise UsageError(
             f"there is no dataset {args.dataset!r}: choose one of {', '.join(registry.DATASETS)}."
         )
     takes_splits = "splits" in registry.DATASETS[args.dataset].options
@@ -166,7 +166,7 @@ def _clips(args: RenderArgs) -> "tuple[list[Clip], int]":
     rows = [row for row in builder.rows if not args.splits or takes_splits or row.split in args.splits]
     if not rows:
         known = ", ".join(sorted({row.split for row in builder.rows}))
-        raise AudioSepError(f"{args.source} has no clip of {', '.join(args.splits)}: its splits are {known}.")
+        raise DatasetError(f"{args.source} has no clip of {', '.join(args.splits)}: its splits are {known}.")
     there = [row for row in rows if (args.source / row.file).is_file()]
     clips = [
         Clip(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import tyro
 
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import UsageError, printable
 
 if TYPE_CHECKING:
     import jax
@@ -111,9 +111,9 @@ def run(args: SeparationArgs | RunArgs | EvaluationArgs) -> int:
 
 def _runs(args: RunArgs) -> list[Path]:
     if not args.workdir:
-        raise AudioSepError("No run was given: name at least one work directory.")
+        raise UsageError("No run was given: name at least one work directory.")
     if args.smooth is not None and args.smooth < 1:
-        raise AudioSepError(f"--smooth is {args.smooth}: give a number of records from 1 on.")
+        raise UsageError(f"--smooth is {args.smooth}: give a number of records from 1 on.")
     from audiosep_jax.reports.run_page import write_runs
     from audiosep_jax.reports.run_record import names, read_run
     from audiosep_jax.train import storage
@@ -133,11 +133,9 @@ def _runs(args: RunArgs) -> list[Path]:
 
 def _evaluation(args: EvaluationArgs) -> list[Path]:
     if (args.evaluation_set is None) != (args.root is None):
-        raise AudioSepError("--evaluation-set and --root belong together: give both, or none.")
+        raise UsageError("--evaluation-set and --root belong together: give both, or none.")
     if args.checkpoint is not None and args.evaluation_set is None:
-        raise AudioSepError(
-            "--checkpoint needs --evaluation-set and --root: it separates mixtures of the set."
-        )
+        raise UsageError("--checkpoint needs --evaluation-set and --root: it separates mixtures of the set.")
     from audiosep_jax.reports.evaluation_page import write_evaluation
     from audiosep_jax.reports.result_file import read_result, read_spectrograms
 
@@ -164,7 +162,7 @@ def _examples(
     check_files(loaded, root)
     model = audiosep_jax.load(checkpoint)
     if model.sample_rate_hz != result.model_sample_rate_hz:
-        raise AudioSepError(
+        raise UsageError(
             f"the evaluated model works at {result.model_sample_rate_hz} Hz, and "
             f"{checkpoint or 'the bundled one'} at {model.sample_rate_hz} Hz: give the evaluated one "
             "as --checkpoint."
@@ -193,17 +191,17 @@ def _separation(args: SeparationArgs) -> list[Path]:
     queries = tuple(dict.fromkeys(itertools.chain.from_iterable(args.query)))
     targets = tuple(itertools.chain.from_iterable(args.target))
     if not queries:
-        raise AudioSepError('No query was given: describe the sound, for example --query "a dog barks".')
+        raise UsageError('No query was given: describe the sound, for example --query "a dog barks".')
     if len(targets) > len(queries):
-        raise AudioSepError(
+        raise UsageError(
             f"{len(targets)} targets for {len(queries)} queries: give at most one --target per query."
         )
     if args.seconds is not None and not (math.isfinite(args.seconds) and args.seconds > 0):
-        raise AudioSepError(f"--seconds is {args.seconds:g}: give a positive number of seconds.")
+        raise UsageError(f"--seconds is {args.seconds:g}: give a positive number of seconds.")
     sounds = 1 + 2 * len(queries) + len(targets)
     most = longest_seconds(args.mixture, sounds=sounds)
     if args.seconds is not None and args.seconds > most:
-        raise AudioSepError(
+        raise UsageError(
             f"--seconds is {args.seconds:g}: a page of {sounds} sounds like {printable(args.mixture)} holds "
             f"at most {most:.1f} s of each; give fewer seconds or fewer queries."
         )

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import UsageError, shown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,14 +48,14 @@ def run(args: SweepArgs) -> int:
     from audiosep_jax.sweeps.definition import Sweep, load_sweep
 
     if args.jobs is not None and args.jobs < 1:
-        raise AudioSepError(f"--jobs is {args.jobs}: give a positive number.")
+        raise UsageError(f"--jobs is {args.jobs}: give a positive number.")
     if args.resources and args.executor != "ray":
-        raise AudioSepError("--resources says what a run needs of a cluster: add --executor ray.")
+        raise UsageError("--resources says what a run needs of a cluster: add --executor ray.")
     resources = _resources(args.resources)
     sweep: Sweep = load_sweep(args.sweep)
     unknown = [cell for cell in args.cells if cell not in sweep.cells]
     if unknown:
-        raise AudioSepError(
+        raise UsageError(
             f"--cells: sweep {sweep.name} has no cell {shown(unknown[0])}; it has {', '.join(sweep.cells)}."
         )
     wanted = {sweep.compared_with, *(args.cells or sweep.cells)}
@@ -103,6 +103,6 @@ def _resources(texts: tuple[str, ...]) -> dict[str, float]:
         except ValueError:
             amount = -1.0
         if not name or not 0 < amount < float("inf"):
-            raise AudioSepError(f"--resources {text!r}: write NAME=NUMBER, such as GPU=1.")
+            raise UsageError(f"--resources {text!r}: write NAME=NUMBER, such as GPU=1.")
         resources[name] = amount
     return resources

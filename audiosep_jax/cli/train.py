@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import ConfigError
 from audiosep_jax.train.distributed import DistributedOptions, initialize, is_lead
 from audiosep_jax.utils.python_files import load_name
 from audiosep_jax.utils.serialization import from_dict, to_dict
@@ -87,13 +87,13 @@ def changed(config: ExperimentConfig, changes: tuple[str, ...]) -> ExperimentCon
     for change in changes:
         name, equals, text = change.partition("=")
         if not equals:
-            raise AudioSepError(f"--set {change!r} has no '=': write FIELD=VALUE, such as train.steps=100.")
+            raise ConfigError(f"--set {change!r} has no '=': write FIELD=VALUE, such as train.steps=100.")
         place: Any = values
         *parents, leaf = name.split(".")
         for parent in parents:
             place = place.get(parent) if isinstance(place, dict) else None
         if not isinstance(place, dict) or leaf not in place:
-            raise AudioSepError(f"--set {change!r}: the config has no field {name}.")
+            raise ConfigError(f"--set {change!r}: the config has no field {name}.")
         try:
             place[leaf] = json.loads(text)
         except ValueError:

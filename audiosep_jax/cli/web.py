@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ def run(args: WebArgs) -> int:
     from audiosep_jax.web.limits import Limits
 
     if not 0 <= args.port <= 65535:
-        raise AudioSepError(f"--port is {args.port}: give a number from 0 to 65535.")
+        raise UsageError(f"--port is {args.port}: give a number from 0 to 65535.")
     limits = Limits(
         sound_seconds=args.max_seconds,
         upload_bytes=round(args.max_megabytes * 1e6) if args.max_megabytes < 1e9 else 0,

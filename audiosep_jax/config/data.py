@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from audiosep_jax.config.checks import at_least
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import ConfigError
 
 CollisionRule = Literal["caption", "label", "similarity", "ontology"]
 """What two clips must not have in common to be mixed; `docs/mixtures.md` defines each."""
@@ -61,45 +61,43 @@ class MixtureConfig:
     def __post_init__(self) -> None:
         at_least(self, "mixture", 2, "sources")
         if self.fewest_sources and not 2 <= self.fewest_sources <= self.sources:
-            raise AudioSepError(
+            raise ConfigError(
                 f"mixture.fewest_sources is {self.fewest_sources}: give a number from 2 to mixture.sources "
                 f"({self.sources}), or 0 for that number always."
             )
         if not 0 < self.segment_seconds < float("inf"):
-            raise AudioSepError(
+            raise ConfigError(
                 f"mixture.segment_seconds is {self.segment_seconds}: give a positive number of seconds."
             )
         if len(self.snr_range_db) not in (0, 2):
-            raise AudioSepError(
+            raise ConfigError(
                 f"mixture.snr_range_db is {self.snr_range_db}: give the lowest and the highest, or nothing."
             )
         for name in ("gain_range_db", "snr_range_db", "level_range_db"):
             low, high = getattr(self, name) or (0, 0)
             if not low <= high:
-                raise AudioSepError(
-                    f"mixture.{name} is ({low}, {high}): the first must not exceed the second."
-                )
+                raise ConfigError(f"mixture.{name} is ({low}, {high}): the first must not exceed the second.")
             if max(abs(low), abs(high)) > MAX_RATIO_DB:
-                raise AudioSepError(
+                raise ConfigError(
                     f"mixture.{name} is ({low}, {high}): give ratios from -{MAX_RATIO_DB} to "
                     f"{MAX_RATIO_DB} dB."
                 )
         if not 0 <= self.absent_probability < 1:
-            raise AudioSepError(
+            raise ConfigError(
                 f"mixture.absent_probability is {self.absent_probability}: give a share in [0, 1)."
             )
         self._check_collisions()
 
     def _check_collisions(self) -> None:
         if len(set(self.collisions)) != len(self.collisions):
-            raise AudioSepError(f"mixture.collisions is {self.collisions}: name each rule once.")
+            raise ConfigError(f"mixture.collisions is {self.collisions}: name each rule once.")
         if self.absent_probability and "caption" not in self.collisions:
-            raise AudioSepError(
+            raise ConfigError(
                 f"mixture.absent_probability is {self.absent_probability}, but a query may name what sounds: "
                 'add "caption" to mixture.collisions.'
             )
         if not 0 <= self.similarity < 1:
-            raise AudioSepError(
+            raise ConfigError(
                 f"mixture.similarity is {self.similarity}: give a cosine from 0 to below 1, or leave "
                 '"similarity" out of mixture.collisions.'
             )
@@ -112,16 +110,16 @@ class MixtureConfig:
             if asks
         ]
         if asking and not self.ontology:
-            raise AudioSepError(
+            raise ConfigError(
                 f"{asking[0]} needs mixture.ontology: give the path of AudioSet's ontology.json."
             )
         if self.ontology and not asking:
-            raise AudioSepError(
+            raise ConfigError(
                 f'mixture.ontology is {self.ontology!r}, which nothing uses: add "ontology" to '
                 "mixture.collisions, or set mixture.specific_labels."
             )
         if self.specific_labels and not {"label", "ontology"} & set(self.collisions):
-            raise AudioSepError(
+            raise ConfigError(
                 'mixture.specific_labels changes nothing: add "label" or "ontology" to mixture.collisions.'
             )
 
@@ -150,4 +148,4 @@ class DataConfig:
         at_least(self, "data", 0, "seed", "read_threads")
         at_least(self, "data", 1, "prefetch")
         if any(not 0 < weight < float("inf") for weight in self.weights):
-            raise AudioSepError(f"data.weights is {self.weights}: every weight must be a positive number.")
+            raise ConfigError(f"data.weights is {self.weights}: every weight must be a positive number.")

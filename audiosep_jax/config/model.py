@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from audiosep_jax.config.checks import at_least
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import ConfigError
 
 FilmKind = Literal["shift", "scale_shift"]
 
@@ -41,23 +41,23 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         if len(self.encoder_widths) < 2 or min(self.encoder_widths) < 1:
-            raise AudioSepError(
+            raise ConfigError(
                 f"model.encoder_widths is {self.encoder_widths}: give two or more positive widths."
             )
         bins, factor = self.window_length // 2, 2 ** len(self.encoder_widths)
         if self.window_length % 2 or bins % factor:
-            raise AudioSepError(
+            raise ConfigError(
                 f"model.window_length is {self.window_length}: half of it must be a multiple of {factor}, "
                 f"because {len(self.encoder_widths)} encoder blocks halve the frequency axis."
             )
         if not 0 < self.hop_length <= self.window_length // 2:
-            raise AudioSepError(
+            raise ConfigError(
                 f"model.hop_length is {self.hop_length}: it must lie between 1 and half the window "
                 f"({self.window_length // 2}), so that the windows overlap enough to be inverted."
             )
         at_least(self, "model", 1, "sample_rate_hz", "bottleneck_blocks", "condition_size")
         if not 0 < self.magnitude_power <= 1:
-            raise AudioSepError(f"model.magnitude_power is {self.magnitude_power}: give a number in (0, 1].")
+            raise ConfigError(f"model.magnitude_power is {self.magnitude_power}: give a number in (0, 1].")
 
     @property
     def time_multiple(self) -> int:
@@ -84,4 +84,4 @@ class QueryConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.text_ratio <= 1:
-            raise AudioSepError(f"query.text_ratio is {self.text_ratio}: give a share in [0, 1].")
+            raise ConfigError(f"query.text_ratio is {self.text_ratio}: give a share in [0, 1].")

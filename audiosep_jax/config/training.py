@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from audiosep_jax.config.checks import at_least
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import ConfigError
 
 OptimizerKind = Literal["adam", "adamw", "adamw_amsgrad"]
 LossKind = Literal["l1", "snr"]
@@ -40,12 +40,12 @@ class OptimizerConfig:
         at_least(self, "optimizer", 0, "weight_decay", "warmup_steps", "decay_steps")
         for name in ("learning_rate", "epsilon"):
             if not 0 < getattr(self, name) < float("inf"):
-                raise AudioSepError(f"optimizer.{name} is {getattr(self, name)}: give a positive number.")
+                raise ConfigError(f"optimizer.{name} is {getattr(self, name)}: give a positive number.")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
-                raise AudioSepError(f"optimizer.{name} is {getattr(self, name)}: give a number in [0, 1).")
+                raise ConfigError(f"optimizer.{name} is {getattr(self, name)}: give a number in [0, 1).")
         if self.kind == "adam" and self.weight_decay:
-            raise AudioSepError('optimizer.weight_decay has no meaning for "adam": choose kind "adamw".')
+            raise ConfigError('optimizer.weight_decay has no meaning for "adam": choose kind "adamw".')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,9 +67,9 @@ class MeshConfig:
         sizes = {name: getattr(self, name) for name in ("replica", "data", "fsdp")}
         for name, size in sizes.items():
             if size != -1 and size < 1:
-                raise AudioSepError(f"mesh.{name} is {size}: give a positive number of devices, or -1.")
+                raise ConfigError(f"mesh.{name} is {size}: give a positive number of devices, or -1.")
         if list(sizes.values()).count(-1) > 1:
-            raise AudioSepError(
+            raise ConfigError(
                 f"mesh.{' and mesh.'.join(name for name in sizes if sizes[name] == -1)} are -1: only one "
                 "axis can take what the others leave."
             )
@@ -156,9 +156,9 @@ class TrainConfig:
         at_least(self, "train", 0, "evaluate_every", "audio_examples", "seed", "save_minutes", "keep_every")
         at_least(self, "train", 0, "spike_deviations")
         if not 0 <= self.ema_decay < 1:
-            raise AudioSepError(f"train.ema_decay is {self.ema_decay}: give a number in [0, 1).")
+            raise ConfigError(f"train.ema_decay is {self.ema_decay}: give a number in [0, 1).")
         first, last = self.profile_steps
         if not 0 <= first <= last:
-            raise AudioSepError(
+            raise ConfigError(
                 f"train.profile_steps is ({first}, {last}): give the first and the last step, in order."
             )

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from audiosep_jax.config import QueryConfig
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import ConfigError, QueryError
 
 # Name in `QueryConfig.encoder` -> module with a function `load(source: str) -> QueryEncoder`. Modules rather
 # than functions: a tower and its tokenizer are imported only when it is the one that is asked for.
@@ -84,11 +84,11 @@ def mean_condition(rows: Float[np.ndarray, "n size"]) -> Float[np.ndarray, " siz
       AudioSepError: there are no rows, or they cancel each other out.
     """
     if not len(rows):
-        raise AudioSepError("There is nothing to take the mean of: give at least one query.")
+        raise QueryError("There is nothing to take the mean of: give at least one query.")
     mean = np.mean(rows, axis=0, dtype=np.float64)
     length = np.linalg.norm(mean)
     if not length > 1e-6:
-        raise AudioSepError("The queries cancel each other out: their mean says nothing; give fewer of them.")
+        raise QueryError("The queries cancel each other out: their mean says nothing; give fewer of them.")
     return np.asarray(mean / length, np.float32)
 
 
@@ -99,12 +99,12 @@ def load_encoder(config: QueryConfig) -> QueryEncoder:
       AudioSepError: the config names no tower, an unknown one, or one whose weights cannot be found or read.
     """
     if config.encoder == "none":
-        raise AudioSepError(
+        raise QueryError(
             'This model has no query encoder (query.encoder is "none"): give the condition as a vector, '
             f"or set query.encoder to one of {', '.join(ENCODERS)}."
         )
     if config.encoder not in ENCODERS:
-        raise AudioSepError(
+        raise ConfigError(
             f"query.encoder is {config.encoder!r}: choose one of {', '.join(ENCODERS)}, "
             'or "none" for conditions that are given as vectors.'
         )

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from audiosep_jax.encoders import model_files
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, EncoderError
 from audiosep_jax.utils.serialization import from_dict
 
 # transformers' "gelu" is the exact one, with the error function; "new" and "tanh" are approximations.
@@ -46,7 +46,7 @@ class BertConfig:
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(BertConfig)}
         numbers = {name: value for name, value in fields.items() if not isinstance(value, str)}
         if min(numbers.values()) <= 0:
-            raise AudioSepError(f"all of {numbers} must be positive.")
+            raise EncoderError(f"all of {numbers} must be positive.")
         check_layers(self.hidden_size, self.num_attention_heads, self.hidden_act)
 
 
@@ -57,12 +57,12 @@ def check_layers(hidden_size: int, num_attention_heads: int, hidden_act: str) ->
       AudioSepError: the heads do not share the hidden size, or the activation is not implemented.
     """
     if hidden_size % num_attention_heads:
-        raise AudioSepError(
+        raise EncoderError(
             f"hidden_size is {hidden_size}: it must be a multiple of num_attention_heads "
             f"({num_attention_heads})."
         )
     if hidden_act not in ACTIVATIONS:
-        raise AudioSepError(f"hidden_act is {hidden_act!r}: only {', '.join(ACTIVATIONS)} are implemented.")
+        raise EncoderError(f"hidden_act is {hidden_act!r}: only {', '.join(ACTIVATIONS)} are implemented.")
 
 
 def load_config(path: str | Path) -> BertConfig:
@@ -74,22 +74,22 @@ def load_config(path: str | Path) -> BertConfig:
     path = Path(path)
     values = model_files.read_json(path)
     if values.get("model_type") != "bert":
-        raise AudioSepError(f'{path} has model_type {values.get("model_type")!r}: "bert" is needed.')
+        raise EncoderError(f'{path} has model_type {values.get("model_type")!r}: "bert" is needed.')
     if values.get("position_embedding_type", "absolute") != "absolute":
-        raise AudioSepError(
+        raise EncoderError(
             f"{path} has position_embedding_type {values['position_embedding_type']!r}: "
             'only "absolute" is implemented.'
         )
     names = [field.name for field in dataclasses.fields(BertConfig)]
     missing = [name for name in names if name not in values]
     if missing:
-        raise AudioSepError(
-            f"{path} lacks {', '.join(missing)}: a BERT needs them; download the model again."
-        )
+        raise EncoderError(f"{path} lacks {', '.join(missing)}: a BERT needs them; download the model again.")
     try:
-        return from_dict(BertConfig, {name: values[name] for name in names}, where=str(path))
+        return from_dict(
+            BertConfig, {name: values[name] for name in names}, where=str(path), kind=EncoderError
+        )
     except AudioSepError as error:
-        raise AudioSepError(f"{path} describes no usable BERT: {error}") from None
+        raise EncoderError(f"{path} describes no usable BERT: {error}") from None
 
 
 class BertLayer(nn.Module):

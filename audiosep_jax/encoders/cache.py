@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from audiosep_jax.encoders import condition_files
 from audiosep_jax.encoders.base import QueryEncoder
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import QueryError
 
 MERGED = 8
 """So many files of one process become one, as do so many of those, and so on: what is written grows with
@@ -63,7 +63,7 @@ class ConditionCache:
           AudioSepError: a caption is empty, or the file cannot be written.
         """
         if isinstance(captions, str):
-            raise AudioSepError(f"conditions takes a list of captions: give [{captions!r}].")
+            raise QueryError(f"conditions takes a list of captions: give [{captions!r}].")
         missing = [caption for caption in dict.fromkeys(captions) if caption not in self._rows]
         if missing:
             self._rows.update(zip(missing, self._encoder.encode(missing), strict=True))

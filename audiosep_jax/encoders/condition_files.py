@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from audiosep_jax.encoders.base import QueryEncoder
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import StorageError
 from audiosep_jax.utils.atomic import beside
 
 CAPTIONS_PER_FILE = 8192
@@ -62,7 +62,7 @@ def write(folder: Path, encoder: QueryEncoder, captions: Sequence[str], rows: np
         with beside(path) as temporary:
             save_file(tensors, temporary, metadata={"fingerprint": encoder.fingerprint})
     except (OSError, SafetensorError) as error:
-        raise AudioSepError(
+        raise StorageError(
             f"{path} cannot be written ({error}): make room, or give another folder."
         ) from error
     return path

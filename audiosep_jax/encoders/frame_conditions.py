@@ -12,7 +12,7 @@ from jaxtyping import Float
 from audiosep_jax.encoders.base import ImageQueryEncoder, QueryEncoder, mean_condition
 from audiosep_jax.encoders.cache import ConditionCache
 from audiosep_jax.encoders.images import decode_image
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, DatasetError
 
 # The file is written after so many clips, so that a run that is killed while it begins loses little.
 CLIPS_PER_WRITE = 1024
@@ -76,7 +76,7 @@ class _FrameEncoder:
             try:
                 conditions[place] = mean_condition(np.stack([embedding for _, embedding in of_clip]))
             except AudioSepError as error:
-                raise AudioSepError(f"The frames {texts[place]}: {error}") from error
+                raise DatasetError(f"The frames {texts[place]}: {error}") from error
         return conditions
 
     def _embeddings(self, digests: Sequence[str]) -> Iterator[tuple[int, np.ndarray]]:

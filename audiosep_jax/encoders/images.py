@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 
 from audiosep_jax.encoders import model_files
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, EncoderError, QueryError
 from audiosep_jax.utils.serialization import from_dict
 
 # Where transformers 5 writes the settings, below the key `image_processor`, and where older versions did.
@@ -48,13 +48,13 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         if len(self.size) not in (1, 2) or min(*self.size, *self.crop_size) <= 0:
-            raise AudioSepError(f"size {self.size} and crop_size {self.crop_size} must be positive lengths.")
+            raise EncoderError(f"size {self.size} and crop_size {self.crop_size} must be positive lengths.")
         if self.resample not in list(Image.Resampling):
-            raise AudioSepError(
+            raise EncoderError(
                 f"resample is {self.resample}: Pillow has {[int(r) for r in Image.Resampling]}."
             )
         if min(self.image_std) <= 0:
-            raise AudioSepError(f"image_std is {self.image_std}: positive numbers are needed.")
+            raise EncoderError(f"image_std is {self.image_std}: positive numbers are needed.")
 
 
 def load_preprocessing(folder: str | Path, *, image_size: int) -> Preprocessing:
@@ -74,13 +74,13 @@ def load_preprocessing(folder: str | Path, *, image_size: int) -> Preprocessing:
     crop = _lengths(given.get("crop_size", image_size), path)
     given["crop_size"] = crop * 2 if len(crop) == 1 else crop
     try:
-        preprocessing = from_dict(Preprocessing, given, where=path.name)
+        preprocessing = from_dict(Preprocessing, given, where=path.name, kind=EncoderError)
     except AudioSepError as error:
-        raise AudioSepError(f"{path} is unfit: {error}") from None
+        raise EncoderError(f"{path} is unfit: {error}") from None
     cropped = preprocessing.do_center_crop
     result = preprocessing.crop_size if cropped else preprocessing.size if preprocessing.do_resize else ()
     if result != (image_size, image_size):
-        raise AudioSepError(
+        raise EncoderError(
             f"{path} does not lead to the {image_size} × {image_size} pixels that the model takes: "
             "they do not belong together; download the model again."
         )
@@ -97,7 +97,7 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "height width 3"]:
     """
     path = Path(path)
     if not path.is_file():
-        raise AudioSepError(f"{path} does not exist: give an image file.")
+        raise QueryError(f"{path} does not exist: give an image file.")
     return _read(path, str(path))
 
 
@@ -125,9 +125,7 @@ def preprocess(
     if preprocessing.do_resize:
         height, width = _resized(image.shape[:2], preprocessing.size)
         if height * width > MOST_RESIZED_PIXELS:
-            raise AudioSepError(
-                f"An image of {image.shape[1]} × {image.shape[0]} pixels is too narrow a query."
-            )
+            raise QueryError(f"An image of {image.shape[1]} × {image.shape[0]} pixels is too narrow a query.")
         resample = Image.Resampling(preprocessing.resample)
         image = np.asarray(Image.fromarray(image).resize((width, height), resample))
     if preprocessing.do_center_crop:
@@ -149,11 +147,11 @@ def _read(file: Path | io.BytesIO, name: str) -> np.ndarray:
             with Image.open(file) as image:
                 return _rgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as error:
-        raise AudioSepError(f"{name} is too large an image ({error}): give a smaller one.") from None
+        raise QueryError(f"{name} is too large an image ({error}): give a smaller one.") from None
     except Image.UnidentifiedImageError:
-        raise AudioSepError(f"{name} is no image that can be read: give a JPEG or PNG file.") from None
+        raise QueryError(f"{name} is no image that can be read: give a JPEG or PNG file.") from None
     except Exception as error:  # what a broken file makes Pillow's many readers trip over
-        raise AudioSepError(f"{name} is a broken image file ({error}): save it again.") from error
+        raise QueryError(f"{name} is a broken image file ({error}): save it again.") from error
 
 
 def _settings(folder: Path) -> tuple[Path, dict[str, Any]]:
@@ -211,5 +209,5 @@ def _lengths(value: Any, path: Path) -> list[int]:
         value = [value.get(key) for key in keys]
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(v, int) and not isinstance(v, bool) for v in values) or len(values) not in (1, 2):
-        raise AudioSepError(f"{path} has the size {value!r}: one or two numbers of pixels are needed.")
+        raise EncoderError(f"{path} has the size {value!r}: one or two numbers of pixels are needed.")
     return values

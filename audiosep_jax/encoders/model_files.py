@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, EncoderError
 
 HUGGING_FACE_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -28,14 +28,14 @@ def find_folder(source: str, *, files: Sequence[str], required: Sequence[str]) -
     folder = Path(source).expanduser()
     if not folder.is_dir():
         if not HUGGING_FACE_ID.fullmatch(source):
-            raise AudioSepError(
+            raise EncoderError(
                 f"{source!r} is neither a folder nor a Hugging Face id: give the folder that holds "
                 f"{', '.join(required)}, or an id such as sentence-transformers/all-MiniLM-L6-v2."
             )
         folder = _download(source, files=files, required=required)
     absent = [name for name in required if not (folder / name).is_file()]
     if absent:
-        raise AudioSepError(f"{folder} has no {' and no '.join(absent)}: download the model again.")
+        raise EncoderError(f"{folder} has no {' and no '.join(absent)}: download the model again.")
     return folder
 
 
@@ -52,9 +52,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise AudioSepError(f"{path} is not a readable JSON file: {error}.") from error
+        raise EncoderError(f"{path} is not a readable JSON file: {error}.") from error
     if not isinstance(values, dict):
-        raise AudioSepError(f"{path} must hold a JSON object.")
+        raise EncoderError(f"{path} must hold a JSON object.")
     return values
 
 
@@ -95,7 +95,7 @@ class TensorFile(Mapping[str, np.ndarray]):
         return len(self.shapes)
 
     def _broken(self, error: Exception) -> AudioSepError:
-        return AudioSepError(
+        return EncoderError(
             f"{self._path} is not a whole safetensors file ({error}): download the model again."
         )
 
@@ -120,11 +120,11 @@ def _download(model_id: str, *, files: Sequence[str], required: Sequence[str]) -
     try:
         return Path(snapshot_download(model_id, allow_patterns=list(files)))
     except RepositoryNotFoundError as error:
-        raise AudioSepError(
+        raise EncoderError(
             f"{model_id!r} is neither a folder here nor a public model on Hugging Face: check the spelling."
         ) from error
     except Exception as error:  # whatever the HTTP library of the day raises without a network
-        raise AudioSepError(
+        raise EncoderError(
             f"The model {model_id} is not in the Hugging Face cache and could not be downloaded "
             f"({type(error).__name__}): connect to the network, set HF_HOME to a cache that holds it, "
             "or give a folder with its files."

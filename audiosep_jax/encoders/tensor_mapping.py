@@ -12,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import EncoderError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,5 +119,5 @@ def parameters(
     params = fill(tree)
     problems += [f"unmapped {name}" for name in sorted(unmapped)]
     if problems:
-        raise AudioSepError(f"{where} does not hold the {what} of its config.json: {'; '.join(problems)}.")
+        raise EncoderError(f"{where} does not hold the {what} of its config.json: {'; '.join(problems)}.")
     return params

@@ -10,7 +10,7 @@ import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from audiosep_jax.encoders import model_files
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, EncoderError, QueryError
 
 # Every file that `load_tokenizer` may read, for those who download a model.
 FILES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "tokenizer_config.json")
@@ -53,7 +53,7 @@ def load_tokenizer(folder: str | Path) -> tuple[tokenizers.Tokenizer, str]:
         (folder / n for n in ("tokenizer.json", "vocab.json", "vocab.txt") if (folder / n).is_file()), None
     )
     if path is None or (path.name == "vocab.json" and not (folder / "merges.txt").is_file()):
-        raise AudioSepError(
+        raise EncoderError(
             f"{folder} has neither tokenizer.json nor vocab.json with merges.txt nor vocab.txt: "
             "download the model again."
         )
@@ -68,7 +68,7 @@ def load_tokenizer(folder: str | Path) -> tuple[tokenizers.Tokenizer, str]:
     except AudioSepError:
         raise
     except Exception as error:  # tokenizers raises nothing narrower
-        raise AudioSepError(f"{path} is not a readable tokenizer: {error}.") from error
+        raise EncoderError(f"{path} is not a readable tokenizer: {error}.") from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer, hashlib.sha256(content.encode()).hexdigest()
@@ -81,7 +81,7 @@ def check_vocabulary(tokenizer: tokenizers.Tokenizer, vocab_size: int, *, folder
       AudioSepError: it does not.
     """
     if tokenizer.get_vocab_size() > vocab_size:
-        raise AudioSepError(
+        raise EncoderError(
             f"{folder} has a tokenizer of {tokenizer.get_vocab_size()} tokens and a model of {vocab_size}: "
             "they do not belong together; download the model again."
         )
@@ -108,7 +108,7 @@ def tokenize(
       AudioSepError: a text is empty, holds only white space, or is not valid Unicode.
     """
     if isinstance(texts, str):
-        raise AudioSepError(f"encode takes a list of texts: give [{texts!r}] instead of {texts!r}.")
+        raise QueryError(f"encode takes a list of texts: give [{texts!r}] instead of {texts!r}.")
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)
     tokens, cut, unknown = [], [], []
@@ -117,7 +117,7 @@ def tokenize(
             # One at a time: encode_batch starts threads, and a later fork warns about them.
             encoding = tokenizer.encode(text)
         except (TypeError, UnicodeError) as error:
-            raise AudioSepError(f"The query {text!r} is not valid Unicode text: retype it.") from error
+            raise QueryError(f"The query {text!r} is not valid Unicode text: retype it.") from error
         words = [
             token
             for token, special in zip(encoding.tokens, encoding.special_tokens_mask, strict=True)
@@ -125,7 +125,7 @@ def tokenize(
         ]
         # Byte-level tokenizers have tokens for what nobody sees.
         if not words or not any(c.isprintable() and not c.isspace() for c in text):
-            raise AudioSepError(f"The query {text!r} is empty: describe the sound that is wanted.")
+            raise QueryError(f"The query {text!r} is empty: describe the sound that is wanted.")
         if encoding.overflowing:
             cut.append(text)
         if set(words) == {unknown_token}:
@@ -148,7 +148,7 @@ def _byte_level_bpe(folder: Path) -> tokenizers.Tokenizer:
     settings = _settings(folder)
     clip = model_type.startswith("clip")
     if not clip and not any(name in model_type for name in ("roberta", "clap")):
-        raise AudioSepError(
+        raise EncoderError(
             f"{folder} has vocab.json and merges.txt and the model_type {model_type!r}: only CLIP's and "
             "RoBERTa's are known; add the model's tokenizer.json."
         )
@@ -160,7 +160,7 @@ def _byte_level_bpe(folder: Path) -> tokenizers.Tokenizer:
     ends = ("bos_token", "eos_token") if clip else ("cls_token", "sep_token")
     absent = [special[name] for name in ends if special[name] not in vocabulary]
     if absent:
-        raise AudioSepError(f"{folder / 'vocab.json'} lacks the token {' and '.join(absent)}.")
+        raise EncoderError(f"{folder / 'vocab.json'} lacks the token {' and '.join(absent)}.")
     first, last = ((special[name], vocabulary[special[name]]) for name in ends)
     if clip:
         tokenizer = tokenizers.Tokenizer(

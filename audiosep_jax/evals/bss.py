@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import EvaluationError
 from audiosep_jax.evals.optional_packages import metric_package
 
 FILTER_TAPS = 512
@@ -118,7 +118,7 @@ def _checked(**waveforms: np.ndarray) -> tuple[np.ndarray, ...]:
         raise ValueError(f"waveforms must have one shape: got {shapes}.")
     for name, waveform in waveforms.items():
         if not waveform.any():
-            raise AudioSepError(
+            raise EvaluationError(
                 f"the {name} is silent, for which BSSEval and SI-SDR without its mean are not defined: "
                 "leave this mixture out."
             )

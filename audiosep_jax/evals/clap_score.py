@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import EvaluationError
 
 Embeddings = Float[np.ndarray, "n size"]
 Scores = Float[np.ndarray, " n"]
@@ -103,7 +103,7 @@ def cosines(first: Embeddings, second: Embeddings) -> Scores:
         embeddings = embeddings.astype(np.float64)
         lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
         if not (np.isfinite(lengths) & (lengths > 0)).all():
-            raise AudioSepError(
+            raise EvaluationError(
                 "an embedding of the CLAP tower is zero or not finite: its weights are damaged; take the "
                 "tower from its source again."
             )

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from audiosep_jax.audio.files import read_audio
 from audiosep_jax.config import MAX_RATIO_DB
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import EvaluationError
 from audiosep_jax.utils import serialization
 from audiosep_jax.utils.atomic import replacing
 
@@ -39,7 +39,7 @@ class Source:
     def __post_init__(self) -> None:
         # Comparisons with NaN are false, so these also refuse it, as those below do.
         if not 0 <= self.offset_seconds <= MAX_OFFSET_SECONDS:
-            raise AudioSepError(
+            raise EvaluationError(
                 f"{self.file} has offset_seconds {self.offset_seconds}: give 0 to {MAX_OFFSET_SECONDS:g} s."
             )
 
@@ -62,7 +62,7 @@ class Entry:
 
     def __post_init__(self) -> None:
         if not -MAX_RATIO_DB <= self.snr_db <= MAX_RATIO_DB:
-            raise AudioSepError(
+            raise EvaluationError(
                 f"the mixture of {self.target.file} and {self.interferer.file} has snr_db {self.snr_db}: "
                 f"give -{MAX_RATIO_DB} to {MAX_RATIO_DB} dB."
             )
@@ -102,22 +102,22 @@ class EvaluationSet:
 
     def __post_init__(self) -> None:
         if self.version != VERSION:
-            raise AudioSepError(
+            raise EvaluationError(
                 f"evaluation set {self.name!r} has format version {self.version}, but this release reads "
                 f"version {VERSION}: use the release that wrote it, or make the set again."
             )
         if not MIN_RATE_HZ <= self.sample_rate_hz <= MAX_RATE_HZ:
-            raise AudioSepError(
+            raise EvaluationError(
                 f"evaluation set {self.name!r} has sample_rate_hz {self.sample_rate_hz}: "
                 f"give {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz."
             )
         if not 1 / self.sample_rate_hz <= self.seconds <= MAX_SECONDS:
-            raise AudioSepError(
+            raise EvaluationError(
                 f"evaluation set {self.name!r} has segments of {self.seconds} s: give a positive length "
                 f"of at most {MAX_SECONDS:g} s."
             )
         if not self.entries:
-            raise AudioSepError(f"evaluation set {self.name!r} has no entries.")
+            raise EvaluationError(f"evaluation set {self.name!r} has no entries.")
 
     @property
     def samples(self) -> int:
@@ -148,7 +148,9 @@ def load_evaluation_set(path: str | Path) -> EvaluationSet:
     Raises:
       AudioSepError: the file is missing, is no JSON, or its fields are not a set's; the text names the file.
     """
-    return serialization.load_json(EvaluationSet, path, what="the JSON file of an evaluation set")
+    return serialization.load_json(
+        EvaluationSet, path, what="the JSON file of an evaluation set", kind=EvaluationError
+    )
 
 
 def save_evaluation_set(evaluation_set: EvaluationSet, path: str | Path) -> None:
@@ -169,11 +171,11 @@ def check_files(evaluation_set: EvaluationSet, root: str | Path) -> None:
     """
     root = Path(root)
     if not root.is_dir():
-        raise AudioSepError(f"{root} is not a folder: give the folder that holds the set's files.")
+        raise EvaluationError(f"{root} is not a folder: give the folder that holds the set's files.")
     files = {source.file for entry in evaluation_set.entries for source in (entry.target, entry.interferer)}
     missing = sorted(file for file in files if not (root / file).is_file())
     if missing:
-        raise AudioSepError(
+        raise EvaluationError(
             f"{len(missing)} of {len(files)} files of evaluation set {evaluation_set.name!r} are missing "
             f"below {root}: {', '.join(missing)}; give the folder that holds them."
         )
@@ -190,7 +192,7 @@ def read_segment(
     waveform = read_audio(Path(root) / source.file, sample_rate_hz=sample_rate_hz, mono=True).waveform[0]
     start = round(source.offset_seconds * sample_rate_hz)
     if not 0 <= start < len(waveform):
-        raise AudioSepError(
+        raise EvaluationError(
             f"{Path(root) / source.file} lasts {len(waveform) / sample_rate_hz:.2f} s, but the evaluation "
             f"set cuts it at {source.offset_seconds} s: give the file that the set was made with."
         )
@@ -223,7 +225,7 @@ def render(entry: Entry, *, root: str | Path, sample_rate_hz: int, seconds: floa
     energies = [float(np.mean(waveform * waveform)) for waveform in (target, interferer)]
     for source, energy in zip((entry.target, entry.interferer), energies, strict=True):
         if energy == 0:
-            raise AudioSepError(
+            raise EvaluationError(
                 f"{Path(root) / source.file} is silent from {source.offset_seconds} s on: no mixture has an "
                 f"SNR of {entry.snr_db} dB with it; give the file that the set was made with."
             )

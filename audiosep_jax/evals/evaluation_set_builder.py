@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from audiosep_jax.audio.files import read_audio
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import EvaluationError
 from audiosep_jax.evals.evaluation_set import Entry, EvaluationSet, Source
 
 SILENCE_DB = -60.0
@@ -62,13 +62,13 @@ def make_evaluation_set(
     labels = sorted({clip.label for clip in clips})
     needed = 3 if absent_per_class else 2
     if len(labels) < needed:
-        raise AudioSepError(
+        raise EvaluationError(
             f"evaluation set {name!r} needs clips of {needed} classes or more, but has "
             f"{', '.join(labels) or 'none'}."
         )
     uncaptioned = [label for label in labels if not captions.get(label)]
     if uncaptioned:
-        raise AudioSepError(
+        raise EvaluationError(
             f"evaluation set {name!r} has no caption for {', '.join(uncaptioned)}: add one each."
         )
 
@@ -137,7 +137,7 @@ class _Crops:
             # Padding counts: a blip in a short file is as faint as the segment it ends up in.
             if power[start : start + samples].sum() / samples >= 10 ** (SILENCE_DB / 10):
                 return Source(file=file, label=label, offset_seconds=offset)
-        raise AudioSepError(
+        raise EvaluationError(
             f"no clip of class {label!r} below {self._root} has an audible segment of {self._seconds} s "
             f"(mean energy of {SILENCE_DB:.0f} dB of full scale): give louder files."
         )

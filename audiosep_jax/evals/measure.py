@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import EvaluationError
 from audiosep_jax.evals import metrics
 
 Apply = Callable[[np.ndarray, np.ndarray], np.ndarray | jax.Array]
@@ -134,7 +134,7 @@ def measure_batch(
     estimate = estimate[: len(mixture)]
     finite = np.isfinite(estimate).all(-1)
     if not finite.all():
-        raise AudioSepError(
+        raise EvaluationError(
             f"the estimate of mixture {first + int(finite.argmin())} is not finite: the model's parameters "
             "are damaged or its training diverged; take an earlier checkpoint."
         )

@@ -5,7 +5,7 @@ import sys
 from types import ModuleType
 from typing import Literal
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import MissingPackageError
 
 # Module -> what it measures, for the error.
 _PURPOSE = {
@@ -28,7 +28,7 @@ def metric_package(name: Literal["pesq", "pystoi", "fast_bss_eval"]) -> ModuleTy
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise AudioSepError(
+        raise MissingPackageError(
             f"The package {name.replace('_', '-')} is not installed, which {_PURPOSE[name]}: "
             "pip install 'audiosep_jax[benchmark]'."
         ) from error

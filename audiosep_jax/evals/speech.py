@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from audiosep_jax.audio.resample import resample
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, EvaluationError
 from audiosep_jax.evals import composite
 from audiosep_jax.evals.optional_packages import metric_package
 
@@ -76,7 +76,7 @@ def speech_metrics(
 
 
 def _too_little(target: np.ndarray) -> AudioSepError:
-    return AudioSepError(
+    return EvaluationError(
         f"a target of {len(target) / RATE_HZ:.2f} s holds too little speech for PESQ and STOI, which need "
         "about half a second above silence: leave it out or give a longer one."
     )

@@ -17,7 +17,7 @@ import numpy as np
 
 from audiosep_jax.checkpoints.folder import Checkpoint
 from audiosep_jax.config import ModelConfig
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import ExportError
 from audiosep_jax.export.check_sounds import Material
 from audiosep_jax.export.exporter import RUN_FILE, runner
 from audiosep_jax.models import masking, separator
@@ -181,7 +181,7 @@ def run_fresh(
             status, reason = _follow(command, scratch, {**os.environ, **on_cpu}, log, done)
         if status != 0:
             reason = reason or _reason(errors.read_text("utf-8", "replace"), status)
-            raise AudioSepError(f"{folder} does not run in a process of its own: {reason}")
+            raise ExportError(f"{folder} does not run in a process of its own: {reason}")
         with np.load(result) as found:
             return [(found[f"{i}/result"], found[f"{i}/seconds"]) for i in range(len(cases))]
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from audiosep_jax.checkpoints import folder as checkpoints
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import CheckpointError, ExportError
 from audiosep_jax.export import archive, manifest, stablehlo
 from audiosep_jax.export.folder import MANIFEST_FILE, whole_folder
 from audiosep_jax.export.functions import FunctionName, function
@@ -54,11 +54,11 @@ def export(
     """
     loaded = checkpoints.load(checkpoint)
     # As the file states it: `load` makes the tower's path absolute.
-    config = load_json(ExperimentConfig, checkpoint / checkpoints.CONFIG_FILE)
+    config = load_json(ExperimentConfig, checkpoint / checkpoints.CONFIG_FILE, kind=CheckpointError)
     samples = _window_samples(config, window_seconds)
     names = () if export_format == "safetensors" else tuple(dict.fromkeys(functions))
     if export_format != "safetensors" and not names:
-        raise AudioSepError("No function was given: choose whole, core or both.")
+        raise ExportError("No function was given: choose whole, core or both.")
     wanted = [function(config.model, name, samples=samples) for name in names]
     serialize = _serializer(export_format)
     tower = checkpoint / config.query.source
@@ -108,7 +108,7 @@ def _serializer(export_format: Format):
 def _window_samples(config: ExperimentConfig, seconds: float) -> int:
     rate = config.model.sample_rate_hz
     if not 0 < seconds <= 600 or round(seconds * rate) < 1:
-        raise AudioSepError(
+        raise ExportError(
             f"The window is {seconds:g} s long: give more than 0 and at most 600 seconds; longer recordings "
             "are cut into windows by the caller."
         )

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import ExportError, StorageError
 from audiosep_jax.utils import staging
 
 MANIFEST_FILE = "manifest.json"
@@ -27,7 +27,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
         with staging.staged_folder(out, check=lambda: _check_replaceable(out)) as new:
             yield new
     except OSError as error:
-        raise AudioSepError(
+        raise StorageError(
             f"The export folder {out} cannot be written ({error.strerror or error}): make room or choose "
             "another --out."
         ) from error
@@ -35,14 +35,14 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
 def _check_replaceable(out: Path) -> None:
     if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise AudioSepError(f"{out} is not a folder: choose another --out.")
+        raise ExportError(f"{out} is not a folder: choose another --out.")
     if not out.exists():
         return
     # Where somebody imports run.py, Python leaves a cache.
     cache = {path.relative_to(out).as_posix() for path in out.glob("__pycache__/*.pyc")}
     name = staging.foreign(out, _listed(out) | cache)
     if name is not None:
-        raise AudioSepError(f"{out} holds {name!r}, which is no part of an export: choose a new folder.")
+        raise ExportError(f"{out} holds {name!r}, which is no part of an export: choose a new folder.")
 
 
 def _listed(out: Path) -> set[str]:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from audiosep_jax.checkpoints import folder as checkpoints
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import ExportError
 from audiosep_jax.export import manifest as manifests
 from audiosep_jax.export.folder import KIND, MANIFEST_FILE
 from audiosep_jax.utils.serialization import to_dict
@@ -44,21 +44,21 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise AudioSepError(
+        raise ExportError(
             f"{folder} is not an export: its {MANIFEST_FILE} cannot be read ({error.strerror})."
         ) from error
     except (ValueError, RecursionError) as error:
-        raise AudioSepError(f"{path} is damaged ({error}): export the model again.") from error
+        raise ExportError(f"{path} is damaged ({error}): export the model again.") from error
     if not isinstance(manifest, dict) or manifest.get("kind") != KIND:
-        raise AudioSepError(f"{path} is not the manifest of an export.")
+        raise ExportError(f"{path} is not the manifest of an export.")
     if manifest.get("manifest_version") != manifests.VERSION:
-        raise AudioSepError(
+        raise ExportError(
             f"{path} has version {manifest.get('manifest_version')!r}, this audiosep_jax reads version "
             f"{manifests.VERSION}: use the audiosep_jax that wrote it."
         )
     wrong = list(_faults(manifest))
     if wrong:
-        raise AudioSepError(f"{path} is damaged ({'; '.join(wrong)}): export the model again.")
+        raise ExportError(f"{path} is damaged ({'; '.join(wrong)}): export the model again.")
     return manifest
 
 
@@ -174,7 +174,7 @@ def verify_files(folder: Path, manifest: dict[str, Any]) -> None:
         if one["file"] not in manifest["files"]
     ]
     if problems:
-        raise AudioSepError(
+        raise ExportError(
             f"{folder} does not match its {MANIFEST_FILE}: {'; '.join(problems)}. Export the model again."
         )
 
@@ -189,7 +189,7 @@ def verify_date(folder: Path, manifest: dict[str, Any], *, now: datetime.datetim
         return
     expires = datetime.datetime.fromisoformat(manifest["expires"])
     if now >= expires:
-        raise AudioSepError(
+        raise ExportError(
             f"{folder} expired on {expires:%Y-%m-%d}: JAX reads what jax.export wrote for six months. Export "
             "the model again from its checkpoint."
         )
@@ -207,7 +207,7 @@ def live_checkpoint(folder: Path, manifest: dict[str, Any], place: Path) -> chec
       AudioSepError: it cannot be loaded, or is not the model that was exported.
     """
     if not place.is_dir():
-        raise AudioSepError(
+        raise ExportError(
             f"{folder} was exported from {place}, which is not here: name the checkpoint with --checkpoint."
         )
     loaded = checkpoints.load(place)
@@ -216,12 +216,12 @@ def live_checkpoint(folder: Path, manifest: dict[str, Any], place: Path) -> chec
     names = set(recorded) | set(found)
     wrong = sorted(name for name in names if recorded.get(name) != found.get(name))
     if wrong:
-        raise AudioSepError(
+        raise ExportError(
             f"{place} is not the model that {folder} was exported from: {len(wrong)} of {len(names)} tensors "
             f"differ, {wrong[0]} among them."
         )
     if to_dict(loaded.config)["model"] != manifest["config"].get("model"):
-        raise AudioSepError(
+        raise ExportError(
             f"{place} has the parameters of {folder}, but another model config: give the checkpoint that was "
             "exported."
         )

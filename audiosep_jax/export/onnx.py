@@ -5,7 +5,7 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 from audiosep_jax.config import ModelConfig
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import MissingPackageError
 from audiosep_jax.export.functions import Function, frames
 from audiosep_jax.models.inference.folded import FoldedParams
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def check_installed() -> None:
     """Raises an `AudioSepError` that says what to install where ONNX is not."""
     if importlib.util.find_spec("onnx") is None:
-        raise AudioSepError(
+        raise MissingPackageError(
             "The package onnx is not installed, which writes ONNX files: pip install 'audiosep_jax[onnx]'."
         )
 

@@ -5,7 +5,7 @@ import itertools
 import warnings
 from typing import TYPE_CHECKING
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import ReportError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ def line_styles(count: int) -> list[tuple[str, str, str]]:
       AudioSepError: there are more lines than that.
     """
     if count > MOST_LINES:
-        raise AudioSepError(f"{count} runs in one picture cannot be told apart: give at most {MOST_LINES}.")
+        raise ReportError(f"{count} runs in one picture cannot be told apart: give at most {MOST_LINES}.")
     pairs = itertools.product(zip(_DASHES, _MARKERS, strict=True), COLOURS)
     return [(colour, dash, marker) for (dash, marker), colour in itertools.islice(pairs, count)]
 

@@ -9,7 +9,7 @@ from jaxtyping import Float32
 
 from audiosep_jax.audio.files import AudioReader
 from audiosep_jax.audio.resample import resample
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import ReportError, printable
 from audiosep_jax.reports.html_page import LARGEST_PAGE_BYTES
 from audiosep_jax.reports.players import check_rate, largest_bytes
 
@@ -47,7 +47,7 @@ def longest_seconds(path: str | Path, *, sounds: int) -> float:
     room = LARGEST_PAGE_BYTES - _KEPT_BYTES - largest_bytes(0, channels, sounds)
     seconds = room / (largest_bytes(rate, channels, sounds) - largest_bytes(0, channels, sounds))
     if seconds < 0.1:
-        raise AudioSepError(f"{sounds} sounds are too many for one page: give fewer queries.")
+        raise ReportError(f"{sounds} sounds are too many for one page: give fewer queries.")
     return math.floor(10 * seconds) / 10
 
 
@@ -98,7 +98,7 @@ def read_target(
     read = read_excerpt(path, seconds=samples / rate + 2 * _TOLERATED_SECONDS)
     waveform = read.waveform
     if len(waveform) not in (1, channels):
-        raise AudioSepError(
+        raise ReportError(
             f"the target {printable(path)} has {len(waveform)} channels and {printable(mixture)} has "
             f"{channels}: give a target with one channel or as many as the mixture."
         )
@@ -106,7 +106,7 @@ def read_target(
         waveform = resample(waveform, from_hz=read.sample_rate_hz, to_hz=rate)
     missing = (samples - waveform.shape[1]) / rate
     if missing > _TOLERATED_SECONDS or (not excerpt.cut and -missing > _TOLERATED_SECONDS):
-        raise AudioSepError(
+        raise ReportError(
             f"the target {printable(path)} is not as long as {printable(mixture)}: give the sound as it is "
             "in the mixture, from its beginning to its end."
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NewType
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import ReportError
 from audiosep_jax.utils.atomic import make_folder, replacing
 
 Html = NewType("Html", str)
@@ -141,7 +141,7 @@ def write_report(folder: str | Path, page: str, pictures: dict[str, bytes], *, a
     content = page.encode("utf-8")
     path = Path(folder) / PAGE
     if len(content) > LARGEST_PAGE_BYTES:
-        raise AudioSepError(
+        raise ReportError(
             f"{path} would have {len(content) / 1e6:.0f} MB, more than the {LARGEST_PAGE_BYTES / 1e6:.0f} MB "
             f"that every browser opens: {advice}."
         )

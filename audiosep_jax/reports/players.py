@@ -8,7 +8,7 @@ import soundfile
 from jaxtyping import Float
 
 from audiosep_jax.audio.containers import quantise
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import ReportError
 from audiosep_jax.reports import html_page as pages
 
 PLAYED_BY = (
@@ -26,7 +26,7 @@ def check_rate(sample_rate_hz: int, *, name: str) -> None:
       AudioSepError: they do not.
     """
     if sample_rate_hz > _MOST_HZ:
-        raise AudioSepError(
+        raise ReportError(
             f"{name} has {sample_rate_hz} samples a second, and browsers play at most {_MOST_HZ}: convert it "
             "to a lower rate."
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import ReportError, shown
 from audiosep_jax.evals.evaluate import AbsentResult, ClassResult, EvaluationResult, ExampleResult
 from audiosep_jax.evals.evaluation_set import EvaluationSet
 from audiosep_jax.evals.metrics import sdri_db
@@ -45,21 +45,21 @@ def read_result(folder: str | Path) -> EvaluationResult:
     try:
         values = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise AudioSepError(
+        raise ReportError(
             f"{shown(folder)} holds no {RESULT}: give the folder that audiosep evaluate wrote (its --out)."
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise AudioSepError(f"{shown(path)} cannot be read ({shown(error)}): evaluate again.") from error
+        raise ReportError(f"{shown(path)} cannot be read ({shown(error)}): evaluate again.") from error
     result = _result(values, path)
     if not result.examples and not result.absent:
-        raise AudioSepError(f"{shown(path)} holds no mixture: nothing can be drawn.")
+        raise ReportError(f"{shown(path)} holds no mixture: nothing can be drawn.")
     return result
 
 
 def _result(values: Any, path: Path) -> EvaluationResult:
     names = {field.name for field in dataclasses.fields(EvaluationResult)}
     if not isinstance(values, dict) or not names <= set(values):
-        raise AudioSepError(f"{shown(path)} is not a result of audiosep evaluate: give its output folder.")
+        raise ReportError(f"{shown(path)} is not a result of audiosep evaluate: give its output folder.")
     head = {field.name: values[field.name] for field in dataclasses.fields(_Head)}
     overall, attenuation = values["overall"], values["absent_attenuation_db"]
     return EvaluationResult(
@@ -77,15 +77,15 @@ def _result(values: Any, path: Path) -> EvaluationResult:
 def _rows(kind: type[T], values: dict[str, Any], name: str, path: Path) -> tuple[T, ...]:
     rows = values[name]
     if not isinstance(rows, list):
-        raise AudioSepError(f"{shown(path)}: {name} is no list: evaluate again.")
+        raise ReportError(f"{shown(path)}: {name} is no list: evaluate again.")
     return tuple(_read(kind, row, f"{path}: {name}[{index}]") for index, row in enumerate(rows))
 
 
 def _read(kind: type[T], values: Any, where: str) -> T:
     try:
-        return from_dict(kind, values, where=where)
+        return from_dict(kind, values, where=where, kind=ReportError)
     except TypeError as error:  # a field is missing
-        raise AudioSepError(f"{shown(where)} is damaged ({shown(error)}): evaluate again.") from error
+        raise ReportError(f"{shown(where)} is damaged ({shown(error)}): evaluate again.") from error
 
 
 def read_spectrograms(folder: str | Path) -> dict[str, bytes]:
@@ -102,9 +102,9 @@ def read_spectrograms(folder: str | Path) -> dict[str, bytes]:
         try:
             found[place] = path.read_bytes()
         except OSError as error:
-            raise AudioSepError(f"{shown(path)} cannot be read: {error.strerror}.") from error
+            raise ReportError(f"{shown(path)} cannot be read: {error.strerror}.") from error
         if not found[place].startswith(b"\x89PNG\r\n\x1a\n"):
-            raise AudioSepError(f"{shown(path)} is no PNG file: remove it, or evaluate again.")
+            raise ReportError(f"{shown(path)} is no PNG file: remove it, or evaluate again.")
     return found
 
 
@@ -121,7 +121,7 @@ def check_belongs(result: EvaluationResult, evaluation_set: EvaluationSet) -> No
         for row in result.examples
     )
     if not same:
-        raise AudioSepError(
+        raise ReportError(
             f"the result was measured on the set {shown(result.set_name)}, and --evaluation-set is another "
             f"one ({shown(evaluation_set.name)}): give the set of the evaluation."
         )
@@ -136,7 +136,7 @@ def check_reproduced(examples: Mapping[str, Example]) -> None:
     for example in examples.values():
         found = float(sdri_db(example.target, example.estimate, example.mixture))
         if abs(found - example.row.sdri_db) > _REPRODUCED_DB:
-            raise AudioSepError(
+            raise ReportError(
                 f"mixture {example.row.index} of the set reaches an SDRi of {found:.2f} dB now and reached "
                 f"{example.row.sdri_db:.2f} dB in the evaluation: give the evaluated model as --checkpoint, "
                 "and the same sounds."

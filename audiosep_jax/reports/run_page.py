@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import ReportError
 from audiosep_jax.plotting.style import line_styles, png
 from audiosep_jax.reports import html_page as pages
 from audiosep_jax.reports.curves import COURSE, VALIDATION, best_point, drawings, window_of
@@ -45,7 +45,7 @@ def write_runs(runs: Sequence[RunRecord], folder: str | Path, *, smooth: int | N
     line_styles(len(runs))
     pictures = {name: png(draw()) for name, draw in drawings(runs, smooth=smooth).items()}
     if not pictures:
-        raise AudioSepError(f"{runs[0].name} has recorded neither loss nor validation: nothing can be drawn.")
+        raise ReportError(f"{runs[0].name} has recorded neither loss nor validation: nothing can be drawn.")
     known = ", ".join(run.name for run in runs)
     page = pages.whole(
         f"Training: {known}" if len(runs) < 4 else f"{len(runs)} training runs",

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Float
 
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import ReportError, shown
 
 METRICS = "metrics.jsonl"
 SPIKES = "spikes*.jsonl"
@@ -85,16 +85,16 @@ def read_run(folder: Folder, *, name: str) -> RunRecord:
     path = folder / METRICS
     content = _content(path)
     if content is None:
-        raise AudioSepError(
+        raise ReportError(
             f"{shown(folder)} holds no {METRICS}: give the work directory of a training, which is what "
             "audiosep train got as --workdir."
         )
     lines, cut_off = _lines(content, path)
     if not lines:
-        raise AudioSepError(f"{shown(path)} holds no numbers yet: wait until the training has logged a line.")
+        raise ReportError(f"{shown(path)} holds no numbers yet: wait until the training has logged a line.")
     for number, line in enumerate(lines, 1):
         if not all(isinstance(value, float) for value in line.values()):
-            raise AudioSepError(
+            raise ReportError(
                 f"{shown(path)}, line {number}: only numbers belong there; it is no record of a run."
             )
     spikes, skipped = _spikes(folder)
@@ -116,7 +116,7 @@ def names(folders: Sequence[str]) -> list[str]:
     parts = [Path(folder).parts for folder in folders]
     if len(set(parts)) < len(parts):
         twice = next(folder for folder, own in zip(folders, parts, strict=True) if parts.count(own) > 1)
-        raise AudioSepError(f"the run {shown(twice)} is given twice: name every run once.")
+        raise ReportError(f"the run {shown(twice)} is given twice: name every run once.")
     for length in range(1, max(map(len, parts)) + 1):
         ends = ["/".join(own[-length:]) for own in parts]
         if len(set(ends)) == len(ends):
@@ -154,7 +154,7 @@ def _content(path: Any) -> str | None:
     try:
         return path.read_bytes().decode("utf-8", errors="replace") if path.exists() else None
     except Exception as error:  # every bucket's library has its own
-        raise AudioSepError(f"{shown(path)} cannot be read: {shown(error)}.") from error
+        raise ReportError(f"{shown(path)} cannot be read: {shown(error)}.") from error
 
 
 def _lines(content: str, path: Any) -> tuple[list[dict[str, Any]], bool]:
@@ -173,7 +173,7 @@ def _lines(content: str, path: Any) -> tuple[list[dict[str, Any]], bool]:
         except (ValueError, RecursionError) as error:
             if number == len(texts):  # no newline follows: the run is writing it, or was killed at it
                 return found, True
-            raise AudioSepError(
+            raise ReportError(
                 f"{shown(path)}, line {number} is damaged ({shown(error)}): remove the "
                 "line, or give another run."
             ) from error
@@ -185,7 +185,7 @@ def _spikes(folder: Folder) -> tuple[tuple[tuple[int, float], ...], tuple[int, .
     try:
         paths = sorted(folder.glob(SPIKES), key=str)
     except Exception as error:  # as in _content
-        raise AudioSepError(f"{shown(folder)} cannot be read: {shown(error)}.") from error
+        raise ReportError(f"{shown(folder)} cannot be read: {shown(error)}.") from error
     spikes, skipped = {}, set()
     for path in paths:
         # Every process records what it saw of the same step.

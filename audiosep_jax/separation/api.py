@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from audiosep_jax.audio.residual import split, split_stems
 from audiosep_jax.checkpoints import folder, hub
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import CheckpointError, QueryError
 from audiosep_jax.separation import example_queries, presence
 from audiosep_jax.separation.checks import checked_rate, checked_waveform
 from audiosep_jax.separation.files import Outputs, Progress, Written, separate_file
@@ -187,7 +187,7 @@ class AudioSep(Core):
         """
         asked = several(queries)
         if len(outputs) != len(asked):
-            raise AudioSepError(
+            raise QueryError(
                 f"{len(asked)} queries and {len(outputs)} outputs were given: each query has its own."
             )
         # Of a query that only takes out, the rest is the result.
@@ -226,7 +226,7 @@ class AudioSep(Core):
         """
         asked = several(queries)
         if len(stem_paths) != len(asked):
-            raise AudioSepError(
+            raise QueryError(
                 f"{len(asked)} queries and {len(stem_paths)} stems were given: each query has its own."
             )
         outputs = Outputs.of(stem_paths, rest_path)
@@ -294,7 +294,7 @@ def load(checkpoint: str | Path | None = None) -> AudioSep:
         be downloaded.
     """
     if checkpoint is None and not BUNDLED_CHECKPOINT.is_dir():
-        raise AudioSepError("This installation comes without a checkpoint: give the folder of one.")
+        raise CheckpointError("This installation comes without a checkpoint: give the folder of one.")
     place = BUNDLED_CHECKPOINT if checkpoint is None else hub.resolve(checkpoint)
     loaded = folder.load(place)
     return AudioSep(loaded.config, loaded.variables, presence.load(place))

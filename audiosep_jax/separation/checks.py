@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from audiosep_jax.audio.containers import LOUDEST
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import QueryError, WaveformError
 
 # More rows than this, and than samples, are soundfile's layout, [samples, channels]: no recording is such.
 _MAX_CHANNELS = 64
@@ -21,23 +21,23 @@ def checked_waveform(waveform: Any) -> Float32[np.ndarray, "*channels samples"]:
     """
     array = np.asarray(waveform)
     if array.ndim not in (1, 2) or array.size == 0:
-        raise AudioSepError(
+        raise WaveformError(
             f"The waveform has shape {array.shape}: [samples] or [channels, samples] is needed, with at "
             "least one sample."
         )
     if array.ndim == 2 and array.shape[0] > max(array.shape[1], _MAX_CHANNELS):
-        raise AudioSepError(
+        raise WaveformError(
             f"The waveform has shape {array.shape}, which is {array.shape[0]} channels of {array.shape[1]} "
             "samples: did you mean waveform.T?"
         )
     if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise AudioSepError(f"The waveform is of type {array.dtype}: floating point in ±1 is needed.")
+        raise WaveformError(f"The waveform is of type {array.dtype}: floating point in ±1 is needed.")
     with np.errstate(over="ignore"):
         array = array.astype(np.float32)
     if not np.isfinite(array).all():
-        raise AudioSepError("The waveform holds NaN or infinite samples: remove them first.")
+        raise WaveformError("The waveform holds NaN or infinite samples: remove them first.")
     if (loudest := np.abs(array).max()) > LOUDEST:
-        raise AudioSepError(
+        raise WaveformError(
             f"The waveform holds samples of {loudest:.2g}, where full scale is 1: scale it down."
         )
     return array
@@ -50,7 +50,7 @@ def checked_rate(sample_rate_hz: Any) -> int:
       AudioSepError: it is no positive whole number.
     """
     if not np.isfinite(sample_rate_hz) or sample_rate_hz < 1 or int(sample_rate_hz) != sample_rate_hz:
-        raise AudioSepError(
+        raise WaveformError(
             f"A sample rate of {sample_rate_hz} Hz was given: a positive whole number is needed."
         )
     return int(sample_rate_hz)
@@ -64,7 +64,7 @@ def checked_condition(condition: Any, size: int) -> Float32[np.ndarray, " size"]
     """
     vector = np.asarray(condition)
     if vector.shape != (size,) or not np.issubdtype(vector.dtype, np.number):
-        raise AudioSepError(f"The condition has shape {vector.shape}: a vector of {size} numbers is needed.")
+        raise QueryError(f"The condition has shape {vector.shape}: a vector of {size} numbers is needed.")
     if not np.isfinite(vector).all():
-        raise AudioSepError("The condition holds NaN or infinity: give finite numbers.")
+        raise QueryError("The condition holds NaN or infinity: give finite numbers.")
     return vector.astype(np.float32)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Float32
 
 from audiosep_jax.audio.stft import istft
 from audiosep_jax.audio.windows import Process
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import QueryError
 from audiosep_jax.models import masking
 from audiosep_jax.models.inference import cpu_compile
 from audiosep_jax.models.inference.engine import Engine
@@ -79,7 +79,7 @@ def task_for(queries: Sequence[Query], condition_of: Callable[[Query], np.ndarra
     wanted = []
     for query in queries:
         if stems and not query.parts:
-            raise AudioSepError(f"{query.name} is no stem: a stem needs a description of what it is.")
+            raise QueryError(f"{query.name} is no stem: a stem needs a description of what it is.")
         positive = index(query) if query.parts else None
         negatives = tuple(dict.fromkeys(index(each) for each in query.negatives))
         wanted.append(Wanted(positive=positive, negatives=negatives))

@@ -10,7 +10,7 @@ from jaxtyping import Float32
 
 from audiosep_jax.audio.reading import AudioReader
 from audiosep_jax.encoders.base import AudioQueryEncoder, ImageQueryEncoder, QueryEncoder, mean_condition
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import QueryError, printable
 from audiosep_jax.separation.checks import checked_rate, checked_waveform
 
 AudioExample = str | Path | tuple[np.ndarray, int]
@@ -44,7 +44,7 @@ def audio_condition(
       AudioSepError: the tower cannot hear, or the example cannot be read or is silent.
     """
     if not isinstance(encoder, AudioQueryEncoder):
-        raise AudioSepError(
+        raise QueryError(
             f'The query encoder of this model, "{name}", cannot hear: an audio query needs a model that was '
             'trained with the encoder "clap".'
         )
@@ -55,7 +55,7 @@ def audio_condition(
         called = "The waveform of the audio query"
         waveform, rate = _pair(example)
     if np.abs(waveform[: math.ceil(EXAMPLE_SECONDS * rate)]).max() <= _SILENCE:
-        raise AudioSepError(
+        raise QueryError(
             f"{called} is silent in its first {EXAMPLE_SECONDS:g} s: give an example in which the sound is "
             "heard."
         )
@@ -76,7 +76,7 @@ def images_condition(
       AudioSepError: the tower cannot see, there is no image, or one cannot be read.
     """
     if not isinstance(encoder, ImageQueryEncoder):
-        raise AudioSepError(
+        raise QueryError(
             f'The query encoder of this model, "{name}", cannot see: an image query needs a model that was '
             'trained with the encoder "clip".'
         )
@@ -86,7 +86,7 @@ def images_condition(
         images = [images]
     images = cast("Sequence[ImageExample]", images)
     if not len(images):
-        raise AudioSepError("The image query holds no image: give at least one file or array.")
+        raise QueryError("The image query holds no image: give at least one file or array.")
     rows = []
     for start in range(0, len(images), _IMAGES_AT_ONCE):
         part = images[start : start + _IMAGES_AT_ONCE]
@@ -109,7 +109,7 @@ def _beginning(path: Path) -> tuple[Float32[np.ndarray, " samples"], int]:
 
 def _pair(example: object) -> tuple[Float32[np.ndarray, " samples"], int]:
     if not isinstance(example, tuple | list) or len(example) != 2:
-        raise AudioSepError(
+        raise QueryError(
             "The audio query is neither a path nor a pair (waveform, sample_rate_hz): give one of them."
         )
     rate = checked_rate(example[1])

@@ -11,7 +11,7 @@ import numpy as np
 from audiosep_jax.audio.containers import format_for, pcm_bits, quantise
 from audiosep_jax.audio.files import AudioReader, AudioWriter
 from audiosep_jax.audio.residual import split_stems, split_stems_steps
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import StorageError, printable
 from audiosep_jax.separation.stream import EstimateStream
 
 Progress = Callable[[int, int], None]
@@ -140,7 +140,7 @@ def _refuse_collisions(path: Path, outputs: list[Path]) -> None:
         for other in taken:
             same = output.resolve() == other.resolve()
             if same or (output.exists() and other.exists() and output.samefile(other)):
-                raise AudioSepError(
+                raise StorageError(
                     f"{printable(output)} would overwrite {printable(other)}: choose another output."
                 )
         taken.append(output)

@@ -16,7 +16,7 @@ from audiosep_jax.audio import high_band
 from audiosep_jax.audio.resample import StreamResampler
 from audiosep_jax.audio.windows import WindowPlan
 from audiosep_jax.config import ModelConfig
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import ConfigError, SeparationError, WaveformError
 from audiosep_jax.separation import example_queries, window_plans
 from audiosep_jax.separation.checks import checked_rate, checked_waveform
 from audiosep_jax.separation.model import Core
@@ -42,7 +42,7 @@ def live_plan(config: ModelConfig, *, stride_seconds: float = _STRIDE_SECONDS) -
       AudioSepError: the stride is not positive, or longer than a minute.
     """
     if not 0 < stride_seconds <= 60:
-        raise AudioSepError(f"A stride of {stride_seconds} s was given: give more than 0 and at most 60 s.")
+        raise ConfigError(f"A stride of {stride_seconds} s was given: give more than 0 and at most 60 s.")
     step, rate = window_plans.grid(config), config.sample_rate_hz
     stride, left, ahead = (
         math.ceil(seconds * rate / step) * step for seconds in (stride_seconds, _LEFT_SECONDS, _AHEAD_SECONDS)
@@ -171,9 +171,9 @@ class LiveSeparator:
         **given: Unpack[Options],
     ) -> None:
         if channels < 1:
-            raise AudioSepError(f"{channels} channels were given: at least 1 is needed.")
+            raise WaveformError(f"{channels} channels were given: at least 1 is needed.")
         if given.get("upstream_windows"):
-            raise AudioSepError("upstream_windows are 5 s long: they are not for live sound.")
+            raise ConfigError("upstream_windows are 5 s long: they are not for live sound.")
         self._channels, rate, options = channels, checked_rate(sample_rate_hz), checked(given)
         self.plan = live_plan(model.config.model, stride_seconds=stride_seconds)
         self._stream = SoundStream(
@@ -207,13 +207,13 @@ class LiveSeparator:
           AudioSepError: a block of another shape or type, with NaN, or after `flush`.
         """
         if self._ended:
-            raise AudioSepError("This stream has ended: make another LiveSeparator.")
+            raise SeparationError("This stream has ended: make another LiveSeparator.")
         if np.ndim(block) and np.shape(block)[-1] == 0:
             return np.asarray(block, np.float32)
         mixture = checked_waveform(block)
         rows = mixture[None] if mixture.ndim == 1 else mixture
         if len(rows) != self._channels:
-            raise AudioSepError(
+            raise WaveformError(
                 f"A block of shape {mixture.shape} was given: [{self._channels}, samples] is needed."
             )
         if self._thread is None:
@@ -231,7 +231,7 @@ class LiveSeparator:
     def flush(self) -> Float32[np.ndarray, "channels samples"]:
         """Returns the last `latency_samples` samples, `[channels, latency_samples]`, and ends the stream."""
         if self._ended:
-            raise AudioSepError("This stream has ended: make another LiveSeparator.")
+            raise SeparationError("This stream has ended: make another LiveSeparator.")
         while self._computing:
             self._take(self._computing.popleft().result())
         self._take(self._stream.flush())

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Float32
 
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.encoders.base import QueryEncoder, load_encoder
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import EncoderError, QueryError, WaveformError
 from audiosep_jax.models import separator
 from audiosep_jax.models.inference import engine
 from audiosep_jax.separation import example_queries, presence, window_plans
@@ -77,7 +77,7 @@ class Core:
         size = self.config.model.condition_size
         mixture_shape, condition_shape = jnp.shape(mixture), jnp.shape(condition)
         if len(mixture_shape) != 2 or condition_shape != (mixture_shape[0], size) or 0 in mixture_shape:
-            raise AudioSepError(
+            raise WaveformError(
                 f"apply was given a mixture of shape {mixture_shape} and a condition of shape "
                 f"{condition_shape}: [batch, samples] and [batch, {size}] are needed."
             )
@@ -107,9 +107,7 @@ class Core:
         """
         asked = described(query, query_audio, query_images, condition)
         if asked.negatives:
-            raise AudioSepError(
-                "A condition says what is in the sound: give the query without its `without`."
-            )
+            raise QueryError("A condition says what is in the sound: give the query without its `without`.")
         return self._mean(asked)
 
     def stream_for(
@@ -215,7 +213,7 @@ class Core:
     def _encoder(self) -> QueryEncoder:
         encoder = load_encoder(self.config.query)
         if encoder.condition_size != self.config.model.condition_size:
-            raise AudioSepError(
+            raise EncoderError(
                 f"The query encoder {self.config.query.encoder!r} gives {encoder.condition_size} numbers, "
                 f"but the model needs {self.config.model.condition_size}: use the encoder of its training."
             )

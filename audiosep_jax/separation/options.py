@@ -2,7 +2,7 @@
 
 from typing import Literal, TypedDict, get_args
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import ConfigError
 
 ChannelMask = Literal["each", "shared"]
 HighBandRule = Literal["residual", "extend"]
@@ -49,5 +49,5 @@ def checked(given: Options) -> Options:
     )
     for name, kind in (("channel_mask", ChannelMask), ("high_band", HighBandRule)):
         if chosen[name] not in get_args(kind):
-            raise AudioSepError(f"{name} is {chosen[name]!r}: choose one of {', '.join(get_args(kind))}.")
+            raise ConfigError(f"{name} is {chosen[name]!r}: choose one of {', '.join(get_args(kind))}.")
     return chosen

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import CheckpointError, shown
 from audiosep_jax.utils import serialization
 
 _SEGMENT_SECONDS = 4.0
@@ -38,7 +38,7 @@ class Calibration:
 
     def __post_init__(self) -> None:
         if not self.slope_per_db > 0:
-            raise AudioSepError(f"slope_per_db is {self.slope_per_db}: a positive number is needed.")
+            raise CheckpointError(f"slope_per_db is {self.slope_per_db}: a positive number is needed.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ def load(folder: str | Path) -> Calibration | None:
     from audiosep_jax.checkpoints.folder import PRESENCE_FILE  # JAX takes a second to import
 
     path = Path(folder) / PRESENCE_FILE
-    return serialization.load_json(Calibration, path) if path.is_file() else None
+    return serialization.load_json(Calibration, path, kind=CheckpointError) if path.is_file() else None
 
 
 def judged(

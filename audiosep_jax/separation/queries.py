@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Float, Float32
 
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import QueryError, shown
 from audiosep_jax.separation.example_queries import AudioExample, ImageExample
 
 # How a sentence is said in other words; it stands where the dots are.
@@ -48,23 +48,23 @@ class Query:
 
     def __post_init__(self) -> None:
         if not self.parts and not self.negatives:
-            raise AudioSepError(
+            raise QueryError(
                 "A query describes nothing: give a sentence, an example, a vector, or what the result is to "
                 "be without."
             )
         if self.weights is not None:
             if len(self.weights) != self.parts:
-                raise AudioSepError(
+                raise QueryError(
                     f"A query has {self.parts} part(s) and {len(self.weights)} weight(s): give one for each."
                 )
             if not all(math.isfinite(weight) and weight > 0 for weight in self.weights):
-                raise AudioSepError(
+                raise QueryError(
                     f"The weights {list(self.weights)} are not all positive: for what must not be heard "
                     "there is `without`."
                 )
         for negative in self.negatives:
             if negative.negatives or not negative.parts:
-                raise AudioSepError("What a query is without cannot be without something itself.")
+                raise QueryError("What a query is without cannot be without something itself.")
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ def as_queries(queries: Iterable[QueryLike]) -> tuple[Query, ...]:
     """
     for query in queries:
         if not isinstance(query, str | Query):
-            raise AudioSepError(
+            raise QueryError(
                 f"A query of type {type(query).__name__} was given: a sentence or an audiosep_jax.Query is "
                 "needed."
             )
@@ -138,7 +138,7 @@ def described(
     names = [name for name, value in given.items() if value is not None]
     takes_out = isinstance(without, str | Query) or len(without) > 0
     if len(names) > 1 or not (names or takes_out):
-        raise AudioSepError(
+        raise QueryError(
             "Give either a query (a sentence), or query_audio, or query_images, or a condition (a "
             f"vector): exactly one is needed, and {' and '.join(names) or 'none'} came."
         )
@@ -148,7 +148,7 @@ def described(
     if not takes_out:
         return query
     if query.negatives:
-        raise AudioSepError("A query came with its own `without`, and another beside it: give one.")
+        raise QueryError("A query came with its own `without`, and another beside it: give one.")
     return dataclasses.replace(query, without=without)
 
 
@@ -159,9 +159,9 @@ def several(queries: Sequence[QueryLike]) -> tuple[Query, ...]:
       AudioSepError: there is none, or one string stands where several queries are needed.
     """
     if isinstance(queries, str | Query):
-        raise AudioSepError("One query was given where several are needed: put it into a list.")
+        raise QueryError("One query was given where several are needed: put it into a list.")
     if not len(queries):
-        raise AudioSepError("No query was given: at least one is needed.")
+        raise QueryError("No query was given: at least one is needed.")
     return as_queries(queries)
 
 
@@ -184,8 +184,6 @@ def average(
     mean = np.average(rows, axis=0, weights=weights)
     length = np.linalg.norm(mean)
     if not length > 1e-6 * lengths.max():
-        raise AudioSepError(
-            "The parts of a query cancel each other out: their mean says nothing; give fewer."
-        )
+        raise QueryError("The parts of a query cancel each other out: their mean says nothing; give fewer.")
     unit = np.abs(lengths - 1).max() < _UNIT_TOLERANCE
     return np.asarray(mean / length if unit else mean, np.float32)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import AudioSepError, ConfigError, shown
 from audiosep_jax.utils.python_files import load_name
 from audiosep_jax.utils.serialization import from_dict, to_dict
 
@@ -60,21 +60,19 @@ class Sweep:
     def __post_init__(self) -> None:
         for name in (self.name, *self.cells):
             if not _NAME.fullmatch(name):
-                raise AudioSepError(
+                raise ConfigError(
                     f"sweep {shown(self.name)}: the name {shown(name)} is no folder's; use up to 80 of A-Z, "
                     "a-z, 0-9 and . _ + = , - and begin with a letter or digit."
                 )
         if not self.cells:
-            raise AudioSepError(
-                f"sweep {self.name} has no cells: give at least one, such as {{'base': {{}}}}."
-            )
+            raise ConfigError(f"sweep {self.name} has no cells: give at least one, such as {{'base': {{}}}}.")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
-            raise AudioSepError(
+            raise ConfigError(
                 f"sweep {self.name} has the seeds {list(self.seeds)}: give one or more whole numbers from 0 "
                 "on, each once."
             )
         if self.evaluation.batch_size < 1:
-            raise AudioSepError(
+            raise ConfigError(
                 f"sweep {self.name}: evaluation.batch_size is {self.evaluation.batch_size}: give a positive "
                 "number."
             )
@@ -94,7 +92,7 @@ class Sweep:
         changes = self.cells[cell]
         where = f"sweep {self.name}, cell {cell}"
         for name in set(changes) & set(_SEEDS):
-            raise AudioSepError(f"{where} changes {name}, which the sweep's seeds set: leave it out.")
+            raise ConfigError(f"{where} changes {name}, which the sweep's seeds set: leave it out.")
         config = with_fields(self.base, {**changes, **dict.fromkeys(_SEEDS, seed)}, where=where)
         return dataclasses.replace(config, name=f"{self.name} {cell} seed {seed}")
 
@@ -119,7 +117,7 @@ def product(axes: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, Any]]:
         changes = dict(zip(axes, values, strict=True))
         cell = ",".join(f"{name.rpartition('.')[2]}={_word(value)}" for name, value in changes.items())
         if cell in cells:
-            raise AudioSepError(
+            raise ConfigError(
                 f"product: {shown(repr(cells[cell]))} and {shown(repr(changes))} would both be the cell "
                 f"{cell}: write the cells as a dict with names of your own."
             )
@@ -153,17 +151,17 @@ def with_fields(config: ExperimentConfig, changes: Changes, *, where: str) -> Ex
         for parent in parents:
             place = place.get(parent) if isinstance(place, dict) else None
         if not isinstance(place, dict) or leaf not in place:
-            raise AudioSepError(f"{where}: the config has no field {shown(name)}.")
+            raise ConfigError(f"{where}: the config has no field {shown(name)}.")
         try:
             place[leaf] = json.loads(json.dumps(value))
         except (TypeError, ValueError):
-            raise AudioSepError(
+            raise ConfigError(
                 f"{where}: {name} is {shown(repr(value))}, which is no JSON: give numbers, texts or lists."
             ) from None
     try:
         return from_dict(ExperimentConfig, values)
     except AudioSepError as error:
-        raise AudioSepError(f"{where}: {error}") from error
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def load_sweep(path: Path) -> Sweep:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
-from audiosep_jax.errors import AudioSepError, Stopped, shown
+from audiosep_jax.errors import MissingPackageError, Stopped, SweepError, shown
 from audiosep_jax.sweeps.worker import Done, Job, work
 
 _NATIVE = {"CPU": "num_cpus", "GPU": "num_gpus"}
@@ -42,7 +42,7 @@ def run_on_ray(
       Stopped: SIGTERM came.
     """
     if importlib.util.find_spec("ray") is None:
-        raise AudioSepError(
+        raise MissingPackageError(
             "--executor ray needs Ray, which is not installed: pip install 'audiosep_jax[ray]'."
         )
     import ray  # pyright: ignore[reportMissingImports]
@@ -78,7 +78,7 @@ def run_on_ray(
                     ray.wait(list(running), num_returns=len(running))
                 raise
         except (ConnectionError, RayError) as error:
-            raise AudioSepError(f"the Ray cluster cannot be used: {shown(error)}.") from error
+            raise SweepError(f"the Ray cluster cannot be used: {shown(error)}.") from error
         finally:
             if own and ray.is_initialized():
                 ray.shutdown()
@@ -137,7 +137,7 @@ def _check_room(nodes: Sequence[Mapping[str, Any]], resources: Mapping[str, floa
         return
     asked = ", ".join(f"{name}={amount:g}" for name, amount in resources.items())
     known = sorted({name for has in alive for name in has if ":" not in name})
-    raise AudioSepError(
+    raise SweepError(
         f"--resources {asked}: no machine of the Ray cluster has as much, and the runs would wait for ever; "
         f"it knows {', '.join(known)}."
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import SweepError, shown
 from audiosep_jax.evals.source_recordings import recording_of
 from audiosep_jax.sweeps import workdir
 from audiosep_jax.sweeps.runs import RUNS
@@ -137,12 +137,10 @@ def read_results(directory: Path) -> SweepResult:
         measured[cell] = read
     every = [run for runs in measured.values() for run in runs.values()]
     if not every:
-        raise AudioSepError(
-            f"{directory}: no run of the sweep is finished; `audiosep sweep` goes on with it."
-        )
+        raise SweepError(f"{directory}: no run of the sweep is finished; `audiosep sweep` goes on with it.")
     first = every[0]
     if any((run.state.evaluated, run.keys) != (first.state.evaluated, first.keys) for run in every):
-        raise AudioSepError(
+        raise SweepError(
             f"{directory}: its runs were measured on different evaluation sets; start the sweep again, which "
             "measures them anew."
         )
@@ -241,12 +239,12 @@ def _read_run(folder: Path, seed: int) -> _Measured:
             curve=_read_curve(folder / workdir.TRAINING / METRICS_FILE, seed),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AudioSepError(
+        raise SweepError(
             f"{path} cannot be read ({shown(error)}): remove {folder / workdir.STATE} and start the sweep "
             "again."
         ) from error
     if not measured.keys:
-        raise AudioSepError(
+        raise SweepError(
             f"{path} has no mixture whose query names its target: choose another evaluation set."
         )
     return measured

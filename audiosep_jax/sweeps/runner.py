@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import StorageError
 from audiosep_jax.evals.evaluation_set import check_files, load_evaluation_set
 from audiosep_jax.sweeps.definition import Sweep
 from audiosep_jax.sweeps.local import run_here
@@ -99,7 +99,7 @@ def _make_folder(run: Run) -> None:
     except (FileNotFoundError, ValueError):
         return  # new, or cut off before there was a config
     except OSError as error:
-        raise AudioSepError(f"{run.folder} cannot be made or read: {error.strerror}.") from error
+        raise StorageError(f"{run.folder} cannot be made or read: {error.strerror}.") from error
     # The name leaves out fields at their default: a default that has changed since shows here.
     refuse_other_runs(run.folder, was=was, config=run.config)
 

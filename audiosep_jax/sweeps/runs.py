@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import ConfigError
 from audiosep_jax.sweeps.definition import Sweep
 from audiosep_jax.train.run_config import FREE_FIELDS
 from audiosep_jax.utils.serialization import to_dict
@@ -50,7 +50,7 @@ def runs_of(sweep: Sweep, workdir: Path) -> list[Run]:
             config = sweep.config(cell, seed)
             name = identity(config)
             if name in seen:
-                raise AudioSepError(
+                raise ConfigError(
                     f"sweep {sweep.name}: the cells {seen[name]} and {cell} are one and the same: leave "
                     "one out."
                 )

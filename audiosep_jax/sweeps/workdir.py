@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import AudioSepError, StorageError, SweepError, shown
 from audiosep_jax.sweeps.definition import Sweep
 from audiosep_jax.sweeps.runs import Run, runs_of
 from audiosep_jax.utils.atomic import make_folder, write_json
@@ -73,7 +73,7 @@ def only_sweep_in(workdir: Path) -> Iterator[int]:
             instead="choose another --workdir",
         )
     except OSError as error:
-        raise AudioSepError(f"{workdir} cannot be written: {error.strerror}.") from error
+        raise StorageError(f"{workdir} cannot be written: {error.strerror}.") from error
     with file:
         yield file.fileno()
 
@@ -95,7 +95,7 @@ def write_plan(sweep: Sweep, runs: list[Run], workdir: Path, *, evaluation_hash:
     """
     before = read_plan(workdir) if (workdir / PLAN).exists() else {"name": sweep.name, "cells": {}}
     if before["name"] != sweep.name:
-        raise AudioSepError(
+        raise SweepError(
             f"{workdir} holds the sweep {shown(before['name'])}: choose another --workdir for {sweep.name}."
         )
     new = {
@@ -154,10 +154,10 @@ def read_plan(workdir: Path) -> dict[str, Any]:
             return plan
         raise ValueError("fields are missing")
     except FileNotFoundError:
-        raise AudioSepError(
+        raise SweepError(
             f"{workdir} holds no sweep (there is no {PLAN}): give the --workdir of `audiosep sweep`."
         ) from None
     except (OSError, ValueError, TypeError) as error:
-        raise AudioSepError(
+        raise SweepError(
             f"{path} cannot be read ({shown(error)}): start the sweep again, which writes it anew."
         ) from error

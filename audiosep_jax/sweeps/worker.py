@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import AudioSepError, EvaluationError, shown
 from audiosep_jax.sweeps import workdir
 from audiosep_jax.sweeps.definition import Evaluation
 from audiosep_jax.sweeps.runs import Run
@@ -100,7 +100,7 @@ def evaluation_hash(evaluation: Evaluation) -> str:
     try:
         return hashlib.sha256(Path(evaluation.evaluation_set).read_bytes()).hexdigest()[:16]
     except OSError as error:
-        raise AudioSepError(
+        raise EvaluationError(
             f"evaluation set {evaluation.evaluation_set} cannot be read: {error.strerror}; name one by "
             "--evaluation-set."
         ) from error

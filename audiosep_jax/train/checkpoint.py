@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import AudioSepError, PassingError, shown
+from audiosep_jax.errors import AudioSepError, CheckpointError, TransientError, shown
 from audiosep_jax.train.orbax_noise import quiet_orbax
 from audiosep_jax.train.run_config import refuse_other_runs
 from audiosep_jax.train.run_lock import check_held
@@ -67,7 +67,7 @@ class RunCheckpoints:
 
         Raises:
           AudioSepError: an earlier checkpoint could not be written.
-          PassingError: another process of the run is gone.
+          TransientError: another process of the run is gone.
         """
         self._raise_failure()
         if step == (self._newest or 0):
@@ -136,7 +136,7 @@ class RunCheckpoints:
         except AudioSepError:
             raise
         except Exception as error:  # damage shows itself in as many ways as there are readers
-            raise AudioSepError(
+            raise CheckpointError(
                 f"checkpoint {path} cannot be read: {_cause(error)}. Delete that folder to go on from the "
                 "one before, or choose another --workdir."
             ) from error
@@ -164,13 +164,13 @@ class RunCheckpoints:
             return
         step, error = self._failure
         if jax.process_count() > 1 and _OTHERS.search(str(error)):
-            raise PassingError(
+            raise TransientError(
                 f"the checkpoint of step {step} was not finished, because another process of the run is "
                 "gone: start all processes again."
             ) from error
         before = max((step for step, _ in self._whole()), default=None)
         then = "there is none before it" if before is None else f"the run goes on from that of step {before}"
-        raise AudioSepError(
+        raise CheckpointError(
             f"the checkpoint of step {step} could not be written to {self._folder}: {_cause(error)}. Make "
             f"room or repair the storage, and start the same command again: {then}."
         ) from error

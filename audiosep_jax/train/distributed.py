@@ -10,7 +10,7 @@ from concurrent import futures
 import jax
 from jax._src.clusters import ClusterEnv  # JAX tells nowhere else whether it knows the cluster
 
-from audiosep_jax.errors import AudioSepError, PassingError
+from audiosep_jax.errors import MissingPackageError, TrainingError, TransientError, UsageError
 
 _FLAGS = "--coordinator HOST:PORT --process-index I --process-count N"
 
@@ -34,19 +34,17 @@ class DistributedOptions:
     def __post_init__(self) -> None:
         index, count = self.process_index, self.process_count
         if self.wait_seconds < 1:
-            raise AudioSepError(f"--wait-seconds is {self.wait_seconds}: give 1 or more.")
+            raise UsageError(f"--wait-seconds is {self.wait_seconds}: give 1 or more.")
         if count == 1 and not self.coordinator and index in (None, 0):
             return
         if not self.coordinator and index is None and count is None:
             return
         if not self.coordinator or index is None or count is None:
-            raise AudioSepError(f"give all three of {_FLAGS}, or none of them on a cluster that JAX knows.")
+            raise UsageError(f"give all three of {_FLAGS}, or none of them on a cluster that JAX knows.")
         if not re.fullmatch(r".+:\d{1,5}", self.coordinator):
-            raise AudioSepError(
-                f"--coordinator {self.coordinator!r} is not HOST:PORT, such as 10.0.0.1:1234."
-            )
+            raise UsageError(f"--coordinator {self.coordinator!r} is not HOST:PORT, such as 10.0.0.1:1234.")
         if not 0 <= index < count:
-            raise AudioSepError(
+            raise UsageError(
                 f"--process-index {index} does not go with --process-count {count}: give 0 to {count - 1}."
             )
 
@@ -59,7 +57,7 @@ def initialize(options: DistributedOptions = DistributedOptions()) -> None:
 
     Raises:
       AudioSepError: the cluster's description is not whole.
-      PassingError: the others do not come in time.
+      TransientError: the others do not come in time.
     """
     if options.process_count == 1 and not options.coordinator:
         return
@@ -74,7 +72,7 @@ def initialize(options: DistributedOptions = DistributedOptions()) -> None:
     try:
         joining.result(options.wait_seconds)
     except futures.TimeoutError as error:
-        raise PassingError(
+        raise TransientError(
             f"{_FAILED} within {options.wait_seconds} s: see that all of them have been started, with the "
             "same --coordinator and --process-count where these are given and a --process-index of their "
             "own, and that the coordinator's port is free there and open to the others."
@@ -82,11 +80,11 @@ def initialize(options: DistributedOptions = DistributedOptions()) -> None:
     except ValueError as error:
         if "coordinator_address should be defined" in str(error):
             return  # no cluster
-        raise AudioSepError(f"{_FAILED} ({_first_line(error)}): give {_FLAGS}.") from error
+        raise TrainingError(f"{_FAILED} ({_first_line(error)}): give {_FLAGS}.") from error
     except (RuntimeError, OSError) as error:
         if "must be called before" in str(error) and not options.coordinator and not _in_a_cluster():
             return  # a program that has used JAX already, and is alone
-        raise AudioSepError(
+        raise TrainingError(
             f"{_FAILED} ({_first_line(error)}): see that the coordinator's port is free, or give {_FLAGS}."
         ) from error
 
@@ -133,14 +131,14 @@ def _refuse_half_described_clusters() -> None:
             import kubernetes  # noqa: F401  # pyright: ignore[reportMissingImports]
         except ImportError:
             if not on_tpu and "JAX_COORDINATOR_ADDRESS" not in environment:
-                raise AudioSepError(
+                raise MissingPackageError(
                     "this is a pod of an indexed Kubernetes job, which can find the others with the package "
                     f"kubernetes alone: pip install 'jax[k8s]', or give {_FLAGS}; --process-count 1 trains "
                     "in this pod alone."
                 ) from None
     tasks = environment.get("SLURM_NTASKS", "1")
     if tasks != "1" and "SLURM_JOB_ID" in environment and "SLURM_STEP_NODELIST" not in environment:
-        raise AudioSepError(
+        raise TrainingError(
             f"this SLURM job has {tasks} tasks, but this process is none of them: start it with srun; "
             "--process-count 1 trains in this process alone."
         )

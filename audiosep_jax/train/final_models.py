@@ -8,7 +8,7 @@ import numpy as np
 
 from audiosep_jax.checkpoints import folder
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, TrainingError
 from audiosep_jax.models import separator
 from audiosep_jax.train.spikes import examples
 from audiosep_jax.train.step import StepMetrics
@@ -74,7 +74,7 @@ class Delivery:
             (place / f"{part}.json").write_text(json.dumps(record, indent=2), "utf-8")
         files = sorted({file for files in batch.ids for file in files})
         whose = "its batch held" if jax.process_count() == 1 else "this process's part of its batch held"
-        raise AudioSepError(
+        raise TrainingError(
             f"the loss of step {step} is not finite (loss {float(metrics.loss)}, gradient norm "
             f"{float(metrics.gradient_norm)}), training stopped; {whose} {', '.join(files)}; the "
             f"parameters before it and the batch are in {self._workdir.path / name}."

@@ -14,7 +14,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import AudioSepError, TrainingError, shown
 from audiosep_jax.train import distributed
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
@@ -101,7 +101,7 @@ def train(
             with clock.doing("restore"):
                 state, first = checkpoints.restore(state_like(config, optimizer, mesh))
         else:
-            raise AudioSepError(f"{place.path} already holds a run: choose another --workdir, or resume it.")
+            raise TrainingError(f"{place.path} already holds a run: choose another --workdir, or resume it.")
         run = _Run(config, place, mesh, sources, checkpoints, clock, first, load_step)
         with run.files, jax.set_mesh(mesh):
             return run.to_the_end(state)
@@ -203,7 +203,7 @@ class _Run:
                 raise
             except (Exception, SystemExit) as error:
                 said = shown(error) or type(error).__name__
-                raise AudioSepError(
+                raise TrainingError(
                     f"the batch of step {step} could not be read ({type(error).__name__}: {said}): see that "
                     "the datasets can be read here, and start the same command again."
                 ) from error

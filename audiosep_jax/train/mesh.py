@@ -11,7 +11,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from audiosep_jax.config import MeshConfig
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DeviceError
 
 AXES = ("replica", "data", "fsdp")
 """The batch is split over all three, parameters and the optimizer's state over the last."""
@@ -34,7 +34,7 @@ def make_mesh(config: MeshConfig = MeshConfig(), devices: Sequence[Any] | None =
     shape = _shape(config, len(devices))
     per_process = collections.Counter(device.process_index for device in devices)
     if len(set(per_process.values())) > 1:
-        raise AudioSepError(
+        raise DeviceError(
             "every process must have the same number of devices, but they have "
             f"{', '.join(str(per_process[index]) for index in sorted(per_process))}: show each as many."
         )
@@ -60,7 +60,7 @@ def _shape(config: MeshConfig, devices: int) -> tuple[int, ...]:
             f"{name} {'?' if size == -1 else size}" for name, size in zip(AXES, sizes, strict=True)
         )
         counted = "1 device" if devices == 1 else f"{devices} devices"
-        raise AudioSepError(
+        raise DeviceError(
             f"the mesh ({product}) does not fit {counted}: give mesh.{', mesh.'.join(AXES)} sizes "
             f"whose product is {devices}, or set one of them to -1."
         )
@@ -140,6 +140,6 @@ def check_batch_size(batch_size: int, mesh: Mesh, *, microbatches: int = 1) -> N
     unit = mesh.size * microbatches
     if batch_size % unit:
         over = f"{mesh.size} devices" + (f" in {microbatches} microbatches" if microbatches > 1 else "")
-        raise AudioSepError(
+        raise DeviceError(
             f"train.batch_size {batch_size} cannot be split over {over}: choose a multiple of {unit}."
         )

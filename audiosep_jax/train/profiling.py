@@ -7,7 +7,7 @@ from typing import Self
 
 import jax
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import ConfigError
 from audiosep_jax.train.workdir import Workdir
 
 FOLDER = "profile"
@@ -32,7 +32,7 @@ class Profiling:
 
     def __init__(self, workdir: Workdir, steps: tuple[int, int], *, total: int, process: int) -> None:
         if steps[0] >= total:
-            raise AudioSepError(
+            raise ConfigError(
                 f"train.profile_steps is {steps}, but the steps of the run are 0 to {total - 1}: choose some."
             )
         self._workdir = workdir

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import TrainingError
 from audiosep_jax.utils.serialization import to_dict
 
 FREE_FIELDS = {
@@ -52,7 +52,7 @@ def refuse_other_runs(workdir: os.PathLike, *, was: dict[str, Any], config: Expe
         if name not in FREE_FIELDS.get(part, ()) and before(part, name) != value
     ]
     if differences:
-        raise AudioSepError(
+        raise TrainingError(
             f"{os.fspath(workdir)} holds a run of another config ({'; '.join(differences)}): choose "
             "another --workdir, or the config it was started with."
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 from etils import epath
 
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import StorageError, TrainingError, shown
 from audiosep_jax.train.storage import is_remote, read_bytes
 from audiosep_jax.utils.locks import locked
 
@@ -45,7 +45,7 @@ def check_held(workdir: str | os.PathLike) -> None:
         return
     holder = _holder(epath.Path(workdir))
     if holder.get("token") not in (None, _TOKEN):
-        raise AudioSepError(
+        raise TrainingError(
             f"a run that was started later has taken over {workdir} (process {holder.get('process')} on "
             f"{holder.get('host')}): this one stops without writing there; choose another --workdir for it."
         )
@@ -60,7 +60,7 @@ def _locked(workdir: Path) -> Iterator[None]:
             instead="choose another --workdir",
         )
     except OSError as error:
-        raise AudioSepError(f"work directory {workdir} cannot be written: {error}.") from error
+        raise StorageError(f"work directory {workdir} cannot be written: {error}.") from error
     with file:
         yield
 
@@ -71,7 +71,7 @@ def _claimed(workdir: epath.Path) -> Iterator[None]:
     try:
         (workdir / _NAME).write_text(json.dumps(claim))
     except Exception as error:  # every backend has its own
-        raise AudioSepError(f"work directory {workdir} cannot be written: {shown(error)}.") from error
+        raise StorageError(f"work directory {workdir} cannot be written: {shown(error)}.") from error
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from audiosep_jax.checkpoints import folder
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.encoders.base import load_encoder
 from audiosep_jax.encoders.cache import ConditionCache
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import ConfigError
 from audiosep_jax.models import separator
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
@@ -55,7 +55,7 @@ def open_sources(config: ExperimentConfig, workdir: Workdir, mesh: Mesh) -> Sour
     """
     encoder = load_encoder(config.query)
     if encoder.condition_size != config.model.condition_size:
-        raise AudioSepError(
+        raise ConfigError(
             f"query.encoder {config.query.encoder!r} gives {encoder.condition_size} numbers per caption, the "
             f"model takes {config.model.condition_size}: set model.condition_size={encoder.condition_size}."
         )
@@ -96,7 +96,7 @@ def first_state(config: ExperimentConfig, optimizer: optax.GradientTransformatio
         return jax.jit(_same, out_shardings=placed)(state) if split else state
     start = folder.load(config.train.init_from)
     if separator.flat_shapes(start.config.model) != separator.flat_shapes(config.model):
-        raise AudioSepError(
+        raise ConfigError(
             f"train.init_from: the model in {config.train.init_from} has other tensors than this "
             "experiment's; take over its model config, or start from nothing."
         )

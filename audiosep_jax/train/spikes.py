@@ -6,7 +6,7 @@ import math
 import statistics
 from typing import Any
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import TrainingError
 from audiosep_jax.train.step import StepMetrics
 from audiosep_jax.train.writers import JsonLines
 from data_pipelines.mixtures.pipeline import MixtureBatch
@@ -92,7 +92,7 @@ class StepWatch:
         self._write(step, batch, {"loss": loss if math.isfinite(loss) else None, "skipped": True})
         if self._in_a_row >= MOST_SKIPPED_IN_A_ROW:
             files = sorted({file for files in batch.ids for file in files})
-            raise AudioSepError(
+            raise TrainingError(
                 f"steps {step + 1 - self._in_a_row} to {step} were all skipped because loss or gradient were "
                 f'not finite: start again with train.on_non_finite="stop" to keep the next such batch, '
                 f"and look at {FILE}; the last batch held {', '.join(files)}."

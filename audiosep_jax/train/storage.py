@@ -13,7 +13,7 @@ os.environ.setdefault("EPATH_USE_TF", "false")
 
 from etils import epath
 
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import MissingPackageError, StorageError, shown
 from audiosep_jax.utils import atomic
 
 _BACKENDS = {"gs": "gcsfs"}
@@ -45,18 +45,18 @@ def work_directory(path: str | os.PathLike) -> epath.Path:
     elif address[1] in _BACKENDS:
         folder = epath.Path(f"{address[1]}://{text[address.end() :]}")
     else:
-        raise AudioSepError(
+        raise StorageError(
             f"work directory {shown(text)}: {address[1]}:// is not supported; give a local folder, or gs://."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except ImportError as error:
         package = _BACKENDS[address[1] if address else "gs"]
-        raise AudioSepError(
+        raise MissingPackageError(
             f"work directory {shown(folder)} needs the package {package}: pip install {package}."
         ) from error
     except Exception as error:  # every backend has its own: OSError here, HTTP and credentials there
-        raise AudioSepError(f"work directory {shown(text)} cannot be made: {shown(error)}.") from error
+        raise StorageError(f"work directory {shown(text)} cannot be made: {shown(error)}.") from error
     return folder
 
 
@@ -78,13 +78,13 @@ def replacing_file(path: epath.Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix)
         os.close(handle)
     except OSError as error:
-        raise AudioSepError(f"{path} cannot be written: {error.strerror}.") from error
+        raise StorageError(f"{path} cannot be written: {error.strerror}.") from error
     temporary = Path(name)
     try:
         yield temporary
         _upload(temporary, path)
     except OSError as error:
-        raise AudioSepError(f"{path} cannot be written: {shown(error)}.") from error
+        raise StorageError(f"{path} cannot be written: {shown(error)}.") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -114,7 +114,7 @@ def _upload(file: Path, path: epath.Path) -> None:
         with file.open("rb") as source, path.open("wb") as copy:
             shutil.copyfileobj(source, copy, 1 << 24)  # pyright: ignore[reportArgumentType]
     except Exception as error:  # every backend has its own: OSError here, HTTP and credentials there
-        raise AudioSepError(f"{path} cannot be written: {shown(error)}.") from error
+        raise StorageError(f"{path} cannot be written: {shown(error)}.") from error
 
 
 def read_bytes(path: epath.Path) -> bytes | None:
@@ -128,7 +128,7 @@ def read_bytes(path: epath.Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except Exception as error:  # as above
-        raise AudioSepError(f"{path} cannot be read: {shown(error)}.") from error
+        raise StorageError(f"{path} cannot be read: {shown(error)}.") from error
 
 
 def _size(file: Path) -> int:

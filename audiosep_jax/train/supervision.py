@@ -9,7 +9,7 @@ import numpy as np
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.encoders.base import AudioQueryEncoder, ImageQueryEncoder, QueryEncoder
 from audiosep_jax.encoders.frame_conditions import FrameConditions
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import ConfigError
 from data_pipelines.mixtures.supervision import Supervision
 
 
@@ -34,7 +34,7 @@ def make_supervision(config: ExperimentConfig, encoder: QueryEncoder, *, folder:
     if isinstance(encoder, ImageQueryEncoder):
         return Supervision(text_ratio=ratio, see=FrameConditions(encoder, folder=folder))
     if ratio < 1:
-        raise AudioSepError(
+        raise ConfigError(
             f"query.text_ratio is {ratio}, but the tower {config.query.encoder!r} takes text alone: set it "
             'to 1, or query.encoder to one that hears ("clap") or sees ("clip").'
         )

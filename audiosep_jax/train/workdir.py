@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import StorageError, shown
 from audiosep_jax.train import storage
 
 
@@ -110,7 +110,7 @@ class Workdir:
             try:
                 target.write_bytes(file.read_bytes())
             except Exception as error:  # every backend has its own: OSError here, HTTP and credentials there
-                raise AudioSepError(f"{target} cannot be written: {shown(error)}.") from error
+                raise StorageError(f"{target} cannot be written: {shown(error)}.") from error
 
 
 def _scratch(address: str) -> Path:

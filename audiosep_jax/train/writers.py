@@ -14,7 +14,7 @@ from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import StorageError
 from audiosep_jax.train.workdir import Workdir
 from audiosep_jax.utils.atomic import beside
 
@@ -144,7 +144,7 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise AudioSepError(
+        raise StorageError(
             f"{path} cannot be written: {error.strerror or error}; make room or permit it, then start the "
             "same command again: the run goes on from its newest checkpoint."
         ) from error

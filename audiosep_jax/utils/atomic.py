@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import StorageError, shown
 
 
 def make_folder(path: str | Path) -> Path:
@@ -24,7 +24,7 @@ def make_folder(path: str | Path) -> Path:
         with tempfile.TemporaryFile(dir=path):
             return path
     except OSError as error:
-        raise AudioSepError(
+        raise StorageError(
             f"{path} cannot be written as a folder: {error.strerror}; choose another one."
         ) from error
 
@@ -43,7 +43,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         with beside(path) as temporary:
             yield temporary
     except OSError as error:
-        raise AudioSepError(f"{path} cannot be written: {shown(error.strerror or error)}.") from error
+        raise StorageError(f"{path} cannot be written: {shown(error.strerror or error)}.") from error
 
 
 @contextlib.contextmanager

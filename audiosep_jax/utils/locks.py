@@ -6,7 +6,7 @@ import io
 import os
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import StorageError, printable
 
 
 def locked(path: Path, *, busy: str, instead: str) -> io.FileIO:
@@ -29,9 +29,9 @@ def locked(path: Path, *, busy: str, instead: str) -> io.FileIO:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise AudioSepError(f"{busy}: wait for it, or {instead}.") from None
+                raise StorageError(f"{busy}: wait for it, or {instead}.") from None
             except OSError as error:
-                raise AudioSepError(
+                raise StorageError(
                     f"{printable(path.parent)} lies on a file system without locks ({error.strerror}): "
                     f"{instead}."
                 ) from error

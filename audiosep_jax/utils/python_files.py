@@ -4,7 +4,7 @@ import runpy
 from pathlib import Path
 from typing import TypeVar
 
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import AudioSepError, ConfigError, shown
 
 _Value = TypeVar("_Value")
 
@@ -22,13 +22,13 @@ def load_name(path: Path, name: str, kind: type[_Value], *, wanted: str) -> _Val
       AudioSepError: the file is missing, does not run, or does not define it.
     """
     if not path.is_file():
-        raise AudioSepError(f"{path} does not exist: give {wanted}.")
+        raise ConfigError(f"{path} does not exist: give {wanted}.")
     try:
         value = runpy.run_path(str(path)).get(name)
     except AudioSepError as error:
-        raise AudioSepError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}: {error}") from error
     except Exception as error:
-        raise AudioSepError(f"{path} does not run: {type(error).__name__}: {shown(error)}.") from error
+        raise ConfigError(f"{path} does not run: {type(error).__name__}: {shown(error)}.") from error
     if not isinstance(value, kind):
-        raise AudioSepError(f"{path} defines no {name} of type {kind.__name__}.")
+        raise ConfigError(f"{path} defines no {name} of type {kind.__name__}.")
     return value

@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import CheckpointError, shown
 
 _DTYPES = {
     "F64": np.dtype(np.float64),
@@ -55,13 +55,13 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         tensors = {}
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             if entry["dtype"] not in _DTYPES:
-                raise AudioSepError(
+                raise CheckpointError(
                     f"{path}: {name} is of type {shown(entry['dtype'])}, which is not supported."
                 )
             start, stop = (8 + size + offset for offset in entry["data_offsets"])
             tensors[name] = content[start:stop].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise AudioSepError(f"{path} is damaged or not a safetensors file: {shown(error)}.") from error
+        raise CheckpointError(f"{path} is damaged or not a safetensors file: {shown(error)}.") from error
     return tensors, metadata
 
 
@@ -73,11 +73,11 @@ def check_names(names: Iterable[object], *, where: str | Path) -> None:
     """
     for name in names:
         if not isinstance(name, str):
-            raise AudioSepError(
+            raise CheckpointError(
                 f"{where} has a tensor whose name is no text: get the file from its publisher."
             )
         if len(name) > _LONGEST_NAME or not name.isprintable():
-            raise AudioSepError(
+            raise CheckpointError(
                 f"{where} has a tensor with the name {shown(repr(name))}, which no model has: get the "
                 "file from its publisher."
             )

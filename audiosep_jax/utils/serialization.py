@@ -8,7 +8,7 @@ import typing
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, ConfigError
 
 T = TypeVar("T")
 
@@ -18,61 +18,84 @@ def to_dict(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def from_dict(cls: type[T], values: dict[str, Any], *, where: str = "config") -> T:
+def from_dict(
+    cls: type[T],
+    values: dict[str, Any],
+    *,
+    where: str = "config",
+    kind: type[AudioSepError] = ConfigError,
+) -> T:
     """Builds a config from plain JSON values.
 
     Args:
       cls: a dataclass of this module.
       values: as `to_dict` returned them; missing fields take their defaults.
       where: how errors name the place.
+      kind: the error that is raised.
 
     Raises:
-      AudioSepError: an unknown field or a value of the wrong type; the text names the field.
+      AudioSepError: of that kind: an unknown field or a value of the wrong type; the text names the field.
     """
     if not isinstance(values, dict):
-        raise AudioSepError(f"{where} must be a JSON object, but is {values!r}.")
+        raise kind(f"{where} must be a JSON object, but is {values!r}.")
     hints = typing.get_type_hints(cls)
     unknown = sorted(set(values) - set(hints))
     if unknown:
-        raise AudioSepError(f"{where} has unknown field(s) {', '.join(unknown)}; known: {', '.join(hints)}.")
-    return cls(**{key: _convert(hints[key], value, f"{where}.{key}") for key, value in values.items()})
+        raise kind(f"{where} has unknown field(s) {', '.join(unknown)}; known: {', '.join(hints)}.")
+    return cls(**{key: _convert(hints[key], value, f"{where}.{key}", kind) for key, value in values.items()})
 
 
-def load_json(cls: type[T], path: str | Path, *, what: str = "a JSON config file") -> T:
-    """Reads a dataclass from a JSON file; errors name the file, and `what` is wanted where there is none."""
+def load_json(
+    cls: type[T],
+    path: str | Path,
+    *,
+    what: str = "a JSON config file",
+    kind: type[AudioSepError] = ConfigError,
+) -> T:
+    """Reads a dataclass from a JSON file.
+
+    Args:
+      cls: as in `from_dict`.
+      path: of the file; errors name it.
+      what: the file that a user should give where there is none.
+      kind: the error that is raised.
+
+    Raises:
+      AudioSepError: of that kind: the file is missing, is no JSON, or does not fit the class.
+    """
     path = Path(path)
     try:
         values = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise AudioSepError(f"{path} does not exist: give {what}.") from None
+        raise kind(f"{path} does not exist: give {what}.") from None
     except (OSError, ValueError) as error:
-        raise AudioSepError(f"{path} is not a readable JSON file: {error}.") from error
-    return from_dict(cls, values, where=str(path))
+        raise kind(f"{path} is not a readable JSON file: {error}.") from error
+    return from_dict(cls, values, where=str(path), kind=kind)
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
+def _convert(hint: Any, value: Any, where: str, kind: type[AudioSepError]) -> Any:
     origin = typing.get_origin(hint)
     if dataclasses.is_dataclass(hint):
-        return from_dict(typing.cast(type, hint), value, where=where)
+        return from_dict(typing.cast(type, hint), value, where=where, kind=kind)
     if origin is Literal:
         if value not in typing.get_args(hint):
-            raise AudioSepError(f"{where} is {value!r}: choose one of {', '.join(typing.get_args(hint))}.")
+            raise kind(f"{where} is {value!r}: choose one of {', '.join(typing.get_args(hint))}.")
         return value
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise AudioSepError(f"{where} is {value!r}: a list is needed.")
-        kinds = typing.get_args(hint)
-        if Ellipsis in kinds:
-            kinds = (kinds[0],) * len(value)
-        if len(kinds) != len(value):
-            raise AudioSepError(f"{where} has {len(value)} entries: {len(kinds)} are needed.")
-        return tuple(_convert(kind, item, where) for kind, item in zip(kinds, value, strict=True))
+            raise kind(f"{where} is {value!r}: a list is needed.")
+        hints = typing.get_args(hint)
+        if Ellipsis in hints:
+            hints = (hints[0],) * len(value)
+        if len(hints) != len(value):
+            raise kind(f"{where} has {len(value)} entries: {len(hints)} are needed.")
+        return tuple(_convert(each, item, where, kind) for each, item in zip(hints, value, strict=True))
     if origin in (typing.Union, types.UnionType):
         raise TypeError(f"{where}: unions have no JSON form here")
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         if not math.isfinite(value):
-            raise AudioSepError(f"{where} is {value!r}: a finite number is needed.")
+            raise kind(f"{where} is {value!r}: a finite number is needed.")
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise AudioSepError(f"{where} is {value!r}: a value of type {hint.__name__} is needed.")
+        raise kind(f"{where} is {value!r}: a value of type {hint.__name__} is needed.")
     return value

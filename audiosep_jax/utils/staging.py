@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, StorageError
 
 _TOWER_PARTS = (
     *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
@@ -83,16 +83,14 @@ def new_file(
 
     def check() -> None:
         if path.is_symlink():
-            raise AudioSepError(f"{path} is a link: give the name of the file itself.")
+            raise StorageError(f"{path} is a link: give the name of the file itself.")
         if path.is_dir():
-            raise AudioSepError(
-                f"{path} is a folder: give the name of a file, such as {path / 'model.ckpt'}."
-            )
+            raise StorageError(f"{path} is a folder: give the name of a file, such as {path / 'model.ckpt'}.")
         if path.exists() and not overwrite:
-            raise AudioSepError(f"{path} exists: choose another name, or add --overwrite.")
+            raise StorageError(f"{path} exists: choose another name, or add --overwrite.")
         for source in _existing(sources):
             if path.exists() and path.resolve() in {(source / name).resolve() for name in ("", *PARTS)}:
-                raise AudioSepError(f"{path} is part of the source {source}: choose another name.")
+                raise StorageError(f"{path} is part of the source {source}: choose another name.")
 
     with _errors(path):
         _clear(path)
@@ -157,23 +155,23 @@ def foreign(path: Path, parts: Collection[str]) -> str | None:
 
 def _check_folder(path: Path, *, overwrite: bool, sources: Collection[str | Path | None]) -> None:
     if path.is_symlink():
-        raise AudioSepError(f"{path} is a link: give the name of the folder itself.")
+        raise StorageError(f"{path} is a link: give the name of the folder itself.")
     if path.exists() and not path.is_dir():
-        raise AudioSepError(f"{path} is a file: give the name of a new folder.")
+        raise StorageError(f"{path} is a file: give the name of a new folder.")
     if not _taken(path):
         return
     if not overwrite:
-        raise AudioSepError(f"{path} exists and is not empty: choose another folder, or add --overwrite.")
+        raise StorageError(f"{path} exists and is not empty: choose another folder, or add --overwrite.")
     for source in _existing(sources):
         if path.resolve() in (source.resolve(), *source.resolve().parents):
-            raise AudioSepError(f"{path} holds the source {source}: choose another folder.")
+            raise StorageError(f"{path} holds the source {source}: choose another folder.")
     if not (path / "config.json").is_file() or not (path / "model.safetensors").is_file():
-        raise AudioSepError(
+        raise StorageError(
             f"{path} is not a checkpoint folder, so that --overwrite leaves it alone: choose another folder."
         )
     name = foreign(path, PARTS)
     if name is not None:
-        raise AudioSepError(
+        raise StorageError(
             f"{path} holds {name!r}, which no conversion wrote, so that --overwrite leaves it alone: move "
             "that away, or choose another folder."
         )
@@ -228,7 +226,7 @@ def _settle(room: Path, path: Path) -> None:
         try:
             os.rename(old, path)
         except OSError as error:
-            raise AudioSepError(
+            raise StorageError(
                 f"{path} could not be put back ({error.strerror or error}): its files are in {old}."
             ) from error
     shutil.rmtree(old, ignore_errors=True)
@@ -252,4 +250,4 @@ def _errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise AudioSepError(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise StorageError(f"{path} cannot be written: {error.strerror or error}.") from error

@@ -6,7 +6,7 @@ import os
 import platform
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import MissingPackageError, shown
 
 
 def use_cache() -> None:
@@ -22,7 +22,7 @@ def use_cache() -> None:
     """
     place = os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
     if place.startswith("gs://") and importlib.util.find_spec("gcsfs") is None:
-        raise AudioSepError(
+        raise MissingPackageError(
             f"JAX_COMPILATION_CACHE_DIR is {shown(place)}, which needs the package gcsfs: pip install gcsfs."
         )
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

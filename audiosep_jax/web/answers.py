@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import AudioSepError, PageError, shown
 from audiosep_jax.plotting.spectrograms import draw_spectrograms
 from audiosep_jax.plotting.style import png
 from audiosep_jax.separation.api import AudioSep
@@ -64,10 +64,10 @@ def check_question(query: str, without: str, limits: Limits) -> None:
       AudioSepError: both are empty, or one is too long.
     """
     if not query.strip() and not without.strip():
-        raise AudioSepError("Describe the sound that you want, for example: a dog barking.")
+        raise PageError("Describe the sound that you want, for example: a dog barking.")
     for text, name in ((query, "description"), (without, "description of what to leave out")):
         if len(text) > limits.query_letters:
-            raise AudioSepError(
+            raise PageError(
                 f"The {name} has {len(text):,} letters: one sentence of up to {limits.query_letters:,} is "
                 "needed."
             )
@@ -101,9 +101,9 @@ def answer(
 
     def advance(done: int, total: int) -> None:
         if result.abandoned.is_set():
-            raise AudioSepError("Nobody waits for this separation any more.")
+            raise PageError("Nobody waits for this separation any more.")
         if time.monotonic() - started > limits.work_seconds:
-            raise AudioSepError(
+            raise PageError(
                 f"The separation was given up after {limits.work_seconds:.0f} s, when {done / total:.0%} was "
                 "done: give a shorter recording."
             )

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import UsageError
 
 # Sounds of more channels may be shorter: the work grows with both.
 _FREE_CHANNELS = 2
@@ -39,11 +39,9 @@ class Limits:
         ):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
-                raise AudioSepError(f"A limit of {value:g} {unit} was given: it has to be positive.")
+                raise UsageError(f"A limit of {value:g} {unit} was given: it has to be positive.")
         if self.upload_bytes < 1 or self.waiting < 1 or self.query_letters < 1:
-            raise AudioSepError(
-                "Uploads, waiting separations and the letters of a query need limits from 1 on."
-            )
+            raise UsageError("Uploads, waiting separations and the letters of a query need limits from 1 on.")
 
     @property
     def stored_bytes(self) -> int:

@@ -4,7 +4,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, PageError
 from audiosep_jax.separation.api import AudioSep
 from audiosep_jax.web import html
 from audiosep_jax.web.answers import Progress, Question, answer, check_question, worded
@@ -50,7 +50,7 @@ class Handlers:
         try:
             check_question(query or "", without or "", self._limits)
             if upload is None:
-                raise AudioSepError("There is no recording: upload or record one first.")
+                raise PageError("There is no recording: upload or record one first.")
         except AudioSepError as error:
             return html.error(str(error)), _EMPTY, {"error": str(error)}
         sound, sentence = self._read(Path(upload), session)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import MissingPackageError, PageError, shown
 from audiosep_jax.separation.api import AudioSep
 from audiosep_jax.separation.presence import AbsentQueryWarning
 from audiosep_jax.web.gate import Gate
@@ -34,7 +34,7 @@ def check_installed() -> None:
     try:
         import gradio  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise AudioSepError(
+        raise MissingPackageError(
             "The page needs the package gradio, which is not installed: pip install 'audiosep_jax[web]'."
         ) from error
 
@@ -57,7 +57,7 @@ def bind(host: str, port: int) -> socket.socket:
             raise
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise AudioSepError(
+        raise PageError(
             f"The page cannot be served at {shown(host)}, port {port} ({shown(reason)}): choose another "
             "--port or --host."
         ) from error

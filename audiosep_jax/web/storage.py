@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import PageError, shown
 from audiosep_jax.web import stale_folders
 from audiosep_jax.web.limits import Limits
 
@@ -59,7 +59,7 @@ class Storage:
             self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX)).resolve()
             self._held = stale_folders.hold(self.folder)
         except OSError as error:
-            raise AudioSepError(
+            raise PageError(
                 f"No temporary folder can be made ({shown(error.strerror)}): free space, or set TMPDIR."
             ) from error
         self.uploads = self.folder / "uploads"
@@ -188,7 +188,7 @@ class Storage:
     def _make_room(self, session: str, needs_bytes: int) -> None:
         most = self._limits.stored_bytes
         if needs_bytes > most:
-            raise AudioSepError(
+            raise PageError(
                 f"What comes out would take {needs_bytes / 1e6:,.0f} MB, and this page keeps "
                 f"{most / 1e6:,.0f} MB in all: give a shorter recording."
             )
@@ -196,7 +196,7 @@ class Storage:
             with self._lock:
                 tokens = self._sessions.get(session)
                 if not tokens:
-                    raise AudioSepError(FULL)
+                    raise PageError(FULL)
                 oldest = tokens.pop(0)
                 self._files.pop(oldest, None)
             shutil.rmtree(self._results / oldest, ignore_errors=True)

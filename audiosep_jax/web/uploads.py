@@ -10,7 +10,7 @@ from jaxtyping import Float32
 from audiosep_jax.audio.containers import pcm_bits
 from audiosep_jax.audio.files import AudioReader, AudioWriter
 from audiosep_jax.audio.resample import StreamResampler
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, PageError
 from audiosep_jax.reports.players import check_rate
 from audiosep_jax.web.limits import Limits
 
@@ -105,7 +105,7 @@ def _check_header(reader: AudioReader, limits: Limits, *, name: str) -> None:
 
 def _too_long(what: str, channels: int, limits: Limits) -> AudioSepError:
     kind = {1: "", 2: ""}.get(channels, f" with {channels} channels")
-    return AudioSepError(
+    return PageError(
         f"{what}: it takes up to {_length(limits.seconds_for(channels))} of sound{kind}. "
         "The command audiosep separate has no such limit."
     )

@@ -8,7 +8,7 @@ import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora.tables import merge, read_csv
 from data_pipelines.mixtures.clips import ClipRow
 from data_pipelines.prepare.builder import ClipBuilder
@@ -55,7 +55,7 @@ class AudioFolder(ClipBuilder):
         **kwargs,
     ):
         if not 0 <= validation_share < 1:
-            raise AudioSepError(f"The validation share is {validation_share}: give a number in [0, 1).")
+            raise DatasetError(f"The validation share is {validation_share}: give a number in [0, 1).")
         self._metadata = metadata
         self._source_column = source_column
         self._validation_share = validation_share
@@ -91,9 +91,9 @@ class AudioFolder(ClipBuilder):
         frames = tuple(part for part in frames if part)
         if not file or not (captions or frames or not captioned):
             missing = "file" if not file else "caption"
-            raise AudioSepError(f"{where} names no {missing}: fill it in or remove the line.")
+            raise DatasetError(f"{where} names no {missing}: fill it in or remove the line.")
         if self._source_column != "source" and self._source_column not in line:
-            raise AudioSepError(
+            raise DatasetError(
                 f"{where} has no field {self._source_column!r} (the chosen source column); it has "
                 f"{', '.join(line)}."
             )
@@ -118,7 +118,7 @@ def _check_no_caption_is_lost(fields: set[str], path: Path) -> None:
     """A table may do without captions, but not because their column is misspelt."""
     for field in sorted(fields):
         if difflib.get_close_matches(field.lower(), (*_CAPTIONS, "text", "description"), cutoff=0.7):
-            raise AudioSepError(
+            raise DatasetError(
                 f"{path} has a column {field!r} and none named captions: rename it to captions, or, if its "
                 "texts are not to be used, to something else."
             )
@@ -130,7 +130,7 @@ def _find_metadata(source: Path, metadata: str | Path | None) -> Path:
     for name in DEFAULT_NAMES:
         if (source / name).is_file():
             return source / name
-    raise AudioSepError(f"{source} holds none of {', '.join(DEFAULT_NAMES)}: name its table with --metadata.")
+    raise DatasetError(f"{source} holds none of {', '.join(DEFAULT_NAMES)}: name its table with --metadata.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,14 +156,14 @@ def _read_table(path: Path) -> _Table:
                 places.append(table.where(number))
             header = list(table.columns)
             if "file" not in header:
-                raise AudioSepError(
+                raise DatasetError(
                     f"{path} needs the columns file and captions (the latter unless no clip is described), "
                     f"but has {', '.join(header) or 'none'}."
                 )
     except FileNotFoundError:
-        raise AudioSepError(f"{path} does not exist: give the CSV or JSON table of the clips.") from None
+        raise DatasetError(f"{path} does not exist: give the CSV or JSON table of the clips.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AudioSepError(
+        raise DatasetError(
             f'{path} is not a readable table: a CSV with a header or {{"data": [...]}} is needed ({error!r}).'
         ) from error
     return _Table(list(zip(places, lines, strict=True)), set(header))
@@ -174,7 +174,7 @@ def _json_fields(line: dict[str, object], where: str) -> dict[str, str]:
     for key, value in line.items():
         if key in _SEPARATORS and isinstance(value, list):
             if not all(isinstance(part, str) for part in value):
-                raise AudioSepError(f"{where}: the list {key!r} holds more than texts: give texts alone.")
+                raise DatasetError(f"{where}: the list {key!r} holds more than texts: give texts alone.")
             fields[key] = _SEPARATORS[key].join(value)
         elif isinstance(value, list | dict) and key in (
             "file",
@@ -185,7 +185,7 @@ def _json_fields(line: dict[str, object], where: str) -> dict[str, str]:
             "split",
             "frames",
         ):
-            raise AudioSepError(f"{where}: {key!r} is a {type(value).__name__}: give a text.")
+            raise DatasetError(f"{where}: {key!r} is a {type(value).__name__}: give a text.")
         elif value is not None:
             fields[key] = str(value)
     return fields
@@ -193,7 +193,7 @@ def _json_fields(line: dict[str, object], where: str) -> dict[str, str]:
 
 def _merge(known: ClipRow, row: ClipRow, where: str) -> ClipRow:
     if known.label != row.label:
-        raise AudioSepError(
+        raise DatasetError(
             f"{where} names {row.file} again with another label, source or split: make the lines agree."
         )
     return merge(known, row, where)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora import youtube
 from data_pipelines.corpora.corpus import Corpus
 from data_pipelines.corpora.tables import find_file, read_csv
@@ -58,7 +58,7 @@ class AudioCaps(Corpus):
             try:
                 start = float(line["start_time"])
             except ValueError:
-                raise AudioSepError(
+                raise DatasetError(
                     f"{table.where(number)} starts at {line['start_time']!r}, which is no number of seconds: "
                     "give the table of AudioCaps."
                 ) from None

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora import youtube
 from data_pipelines.corpora.corpus import Corpus
 from data_pipelines.corpora.label_text import caption_of
@@ -82,11 +82,11 @@ class AudioSet(Corpus):
                 start, end = float(line["start_seconds"]), float(line["end_seconds"])
                 labels = tuple(dict.fromkeys(names[mid] for mid in line["positive_labels"].split(",")))
             except ValueError:
-                raise AudioSepError(
+                raise DatasetError(
                     f"{table.where(number)} has no times in seconds: give AudioSet's segments."
                 ) from None
             except KeyError as error:
-                raise AudioSepError(
+                raise DatasetError(
                     f"{table.where(number)} has the class {error.args[0]!r}, which class_labels_indices.csv "
                     "and ontology.json do not name: give those of this release."
                 ) from None
@@ -110,7 +110,7 @@ def _read_names(source: Path) -> dict[str, str]:
                 str(entry["id"]): str(entry["name"]) for entry in read_json(ontology, what="the ontology")
             }
         except (TypeError, KeyError) as error:
-            raise AudioSepError(
+            raise DatasetError(
                 f"{ontology} is not AudioSet's ontology, a list of objects with id and name ({error!r})."
             ) from error
     table = find_file(source, "class_labels_indices.csv", *_FOLDERS)
@@ -119,7 +119,7 @@ def _read_names(source: Path) -> dict[str, str]:
         lines = read_csv(table, required=columns, what="AudioSet's class_labels_indices.csv").lines
         names |= {line["mid"]: line["display_name"] for _, line in lines}
     if not names:
-        raise AudioSepError(
+        raise DatasetError(
             f"{source} holds neither class_labels_indices.csv nor ontology.json, which say what AudioSet's "
             "classes are called: put one of them there."
         )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora import licences as known_licences
 from data_pipelines.corpora.tables import SOUND_SUFFIXES, FileIndex, merge, read_json
 from data_pipelines.mixtures.clips import ClipRow
@@ -45,7 +45,7 @@ class Corpus(ClipBuilder, skip_registration=True):
     ):
         unknown = [split for split in splits if split not in self.SPLITS]
         if unknown:
-            raise AudioSepError(
+            raise DatasetError(
                 f"{self.name} has no split {', '.join(map(repr, unknown))}: choose of "
                 f"{', '.join(self.SPLITS)}."
             )
@@ -82,7 +82,7 @@ class Corpus(ClipBuilder, skip_registration=True):
         tables = {split: self.find_tables(split) for split in wanted}
         absent = [split for split in wanted if not tables[split]]
         if absent and (self._splits or len(absent) == len(wanted)):
-            raise AudioSepError(
+            raise DatasetError(
                 f"{self.source} says nothing of {', '.join(absent)}: {self.name} needs {self.needs}."
             )
         self.files = FileIndex(self.source, suffixes=self.suffixes)
@@ -97,7 +97,7 @@ class Corpus(ClipBuilder, skip_registration=True):
                 rows[row.file] = merge(known, row, f"{tables[split][0]}") if known else row
                 found += row.file in self.files
             if tables[split] and not found:
-                raise AudioSepError(
+                raise DatasetError(
                     f"{self.source} holds no sound of the split {split!r} that {tables[split][0]} describes"
                     + (" and --exclude leaves" if excluded else "")
                     + f": put its files there, or name the other splits with --splits. {self.name} needs "
@@ -125,13 +125,13 @@ def _read_excluded(path: Path) -> frozenset[str]:
         content = read_json(path, what=what)
         lists = list(content.values()) if isinstance(content, dict) else [content]
         if not all(isinstance(names, list) for names in lists):
-            raise AudioSepError(f"{path} is no list, and no object of lists: give {what}.")
+            raise DatasetError(f"{path} is no list, and no object of lists: give {what}.")
         names = [str(name) for part in lists for name in part]
     else:
         try:
             names = [line.strip() for line in path.read_text("utf-8").splitlines()]
         except (OSError, UnicodeDecodeError) as error:
-            raise AudioSepError(f"{path} cannot be read ({error}): give {what}.") from error
+            raise DatasetError(f"{path} cannot be read ({error}): give {what}.") from error
     return frozenset(identity for name in names if name for identity in _identities(name))
 
 

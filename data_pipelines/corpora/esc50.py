@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora.esc50_captions import captions_of, category_of_folder
 from data_pipelines.corpora.tables import read_csv
 from data_pipelines.mixtures.clips import ClipRow
@@ -49,7 +49,7 @@ class Esc50(ClipBuilder):
         if table.is_file():
             return _read_esc50(table)
         if self._metadata:
-            raise AudioSepError(f"{table} does not exist: give ESC-50's esc50.csv.")
+            raise DatasetError(f"{table} does not exist: give ESC-50's esc50.csv.")
         return _read_esc10(self.source)
 
 
@@ -69,7 +69,7 @@ def _read_esc10(source: Path) -> list[ClipRow]:
             file = path.relative_to(source).as_posix()
             rows.append(_row(file, category, fold=name["fold"], source=name["source"]))
     if not rows:
-        raise AudioSepError(
+        raise DatasetError(
             f"{source} is neither ESC-50 (meta/esc50.csv and audio/) nor ESC-10 "
             "(<class>/<fold>-<id>-<take>.ogg): give the unpacked dataset's folder."
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora import licences
 from data_pipelines.corpora.corpus import FreesoundCorpus
 from data_pipelines.corpora.label_text import caption_of
@@ -94,7 +94,7 @@ class FSD50K(FreesoundCorpus):
                 if licences.kind_of(information["license"]) in self._licences
             )
         except (AttributeError, TypeError, KeyError) as error:
-            raise AudioSepError(f"{path} names no licence for each clip ({error!r}): give {what}.") from error
+            raise DatasetError(f"{path} names no licence for each clip ({error!r}): give {what}.") from error
 
 
 def _part(split: str) -> str:

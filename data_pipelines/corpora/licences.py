@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 
 KINDS = ("cc0", "by", "by-nc", "sampling+")
 """Those under which Freesound's clips are."""
@@ -25,5 +25,5 @@ def check(kinds: Sequence[str]) -> frozenset[str]:
     """
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
-        raise AudioSepError(f"There is no licence {unknown[0]!r} on Freesound: choose of {', '.join(KINDS)}.")
+        raise DatasetError(f"There is no licence {unknown[0]!r} on Freesound: choose of {', '.join(KINDS)}.")
     return frozenset(kinds)

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora.corpus import Corpus
 from data_pipelines.corpora.label_text import caption_of
 from data_pipelines.corpora.tables import SOUND_SUFFIXES, find_file, read_json
@@ -55,7 +55,7 @@ class Music(Corpus):
 
     def __init__(self, *, source: str | Path, frames: int = 0, **kwargs: Any):
         if frames < 0:
-            raise AudioSepError(f"{frames} frames of a video are wanted: give 0 or more.")
+            raise DatasetError(f"{frames} frames of a video are wanted: give 0 or more.")
         self._frames = frames
         super().__init__(source=source, **kwargs)
 
@@ -108,7 +108,7 @@ def _read_videos(path: Path) -> Iterator[tuple[list[str], str]]:
                     raise TypeError(f"{video!r} of {instruments!r}")
                 yield names, video
     except (AttributeError, KeyError, TypeError) as error:
-        raise AudioSepError(f"{path} is no list of videos by instrument ({error!r}): give {what}.") from error
+        raise DatasetError(f"{path} is no list of videos by instrument ({error!r}): give {what}.") from error
 
 
 def _videos(stem: str) -> Iterator[str]:

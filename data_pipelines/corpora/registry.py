@@ -4,7 +4,7 @@ import dataclasses
 import importlib
 from typing import Any
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ def check_options(name: str, options: dict[str, Any]) -> None:
         if option not in DATASETS[name].options:
             owners = [other for other, dataset in DATASETS.items() if option in dataset.options]
             flag = "--" + option.replace("_", "-")
-            raise AudioSepError(
+            raise DatasetError(
                 f"{flag} belongs to {', '.join(owners)} and means nothing for {name}: leave it out."
             )
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import DatasetError, shown
 from data_pipelines.mixtures.clips import ClipRow
 from data_pipelines.prepare.video import CONTAINER_SUFFIXES
 
@@ -66,7 +66,7 @@ def read_csv(
     names = tuple(columns) or next(lines, (0, []))[1]
     missing = [name for name in required if name not in names]
     if missing:
-        raise AudioSepError(
+        raise DatasetError(
             f"{path} lacks the column(s) {', '.join(missing)} and has {', '.join(names) or 'none'}: "
             f"give {what}."
         )
@@ -84,9 +84,9 @@ def _lines(
                 if values and not (comment and values[0].startswith(comment)):
                     yield reader.line_num, values
     except FileNotFoundError:
-        raise AudioSepError(f"{path} does not exist: give {what}.") from None
+        raise DatasetError(f"{path} does not exist: give {what}.") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise AudioSepError(f"{path} is not a readable CSV table ({shown(error)}): give {what}.") from error
+        raise DatasetError(f"{path} is not a readable CSV table ({shown(error)}): give {what}.") from error
 
 
 def _fields(
@@ -100,14 +100,14 @@ def _fields(
 ) -> Iterator[tuple[int, dict[str, str]]]:
     for number, values in lines:
         if exact and len(values) != len(columns):
-            raise AudioSepError(
+            raise DatasetError(
                 f"{path}, line {number} has {len(values)} fields where {len(columns)} are needed "
                 f"({', '.join(columns)}): give {what}."
             )
         line = dict(zip(columns, values, strict=False))
         empty = [name for name in columns if name in required and not line.get(name, "").strip()]
         if empty:
-            raise AudioSepError(
+            raise DatasetError(
                 f"{path}, line {number} is incomplete: it has no {' and no '.join(empty)}; give {what}."
             )
         yield number, line
@@ -133,9 +133,9 @@ def read_json(path: Path, *, what: str) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise AudioSepError(f"{path} does not exist: give {what}.") from None
+        raise DatasetError(f"{path} does not exist: give {what}.") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise AudioSepError(f"{path} is not a readable JSON file ({shown(error)}): give {what}.") from error
+        raise DatasetError(f"{path} is not a readable JSON file ({shown(error)}): give {what}.") from error
 
 
 def find_file(root: Path, name: str, *folders: str) -> Path | None:
@@ -228,7 +228,7 @@ def merge(known: ClipRow, row: ClipRow, where: str) -> ClipRow:
       AudioSepError: they disagree on its recording or its split.
     """
     if (known.source, known.split) != (row.source, row.split):
-        raise AudioSepError(
+        raise DatasetError(
             f"{where} names {row.file} again with another label, source or split: make the lines agree."
         )
     labels = _union(known.labels or (known.label,), row.labels or (row.label,))

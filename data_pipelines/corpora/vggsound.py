@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora import youtube
 from data_pipelines.corpora.corpus import Corpus
 from data_pipelines.corpora.label_text import caption_of
@@ -74,12 +74,12 @@ class VGGSound(Corpus):
             try:
                 start = float(line["start"])
             except ValueError:
-                raise AudioSepError(
+                raise DatasetError(
                     f"{table.where(number)} starts at {line['start']!r}, which is no number of seconds: give "
                     "VGGSound's vggsound.csv."
                 ) from None
             if split not in self.SPLITS:
-                raise AudioSepError(
+                raise DatasetError(
                     f"{table.where(number)} has the split {split!r}, which is neither train nor test: give "
                     "VGGSound's vggsound.csv."
                 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora.corpus import Corpus
 from data_pipelines.corpora.tables import find_file
 from data_pipelines.mixtures.clips import ClipRow
@@ -92,7 +92,7 @@ class VoiceBankDemand(Corpus):
         """Yields the clean speech of each utterance and, if it is wanted, its noise."""
         noises = _read_log(tables[1]) if len(tables) > 1 else {}
         if self._noise and not noises:
-            raise AudioSepError(
+            raise DatasetError(
                 f"{self.source} has no log_{split}.txt, which says what the noises are: put it there, or "
                 "leave --noise out."
             )
@@ -123,13 +123,13 @@ def _read_log(path: Path) -> dict[str, str]:
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise AudioSepError(f"{path} cannot be read ({error}): give the log of VoiceBank-DEMAND.") from error
+        raise DatasetError(f"{path} cannot be read ({error}): give the log of VoiceBank-DEMAND.") from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         fields = line.split()
         if len(fields) != 3:
-            raise AudioSepError(
+            raise DatasetError(
                 f"{path}, line {number} is not a name, a noise and a signal-to-noise ratio: give the log of "
                 "VoiceBank-DEMAND."
             )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora.corpus import Corpus
 from data_pipelines.corpora.tables import find_file, read_json
 from data_pipelines.mixtures.clips import ClipRow
@@ -69,12 +69,12 @@ class WavCaps(Corpus):
         content = read_json(tables[0], what=what)
         entries = content.get("data") if isinstance(content, dict) else content
         if not isinstance(entries, list):
-            raise AudioSepError(f"{tables[0]} has no list of clips: give {what}.")
+            raise DatasetError(f"{tables[0]} has no list of clips: give {what}.")
         for number, entry in enumerate(entries):
             identity, caption = (_text(entry, key) for key in ("id", "caption"))
             if not identity or not caption:
                 missing = "caption" if identity else "id"
-                raise AudioSepError(f"{tables[0]}, entry {number} has no {missing}: give {what}.")
+                raise DatasetError(f"{tables[0]}, entry {number} has no {missing}: give {what}.")
             stem = identity.removesuffix(".wav")
             yield ClipRow(
                 file=self.files.find(stem, folder=split) or f"{split}/{stem.replace('/', '_')}.flac",

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 from data_pipelines.mixtures import records
 from data_pipelines.mixtures.clips import Example, frames_digest
 
@@ -60,7 +60,7 @@ class ClipStore:
         splits = wanted.split("+") if wanted else names
         missing = [name for name in splits if name not in names]
         if missing:
-            raise AudioSepError(
+            raise DatasetError(
                 f"{self.folder} has no split {', '.join(map(repr, missing))}; it has {', '.join(names)}."
             )
         self.sample_rate_hz = _sample_rate_hz(info, self.folder)
@@ -68,9 +68,9 @@ class ClipStore:
             self._records = ArrayRecordDataSource([file for name in splits for file in _files(info, name)])
             self.clips = [clip for name in splits for clip in _load_clips(self.folder, name, info)]
         except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
-            raise AudioSepError(f"{self.folder} is damaged ({error}): prepare it again.") from error
+            raise DatasetError(f"{self.folder} is damaged ({error}): prepare it again.") from error
         if len(self.clips) != len(self._records):
-            raise AudioSepError(
+            raise DatasetError(
                 f"{self.folder} is damaged: its index names {len(self.clips)} clips, its records hold "
                 f"{len(self._records)}; prepare it again."
             )
@@ -99,7 +99,7 @@ class ClipStore:
         try:
             record = self._records[index]
         except RuntimeError as error:
-            raise AudioSepError(f"The record is damaged ({error}): prepare the dataset again.") from error
+            raise DatasetError(f"The record is damaged ({error}): prepare the dataset again.") from error
         return records.parse(record)
 
 
@@ -146,13 +146,13 @@ def folder_of(entry: str) -> tuple[Path, str]:
 
 def _load_info(folder: Path) -> tfds.core.DatasetInfo:
     if not (folder / "dataset_info.json").is_file():
-        raise AudioSepError(
+        raise DatasetError(
             f"{folder} is not a prepared dataset (it has no dataset_info.json): run `audiosep prepare` first."
         )
     try:
         return tfds.builder_from_directory(folder).info
     except Exception as error:  # tfds raises whatever its JSON and protobuf readers raise
-        raise AudioSepError(f"{folder} is damaged ({error}): prepare it again.") from error
+        raise DatasetError(f"{folder} is damaged ({error}): prepare it again.") from error
 
 
 def _load_clips(folder: Path, split: str, info: tfds.core.DatasetInfo) -> list[Clip]:
@@ -173,7 +173,7 @@ def _clip(values: dict[str, Any]) -> Clip:
 def _sample_rate_hz(info: tfds.core.DatasetInfo, folder: Path) -> int:
     metadata = info.metadata
     if not isinstance(metadata, dict) or not isinstance(metadata.get("sample_rate_hz"), int):
-        raise AudioSepError(f"{folder} was not written by `audiosep prepare`: prepare it with that command.")
+        raise DatasetError(f"{folder} was not written by `audiosep prepare`: prepare it with that command.")
     return metadata["sample_rate_hz"]
 
 

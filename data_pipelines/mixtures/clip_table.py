@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 import numpy as np
 
 from audiosep_jax.config import MixtureConfig
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, DatasetError
 from data_pipelines.mixtures.clip_index import Clip
 from data_pipelines.mixtures.collisions import CaptionSimilarity, Names, name_clips, rules_in_words
 
@@ -187,7 +187,7 @@ class ClipTable:
 
     def _lonely(self, clip: int, together: int) -> AudioSepError:
         how = rules_in_words(self._mixture) or "at all"
-        return AudioSepError(
+        return DatasetError(
             f"The clip {self.clips[clip].id} finds no {together - 1} others {how} among the "
             f"{len(self.clips)} clips, so it cannot be mixed: add data of other classes, lower "
             "mixture.sources or mixture.absent_probability, or relax mixture.collisions."

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 import tensorflow_datasets as tfds
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 
 SILENCE_PEAK = 1e-4
 """Clips whose peak is lower (80 dB below full scale, three steps of 16 bit) count as silent."""
@@ -112,9 +112,9 @@ def decode_flac(flac: bytes, out: np.ndarray, *, start: int) -> None:
                 file.seek(start)
             found = len(file.read(out=out))
     except soundfile.LibsndfileError as error:
-        raise AudioSepError(f"The stored sound is damaged ({error}): prepare the dataset again.") from error
+        raise DatasetError(f"The stored sound is damaged ({error}): prepare the dataset again.") from error
     if found < len(out):
-        raise AudioSepError(
+        raise DatasetError(
             f"The stored sound ends after {start + found} samples where {start + len(out)} are needed: "
             "prepare the dataset again."
         )

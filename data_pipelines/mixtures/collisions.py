@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from audiosep_jax.config import MixtureConfig
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 from data_pipelines.mixtures.clip_index import Clip
 from data_pipelines.mixtures.ontology import Ontology, plain_class
 
@@ -78,7 +78,7 @@ class _Classes:
                     if labels
                     else "they have no label"
                 )
-                raise AudioSepError(
+                raise DatasetError(
                     f"mixture.ontology: no clip has a class of {self._ontology.path} ({have}): give the "
                     "ontology that the data is labelled with, or prepare the data with its labels."
                 )

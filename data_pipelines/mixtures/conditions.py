@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 from data_pipelines.mixtures.clip_table import ClipTable
 from data_pipelines.mixtures.draws import Draw
 from data_pipelines.mixtures.supervision import Supervision
@@ -73,7 +73,7 @@ class QueryTable:
             parts["audio"] = _checked(self._hear(heard), len(heard), "sound")
         sizes = {part.shape[1] for part in parts.values()}
         if len(sizes) > 1:
-            raise AudioSepError(f"The conditions of {', '.join(parts)} differ in length: {sorted(sizes)}.")
+            raise DatasetError(f"The conditions of {', '.join(parts)} differ in length: {sorted(sizes)}.")
         result = np.empty((len(draws), sizes.pop()), np.float32)
         modalities = np.array([draw.modality for draw in draws])
         for modality, part in parts.items():
@@ -86,7 +86,7 @@ def _of_captions(conditions: Conditions, captions: Sequence[str]) -> np.ndarray:
         return _checked(conditions(captions), len(captions), "caption")
     missing = [caption for caption in captions if caption not in conditions]
     if missing:
-        raise AudioSepError(
+        raise DatasetError(
             f"{len(missing)} of {len(captions)} captions have no condition, the first is {missing[0]!r}: "
             "compute them anew."
         )
@@ -96,7 +96,7 @@ def _of_captions(conditions: Conditions, captions: Sequence[str]) -> np.ndarray:
 def _checked(rows: np.ndarray, count: int, each: str) -> np.ndarray:
     rows = np.asarray(rows)
     if rows.ndim != 2 or len(rows) != count or not np.isfinite(rows).all():
-        raise AudioSepError(
+        raise DatasetError(
             f"The conditions have shape {rows.shape}: finite numbers of shape [{count}, size] are needed, "
             f"one row per {each}."
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 
 _SOURCE = "give the file ontology.json of AudioSet's ontology"
 
@@ -32,7 +32,7 @@ class Ontology:
                 self._ids.setdefault(known_as, set()).add(one)
             for child in children:
                 if child not in classes:
-                    raise AudioSepError(
+                    raise DatasetError(
                         f"{self.path}: class {one!r} ({name}) has the child {child!r}, which the file does "
                         f"not hold: {_SOURCE}, whole."
                     )
@@ -72,7 +72,7 @@ class Ontology:
         if len(ancestors) < len(classes):
             circle = _circle(parents, set(classes) - set(ancestors))
             names = " < ".join(f"{one!r} ({classes[one][0]})" for one in circle)
-            raise AudioSepError(f"{self.path}: classes are their own ancestors, {names}: {_SOURCE}.")
+            raise DatasetError(f"{self.path}: classes are their own ancestors, {names}: {_SOURCE}.")
         return ancestors
 
 
@@ -95,11 +95,11 @@ def _read(path: Path) -> dict[str, tuple[str, list[str]]]:
     try:
         values: Any = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise AudioSepError(f"mixture.ontology: {path} does not exist: {_SOURCE}.") from None
+        raise DatasetError(f"mixture.ontology: {path} does not exist: {_SOURCE}.") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise AudioSepError(f"mixture.ontology: {path} is not a readable JSON file: {error}.") from error
+        raise DatasetError(f"mixture.ontology: {path} is not a readable JSON file: {error}.") from error
     if not isinstance(values, list) or not values:
-        raise AudioSepError(f"{path} is no list of classes: {_SOURCE}.")
+        raise DatasetError(f"{path} is no list of classes: {_SOURCE}.")
     classes: dict[str, tuple[str, list[str]]] = {}
     for number, value in enumerate(values, 1):
         found = value if isinstance(value, dict) else {}
@@ -109,11 +109,11 @@ def _read(path: Path) -> dict[str, tuple[str, list[str]]]:
             or not isinstance(children, list)
             or not all(isinstance(child, str) for child in children)
         ):
-            raise AudioSepError(
+            raise DatasetError(
                 f"{path}: class number {number} lacks a text `id`, a text `name` or a list `child_ids`: "
                 f"{_SOURCE}."
             )
         if one in classes:
-            raise AudioSepError(f"{path}: class {one!r} ({name}) stands there twice: {_SOURCE}.")
+            raise DatasetError(f"{path}: class {one!r} ({name}) stands there twice: {_SOURCE}.")
         classes[one] = (name, children)
     return classes

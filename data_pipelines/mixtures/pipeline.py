@@ -6,7 +6,7 @@ import grain
 import numpy as np
 
 from audiosep_jax.config import DataConfig, MixtureConfig
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, ConfigError, DatasetError
 from data_pipelines.mixtures.clip_index import ClipStore
 from data_pipelines.mixtures.clip_table import ClipTable
 from data_pipelines.mixtures.clips import SILENCE_PEAK, decode_flac
@@ -95,7 +95,7 @@ class MixturePipeline:
     ):
         if batch_size % (process_count * microbatches):
             parts = f" in {microbatches} microbatches" if microbatches > 1 else ""
-            raise AudioSepError(
+            raise DatasetError(
                 f"A batch of {batch_size} cannot be split over {process_count} processes{parts}: choose a "
                 f"multiple of {process_count * microbatches}."
             )
@@ -202,7 +202,7 @@ class MixturePipeline:
         try:
             return store.frames(clip - first)
         except AudioSepError as error:
-            raise AudioSepError(f"{store.folder}, clip {self.table.clips[clip].id}: {error}") from error
+            raise DatasetError(f"{store.folder}, clip {self.table.clips[clip].id}: {error}") from error
 
     def _decode(self, crop: Crop, segment: np.ndarray) -> None:
         store, first = self._places[crop.clip]
@@ -210,7 +210,7 @@ class MixturePipeline:
         try:
             decode_flac(store.flac(crop.clip - first), out, start=crop.start)
         except AudioSepError as error:
-            raise AudioSepError(f"{store.folder}, clip {self.table.clips[crop.clip].id}: {error}") from error
+            raise DatasetError(f"{store.folder}, clip {self.table.clips[crop.clip].id}: {error}") from error
 
 
 def _snr_db(draws: list[Draw]) -> np.ndarray | None:
@@ -221,16 +221,16 @@ def _snr_db(draws: list[Draw]) -> np.ndarray | None:
 
 def _open(data: DataConfig, sample_rate_hz: int) -> list[ClipStore]:
     if not data.datasets:
-        raise AudioSepError("data.datasets is empty: name folders that `audiosep prepare` wrote.")
+        raise ConfigError("data.datasets is empty: name folders that `audiosep prepare` wrote.")
     if data.weights and (len(data.weights) != len(data.datasets) or min(data.weights) <= 0):
-        raise AudioSepError(
+        raise ConfigError(
             f"data.weights is {data.weights}: give one positive number for each of the "
             f"{len(data.datasets)} datasets, or none."
         )
     stores = [ClipStore(entry) for entry in data.datasets]
     for store in stores:
         if store.sample_rate_hz != sample_rate_hz:
-            raise AudioSepError(
+            raise DatasetError(
                 f"{store.folder} is stored at {store.sample_rate_hz} Hz, the model works at {sample_rate_hz} "
                 f"Hz: prepare it with --sample-rate-hz {sample_rate_hz}."
             )

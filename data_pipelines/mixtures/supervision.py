@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 from data_pipelines.mixtures.clip_index import Clip
 
 Modality = Literal["text", "audio", "frames"]
@@ -54,13 +54,13 @@ class Supervision:
         without = [clip for clip in clips if not clip.captions and not self.beside_text(clip)]
         if without:
             lack = "no caption and no frames" if self.see else "no caption"
-            raise AudioSepError(
+            raise DatasetError(
                 f"{len(without)} of {len(clips)} clips have {lack}, the first is {without[0].id}, so nothing "
                 "says what to separate: describe them, or take their conditions from their sound (encoder "
                 "clap with query.text_ratio below 1) or from frames of their video (encoder clip)."
             )
         if self.text_ratio < 1 and not any(map(self.beside_text, clips)):
-            raise AudioSepError(
+            raise DatasetError(
                 f"query.text_ratio is {self.text_ratio}, but none of the {len(clips)} clips has frames: set "
                 "it to 1, or prepare the data with the column frames."
             )

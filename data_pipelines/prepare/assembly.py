@@ -9,7 +9,7 @@ from pathlib import Path
 from etils import epath
 from tensorflow_datasets.core import naming, splits
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 from data_pipelines.mixtures import clip_index
 from data_pipelines.prepare import report
 from data_pipelines.prepare.builder import ClipBuilder
@@ -36,12 +36,12 @@ def make_report(builder: ClipBuilder, shards: Sequence[tuple[Shard, Finished]]) 
     failures.check(builder.max_failed_share)
     for split, count in sorted(prepared.items()):
         if not count and by_split[split]:
-            raise AudioSepError(
+            raise DatasetError(
                 f"{builder.source}: no clip of the split {split!r} can be used, so nothing was written. "
                 f"The first failure: {min(by_split[split]).reason}"
             )
     if not any(prepared.values()):
-        raise AudioSepError(
+        raise DatasetError(
             f"{builder.source}: none of its {len(builder.rows)} clips is there, the first is "
             f"{builder.rows[0].file}: give the folder that holds the sound files."
         )

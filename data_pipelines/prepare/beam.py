@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import DatasetError, MissingPackageError, UsageError, shown
 from data_pipelines.mixtures.clips import ClipRow
 from data_pipelines.prepare.builder import ClipBuilder
 from data_pipelines.prepare.encoding import Recorder
@@ -37,7 +37,7 @@ def make_shards(
             PipelineOptions,
         )
     except ImportError as error:
-        raise AudioSepError(
+        raise MissingPackageError(
             "Building on Apache Beam needs a package that is not installed: pip install 'audiosep_jax[beam]'."
         ) from error
     if not shards:
@@ -51,7 +51,7 @@ def make_shards(
             names = pipeline | beam.Create([shard.name for shard in shards])
             _ = names | beam.Reshuffle() | beam.Map(worker)
     except (Exception, SystemExit) as error:  # runners raise whatever they like; argparse exits
-        raise AudioSepError(
+        raise DatasetError(
             f"The Beam pipeline failed ({shown(_last_line(error))}): give the same command again; it goes on "
             "where it stopped."
         ) from error
@@ -66,7 +66,7 @@ def parse_options(text: str) -> list[str]:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise AudioSepError(f"--beam-options {text!r} cannot be read ({error}): close its quotes.") from error
+        raise UsageError(f"--beam-options {text!r} cannot be read ({error}): close its quotes.") from error
     return [word if word.startswith("-") else f"--{word}" for word in words]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent import futures
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, DatasetError, StorageError
 from data_pipelines.mixtures import clip_index
 from data_pipelines.prepare import report, threads
 from data_pipelines.prepare.assembly import assemble, make_report, second_name
@@ -90,7 +90,7 @@ def prepare(
                     second_name(path, folder / path.name)
             work.publish(folder, fingerprint=fingerprint)
         except OSError as error:
-            raise AudioSepError(
+            raise StorageError(
                 f"{out} cannot be written ({error.strerror or error}): make room, and give the same command "
                 "again; it goes on where it stopped."
             ) from error
@@ -141,7 +141,7 @@ def _captions(builder: ClipBuilder, folder: Path) -> list[str]:
 def _read(files: ShardFiles, shard: Shard) -> Finished:
     finished = files.read(shard)
     if finished is None:
-        raise AudioSepError(
+        raise DatasetError(
             f"{files.records(shard)} was not written whole: give the same command again; it makes that file."
         )
     return finished
@@ -159,6 +159,6 @@ def _check_free(out: Path, *, overwrite: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not overwrite:
-        raise AudioSepError(f"{out} exists already: remove it, choose another --out, or pass --overwrite.")
+        raise StorageError(f"{out} exists already: remove it, choose another --out, or pass --overwrite.")
     if not (out / "dataset_info.json").is_file():
-        raise AudioSepError(f"{out} is not a dataset, so it is not overwritten: choose another --out.")
+        raise StorageError(f"{out} is not a dataset, so it is not overwritten: choose another --out.")

@@ -14,7 +14,7 @@ import soundfile
 import soxr
 import tensorflow_datasets as tfds
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, DatasetError
 from data_pipelines.mixtures import clips, records
 from data_pipelines.prepare import encoding, shards
 
@@ -71,15 +71,15 @@ class ClipBuilder(tfds.core.ShardBasedBuilder, abc.ABC, skip_registration=True):
     ):
         in_tens = sample_rate_hz > 65_535 and sample_rate_hz % 10
         if not 1 <= sample_rate_hz <= MAX_SAMPLE_RATE_HZ or in_tens:
-            raise AudioSepError(
+            raise DatasetError(
                 f"The sample rate is {sample_rate_hz} Hz: FLAC stores 1 to {MAX_SAMPLE_RATE_HZ} Hz, above "
                 "65535 Hz in multiples of 10."
             )
         if not 0 <= max_failed_share <= 1:
-            raise AudioSepError(f"The largest failed share is {max_failed_share}: give a number in [0, 1].")
+            raise DatasetError(f"The largest failed share is {max_failed_share}: give a number in [0, 1].")
         for name, count in (("workers", workers), ("clips per shard", clips_per_shard)):
             if count is not None and count < 1:
-                raise AudioSepError(f"The number of {name} is {count}: give 1 or more.")
+                raise DatasetError(f"The number of {name} is {count}: give 1 or more.")
         self.source = Path(source)
         self.sample_rate_hz = sample_rate_hz
         self.max_failed_share = max_failed_share
@@ -87,10 +87,10 @@ class ClipBuilder(tfds.core.ShardBasedBuilder, abc.ABC, skip_registration=True):
         self.workers = workers or len(os.sched_getaffinity(0))
         self.on_clip = on_clip or (lambda: None)
         if not self.source.is_dir():
-            raise AudioSepError(f"{self.source} is not a folder: give the folder that holds the sound files.")
+            raise DatasetError(f"{self.source} is not a folder: give the folder that holds the sound files.")
         self.rows = sorted(self.read_rows(), key=lambda row: row.file)
         if not self.rows:
-            raise AudioSepError(f"{self.source} names no clips: check its metadata.")
+            raise DatasetError(f"{self.source} names no clips: check its metadata.")
         for row in self.rows:
             _check_row(row, self.source)
         self.shards = shards.plan(self.rows, clips_per_shard=clips_per_shard)
@@ -165,12 +165,12 @@ def _check_row(row: clips.ClipRow, source: Path) -> None:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise AudioSepError(
+            raise DatasetError(
                 f"{source}: the clip {row.file!r} has the text {text!r}, which is not valid Unicode: correct "
                 "its line."
             ) from None
     if row.split.lower() == "all" or not _SPLIT_NAME.fullmatch(row.split):
-        raise AudioSepError(
+        raise DatasetError(
             f"{source}: the clip {row.file!r} has the split {row.split!r}: a name of letters, digits, '_', "
             "'.' and '-' that starts with a letter or digit and is not 'all' is needed."
         )

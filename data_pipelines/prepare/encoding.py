@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from audiosep_jax.audio.files import read_audio
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, DatasetError
 from data_pipelines.mixtures import clip_index, records
 from data_pipelines.mixtures.clips import SILENCE_PEAK, ClipRow, Example, encode_flac
 from data_pipelines.prepare import frames
@@ -52,7 +52,7 @@ class ClipEncoder:
         waveform = self.waveform(row)
         peak = float(np.max(np.abs(waveform), initial=0.0))
         if peak < SILENCE_PEAK:
-            raise AudioSepError(f"{self.source / row.file} is silent: its peak is {peak:.1e} of full scale.")
+            raise DatasetError(f"{self.source / row.file} is silent: its peak is {peak:.1e} of full scale.")
         pcm = np.clip(np.rint(waveform * (32_768 / max(1.0, peak))), -32_768, 32_767).astype(np.int16)
         loud = np.flatnonzero(np.abs(waveform) > peak * 10 ** (ACTIVE_DB / 20))
         return Example(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, DatasetError
 from data_pipelines.prepare import video
 
 MAX_PIXELS = 1 << 26
@@ -62,9 +62,9 @@ def _paths(root: Path, entry: str) -> list[Path]:
             return [path]
         found = sorted(match for match in root.glob(entry) if match.is_file())
     except (OSError, ValueError, NotImplementedError) as error:
-        raise AudioSepError(f"The frames {path} cannot be looked for: {error}.") from error
+        raise DatasetError(f"The frames {path} cannot be looked for: {error}.") from error
     if not found:
-        raise AudioSepError(f"The frames {path} do not exist: no file matches.")
+        raise DatasetError(f"The frames {path} do not exist: no file matches.")
     return found
 
 
@@ -72,21 +72,21 @@ def _read(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise AudioSepError(f"The frame {path} does not exist.") from None
+        raise DatasetError(f"The frame {path} does not exist.") from None
     except (OSError, ValueError) as error:
-        raise AudioSepError(f"The frame {path} cannot be read: {error}.") from error
+        raise DatasetError(f"The frame {path} cannot be read: {error}.") from error
     try:
         with Image.open(io.BytesIO(content)) as image:
             shape = f"{image.width} × {image.height} pixels"
             if image.width * image.height > MAX_PIXELS:
-                raise AudioSepError(f"The frame {path} has {shape}: scale it down.")
+                raise DatasetError(f"The frame {path} has {shape}: scale it down.")
             if max(image.size) > MAX_PROPORTION * min(image.size):
-                raise AudioSepError(f"The frame {path} has {shape}: it is too narrow to show something.")
+                raise DatasetError(f"The frame {path} has {shape}: it is too narrow to show something.")
             if image.mode in ("I", "F"):
-                raise AudioSepError(f"The frame {path} holds numbers of 32 bits, not colours.")
+                raise DatasetError(f"The frame {path} holds numbers of 32 bits, not colours.")
             image.convert("RGB")
     except AudioSepError:
         raise
     except Exception as error:  # what a damaged file raises depends on its format
-        raise AudioSepError(f"The frame {path} is no image that can be read ({error}).") from error
+        raise DatasetError(f"The frame {path} is no image that can be read ({error}).") from error
     return content

@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 from data_pipelines.mixtures.clips import ClipRow
 from data_pipelines.prepare import video
 from data_pipelines.prepare.encoding import ClipEncoder
@@ -49,7 +49,7 @@ class DifferenceEncoder(MediaEncoder):
             return waveform
         clean = video.read_sound(self.source / other, sample_rate_hz=self.sample_rate_hz)
         if len(clean) != len(waveform):
-            raise AudioSepError(
+            raise DatasetError(
                 f"{self.source / row.file} has {len(waveform)} samples and {other} has {len(clean)}: "
                 "noise is their difference, so give both as they were published."
             )

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 
 FILE_NAME = "report.json"
 
@@ -71,7 +71,7 @@ def read(folder: Path) -> BuildReport:
         skipped = tuple(SkippedClip(**clip) for clip in values.pop("skipped"))
         return BuildReport(**values | {"missing": tuple(values["missing"])}, skipped=skipped)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AudioSepError(
+        raise DatasetError(
             f"{folder / FILE_NAME} is damaged ({error}): prepare the dataset again."
         ) from error
 
@@ -114,7 +114,7 @@ class Failures:
         if len(self.skipped) <= max_failed_share * total:
             return
         examples = " ".join(f"[{clip.file}: {clip.reason}]" for clip in sorted(self.skipped)[:3])
-        raise AudioSepError(
+        raise DatasetError(
             f"{self._source}: {len(self.skipped)} of {total} clips cannot be used, more than the allowed "
             f"share of {max_failed_share:g}; nothing was written. Repair them or raise --max-failed-share. "
             f"For example: {examples}"

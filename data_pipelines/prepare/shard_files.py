@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import StorageError
 from audiosep_jax.utils.atomic import beside
 from data_pipelines.mixtures import clip_index, records
 from data_pipelines.prepare.encoding import Failure, Recorded, Recorder
@@ -149,7 +149,7 @@ class ShardFiles:
             with beside(path, suffix=_UNFINISHED, durable=True) as temporary:
                 yield temporary
         except OSError as error:
-            raise AudioSepError(
+            raise StorageError(
                 f"{path.parent} cannot be written ({error.strerror or error}): make room, and give the same "
                 "command again; it goes on where it stopped."
             ) from error

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tensorflow_datasets.core import hashing
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 from data_pipelines.mixtures.clips import ClipRow
 
 MIN_CLIPS = 1024
@@ -57,7 +57,7 @@ def plan(rows: Sequence[ClipRow], *, clips_per_shard: int | None = None) -> list
         keyed = sorted(((hasher.hash_key(row.file), row) for row in of_split), key=lambda pair: pair[0])
         for (key, row), (following, _) in itertools.pairwise(keyed):
             if key == following:
-                raise AudioSepError(
+                raise DatasetError(
                     f"The clip {row.file!r} stands twice in the split {split!r}: remove one of its lines."
                 )
         size = clips_per_shard or max(MIN_CLIPS, -(-len(keyed) // MAX_SHARDS))

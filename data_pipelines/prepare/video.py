@@ -12,7 +12,7 @@ from jaxtyping import Float32
 
 from audiosep_jax.audio.files import read_audio
 from audiosep_jax.audio.resample import resample
-from audiosep_jax.errors import AudioSepError, printable, shown
+from audiosep_jax.errors import AudioFileError, MissingPackageError, printable, shown
 
 if TYPE_CHECKING:
     import av  # pyright: ignore[reportMissingImports]
@@ -42,7 +42,7 @@ def read_sound(path: Path, *, sample_rate_hz: int) -> Float32[np.ndarray, " samp
     name = printable(path)
     with _opened(path) as container:
         if not container.streams.audio:
-            raise AudioSepError(f"{name} has no sound: leave it out.")
+            raise AudioFileError(f"{name} has no sound: leave it out.")
         stream = container.streams.audio[0]
         rate = stream.rate
         length = stream.duration * stream.time_base if stream.duration and stream.time_base else None
@@ -50,15 +50,15 @@ def read_sound(path: Path, *, sample_rate_hz: int) -> Float32[np.ndarray, " samp
         blocks = [_mono(frame) for frame in container.decode(stream)]
     samples = sum(map(len, blocks))
     if not samples:
-        raise AudioSepError(f"{name} holds no samples: get a complete copy of the file.")
+        raise AudioFileError(f"{name} holds no samples: get a complete copy of the file.")
     if samples < ((1 - MISSING_SHARE) * seconds - MISSING_SECONDS) * rate:
-        raise AudioSepError(
+        raise AudioFileError(
             f"{name} is cut off: {samples / rate:.1f} s of {seconds:.1f} s can be decoded; get a complete "
             "copy of the file."
         )
     waveform = np.concatenate(blocks)
     if not np.isfinite(waveform).all():
-        raise AudioSepError(f"{name} holds NaN or infinite samples: write it again without them.")
+        raise AudioFileError(f"{name} holds NaN or infinite samples: write it again without them.")
     if rate == sample_rate_hz:
         return waveform
     return resample(waveform[None], from_hz=rate, to_hz=sample_rate_hz)[0]
@@ -92,7 +92,7 @@ def read_images(path: Path, count: int) -> Iterator[bytes]:
     """
     with _opened(path) as container:
         if not container.streams.video:
-            raise AudioSepError(f"{printable(path)} has no images, only sound: leave its frames out.")
+            raise AudioFileError(f"{printable(path)} has no images, only sound: leave its frames out.")
         seconds = (container.duration or 0) / 1_000_000
         for number in range(count):
             yield _image(container, (number + 0.5) * seconds / count)
@@ -127,7 +127,7 @@ def import_av(path: Path) -> None:
     try:
         import av  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise AudioSepError(
+        raise MissingPackageError(
             f"{printable(path)} needs the package av, which reads videos: pip install 'audiosep_jax[video]'."
         ) from error
 
@@ -137,7 +137,7 @@ def _opened(path: Path) -> Iterator["av.container.InputContainer"]:
     """Opens a file; whatever goes wrong with it inside the block becomes an `AudioSepError`."""
     name = printable(path)
     if not path.exists():
-        raise AudioSepError(f"{name} does not exist: check the path.")
+        raise AudioFileError(f"{name} does not exist: check the path.")
     import_av(path)
     import av  # pyright: ignore[reportMissingImports]
     from av.error import FFmpegError  # pyright: ignore[reportMissingImports]
@@ -146,6 +146,6 @@ def _opened(path: Path) -> Iterator["av.container.InputContainer"]:
         with av.open(str(path)) as container:
             yield container
     except (FFmpegError, OSError, ValueError) as error:
-        raise AudioSepError(
+        raise AudioFileError(
             f"{name} is no video or sound that can be decoded ({shown(error)}): get a complete copy of it."
         ) from error

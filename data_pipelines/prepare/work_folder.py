@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import StorageError
 from audiosep_jax.utils.locks import locked
 
 _LOCK = "lock"
@@ -98,6 +98,6 @@ class WorkFolder:
             except FileNotFoundError:
                 continue  # a build that has just ended removed the folder in between
             except OSError as error:
-                raise AudioSepError(
+                raise StorageError(
                     f"{self.out} cannot be written ({error.strerror}): choose another --out."
                 ) from error

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import AudioSepError, DatasetError, printable
 from audiosep_jax.utils import serialization
 from audiosep_jax.utils.atomic import replacing
 from data_pipelines.render import manifest as manifests
@@ -60,9 +60,7 @@ def render_corpus(
       AudioSepError: clips cannot be used or have changed, or the folder holds something else or is in use.
     """
     if not name or set(name) & set("/\\\0") or workers < 1:
-        raise AudioSepError(
-            f"{name!r} with {workers} worker(s): give a name without / and a positive number."
-        )
+        raise DatasetError(f"{name!r} with {workers} worker(s): give a name without / and a positive number.")
     root, out = Path(root), Path(out)
     clips = sorted(clips, key=lambda clip: clip.file)
     draws = draw_plan(clips, recipe)
@@ -169,13 +167,13 @@ def _check_folder(out: Path, plan: str) -> None:
         if all(path.name.startswith(".") for path in out.iterdir()):
             return
         if (out / JOURNAL).exists():
-            raise AudioSepError(
+            raise DatasetError(
                 f"{printable(out)} holds files of a rendering whose journal is lost: remove the folder, or "
                 "choose another one."
             )
-        raise AudioSepError(f"{printable(out)} is not empty and holds no corpus: choose another folder.")
+        raise DatasetError(f"{printable(out)} is not empty and holds no corpus: choose another folder.")
     if known != plan:
-        raise AudioSepError(
+        raise DatasetError(
             f"{printable(out)} holds a corpus of other clips, another recipe or other library versions: "
             "choose another folder, or remove it."
         )
@@ -241,7 +239,7 @@ class _Journal:
     def _note(self, sources: dict[str, str]) -> None:
         for file, sha256 in sources.items():
             if self.sources.setdefault(file, sha256) != sha256:
-                raise AudioSepError(
+                raise DatasetError(
                     f"{printable(file)} has changed since mixtures were made of it: render all of them "
                     "again, into another folder."
                 )

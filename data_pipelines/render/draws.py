@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 from data_pipelines.render.recipe import Clip, Recipe
 
 ATTEMPTS = 50
@@ -93,17 +93,17 @@ def _names(texts: Sequence[str]) -> set[str]:
 
 def _check(clips: Sequence[Clip], recipe: Recipe) -> None:
     if len(clips) < 2:
-        raise AudioSepError(f"a corpus needs two clips or more to mix, but there are {len(clips)}.")
+        raise DatasetError(f"a corpus needs two clips or more to mix, but there are {len(clips)}.")
     by_caption = recipe.query == "caption"
     nameless = [clip.file for clip in clips if not (clip.captions if by_caption else clip.labels)]
     if nameless:
         other = "label" if by_caption else "caption"
-        raise AudioSepError(
+        raise DatasetError(
             f"{len(nameless)} of {len(clips)} clips have no {recipe.query}, such as {nameless[0]}: leave "
             f"them out, or ask by {other}."
         )
     if recipe.per_class and not any(clip.labels for clip in clips):
-        raise AudioSepError("the clips have no classes to make mixtures of each: give the number in all.")
+        raise DatasetError("the clips have no classes to make mixtures of each: give the number in all.")
 
 
 def _asked(
@@ -128,7 +128,7 @@ def _companion(clips: Sequence[Clip], chosen: list[int], turns: "_Turns", rng: n
     for place in rng.permutation(len(clips)):
         if fits(int(place)):
             return int(place)
-    raise AudioSepError(
+    raise DatasetError(
         f"{' and '.join(clips[place].file for place in chosen)} can be mixed with no other clip: all share a "
         "class, a caption or a recording with them; give more clips, or ask for fewer sounds."
     )

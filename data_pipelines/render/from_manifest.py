@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import DatasetError, printable
 from data_pipelines.render import manifest as manifests
 from data_pipelines.render.corpus import files_are_there, in_parallel, remove_strays, table
 from data_pipelines.render.lock import only_rendering_in
@@ -41,16 +41,14 @@ def render_from_manifest(
         which, and which library versions differ; or the folder holds something else or is in use.
     """
     if workers < 1:
-        raise AudioSepError(f"{workers} worker(s) were asked for: give a positive number.")
+        raise DatasetError(f"{workers} worker(s) were asked for: give a positive number.")
     root, out = Path(root), Path(out)
     manifest = manifests.load_manifest(path)
     text = Path(path).read_bytes()
     _check_sources(manifest, root, path)
     with only_rendering_in(out):
         if (out / manifests.NAME).exists() and (out / manifests.NAME).read_bytes() != text:
-            raise AudioSepError(
-                f"{printable(out)} holds another corpus: choose another folder, or remove it."
-            )
+            raise DatasetError(f"{printable(out)} holds another corpus: choose another folder, or remove it.")
         remove_strays(out)
         todo = [mixture.index for mixture in manifest.mixtures if not files_are_there(out, mixture)]
         done, total = len(manifest.mixtures) - len(todo), len(manifest.mixtures)
@@ -71,7 +69,7 @@ def render_from_manifest(
             if progress:
                 progress(done, total)
         if differing:
-            raise AudioSepError(
+            raise DatasetError(
                 f"{len(differing)} of {2 * total} files come out differently from {printable(path)}: "
                 f"{_some(differing)}; {_why(manifest)}"
             )
@@ -82,7 +80,7 @@ def render_from_manifest(
 
 def _check_sources(manifest: Manifest, root: Path, path: str | Path) -> None:
     if not root.is_dir():
-        raise AudioSepError(f"{printable(root)} is not a folder: give the folder that holds the clips.")
+        raise DatasetError(f"{printable(root)} is not a folder: give the folder that holds the clips.")
     missing = [one.file for one in manifest.sources if not (root / one.file).is_file()]
     changed = [
         one.file
@@ -95,7 +93,7 @@ def _check_sources(manifest: Manifest, root: Path, path: str | Path) -> None:
         if files
     ]
     if problems:
-        raise AudioSepError(
+        raise DatasetError(
             f"of the {len(manifest.sources)} clips that {printable(path)} was made from, below "
             f"{printable(root)} {' and '.join(problems)}: get the same files."
         )

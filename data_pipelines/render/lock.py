@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import StorageError, printable
 from audiosep_jax.utils.atomic import make_folder
 from audiosep_jax.utils.locks import locked
 
@@ -26,7 +26,7 @@ def only_rendering_in(out: Path) -> Iterator[None]:
             instead="choose another folder",
         )
     except OSError as error:
-        raise AudioSepError(f"{printable(out)} cannot be written: {error.strerror}.") from error
+        raise StorageError(f"{printable(out)} cannot be written: {error.strerror}.") from error
     with file:
         try:
             yield

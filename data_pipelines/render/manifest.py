@@ -13,7 +13,7 @@ import soundfile
 import soxr
 
 from audiosep_jax.audio.containers import FORMATS
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import DatasetError, printable
 from audiosep_jax.utils import serialization
 from data_pipelines.render.recipe import Recipe
 
@@ -111,24 +111,24 @@ class Manifest:
 
     def __post_init__(self) -> None:
         if self.version != VERSION:
-            raise AudioSepError(
+            raise DatasetError(
                 f"the manifest of {self.name!r} has format version {self.version}, but this release reads "
                 f"version {VERSION}: use the release that wrote it."
             )
         if [mixture.index for mixture in self.mixtures] != list(
             range(len(self.mixtures))
         ) or not self.mixtures:
-            raise AudioSepError(f"the manifest of {self.name!r} lacks mixtures: get it whole.")
+            raise DatasetError(f"the manifest of {self.name!r} lacks mixtures: get it whole.")
         for source in self.sources:
             path = PurePosixPath(source.file)
             if path.is_absolute() or ".." in path.parts:
-                raise AudioSepError(
+                raise DatasetError(
                     f"the manifest of {self.name!r} names {printable(source.file)}, which lies outside of "
                     "the clips' folder: get it from whom you trust."
                 )
         known = {source.file for source in self.sources}
         if any(part.file not in known for mixture in self.mixtures for part in mixture.parts):
-            raise AudioSepError(
+            raise DatasetError(
                 f"the manifest of {self.name!r} has no hash for some of its clips: get it whole."
             )
 
@@ -192,11 +192,11 @@ def sha256_of(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
-        raise AudioSepError(
+        raise DatasetError(
             f"{printable(path)} does not exist: give the folder that holds the clips."
         ) from None
     except OSError as error:
-        raise AudioSepError(f"{printable(path)} cannot be read: {error.strerror}.") from error
+        raise DatasetError(f"{printable(path)} cannot be read: {error.strerror}.") from error
 
 
 def load_manifest(path: str | Path) -> Manifest:
@@ -205,7 +205,9 @@ def load_manifest(path: str | Path) -> Manifest:
     Raises:
       AudioSepError: it is missing or is not one; the text names the file.
     """
-    return serialization.load_json(Manifest, path, what="the manifest.json of a rendered corpus")
+    return serialization.load_json(
+        Manifest, path, what="the manifest.json of a rendered corpus", kind=DatasetError
+    )
 
 
 def manifest_text(manifest: Manifest) -> str:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from audiosep_jax.audio.containers import quantise
 from audiosep_jax.audio.files import read_audio
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import DatasetError
 from audiosep_jax.evals.evaluation_set_builder import SILENCE_DB
 from data_pipelines.render.draws import Draw, by_class, may_meet
 from data_pipelines.render.manifest import Mixture, Part, mixture_name, segment_name, sha256_of
@@ -70,7 +70,7 @@ def render_draw(draw: Draw, *, clips: Sequence[Clip], recipe: Recipe, root: Path
             if found is not None:
                 break
         else:
-            raise AudioSepError(
+            raise DatasetError(
                 f"none of the clips tried for mixture {draw.index}, such as {clips[place].file}, has an "
                 f"audible segment of {recipe.seconds:g} s (mean energy of {SILENCE_DB:.0f} dB of full "
                 "scale): give louder clips."
@@ -120,7 +120,7 @@ def render_again(mixture: Mixture, *, recipe: Recipe, root: Path, hear: Hear) ->
     for part in mixture.parts:
         waveform = hear(root / part.file, recipe.sample_rate_hz)
         if round(part.offset_seconds * recipe.sample_rate_hz) >= len(waveform):
-            raise AudioSepError(
+            raise DatasetError(
                 f"{root / part.file} ends before {part.offset_seconds} s, where mixture {mixture.index} cuts "
                 "it: give the file that the corpus was made from."
             )
@@ -147,7 +147,7 @@ def find_gains(segments: Sequence[Float[np.ndarray, " samples"]], *, snr_db: flo
     noise = _sum(segments[1:], gains[1:])
     left = _energy(noise)
     if left < 1e-6 * energies[0]:
-        raise AudioSepError("the interferers of a mixture cancel each other out: take another seed.")
+        raise DatasetError("the interferers of a mixture cancel each other out: take another seed.")
     level = np.sqrt(energies[0] / left * 10 ** (-snr_db / 10))
     gains = [1.0] + [gain * level for gain in gains[1:]]
     noise = noise * level
@@ -220,7 +220,7 @@ def _written(
         )
     reached_db = round(reached_db, 4)
     if abs(reached_db - mixture.snr_db) > TOLERANCE_DB:
-        raise AudioSepError(
+        raise DatasetError(
             f"mixture {mixture.index} of {', '.join(part.file for part in mixture.parts)} reaches "
             f"{reached_db} dB in {recipe.encoding} where {mixture.snr_db:g} dB were asked for: write FLOAT, "
             "or ask for less."

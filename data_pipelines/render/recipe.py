@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from audiosep_jax.config import MAX_RATIO_DB
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import ConfigError
 from audiosep_jax.evals.evaluation_set import MAX_RATE_HZ, MAX_SECONDS, MIN_RATE_HZ
 
 MIN_SOURCES, MAX_SOURCES = 2, 5
@@ -60,38 +60,38 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if (self.per_class < 1) == (self.count < 1) or min(self.per_class, self.count) < 0:
-            raise AudioSepError(
+            raise ConfigError(
                 f"the recipe asks for {self.per_class} mixtures per class and {self.count} in all: give one "
                 "of the two numbers."
             )
         if not self.sources or not all(MIN_SOURCES <= one <= MAX_SOURCES for one in self.sources):
-            raise AudioSepError(
+            raise ConfigError(
                 f"the recipe has mixtures of {_shown(self.sources)} sounds: give {MIN_SOURCES} to "
                 f"{MAX_SOURCES}."
             )
         levels = self.snr_range_db or self.snrs_db
         lowest_first = list(self.snr_range_db) == sorted(self.snr_range_db)
         if len(self.snr_range_db) not in (0, 2) or not levels or not lowest_first:
-            raise AudioSepError(
+            raise ConfigError(
                 f"the recipe has {_shown(self.snr_range_db)} dB for the range of SNRs: give the lowest "
                 "and the highest value."
             )
         if not all(-MAX_RATIO_DB <= level <= MAX_RATIO_DB for level in levels):  # also refuses NaN
-            raise AudioSepError(
+            raise ConfigError(
                 f"the recipe has SNRs of {_shown(levels)} dB: give -{MAX_RATIO_DB} to {MAX_RATIO_DB} dB."
             )
         if not MIN_RATE_HZ <= self.sample_rate_hz <= MAX_RATE_HZ:
-            raise AudioSepError(
+            raise ConfigError(
                 f"the recipe has a sample rate of {self.sample_rate_hz} Hz: give {MIN_RATE_HZ} to "
                 f"{MAX_RATE_HZ} Hz."
             )
         if not 1 / self.sample_rate_hz <= self.seconds <= MAX_SECONDS:
-            raise AudioSepError(
+            raise ConfigError(
                 f"the recipe has mixtures of {self.seconds} s: give a positive length of at most "
                 f"{MAX_SECONDS:g} s."
             )
         if self.seed < 0:
-            raise AudioSepError(f"the recipe has the seed {self.seed}: give a number that is not negative.")
+            raise ConfigError(f"the recipe has the seed {self.seed}: give a number that is not negative.")
 
     @property
     def samples(self) -> int:

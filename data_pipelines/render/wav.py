@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int16
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioFileError
 from audiosep_jax.utils.atomic import replacing
 
 _PCM, _FLOAT = 1, 3
@@ -37,7 +37,7 @@ def wav_bytes(
     chunks.append((b"data", samples.tobytes()))
     size = 4 + sum(8 + len(content) for _, content in chunks)
     if size >= 1 << 32:
-        raise AudioSepError("a mixture would exceed the 4 GB that WAV can hold: make shorter ones.")
+        raise AudioFileError("a mixture would exceed the 4 GB that WAV can hold: make shorter ones.")
     parts = [b"RIFF", struct.pack("<I", size), b"WAVE"]
     for name, content in chunks:
         parts += [name, struct.pack("<I", len(content)), content]

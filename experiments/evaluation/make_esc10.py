@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tyro
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import UsageError
 from audiosep_jax.evals.evaluation_set import EvaluationSet, save_evaluation_set
 from audiosep_jax.evals.evaluation_set_builder import Clip, make_evaluation_set
 from data_pipelines.corpora.esc50_captions import captions_of, category_of_folder
@@ -46,9 +46,7 @@ def make(args: MakeArgs) -> EvaluationSet:
         for path in sorted(args.root.glob(f"*/{args.fold}-*"))
     ]
     if not clips:
-        raise AudioSepError(
-            f"{args.root} holds no <class>/{args.fold}-*: give the folder of ESC-10's classes."
-        )
+        raise UsageError(f"{args.root} holds no <class>/{args.fold}-*: give the folder of ESC-10's classes.")
     return make_evaluation_set(
         clips,
         name=f"esc10-fold{args.fold}",

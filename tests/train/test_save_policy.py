@@ -9,7 +9,7 @@ import jax
 import pytest
 from test_run_checkpoints import CONFIG, assert_holds, restore, save, state_of
 
-from audiosep_jax.errors import AudioSepError, PassingError
+from audiosep_jax.errors import AudioSepError, TransientError
 from audiosep_jax.train import save_interval
 from audiosep_jax.train.checkpoint import RunCheckpoints
 from audiosep_jax.train.save_interval import SaveInterval
@@ -129,7 +129,7 @@ def test_a_process_that_is_gone_is_no_mistake_of_the_storage(tmp_path, monkeypat
     checkpoints = RunCheckpoints(tmp_path, CONFIG)
     checkpoints._failure = (6, ValueError("UNKNOWN: Gloo AllGather failed: Connection reset by peer."))
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    with pytest.raises(PassingError, match=r"step 6 was not finished, because another process .* is gone"):
+    with pytest.raises(TransientError, match=r"step 6 was not finished, because another process .* is gone"):
         checkpoints.due(7)
     checkpoints._failure = (6, OSError(28, "No space left on device"))
     with pytest.raises(AudioSepError, match="No space left on device"):

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from audiosep_jax.cli.separate.arguments import SeparateArgs
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import UsageError, printable
 
 _PIPE = Path("-")
 
@@ -56,33 +56,29 @@ def _check(args: SeparateArgs) -> None:
     if not piped:
         for flag, value in raw.items():
             if value is not None:
-                raise AudioSepError(
-                    f"{flag} is for the standard input: give - as the recording, or leave it."
-                )
+                raise UsageError(f"{flag} is for the standard input: give - as the recording, or leave it.")
     elif len(args.inputs) > 1:
-        raise AudioSepError("- is the standard input, which is separated alone: give other recordings apart.")
+        raise UsageError("- is the standard input, which is separated alone: give other recordings apart.")
     elif args.json or args.stems:
         flag = "--json" if args.json else "--stems"
-        raise AudioSepError(
+        raise UsageError(
             f"{flag} does not go with -: the standard output carries one sound and nothing else."
         )
     elif any(files.values()):
         flag = next(flag for flag, was_given in files.items() if was_given)
-        raise AudioSepError(f"{flag} is for files: leave it, for - goes to the standard output as it comes.")
+        raise UsageError(f"{flag} is for files: leave it, for - goes to the standard output as it comes.")
     elif args.channels is not None and args.rate is None:
-        raise AudioSepError("--channels is of raw samples: give --rate, too, or leave it; WAV says its own.")
+        raise UsageError("--channels is of raw samples: give --rate, too, or leave it; WAV says its own.")
     if args.stems and not (args.query or args.query_audio or args.query_image):
-        raise AudioSepError("--stems divides a recording among queries: give at least one with --query.")
+        raise UsageError("--stems divides a recording among queries: give at least one with --query.")
     if args.jobs is not None and not 1 <= args.jobs <= 256:
-        raise AudioSepError(f"--jobs is {args.jobs}: give 1 to 256.")
+        raise UsageError(f"--jobs is {args.jobs}: give 1 to 256.")
     if args.upstream_windows and args.preset not in (None, "reference"):
-        raise AudioSepError("--upstream-windows are the windows of --preset reference: give one of the two.")
+        raise UsageError("--upstream-windows are the windows of --preset reference: give one of the two.")
     if args.preset == "live" and not piped:
-        raise AudioSepError(
-            '--preset live is for the standard input: files are separated better by "standard".'
-        )
+        raise UsageError('--preset live is for the standard input: files are separated better by "standard".')
     for path in args.inputs:
         if str(path) in ("", "."):
             continue
         if "\0" in str(path):
-            raise AudioSepError(f"{printable(path)} is no path: a path holds no zero byte.")
+            raise UsageError(f"{printable(path)} is no path: a path holds no zero byte.")

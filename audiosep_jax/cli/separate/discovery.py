@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import AudioFileError, StorageError, printable
 
 # What libsndfile decodes and people keep in folders. A file that is named may be called anything.
 SOUNDS = frozenset(
@@ -69,7 +69,7 @@ def find(inputs: Sequence[Path], *, out: Path) -> list[Recording]:
                 Recording(given / part, part.parent) for part in _below(given, out) if _is_sound(part)
             ]
             if not recordings:
-                raise AudioSepError(
+                raise AudioFileError(
                     f"The folder {printable(given)} holds no sound file ({', '.join(sorted(SOUNDS))}): name "
                     "another one, or the files."
                 )
@@ -84,7 +84,7 @@ def find(inputs: Sequence[Path], *, out: Path) -> list[Recording]:
 
 def _refuse_out(folder: Path, out: Path) -> None:
     if (identity := _identity(folder)) is not None and identity == _identity(out):
-        raise AudioSepError(
+        raise StorageError(
             f"The results cannot go into {printable(folder)}, whose sounds are to be separated: give another "
             "--out."
         )
@@ -110,7 +110,7 @@ def _matching(pattern: Path, out: Path) -> list[Recording]:
         if _matches(part.parts, wild) and (any_kind or _is_sound(part))
     ]
     if not recordings:
-        raise AudioSepError(f"The pattern {printable(pattern)} matches no sound file: check it.")
+        raise AudioFileError(f"The pattern {printable(pattern)} matches no sound file: check it.")
     return recordings
 
 
@@ -136,7 +136,7 @@ def _below(folder: Path, out: Path, *, depth: int | None = None) -> Iterator[Pat
         try:
             names = sorted(os.listdir(here))
         except OSError as error:
-            raise AudioSepError(
+            raise AudioFileError(
                 f"The folder {printable(here)} cannot be read ({error.strerror}): change its permissions, or "
                 "name the files."
             ) from error

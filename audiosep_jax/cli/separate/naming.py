@@ -10,7 +10,7 @@ from pathlib import Path
 
 from audiosep_jax.cli.separate.discovery import Recording
 from audiosep_jax.cli.separate.queries import Asked
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import UsageError, printable
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ def plan(
       AudioSepError: there is no recording, or a result would overwrite a recording or the file of a query.
     """
     if not recordings:
-        raise AudioSepError("No recording was given: name at least one sound file before --query.")
+        raise UsageError("No recording was given: name at least one sound file before --query.")
     taken: set[str] = set()
     jobs = []
     for recording in recordings:
@@ -126,7 +126,7 @@ def _refuse_overwriting(jobs: Sequence[Job], recordings: Sequence[Recording], as
         for result in job.results:
             for file in result.files:
                 if (overwritten := inputs.get(_resolved(file))) is not None:
-                    raise AudioSepError(
+                    raise UsageError(
                         f"The result {printable(file)} would overwrite {overwritten}: choose another --out."
                     )
 

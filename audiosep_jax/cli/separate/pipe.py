@@ -10,7 +10,7 @@ import numpy as np
 
 from audiosep_jax.audio.pcm import SampleFormat
 from audiosep_jax.audio.wav_pipe import PipeReader, PipeWriter
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, UsageError
 from audiosep_jax.utils.signals import Terminated
 
 Container = Literal["wav", "raw"]
@@ -42,7 +42,7 @@ def binary_output() -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         return
     if os.isatty(number):
-        raise AudioSepError(
+        raise UsageError(
             "The standard output is a terminal: write sound into a file or a pipe, as in … > dog.wav."
         )
     private = os.dup(number)
@@ -64,9 +64,9 @@ def open_input(raw: SampleFormat | None) -> PipeReader:
       AudioSepError: it is a terminal or closed, or what comes is not WAV.
     """
     if sys.stdin is None or sys.stdin.closed:
-        raise AudioSepError("There is no standard input: send sound into the command, as in … < street.wav.")
+        raise UsageError("There is no standard input: send sound into the command, as in … < street.wav.")
     if sys.stdin.isatty():
-        raise AudioSepError(
+        raise UsageError(
             "The standard input is a terminal: send sound into the command, as in … < street.wav."
         )
     return PipeReader(sys.stdin.buffer, raw=raw)  # pyright: ignore[reportArgumentType]

@@ -9,7 +9,7 @@ from audiosep_jax.audio.pcm import SampleFormat
 from audiosep_jax.cli.separate.arguments import SeparateArgs
 from audiosep_jax.cli.separate.pipe import binary_output, open_input, pass_through
 from audiosep_jax.cli.separate.queries import Asked
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import UsageError
 from audiosep_jax.separation import window_plans
 from audiosep_jax.separation.live import SoundStream, live_plan
 from audiosep_jax.separation.options import Options, checked
@@ -30,9 +30,7 @@ def separate_pipe(args: SeparateArgs, asked: Sequence[Asked], *, preset: Preset,
       AudioSepError: several queries, or an input that is not sound or ends early; what came is written.
     """
     if len(asked) > 1:
-        raise AudioSepError(
-            "The standard output carries one sound: give one query, or --average them into one."
-        )
+        raise UsageError("The standard output carries one sound: give one query, or --average them into one.")
     raw = None
     if args.rate is not None:
         raw = SampleFormat(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import QueryError, UsageError, printable
 from audiosep_jax.separation.queries import Query
 
 
@@ -45,7 +45,7 @@ class Asked:
         try:
             contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.files]
         except OSError as error:
-            raise AudioSepError(
+            raise QueryError(
                 f"{printable(error.filename)} cannot be read ({error.strerror}): check the path."
             ) from error
         kind = "images" if self.query.images is not None else "audio"
@@ -88,17 +88,17 @@ def asked_for(
     """
     for flag, groups in (("--query-audio", recordings), ("--query-image", pictures)):
         if any(not group for group in groups):
-            raise AudioSepError(f"{flag} names no file: give at least one after it.")
+            raise UsageError(f"{flag} names no file: give at least one after it.")
     sentences = list(itertools.chain.from_iterable(texts))
     if weights and not average:
-        raise AudioSepError("--weights counts only with --average: add it, or leave the weights out.")
+        raise UsageError("--weights counts only with --average: add it, or leave the weights out.")
     if weights and len(weights) != len(sentences):
-        raise AudioSepError(
+        raise QueryError(
             f"{len(sentences)} sentence(s) and {len(weights)} weight(s) were given: each sentence needs one."
         )
     for text in (*sentences, *without):
         if not text.strip():
-            raise AudioSepError(
+            raise QueryError(
                 'A query is empty: describe the sound in words, for example --query "a dog barks".'
             )
     taken_out = tuple(Query(text=text, paraphrase=paraphrase) for text in without)
@@ -123,7 +123,7 @@ def asked_for(
     if not found and without:
         found.append(Asked(query=Query(without=taken_out), label="without " + " ".join(without)))
     if not found:
-        raise AudioSepError(
+        raise QueryError(
             'No query was given: describe the sound, for example --query "a dog barks", say what to take out '
             'with --without "rain", or give an example of it with --query-audio or --query-image.'
         )

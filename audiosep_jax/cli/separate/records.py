@@ -12,7 +12,7 @@ import numpy as np
 
 import audiosep_jax
 from audiosep_jax.cli.separate.naming import Result
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import AudioFileError, StorageError, printable
 from audiosep_jax.separation.model import Core
 from audiosep_jax.utils.atomic import write_json
 
@@ -86,7 +86,7 @@ class Records:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            raise AudioSepError(
+            raise StorageError(
                 f"{printable(path)}, where a record belongs, cannot be removed ({error.strerror}): move what "
                 "is there elsewhere, or choose another --out."
             ) from error
@@ -110,7 +110,7 @@ class Records:
                 return
             files = [_seen(path, tell) for path in result.files]
         except OSError as error:
-            raise AudioSepError(
+            raise AudioFileError(
                 f"{printable(error.filename)} vanished while it was used: {error.strerror}."
             ) from error
         record = {
@@ -179,7 +179,7 @@ class Seen:
         try:
             self.values = _seen(path, tell)
         except OSError as error:
-            raise AudioSepError(
+            raise AudioFileError(
                 f"{printable(path)} cannot be read: {os.strerror(error.errno or 0)}."
             ) from error
 

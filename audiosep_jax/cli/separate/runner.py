@@ -14,7 +14,7 @@ from audiosep_jax.audio.reading import AudioReader
 from audiosep_jax.cli.separate.naming import Job, Result
 from audiosep_jax.cli.separate.queries import Asked
 from audiosep_jax.cli.separate.records import Records, Seen
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import AudioSepError, SeparationError, printable
 from audiosep_jax.separation.api import AudioSep
 from audiosep_jax.separation.options import Options
 from audiosep_jax.separation.presence import judged
@@ -126,7 +126,8 @@ class Runner:
             reason = printable(f"{type(error).__name__}: {error}".removesuffix("."))
             where = printable(job.recording)
             return _failed(
-                job, AudioSepError(f"{where} cannot be separated ({reason}); --debug shows where it failed.")
+                job,
+                SeparationError(f"{where} cannot be separated ({reason}); --debug shows where it failed."),
             )
 
     def _check(self) -> None:

@@ -12,7 +12,7 @@ from audiosep_jax.encoders.clap.htsat import HtsatConfig
 from audiosep_jax.encoders.clap.laion_sizes import axis, most, numbered
 from audiosep_jax.encoders.clap.log_mel import LogMelConfig
 from audiosep_jax.encoders.clap.roberta import RobertaConfig
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, EncoderError
 from audiosep_jax.utils.serialization import from_dict, to_dict
 
 LAION_MODEL_TYPE = "laion_clap"
@@ -80,17 +80,17 @@ class ClapConfig:
 
     def __post_init__(self) -> None:
         if min(self.projection_size, self.clip_samples) < 1:
-            raise AudioSepError(
+            raise EncoderError(
                 f"projection_size ({self.projection_size}) and clip_samples ({self.clip_samples}) must be "
                 "positive."
             )
         if self.projection_act not in ACTIVATIONS:
-            raise AudioSepError(
+            raise EncoderError(
                 f"the projections' activation is {self.projection_act!r}: only {', '.join(ACTIVATIONS)} "
                 "are implemented."
             )
         if self.log_mel.mel_bins != self.audio.mel_bins:
-            raise AudioSepError(
+            raise EncoderError(
                 f"the audio tower takes {self.audio.mel_bins} mel bins and its front end gives "
                 f"{self.log_mel.mel_bins}: they must be the same."
             )
@@ -106,15 +106,15 @@ def load(folder: str | Path) -> ClapConfig:
     values = model_files.read_json(path)
     kind = values.pop("model_type", None)
     if kind not in ("clap", LAION_MODEL_TYPE):
-        raise AudioSepError(f'{path} has model_type {kind!r}: "clap" or "{LAION_MODEL_TYPE}" is needed.')
+        raise EncoderError(f'{path} has model_type {kind!r}: "clap" or "{LAION_MODEL_TYPE}" is needed.')
     try:
         if kind == "clap":
             return _from_transformers(values, _extractor(path.parent), where=str(path))
-        return from_dict(ClapConfig, {"layout": "laion", **values}, where=str(path))
+        return from_dict(ClapConfig, {"layout": "laion", **values}, where=str(path), kind=EncoderError)
     except TypeError as error:
-        raise AudioSepError(f"{path} is incomplete ({error}): convert the checkpoint again.") from error
+        raise EncoderError(f"{path} is incomplete ({error}): convert the checkpoint again.") from error
     except AudioSepError as error:
-        raise AudioSepError(f"{path} describes no usable CLAP: {error}") from None
+        raise EncoderError(f"{path} describes no usable CLAP: {error}") from None
 
 
 def to_json(config: ClapConfig) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def to_json(config: ClapConfig) -> dict[str, Any]:
     """
     values = to_dict(config)
     if values.pop("layout") != "laion":
-        raise AudioSepError("this CLAP has transformers' tensors: keep the config.json that came with them.")
+        raise EncoderError("this CLAP has transformers' tensors: keep the config.json that came with them.")
     return {"model_type": LAION_MODEL_TYPE, **values}
 
 
@@ -181,7 +181,7 @@ def _laion_text(shapes: Mapping[str, tuple[int, ...]], *, where: str) -> Roberta
     layers = numbered(branch, "encoder.layer.", least=4)
     # BERT has RoBERTa's tensor names, but two rows of token types; BART and CLIP have other names.
     if not layers or axis(branch, "embeddings.token_type_embeddings.weight", 0, rank=2) == 2:
-        raise AudioSepError(
+        raise EncoderError(
             f"{where} holds no RoBERTa text tower (text_branch.embeddings…, with one token type): CLAPs with "
             "BERT, BART or CLIP's transformer are not implemented."
         )
@@ -197,7 +197,7 @@ def _laion_text(shapes: Mapping[str, tuple[int, ...]], *, where: str) -> Roberta
     ]
     size = most(sizes, default=_TEXT_DEFAULTS["hidden_size"])
     if size % 64:
-        raise AudioSepError(f"{where} has a text tower of size {size}: RoBERTa's heads have 64 each.")
+        raise EncoderError(f"{where} has a text tower of size {size}: RoBERTa's heads have 64 each.")
     inner = [axis(branch, f"{prefix}intermediate.dense.weight", 0, rank=2) for prefix in prefixes]
     inner += [axis(branch, f"{prefix}intermediate.dense.bias", 0, rank=1) for prefix in prefixes]
     inner += [axis(branch, f"{prefix}output.dense.weight", 1, rank=2) for prefix in prefixes]
@@ -234,9 +234,9 @@ def _from_transformers(values: dict[str, Any], extractor: dict[str, Any], *, whe
     text, audio = (values.get(key) or {} for key in ("text_config", "audio_config"))
     for key, section in (("text_config", text), ("audio_config", audio)):
         if not isinstance(section, dict):
-            raise AudioSepError(f"{key} is {section!r}: a JSON object is needed.")
+            raise EncoderError(f"{key} is {section!r}: a JSON object is needed.")
     if audio.get("enable_fusion"):
-        raise AudioSepError(
+        raise EncoderError(
             "it has feature fusion (enable_fusion), which is not implemented: take a model without, "
             "such as laion/clap-htsat-unfused."
         )
@@ -246,7 +246,7 @@ def _from_transformers(values: dict[str, Any], extractor: dict[str, Any], *, whe
         (audio, "patch_embed_input_channels", 1),
     ):
         if section.get(key, needed) != needed:
-            raise AudioSepError(f"{key} is {section[key]!r}: only {needed!r} is implemented.")
+            raise EncoderError(f"{key} is {section[key]!r}: only {needed!r} is implemented.")
     shape = {ours: audio.get(key, default) for ours, (key, default) in _AUDIO_KEYS.items()}
     if isinstance(shape["patch_size"], list) and len(set(shape["patch_size"])) == 1:
         shape["patch_size"] = shape["patch_size"][0]
@@ -256,7 +256,7 @@ def _from_transformers(values: dict[str, Any], extractor: dict[str, Any], *, whe
     log_mel = {"mel_bins": extractor.get("feature_size", shape["mel_bins"]), **heard}
     seconds, rate_hz = extractor.get("max_length_s", 10), log_mel.get("sample_rate_hz", 48_000)
     if not isinstance(seconds, int | float) or not isinstance(rate_hz, int):
-        raise AudioSepError(
+        raise EncoderError(
             f"its feature extractor has max_length_s {seconds!r} and sampling_rate {rate_hz!r}: "
             "numbers are needed."
         )
@@ -272,9 +272,10 @@ def _from_transformers(values: dict[str, Any], extractor: dict[str, Any], *, whe
             "projection_act": values.get("projection_hidden_act", "relu"),
         },
         where=where,
+        kind=EncoderError,
     )
     if audio.get("hidden_size", 768) != config.audio.latent_size:
-        raise AudioSepError(
+        raise EncoderError(
             f"audio_config.hidden_size is {audio.get('hidden_size', 768)}: {len(config.audio.depths)} stages "
             f"from {config.audio.embed_dim} channels end in {config.audio.latent_size}."
         )

@@ -13,7 +13,7 @@ from audiosep_jax.encoders.clap.htsat_blocks import (
     shift_mask,
     shift_of_block,
 )
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import EncoderError
 
 _STFT = "audio_branch.spectrogram_extractor.stft.conv_"
 
@@ -33,7 +33,7 @@ def check(config: ClapConfig, tensors: Mapping[str, np.ndarray], *, where: str) 
     """
     names = different(config, tensors)
     if names:
-        raise AudioSepError(
+        raise EncoderError(
             f"{where} holds constants of another audio tower than the one that its shapes tell: "
             f"{', '.join(names)}."
         )

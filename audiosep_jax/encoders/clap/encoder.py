@@ -19,7 +19,7 @@ from audiosep_jax.encoders.clap import params as clap_weights
 from audiosep_jax.encoders.clap.config import ClapConfig
 from audiosep_jax.encoders.clap.params import tensor_problems as tensor_problems
 from audiosep_jax.encoders.fingerprint import fingerprint
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import QueryError
 
 HUGGING_FACE_ID = "laion/clap-htsat-unfused"
 
@@ -138,18 +138,18 @@ class ClapEncoder:
     def _clip(self, waveform: np.ndarray, place: int, sample_rate_hz: int) -> Float[np.ndarray, " samples"]:
         what, waveform = f"query sound {place + 1}", np.asarray(waveform)
         if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating):
-            raise AudioSepError(
+            raise QueryError(
                 f"{what} has the type {waveform.dtype} and the shape {waveform.shape}: a mono waveform of "
                 "floating-point numbers, [samples], is needed."
             )
         if not len(waveform):
-            raise AudioSepError(f"{what} is empty: give a recording of the sound that is wanted.")
+            raise QueryError(f"{what} is empty: give a recording of the sound that is wanted.")
         samples, rate_hz = self.config.clip_samples, self.config.log_mel.sample_rate_hz
         if sample_rate_hz > 0:
             # A second more than is heard: its samples reach the resampling filter, the rest would not.
             waveform = waveform[: (samples // rate_hz + 2) * int(sample_rate_hz)]
         if not np.isfinite(waveform).all():
-            raise AudioSepError(f"{what} holds numbers that are not finite: repair the recording.")
+            raise QueryError(f"{what} holds numbers that are not finite: repair the recording.")
         heard = resample(waveform.astype(np.float32), from_hz=sample_rate_hz, to_hz=rate_hz)
         return repeat_pad(heard, samples=samples)
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from audiosep_jax.encoders.bert import ACTIVATIONS
 from audiosep_jax.encoders.clap.htsat_blocks import DEFAULT_EPS, PatchMerging, SwinStage
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import EncoderError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,29 +37,29 @@ class HtsatConfig:
         numbers = {name: value for name, value in vars(self).items() if isinstance(value, int | float)}
         del numbers["patch_norm"], numbers["qkv_bias"]
         if min(*numbers.values(), *self.depths, *self.heads, *self.patch_stride, 1) <= 0:
-            raise AudioSepError(
+            raise EncoderError(
                 f"all of {numbers}, depths {self.depths}, heads {self.heads} and patch_stride "
                 f"{self.patch_stride} must be positive."
             )
         if not self.depths or len(self.depths) != len(self.heads):
-            raise AudioSepError(
+            raise EncoderError(
                 f"depths {self.depths} and heads {self.heads} must have one entry for each stage."
             )
         for stage, heads in enumerate(self.heads):
             if self.stage_size(stage) % heads:
-                raise AudioSepError(
+                raise EncoderError(
                     f"stage {stage} has size {self.stage_size(stage)}: it must be a multiple of its {heads} "
                     "heads."
                 )
         if self.hidden_act not in ACTIVATIONS:
-            raise AudioSepError(
+            raise EncoderError(
                 f"hidden_act is {self.hidden_act!r}: only {', '.join(ACTIVATIONS)} are implemented."
             )
         self._check_image()
 
     def _check_image(self) -> None:
         if self.mel_bins > self.spec_size or self.spec_size % self.freq_ratio:
-            raise AudioSepError(
+            raise EncoderError(
                 f"spec_size is {self.spec_size}: an image of that height must hold a whole number of stacked "
                 f"spectrograms of {self.mel_bins} mel bins or a little more."
             )
@@ -67,7 +67,7 @@ class HtsatConfig:
             patches = (self.spec_size + 2 * padding - self.patch_size) // stride + 1
             halvings = 2 ** (len(self.depths) - 1)
             if padding < 0 or patches != grid or grid % halvings or not grid:
-                raise AudioSepError(
+                raise EncoderError(
                     f"patches of {self.patch_size} at a stride of {stride} must tile spec_size "
                     f"{self.spec_size} in a number that {len(self.depths)} stages can halve: a multiple of "
                     f"{halvings}."
@@ -235,7 +235,7 @@ def apply(
     """
     _, frames, mels = log_mel.shape
     if frames > config.most_frames or not frames or mels != config.mel_bins:
-        raise AudioSepError(
+        raise EncoderError(
             f"The spectrograms have {frames} frames of {mels} mel bins: this audio tower takes 1 to "
             f"{config.most_frames} frames of {config.mel_bins}."
         )

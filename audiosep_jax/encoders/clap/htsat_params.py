@@ -10,7 +10,7 @@ from audiosep_jax.encoders.clap.htsat import HtsatConfig
 from audiosep_jax.encoders.clap.htsat_blocks import effective_window
 from audiosep_jax.encoders.clap.laion_sizes import axis, most, numbered
 from audiosep_jax.encoders.tensor_mapping import Stored, conv, dense, norm, parameters, stack
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, EncoderError
 
 LAION_PREFIX = "audio_branch."
 TRANSFORMERS_PREFIX = "audio_model."
@@ -162,7 +162,7 @@ def config_from_laion(shapes: Mapping[str, tuple[int, ...]], *, where: str = "te
         if name.startswith(LAION_PREFIX)
     }
     if any(part in name for name in branch for part in ("fusion_model", "mel_conv")):
-        raise AudioSepError(
+        raise EncoderError(
             f"{where} is a CLAP with feature fusion, which is not implemented: take an unfused model."
         )
     # A block has a dozen tensors: a stray one does not make another block.
@@ -171,7 +171,7 @@ def config_from_laion(shapes: Mapping[str, tuple[int, ...]], *, where: str = "te
         for stage in range(numbered(branch, "layers.", least=4))
     ]
     if not depths or 0 in depths:
-        raise AudioSepError(
+        raise EncoderError(
             f"{where} holds no HTSAT audio tower: {LAION_PREFIX}layers.{len(depths) and depths.index(0)}."
             "blocks.… are missing."
         )
@@ -195,7 +195,7 @@ def config_from_laion(shapes: Mapping[str, tuple[int, ...]], *, where: str = "te
             qkv_bias=any(name.endswith(".attn.qkv.bias") for name in branch),
         )
     except AudioSepError as error:
-        raise AudioSepError(f"{where} holds no usable HTSAT audio tower: {error}") from None
+        raise EncoderError(f"{where} holds no usable HTSAT audio tower: {error}") from None
 
 
 def _widths(branch: Mapping[str, tuple[int, ...]], depths: list[int]) -> tuple[int, int]:

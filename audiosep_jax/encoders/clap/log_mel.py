@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from audiosep_jax.audio.stft import stft
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import EncoderError
 
 # Slaney's mel scale (Auditory Toolbox, 1998): linear below 1 kHz, logarithmic above.
 _HZ_PER_MEL = 200 / 3
@@ -30,14 +30,14 @@ class LogMelConfig:
 
     def __post_init__(self) -> None:
         if min(self.sample_rate_hz, self.mel_bins) <= 0 or not 0 < self.hop_length <= self.window_length:
-            raise AudioSepError(
+            raise EncoderError(
                 f"sample_rate_hz {self.sample_rate_hz} and mel_bins {self.mel_bins} must be positive, and "
                 f"hop_length {self.hop_length} within 1…window_length ({self.window_length})."
             )
         if self.window_length % 2:
-            raise AudioSepError(f"window_length is {self.window_length}: an even number is needed.")
+            raise EncoderError(f"window_length is {self.window_length}: an even number is needed.")
         if not 0 <= self.frequency_min_hz < self.frequency_max_hz <= self.sample_rate_hz / 2:
-            raise AudioSepError(
+            raise EncoderError(
                 f"frequency_min_hz {self.frequency_min_hz:g} and frequency_max_hz {self.frequency_max_hz:g} "
                 f"must be in order and within 0…{self.sample_rate_hz / 2:g}, half the sample rate."
             )

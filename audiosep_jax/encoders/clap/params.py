@@ -10,7 +10,7 @@ from audiosep_jax.encoders import tensor_mapping
 from audiosep_jax.encoders.clap import constants, htsat_params, log_mel, roberta_params
 from audiosep_jax.encoders.clap.config import MEL_MATRIX, ClapConfig
 from audiosep_jax.encoders.tensor_mapping import Stored, Tree, dense
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import EncoderError
 
 _TEXT_PREFIX = {"laion": "text_branch.", "transformers": "text_model."}
 _LAYERS = {"laion": ("0", "2"), "transformers": ("linear1", "linear2")}
@@ -93,7 +93,7 @@ def check_tensors(config: ClapConfig, shapes: Mapping[str, tuple[int, ...]], *, 
     """Raises an AudioSepError that names all of `tensor_problems`, if there are any."""
     problems = tensor_problems(config, shapes)
     if problems:
-        raise AudioSepError(f"{where} does not hold the CLAP of its config.json: {'; '.join(problems)}.")
+        raise EncoderError(f"{where} does not hold the CLAP of its config.json: {'; '.join(problems)}.")
 
 
 def _text_tree(config: ClapConfig) -> dict[str, Any]:

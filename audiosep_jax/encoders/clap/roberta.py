@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from audiosep_jax.encoders import bert
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import EncoderError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,11 +22,11 @@ class RobertaConfig(bert.BertConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.pad_token_id < self.vocab_size:
-            raise AudioSepError(
+            raise EncoderError(
                 f"pad_token_id is {self.pad_token_id}: it must be one of the {self.vocab_size} tokens."
             )
         if self.max_tokens < 3:
-            raise AudioSepError(
+            raise EncoderError(
                 f"max_position_embeddings is {self.max_position_embeddings}: positions start at "
                 f"{self.pad_token_id + 1}, which leaves no room for a text."
             )

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from audiosep_jax.encoders import model_files
 from audiosep_jax.encoders.bert import check_layers
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, EncoderError
 from audiosep_jax.utils.serialization import from_dict
 
 
@@ -28,7 +28,7 @@ class ClipTowerConfig:
             if field.name not in ("hidden_act", "eos_token_id")
         }
         if min(positive.values()) <= 0:
-            raise AudioSepError(f"all of {positive} must be positive.")
+            raise EncoderError(f"all of {positive} must be positive.")
         check_layers(self.hidden_size, self.num_attention_heads, self.hidden_act)
 
 
@@ -62,11 +62,11 @@ class ClipVisionConfig(ClipTowerConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.num_channels != 3:
-            raise AudioSepError(
+            raise EncoderError(
                 f"num_channels is {self.num_channels}: only red, green and blue are implemented."
             )
         if self.patch_size > self.image_size:
-            raise AudioSepError(
+            raise EncoderError(
                 f"patch_size is {self.patch_size}: it must not exceed image_size ({self.image_size})."
             )
 
@@ -86,7 +86,7 @@ class ClipConfig:
 
     def __post_init__(self) -> None:
         if self.projection_dim <= 0:
-            raise AudioSepError(f"projection_dim is {self.projection_dim}: it must be positive.")
+            raise EncoderError(f"projection_dim is {self.projection_dim}: it must be positive.")
 
 
 def load_config(path: str | Path) -> ClipConfig:
@@ -98,12 +98,12 @@ def load_config(path: str | Path) -> ClipConfig:
     path = Path(path)
     values = model_files.read_json(path)
     if values.get("model_type") != "clip":
-        raise AudioSepError(
+        raise EncoderError(
             f'{path} has model_type {values.get("model_type")!r}: "clip", with both towers, is needed.'
         )
     projection_dim = values.get("projection_dim", ClipConfig.projection_dim)
     if not isinstance(projection_dim, int) or isinstance(projection_dim, bool):
-        raise AudioSepError(f"{path} has projection_dim {projection_dim!r}: a number is needed.")
+        raise EncoderError(f"{path} has projection_dim {projection_dim!r}: a number is needed.")
     try:
         return ClipConfig(
             text=_tower(ClipTextConfig, values, "text_config"),
@@ -111,7 +111,7 @@ def load_config(path: str | Path) -> ClipConfig:
             projection_dim=projection_dim,
         )
     except AudioSepError as error:
-        raise AudioSepError(f"{path} describes no usable CLIP: {error}") from None
+        raise EncoderError(f"{path} describes no usable CLIP: {error}") from None
 
 
 Tower = TypeVar("Tower", ClipTextConfig, ClipVisionConfig)
@@ -125,6 +125,8 @@ def _tower(kind: type[Tower], values: dict[str, Any], key: str) -> Tower:
     if described is None:
         described = {}
     if not isinstance(described, dict):
-        raise AudioSepError(f"{key} is {described!r}: a JSON object is needed.")
+        raise EncoderError(f"{key} is {described!r}: a JSON object is needed.")
     names = [field.name for field in dataclasses.fields(kind)]
-    return from_dict(kind, {name: described[name] for name in names if name in described}, where=key)
+    return from_dict(
+        kind, {name: described[name] for name in names if name in described}, where=key, kind=EncoderError
+    )

@@ -21,7 +21,7 @@ from audiosep_jax.encoders.images import SETTINGS_FILES, Preprocessing, load_pre
 from audiosep_jax.encoders.tokenizer import FILES as TOKENIZER_FILES
 from audiosep_jax.encoders.tokenizer import check_vocabulary, load_tokenizer, tokenize
 from audiosep_jax.encoders.unit import unit_rows
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import EncoderError, QueryError
 
 # The CLIP whose conditions have 512 numbers, as AudioSep's released models take them.
 HUGGING_FACE_ID = "openai/clip-vit-base-patch32"
@@ -153,9 +153,9 @@ def _embed_images(
 def _check_image(image: Any, place: int) -> None:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         kind = getattr(image, "dtype", type(image).__name__)
-        raise AudioSepError(f"Image {place} is {kind}: an array of uint8 numbers from 0 to 255 is needed.")
+        raise QueryError(f"Image {place} is {kind}: an array of uint8 numbers from 0 to 255 is needed.")
     if image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise AudioSepError(f"Image {place} has the shape {image.shape}: [height, width, 3] is needed.")
+        raise QueryError(f"Image {place} has the shape {image.shape}: [height, width, 3] is needed.")
 
 
 def _check_tokenizer(folder: Path, config: ClipConfig, tokenizer: tokenizers.Tokenizer) -> None:
@@ -164,7 +164,7 @@ def _check_tokenizer(folder: Path, config: ClipConfig, tokenizer: tokenizers.Tok
     check_vocabulary(tokenizer, text.vocab_size, folder=folder)
     last = tokenizer.encode("a").ids[-1:]
     if text.eos_token_id not in (towers.LEGACY_EOS_TOKEN_ID, *last):
-        raise AudioSepError(
+        raise EncoderError(
             f"{folder} has a tokenizer that ends texts with the token {last} and a model that looks for "
             f"{text.eos_token_id}: they do not belong together; download the model again."
         )

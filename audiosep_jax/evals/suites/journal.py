@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import EvaluationError, StorageError, printable
 from audiosep_jax.evals.suites.plan import Row
 from audiosep_jax.utils.atomic import make_folder, write_json
 from audiosep_jax.utils.locks import locked
@@ -61,7 +61,7 @@ class Journal:
                 instead="choose another --out",
             )
         except OSError as error:
-            raise AudioSepError(f"{printable(self._path)} cannot be written: {error.strerror}.") from error
+            raise StorageError(f"{printable(self._path)} cannot be written: {error.strerror}.") from error
         try:
             self._check_run({"version": VERSION, **run})
             self._read()
@@ -95,7 +95,7 @@ class Journal:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise AudioSepError(
+            raise StorageError(
                 f"{printable(self._path)} cannot be written: {error.strerror}; make room and start again, "
                 "what is measured is kept."
             ) from error
@@ -107,7 +107,7 @@ class Journal:
         run = json.loads(json.dumps(run))
         if not path.exists():
             if self._path.stat().st_size:
-                raise AudioSepError(
+                raise EvaluationError(
                     f"{printable(self.folder)} holds rows without {RUN_FILE}, which says whose they are: "
                     "choose another --out."
                 )
@@ -119,9 +119,9 @@ class Journal:
                 name for name in {*before, *run} if before.get(name) != run.get(name) or name not in before
             )
         except (OSError, ValueError, AttributeError, TypeError) as error:
-            raise AudioSepError(f"{printable(path)} is damaged: choose another --out.") from error
+            raise EvaluationError(f"{printable(path)} is damaged: choose another --out.") from error
         if different:
-            raise AudioSepError(
+            raise EvaluationError(
                 f"{printable(self.folder)} holds the results of another run (different: "
                 f"{', '.join(different)}): choose another --out."
             )
@@ -141,7 +141,7 @@ class Journal:
                 if row["files"] == self._stamps.get(key[:2], row["files"]):
                     self.values[key] = metrics
             except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise AudioSepError(
+                raise EvaluationError(
                     f"{printable(self._path)} is damaged in line {number}: remove that line, and its mixture "
                     "is measured again."
                 ) from error

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError, printable, shown
+from audiosep_jax.errors import EvaluationError, printable, shown
 
 
 def read_rows(
@@ -27,11 +27,11 @@ def read_rows(
         with path.open(encoding="utf-8-sig", newline="") as file:
             header, *rows = list(csv.reader(file)) or [[]]
     except FileNotFoundError:
-        raise AudioSepError(
+        raise EvaluationError(
             f"{printable(path)} does not exist: give --metadata the folder with the benchmark's list."
         ) from None
     except (OSError, ValueError, csv.Error) as error:
-        raise AudioSepError(f"{printable(path)} is not a readable CSV file: {shown(error)}.") from error
+        raise EvaluationError(f"{printable(path)} is not a readable CSV file: {shown(error)}.") from error
     names = [cell.strip() for cell in header]
     places = list(range(len(columns)))
     if synonyms is not None:
@@ -40,17 +40,17 @@ def read_rows(
             places = [names.index(name) for name in columns]
             names = list(columns)
     if names != list(columns):
-        raise AudioSepError(
+        raise EvaluationError(
             f"{printable(path)} has the columns {shown(', '.join(header))}, but {', '.join(columns)} are "
             "needed: give the benchmark's own list."
         )
     rows = [row for row in rows if row]
     for number, row in enumerate(rows, start=2):
         if len(row) != len(columns):
-            raise AudioSepError(
+            raise EvaluationError(
                 f"{printable(path)} has {len(row)} cells in row {number}, but {len(columns)} are needed: "
                 "quote cells that hold commas."
             )
     if not rows:
-        raise AudioSepError(f"{printable(path)} lists no mixture: get a complete copy of it.")
+        raise EvaluationError(f"{printable(path)} lists no mixture: get a complete copy of it.")
     return [[row[place] for place in places] for row in rows]

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from audiosep_jax.audio.resample import resample
-from audiosep_jax.errors import AudioSepError, shown
+from audiosep_jax.errors import EvaluationError, shown
 from audiosep_jax.evals import metrics
 from audiosep_jax.evals.clap_score import measure_clap_scores
 from audiosep_jax.evals.speech import speech_metrics
@@ -58,7 +58,7 @@ def measure(
       AudioSepError: the estimate is not finite, or the speech is too short to be measured.
     """
     if not np.isfinite(estimate).all():
-        raise AudioSepError(
+        raise EvaluationError(
             f"the estimate of mixture {shown(row.mixture.id)} of {row.mixture.dataset} is not finite: the "
             "model's parameters are damaged or its training diverged; take an earlier checkpoint."
         )

@@ -8,7 +8,7 @@ from jaxtyping import Float32
 
 from audiosep_jax.audio.files import AudioReader, read_audio
 from audiosep_jax.audio.resample import resample, resampled_length
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import EvaluationError, printable
 
 PEAK = 0.9
 
@@ -141,7 +141,7 @@ def mix(
     power, noise_power = np.mean(np.square(target)), np.mean(np.square(noise))
     if not (power > 0 and noise_power > 0):
         silent = name.target if noise_power > 0 else name.other
-        raise AudioSepError(
+        raise EvaluationError(
             f"{printable(silent)} is silent, so that no mixture of {snr_db:g} dB can be made with it: "
             "get a complete copy of the file."
         )
@@ -155,7 +155,7 @@ def mix(
 
 def _check_lengths(mixture: Mixture, target: int, other: int) -> None:
     if target != other:
-        raise AudioSepError(
+        raise EvaluationError(
             f"{printable(mixture.target)} and {printable(mixture.other)} have {target} and {other} samples: "
             "a target and its mixture must have one length; get complete copies of both."
         )

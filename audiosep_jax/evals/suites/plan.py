@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import AudioSepError, EvaluationError, printable
 from audiosep_jax.evals.suites.mixtures import Mixture, Query
 
 SHOWN_FILES = 5
@@ -91,7 +91,7 @@ def refuse_unusable(inventory: Inventory) -> None:
     listed = len(inventory.samples) + len(inventory.unusable)
     reasons = [why.rstrip(".") for why in list(inventory.unusable.values())[:SHOWN_FILES]]
     more = len(inventory.unusable) - len(reasons)
-    raise AudioSepError(
+    raise EvaluationError(
         f"{len(inventory.unusable)} of {listed} mixtures cannot be used ({'; '.join(reasons)}"
         f"{f'; and {more} more' if more else ''}): check --root, or give --allow-missing to go on with what "
         "is there."

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.errors import EvaluationError, printable
 from audiosep_jax.evals.suites.definitions import Dataset, Suite
 from audiosep_jax.evals.suites.mixtures import Mixture, Query
 
@@ -42,14 +42,14 @@ def rendered_suite(root: Path) -> Suite:
         ]
         rate, digest = int(recipe["sample_rate_hz"]), str(manifest["digest"])
     except FileNotFoundError:
-        raise AudioSepError(
+        raise EvaluationError(
             f"{printable(path)} does not exist: give --root the folder of a corpus that audiosep render "
             "wrote."
         ) from None
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise AudioSepError(f"{printable(path)} is damaged: render the corpus again.") from error
+        raise EvaluationError(f"{printable(path)} is damaged: render the corpus again.") from error
     if not mixtures or rate < 1:
-        raise AudioSepError(f"{printable(path)} lists no mixture: render the corpus again.")
+        raise EvaluationError(f"{printable(path)} lists no mixture: render the corpus again.")
     dataset = Dataset(name=name, read=lambda metadata, root: mixtures)
     return Suite(name="rendered", datasets=(dataset,), measure_hz=rate, digest=digest)
 

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError, printable, shown
+from audiosep_jax.errors import EvaluationError, printable, shown
 from audiosep_jax.evals.suites.definitions import Dataset, Suite
 from audiosep_jax.evals.suites.mixtures import Mixture, Query
 
@@ -21,7 +21,7 @@ def chosen_datasets(suite: Suite, names: Sequence[str]) -> tuple[Dataset, ...]:
     known = [dataset.name for dataset in suite.datasets]
     for name in names:
         if name not in known:
-            raise AudioSepError(
+            raise EvaluationError(
                 f"the suite {suite.name} has no dataset {name!r}: choose among {', '.join(known)}."
             )
     return tuple(dataset for dataset in suite.datasets if not names or dataset.name in names)
@@ -53,7 +53,7 @@ def list_mixtures(
     seen = set()
     for mixture in mixtures:
         if (mixture.dataset, mixture.id) in seen:
-            raise AudioSepError(
+            raise EvaluationError(
                 f"the list of {mixture.dataset} names the mixture {shown(mixture.id)} twice: give the "
                 "benchmark's own list."
             )
@@ -73,7 +73,7 @@ def _only(mixture: Mixture, kinds: Sequence[str]) -> Mixture:
         found = [query for query in mixture.queries if query.kind == kind]
         if not found:
             has = ", ".join(dict.fromkeys(query.kind for query in mixture.queries))
-            raise AudioSepError(
+            raise EvaluationError(
                 f"mixture {shown(mixture.id)} of {mixture.dataset} has no query of the kind {kind!r}: it has "
                 f"{has}; comparing kinds needs all of them for every mixture."
             )
@@ -88,17 +88,17 @@ def _with_queries(mixtures: Sequence[Mixture], path: Path) -> list[Mixture]:
             reader = csv.DictReader(file, strict=True)
             columns, rows = list(reader.fieldnames or []), list(reader)
     except (OSError, ValueError, csv.Error) as error:
-        raise AudioSepError(
+        raise EvaluationError(
             f"{printable(path)} is not a readable CSV file of queries: {shown(error)}."
         ) from error
     if not {"id", "query"} <= set(columns) <= {"id", "query", "kind", "dataset"}:
-        raise AudioSepError(
+        raise EvaluationError(
             f"{printable(path)} has the columns {shown(', '.join(columns))}: id and query are needed, kind "
             "and dataset may be there."
         )
     names = {mixture.dataset for mixture in mixtures}
     if len(names) > 1 and "dataset" not in columns:
-        raise AudioSepError(
+        raise EvaluationError(
             f"{printable(path)} has no column dataset, but {', '.join(sorted(names))} are read: add it, or "
             "choose one with --datasets."
         )
@@ -106,28 +106,28 @@ def _with_queries(mixtures: Sequence[Mixture], path: Path) -> list[Mixture]:
     added: dict[tuple[str, str], list[Query]] = {}
     for number, row in enumerate(rows, start=2):
         if None in row or None in row.values():
-            raise AudioSepError(
+            raise EvaluationError(
                 f"{printable(path)} has another number of cells than columns in row {number}: quote cells "
                 "that hold commas."
             )
         key = (row.get("dataset") or next(iter(names)), row["id"])
         if key not in by_id:
-            raise AudioSepError(
+            raise EvaluationError(
                 f"{printable(path)} names the mixture {shown(key[1])} of {shown(key[0])} in row {number}, "
                 "which is in no list that is read."
             )
         if not row["query"].strip():
-            raise AudioSepError(f"{printable(path)} has an empty query in row {number}: write a sentence.")
+            raise EvaluationError(f"{printable(path)} has an empty query in row {number}: write a sentence.")
         query = Query(kind=row.get("kind") or DEFAULT_KIND, text=row["query"])
         others = [*by_id[key].queries, *added.get(key, [])]
         if query.kind in {other.kind for other in others}:
-            raise AudioSepError(
+            raise EvaluationError(
                 f"{printable(path)} gives mixture {shown(key[1])} a second query of the kind "
                 f"{query.kind!r} in row {number}: give each query of a mixture a kind of its own."
             )
         added.setdefault(key, []).append(query)
     if not added:
-        raise AudioSepError(f"{printable(path)} holds no query: add a row per mixture.")
+        raise EvaluationError(f"{printable(path)} holds no query: add a row per mixture.")
     return [
         dataclasses.replace(mixture, queries=(*mixture.queries, *added[key]))
         for key, mixture in by_id.items()

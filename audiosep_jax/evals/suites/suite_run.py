@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import EvaluationError
 from audiosep_jax.evals.optional_packages import metric_package
 from audiosep_jax.evals.suites import plan, report
 from audiosep_jax.evals.suites.definitions import Dataset, Suite
@@ -126,7 +126,7 @@ def run_suite(
         )
         unusable = inventory.unusable | left_out
         if len(unusable) == len(mixtures):
-            raise AudioSepError(
+            raise EvaluationError(
                 f"none of the {len(mixtures)} mixtures can be used, the first because "
                 f"{next(iter(unusable.values()))}"
             )
