@@ -241,8 +241,8 @@ def test_a_batch_that_does_not_divide_is_refused_before_compiling(experiment):
 
 def test_the_help_answers_without_jax():
     code = (
-        "import sys; from audiosep_jax import cli\n"
-        "try: cli.main(['compile', '--help'])\n"
+        "import sys; from audiosep_jax.cli import main\n"
+        "try: main.main(['compile', '--help'])\n"
         "except SystemExit: pass\n"
         "assert 'jax' not in sys.modules\n"
     )

@@ -5,6 +5,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 
 from data_pipelines.corpora.audio_folder import AudioFolder
@@ -58,3 +59,15 @@ def prepared(source: Path, out: Path, **options) -> Path:
 def digests(folder):
     """SHA-256 of every file of a folder, by name."""
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory) -> Path:
+    """A folder of 12 tones of 2 to 3.1 s, four labels, and clips.csv."""
+    return write_folder(tmp_path_factory.mktemp("tones") / "source")
+
+
+@pytest.fixture(scope="session")
+def dataset(tones, tmp_path_factory) -> Path:
+    """The tones, prepared."""
+    return prepared(tones, tmp_path_factory.mktemp("prepared") / "tones")

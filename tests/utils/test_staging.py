@@ -285,13 +285,14 @@ def test_an_old_one_that_cannot_be_put_back_is_not_lost(tmp_path, monkeypatch):
 
 COMMAND = """
 import sys, time
-from audiosep_jax import cli
-from audiosep_jax.checkpoints import safetensors_stream as stream, torch_writer
+from audiosep_jax.cli import main
+from audiosep_jax.checkpoints import torch_writer
+from audiosep_jax.utils import safetensors_file as stream
 def slow(*_):
     print("writing", flush=True)
     time.sleep(60)
 stream.raw = torch_writer.raw = slow
-sys.exit(cli.main(sys.argv[1:]))
+sys.exit(main.main(sys.argv[1:]))
 """
 
 
@@ -340,7 +341,7 @@ def test_what_a_killed_process_left_goes_with_the_next_one(files, tmp_path):
 
 EXCHANGE = """
 import os, signal, sys
-from audiosep_jax.checkpoints import staging
+from audiosep_jax.utils import staging
 rename = os.rename
 def dying(source, target):
     rename(source, target)

@@ -170,7 +170,7 @@ def test_a_killed_process_leaves_no_half_files(clips, tmp_path):
         import os, signal
         from pathlib import Path
         from rendered_corpora import render, write_clips
-        from audiosep_jax.rendering import corpus
+        from data_pipelines.render import corpus
         root = Path({str(root)!r})
         write, files = corpus.write_whole, []
         def killed(path, content):

@@ -1,0 +1,1 @@
+from pipelines_sounds import dataset, tones  # noqa: F401 - fixtures
