@@ -73,7 +73,7 @@ def nested_getattr(marker):
 
 def hidden_in_lightning(marker):
     """A harmless module's name as the way to a function."""
-    names = text("pathlib") + text("os.system")
+    names = text("argparse") + text("_os.system")
     return b"\x80\x04" + names + b"\x93" + text(f"touch {marker}") + b"\x85R."
 
 
@@ -95,7 +95,7 @@ ATTACKS = {
     inst: "os.system",
     obj: "os.system",
     nested_getattr: "os.path.os.system",
-    hidden_in_lightning: "pathlib.os.system",
+    hidden_in_lightning: "argparse._os.system",
     through_the_memo: "os.system",
     build: "functools.partial",
 }

@@ -28,12 +28,24 @@ CASES = {
     "alone": (1, MeshConfig(), 1),
     "data": (8, MeshConfig(), 1),
     "without shard_map": (8, MeshConfig(), 1),
+    "gathered": (8, MeshConfig(), 1),
     "fsdp": (8, MeshConfig(replica=2, data=2, fsdp=2), 1),
     "all fsdp": (8, MeshConfig(data=1, fsdp=8), 1),
     "alone in parts": (1, MeshConfig(), 2),
     "in parts": (8, MeshConfig(replica=1, data=8, fsdp=1), 2),
     "fsdp in parts": (8, MeshConfig(data=-1, fsdp=4), 2),
 }
+
+
+def gathered(transform, batch):
+    """The transform of arrays that every device has been given whole."""
+    return lambda *arrays: transform(
+        *(jax.lax.with_sharding_constraint(array, jax.sharding.PartitionSpec()) for array in arrays)
+    )
+
+
+# What stands in the place of the shard_map around transforms, to see what it prevents.
+WITHOUT_SHARD_MAP = {"without shard_map": lambda transform, batch: transform, "gathered": gathered}
 
 
 def batch(size=BATCH):
@@ -63,13 +75,13 @@ def case(name):
     optimizer = make_optimizer(config.optimizer, 10)
     mesh = meshes.make_mesh(config.mesh, jax.devices()[:devices])
     state = meshes.put_state(mesh, states.create(config.model, optimizer, jax.random.key(0)))
-    if name == "without shard_map":
-        stft._per_device = lambda transform, batch: transform
+    if name in WITHOUT_SHARD_MAP:
+        stft._per_device = WITHOUT_SHARD_MAP[name]
     with jax.set_mesh(mesh):
         arrays = meshes.put_batch(mesh, batch(), microbatches=parts)
         program = make_train_step(config, optimizer, mesh).lower(state, arrays).compile()
         report = {"devices": mesh.size, "moved": moved(program.as_text())}
-        if name == "without shard_map":
+        if name in WITHOUT_SHARD_MAP:
             return report, None
         placed = jax.tree.map(lambda leaf: leaf.sharding, state)
         state, metrics = program(state, arrays)
