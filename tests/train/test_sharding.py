@@ -70,7 +70,7 @@ def test_gathered_audio_would_be_found(reports):
 
 
 def test_xla_gathers_audio_for_a_bare_fft_before_jax_0_12(reports):
-    """Up to jax 0.11 the shard_map around the transforms is needed on a CPU; jax 0.12 splits an FFT itself."""
+    """On a CPU, jax 0.12 splits a bare FFT over devices itself; earlier versions gather its operand."""
     audio = sharded_step.BATCH * sharded_step.SAMPLES
     gathered = max(reports["without shard_map"]["moved"].get("all-gather", [0])) >= audio
     assert gathered == (jax.__version_info__ < (0, 12))
