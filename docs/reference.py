@@ -16,7 +16,7 @@ from pathlib import Path
 # What users import, in the order of the pages. All else is the project's own business and may change.
 PUBLIC = (
     "audiosep_jax",
-    "audiosep_jax.separation.model",
+    "audiosep_jax.separation.api",
     "audiosep_jax.separation.options",
     "audiosep_jax.separation.results",
     "audiosep_jax.separation.presence",

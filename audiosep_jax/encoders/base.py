@@ -18,6 +18,9 @@ ENCODERS = {
     "clap": "audiosep_jax.encoders.clap.encoder",
 }
 
+# A condition whose length is this far from one is not of unit length.
+_UNIT_TOLERANCE = 1e-3
+
 
 @runtime_checkable
 class QueryEncoder(Protocol):
@@ -77,19 +80,30 @@ class ImageQueryEncoder(Protocol):
         ...
 
 
-def mean_condition(rows: Float[np.ndarray, "n size"]) -> Float[np.ndarray, " size"]:
-    """Returns one unit vector for several that stand for the same sound: frames of a clip, several captions.
+def mean_condition(
+    rows: Float[np.ndarray, "n size"], weights: Sequence[float | int] | None = None
+) -> Float[np.ndarray, " size"]:
+    """Returns the mean of conditions that describe the same sound: frames of a clip, several sentences.
+
+    The mean is of unit length if all conditions are.
+
+    Args:
+      rows: `[n, size]`, one condition each.
+      weights: positive, one per condition; None weighs all alike.
 
     Raises:
-      AudioSepError: there are no rows, or they cancel each other out.
+      QueryError: there are no conditions, or they cancel each other out.
     """
     if not len(rows):
         raise QueryError("There is nothing to take the mean of: give at least one query.")
-    mean = np.mean(rows, axis=0, dtype=np.float64)
+    rows = rows.astype(np.float64)
+    lengths = np.linalg.norm(rows, axis=1)
+    mean = np.average(rows, axis=0, weights=weights)
     length = np.linalg.norm(mean)
-    if not length > 1e-6:
-        raise QueryError("The queries cancel each other out: their mean says nothing; give fewer of them.")
-    return np.asarray(mean / length, np.float32)
+    if not length > 1e-6 * lengths.max():
+        raise QueryError("The parts of a query cancel each other out: give fewer, or parts that agree.")
+    unit = np.abs(lengths - 1).max() < _UNIT_TOLERANCE
+    return np.asarray(mean / length if unit else mean, np.float32)
 
 
 def load_encoder(config: QueryConfig) -> QueryEncoder:

@@ -1,38 +1,119 @@
-"""The separator as a user meets it: a recording and queries in, the described sounds and the rest out."""
+"""The separator: a recording and queries in; the described sounds and everything else out."""
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
+import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float, Float32
 
+from audiosep_jax.audio.reading import AudioReader
+from audiosep_jax.audio.resample import resampled_length
 from audiosep_jax.audio.residual import split, split_stems
 from audiosep_jax.checkpoints import folder, hub
+from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import CheckpointError, QueryError
+from audiosep_jax.models import separator
+from audiosep_jax.models.inference import engine
 from audiosep_jax.separation import example_queries, presence
-from audiosep_jax.separation.checks import checked_rate, checked_waveform
-from audiosep_jax.separation.files import Outputs, Progress, Written, separate_file
-from audiosep_jax.separation.model import Core
-from audiosep_jax.separation.options import Options, checked
-from audiosep_jax.separation.queries import Query, QueryLike, described, several
-from audiosep_jax.separation.results import FileSeparation, Separation, Stems
+from audiosep_jax.separation.checks import check_batch, checked_rate, checked_waveform
+from audiosep_jax.separation.conditions import Conditions
+from audiosep_jax.separation.estimator import Estimator, task_for
+from audiosep_jax.separation.files import Outputs, Progress, separate_file
+from audiosep_jax.separation.options import OptionFields, Options
+from audiosep_jax.separation.queries import Query, QueryLike, query_from, query_list
+from audiosep_jax.separation.results import FileSeparation, Separation, Stems, file_separations
+from audiosep_jax.separation.stream import EstimateStream, Work
+from audiosep_jax.separation.window_plans import upstream_plan, window_plan
 
-# What lies between the waveform and the estimates is bounded by blocks, as it is for files.
+# The memory between the waveform and the estimates is bounded by blocks, as it is for files.
 _BLOCK = 1 << 18
 
 BUNDLED_CHECKPOINT = Path(__file__).parents[1] / "assets" / "audiosep-tiny"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class AudioSep(Core):
-    """A separator with its weights and its query encoder. It is never changed; `load` makes one.
+class AudioSep:
+    """A separator: weights and their query encoder. It never changes; `load` makes one.
 
-    All methods that separate take the keyword arguments of `options.Options`, and warn with an
-    `AbsentQueryWarning` of a query that seems absent, if the checkpoint says from which level on that is.
+    All methods that separate take the fields of `options.Options` as keyword arguments. They warn with an
+    `AbsentQueryWarning` when the sound of a query seems absent, if the checkpoint has a calibration or
+    `absent_below_db` is given.
+
+    Attributes:
+      config: of the experiment that trained the model.
+      variables: "params" and "batch_stats" of the model.
+      calibration: what the level of an estimate says about whether the sound is there; None if that was not
+        measured.
     """
+
+    config: ExperimentConfig
+    variables: dict[str, Any]
+    calibration: presence.Calibration | None = None
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """The model's rate. Other rates are converted; `high_band` says what happens above half of it."""
+        return self.config.model.sample_rate_hz
+
+    @property
+    def encoder_fingerprint(self) -> str:
+        """Hash of the query encoder: conditions of equal hashes are comparable.
+
+        Raises:
+          AudioSepError: the encoder cannot be loaded, or does not fit the model.
+        """
+        return self._conditions.encoder.fingerprint
+
+    def apply(
+        self, mixture: Float[Array, "batch samples"], condition: Float[Array, "batch size"]
+    ) -> Float[Array, "batch samples"]:
+        """The raw model call: one compiled program per shape, differentiable, usable inside `jax.jit`.
+
+        Args:
+          mixture: `[batch, samples]` at the model's rate.
+          condition: `[batch, condition_size]`.
+
+        Returns:
+          The estimate, `[batch, samples]`.
+
+        Raises:
+          WaveformError: a shape does not fit.
+        """
+        check_batch(mixture, condition, self.config.model.condition_size)
+        return self._compiled(mixture, condition)
+
+    def condition(
+        self,
+        *,
+        query: QueryLike | None = None,
+        query_audio: example_queries.AudioExample | None = None,
+        query_images: Sequence[example_queries.ImageExample] | None = None,
+        condition: Float[np.ndarray, " size"] | None = None,
+    ) -> Float32[np.ndarray, " size"]:
+        """Returns the condition that says which sound to extract. Give exactly one argument.
+
+        Args:
+          query: a sentence that describes the sound; or a `Query`, whose parts are averaged.
+          query_audio: a similar sound: a file, or a pair of waveform and rate in Hz. Channels are averaged,
+            the first 10 s count. The model needs the query encoder "clap".
+          query_images: pictures of the source, for example the frames of a clip: files, or uint8
+            `[height, width, 3]`. Their mean counts. The model needs the query encoder "clip".
+          condition: `[condition_size]`, checked and returned.
+
+        Raises:
+          QueryError: not exactly one argument, one that cannot be used, or one that the model's query
+            encoder cannot take.
+          AudioSepError: an example cannot be read, or the query encoder cannot be loaded.
+        """
+        chosen = query_from(query, query_audio, query_images, condition)
+        if chosen.negatives:
+            raise QueryError("A condition cannot hold `without`: give the query alone.")
+        return self._conditions.condition(chosen)
 
     def separate(
         self,
@@ -44,30 +125,30 @@ class AudioSep(Core):
         query_images: Sequence[example_queries.ImageExample] | None = None,
         condition: Float[np.ndarray, " size"] | None = None,
         without: QueryLike | Sequence[QueryLike] = (),
-        **given: Unpack[Options],
+        **options: Unpack[OptionFields],
     ) -> Separation:
         """Separates a waveform of any length and rate.
 
-        The estimate is rounded to 24 bits of the waveform's peak, so that estimate + residual is the waveform
-        bit for bit where the waveform came from PCM of at most 24 bits, and within half a step of 24 bits
-        where it did not. Nothing is normalised.
+        The estimate is rounded to 24 bits of the waveform's peak. So estimate + residual is the waveform bit
+        for bit if the waveform came from PCM of at most 24 bits, and within half a step of 24 bits otherwise.
+        Nothing is normalised.
 
         Args:
           waveform: `[samples]` or `[channels, samples]`, floating point, full scale ±1.
           sample_rate_hz: of the waveform.
-          query: a sentence that describes the sound to extract, or a `Query`; of the four, give exactly one,
-            or none with `without`.
-          query_audio: a sound like it, as in `condition`.
-          query_images: pictures of its source, as in `condition`.
+          query: a sentence that describes the sound to extract, or a `Query`. Give exactly one of query,
+            query_audio, query_images and condition; or none of them and `without`.
+          query_audio: a similar sound, as in `condition`.
+          query_images: pictures of the source, as in `condition`.
           condition: `[condition_size]`.
           without: what must not be in the estimate, as in `Query`; alone, the estimate is everything else.
-          **given: see `options.Options`.
+          **options: see `options.Options`.
 
         Raises:
           AudioSepError: a waveform, rate, query, condition or option that cannot be used.
         """
-        asked = described(query, query_audio, query_images, condition, without)
-        return self.separate_queries(waveform, sample_rate_hz, queries=[asked], **given)[0]
+        chosen = query_from(query, query_audio, query_images, condition, without)
+        return self.separate_queries(waveform, sample_rate_hz, queries=[chosen], **options)[0]
 
     def separate_queries(
         self,
@@ -75,23 +156,23 @@ class AudioSep(Core):
         sample_rate_hz: int,
         *,
         queries: Sequence[QueryLike],
-        **given: Unpack[Options],
+        **options: Unpack[OptionFields],
     ) -> tuple[Separation, ...]:
         """Separates a waveform by several queries in one pass, each as `separate` does it alone.
 
         Resampling, windows and spectra are computed once, and so is the mask of a description that several
-        queries name.
+        queries share.
 
         Raises:
           AudioSepError: as `separate`.
         """
-        asked = several(queries)
-        mixture, estimates, presences = self._estimates(waveform, sample_rate_hz, asked, False, given)
+        chosen = query_list(queries)
+        mixture, estimates, presences = self._estimates(waveform, sample_rate_hz, chosen, False, options)
         peak = float(np.abs(mixture).max())
         separations = []
-        for query, estimate, found in zip(asked, estimates, presences, strict=True):
+        for query, estimate, found in zip(chosen, estimates, presences, strict=True):
             taken, left = split(mixture, estimate, peak=peak)
-            if not query.parts:  # of a query that only takes out, the rest is the result
+            if not query.parts:  # the model estimates the negatives; the rest is the result
                 taken, left = left, taken
             separations.append(Separation(taken, left, checked_rate(sample_rate_hz), found))
         return tuple(separations)
@@ -102,26 +183,22 @@ class AudioSep(Core):
         sample_rate_hz: int,
         *,
         queries: Sequence[QueryLike],
-        **given: Unpack[Options],
+        **options: Unpack[OptionFields],
     ) -> Stems:
-        """Divides a waveform among queries: in every place in time and frequency each gets its share.
+        """Divides a waveform among queries: each gets its share of every time and frequency.
 
-        Shares go by the power that the model gives each query alone, and sum to at most everything; see
-        `shares.stems`. The estimates, summed in their order, plus the rest are the waveform as exactly as
-        estimate + residual in `separate`.
+        The shares follow the power that the model gives each query alone, and sum to at most one. The
+        estimates, summed in their order, plus the rest are the waveform as exactly as estimate + residual in
+        `separate`.
 
         Raises:
-          AudioSepError: as `separate`, or a query has nothing but what it is without.
+          AudioSepError: as `separate`, or a query has only `without`.
         """
-        asked = several(queries)
-        mixture, estimates, presences = self._estimates(waveform, sample_rate_hz, asked, True, given)
+        chosen = query_list(queries)
+        mixture, estimates, presences = self._estimates(waveform, sample_rate_hz, chosen, True, options)
         parts, rest = split_stems(mixture, estimates, peak=float(np.abs(mixture).max()))
-        return Stems(
-            estimates=tuple(parts),
-            rest=rest,
-            sample_rate_hz=checked_rate(sample_rate_hz),
-            presences=presences,
-        )
+        rate = checked_rate(sample_rate_hz)
+        return Stems(estimates=tuple(parts), rest=rest, sample_rate_hz=rate, presences=presences)
 
     def separate_file(
         self,
@@ -135,34 +212,32 @@ class AudioSep(Core):
         condition: Float[np.ndarray, " size"] | None = None,
         without: QueryLike | Sequence[QueryLike] = (),
         progress: Progress | None = None,
-        **given: Unpack[Options],
+        **options: Unpack[OptionFields],
     ) -> FileSeparation:
         """Separates a sound file of any length in constant memory.
 
-        The outputs have the input's rate, channels and length. Their encoding is the input's where it is
-        linear PCM, 24-bit PCM where it is lossy, 32-bit floating point where it is floating point. Estimate
-        and residual add up to the input step for step in PCM, and as in `separate` in floating point.
+        The outputs have the input's rate, channels and length. Their encoding is the input's if that is
+        linear PCM, 24-bit PCM if it is lossy, 32-bit floating point if it is floating point. Estimate and
+        residual sum to the input step for step in PCM, and as in `separate` in floating point.
 
         Args:
           path: the mixture, in any format that libsndfile reads.
-          estimate_path: where the estimate goes: .wav, or another lossless format that holds the encoding.
-          residual_path: where the residual goes, if anywhere.
+          estimate_path: output of the estimate: .wav, or another lossless format that holds the encoding.
+          residual_path: output of the residual; None writes none.
           query: as in `separate`, and so are the four that follow.
           query_audio: as in `separate`.
           query_images: as in `separate`.
           condition: as in `separate`.
           without: as in `separate`.
           progress: called with the samples done and the samples in all, per channel.
-          **given: see `options.Options`.
+          **options: see `options.Options`.
 
         Raises:
           AudioSepError: as `separate`; or a file cannot be read or written, or would be overwritten.
         """
-        asked = described(query, query_audio, query_images, condition, without)
-        outputs = [(estimate_path, residual_path)]
-        return self.separate_file_queries(path, queries=[asked], outputs=outputs, progress=progress, **given)[
-            0
-        ]
+        chosen = query_from(query, query_audio, query_images, condition, without)
+        outputs = [Outputs.of_query(chosen, estimate_path, residual_path)]
+        return self._separate_file(path, [chosen], outputs, progress, False, options)[0]
 
     def separate_file_queries(
         self,
@@ -171,33 +246,25 @@ class AudioSep(Core):
         queries: Sequence[QueryLike],
         outputs: Sequence[tuple[str | Path, str | Path | None]],
         progress: Progress | None = None,
-        **given: Unpack[Options],
+        **options: Unpack[OptionFields],
     ) -> tuple[FileSeparation, ...]:
         """Separates a sound file by several queries in one pass, each as `separate_file` does it alone.
 
         Args:
           path: the mixture.
           queries: one per result.
-          outputs: where estimate and residual (None for nowhere) of each query go.
+          outputs: the paths of estimate and residual of each query; None writes no residual.
           progress: as in `separate_file`.
-          **given: see `options.Options`.
+          **options: see `options.Options`.
 
         Raises:
           AudioSepError: as `separate_file`.
         """
-        asked = several(queries)
-        if len(outputs) != len(asked):
-            raise QueryError(
-                f"{len(asked)} queries and {len(outputs)} outputs were given: each query has its own."
-            )
-        # Of a query that only takes out, the rest is the result.
-        pairs = [
-            Outputs.of(pair[:1], pair[1]) if query.parts else Outputs.of(pair[1:], pair[0])
-            for query, pair in zip(asked, outputs, strict=True)
-        ]
-        written, presences = self._to_files(path, asked, pairs, False, progress, given)
-        levels = [level[not query.parts] for query, level in zip(asked, written.levels_db, strict=True)]
-        return _results(written, outputs, levels, presences)
+        chosen = query_list(queries)
+        if len(outputs) != len(chosen):
+            raise QueryError(f"{len(chosen)} queries and {len(outputs)} outputs were given: give one each.")
+        parts = [Outputs.of_query(query, *paths) for query, paths in zip(chosen, outputs, strict=True)]
+        return self._separate_file(path, chosen, parts, progress, False, options)
 
     def separate_file_stems(
         self,
@@ -207,79 +274,109 @@ class AudioSep(Core):
         stem_paths: Sequence[str | Path],
         rest_path: str | Path | None = None,
         progress: Progress | None = None,
-        **given: Unpack[Options],
+        **options: Unpack[OptionFields],
     ) -> tuple[FileSeparation, ...]:
         """Divides a sound file among queries as `separate_stems` does, in constant memory.
 
-        The stems and the rest add up to the input as estimate and residual of `separate_file` do.
+        The stems and the rest sum to the input as estimate and residual of `separate_file` do.
 
         Args:
           path: the mixture.
           queries: one per stem.
-          stem_paths: where the stems go.
-          rest_path: where goes what no query claims, if anywhere.
+          stem_paths: outputs of the stems.
+          rest_path: output of what no query gets; None writes none.
           progress: as in `separate_file`.
-          **given: see `options.Options`.
+          **options: see `options.Options`.
 
         Raises:
           AudioSepError: as `separate_file` and `separate_stems`.
         """
-        asked = several(queries)
-        if len(stem_paths) != len(asked):
-            raise QueryError(
-                f"{len(asked)} queries and {len(stem_paths)} stems were given: each query has its own."
+        chosen = query_list(queries)
+        if len(stem_paths) != len(chosen):
+            raise QueryError(f"{len(chosen)} queries and {len(stem_paths)} stems were given: give one each.")
+        outputs = [Outputs.of_stems(stem_paths, rest_path)]
+        return self._separate_file(path, chosen, outputs, progress, True, options)
+
+    def stream_for(
+        self, queries: Sequence[Query], options: Options, *, stems: bool = False
+    ) -> Callable[[int, int, int], EstimateStream]:
+        """Prepares a pass: encodes the queries, and computes what does not depend on the recording.
+
+        Args:
+          queries: one per estimate. For a query that has only `without`, the negatives are estimated.
+          options: of the pass.
+          stems: the estimates share the mixture.
+
+        Returns:
+          A function (channels, sample rate in Hz, samples) -> the stream that estimates.
+
+        Raises:
+          AudioSepError: a query that cannot be used.
+        """
+        work, config = self.work(queries, options, stems=stems), self.config.model
+
+        def stream(channels: int, sample_rate_hz: int, samples: int) -> EstimateStream:
+            length = resampled_length(samples, from_hz=sample_rate_hz, to_hz=config.sample_rate_hz)
+            plan = upstream_plan(config) if options.upstream_windows else window_plan(config, length)
+            return EstimateStream(
+                work, plan=plan, config=config, channels=channels, sample_rate_hz=sample_rate_hz
             )
-        outputs = Outputs.of(stem_paths, rest_path)
-        written, presences = self._to_files(path, asked, [outputs], True, progress, given)
-        pairs = [(stem, rest_path) for stem in stem_paths]
-        return _results(written, pairs, written.levels_db[0][:-1], presences)
+
+        return stream
+
+    def work(self, queries: Sequence[Query], options: Options, *, stems: bool = False) -> Work:
+        """Returns what is computed for every window; arguments and errors are those of `stream_for`."""
+        return self._estimator.work(task_for(queries, self._conditions.condition, stems=stems), options)
 
     def _estimates(
-        self, waveform: np.ndarray, sample_rate_hz: int, queries: Sequence[Query], stems: bool, given: Options
+        self, waveform: np.ndarray, rate_hz: int, queries: Sequence[Query], stems: bool, given: OptionFields
     ) -> tuple[np.ndarray, np.ndarray, tuple[presence.Presence, ...]]:
-        mixture, rate, chosen = checked_waveform(waveform), checked_rate(sample_rate_hz), checked(given)
+        mixture, rate, options = checked_waveform(waveform), checked_rate(rate_hz), Options(**given)
         rows = np.atleast_2d(mixture)
-        stream = self.stream_for(queries, chosen, stems=stems)(rows.shape[0], rate, rows.shape[1])
+        stream = self.stream_for(queries, options, stems=stems)(rows.shape[0], rate, rows.shape[1])
         with contextlib.closing(stream):
             blocks = [stream.push(rows[:, at : at + _BLOCK]) for at in range(0, rows.shape[1], _BLOCK)]
             estimates = np.concatenate([*blocks, stream.flush()], axis=-1)
-        found = self.judged(queries, stream.levels_db(), chosen)
-        return mixture, estimates.reshape(len(queries), *mixture.shape), found
+        presences = self._presences(queries, stream.levels_db(), options)
+        return mixture, estimates.reshape(len(queries), *mixture.shape), presences
 
-    def _to_files(
+    def _separate_file(
         self,
         path: str | Path,
         queries: Sequence[Query],
         outputs: Sequence[Outputs],
-        stems: bool,
         progress: Progress | None,
-        given: Options,
-    ) -> tuple[Written, tuple[presence.Presence, ...]]:
-        chosen = checked(given)
-        stream_for = self.stream_for(queries, chosen, stems=stems)
-        written = separate_file(path, stream_for=stream_for, outputs=outputs, progress=progress)
-        return written, self.judged(queries, written.estimates_db, chosen)
+        stems: bool,
+        given: OptionFields,
+    ) -> tuple[FileSeparation, ...]:
+        options = Options(**given)
+        stream_for = self.stream_for(queries, options, stems=stems)
+        with AudioReader(path) as reader:
+            written = separate_file(reader, stream_for=stream_for, outputs=outputs, progress=progress)
+        presences = self._presences(queries, written.presence_levels_db, options)
+        return file_separations(written, outputs, presences)
 
+    def _presences(
+        self, queries: Sequence[Query], levels_db: Sequence[float], options: Options
+    ) -> tuple[presence.Presence, ...]:
+        below = options.absent_below_db
+        found = tuple(presence.judged(level, self.calibration, absent_below_db=below) for level in levels_db)
+        for query, each in zip(queries, found, strict=True):
+            presence.warn_if_absent(each, query.name)
+        return found
 
-def _results(
-    written: Written,
-    pairs: Sequence[tuple[str | Path, str | Path | None]],
-    levels_db: Sequence[float],
-    presences: Sequence[presence.Presence],
-) -> tuple[FileSeparation, ...]:
-    return tuple(
-        FileSeparation(
-            estimate_path=Path(estimate_path),
-            residual_path=None if residual_path is None else Path(residual_path),
-            subtype=written.subtypes[Path(estimate_path)],
-            sample_rate_hz=written.sample_rate_hz,
-            channels=written.channels,
-            samples=written.samples,
-            level_db=level,
-            presence=found,
-        )
-        for (estimate_path, residual_path), level, found in zip(pairs, levels_db, presences, strict=True)
-    )
+    @functools.cached_property
+    def _conditions(self) -> Conditions:
+        return Conditions(self.config)
+
+    @functools.cached_property
+    def _compiled(self) -> Callable[[Any, Any], Array]:
+        apply = jax.jit(functools.partial(separator.apply, self.config.model))
+        return functools.partial(apply, jax.device_put(self.variables))
+
+    @functools.cached_property
+    def _estimator(self) -> Estimator:
+        return Estimator(engine.prepare(self.config.model, self.variables))
 
 
 def load(checkpoint: str | Path | None = None) -> AudioSep:
@@ -287,11 +384,11 @@ def load(checkpoint: str | Path | None = None) -> AudioSep:
 
     Args:
       checkpoint: a checkpoint folder, or a model on the Hugging Face hub: "org/name", or "org/name@revision".
-        None takes the one that comes with the package.
+        None loads the one that comes with the package.
 
     Raises:
-      AudioSepError: the folder is missing, incomplete or damaged, or the hub's model is neither cached nor to
-        be downloaded.
+      CheckpointError: the folder is missing, incomplete or damaged, or the hub's model is neither in the
+        cache nor can be downloaded.
     """
     if checkpoint is None and not BUNDLED_CHECKPOINT.is_dir():
         raise CheckpointError("This installation comes without a checkpoint: give the folder of one.")

@@ -1,4 +1,4 @@
-"""What users hand to the separator as arrays and numbers: checked, or refused with a sentence."""
+"""Checks of the arrays and numbers that users give to the separator."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from jaxtyping import Float32
 from audiosep_jax.audio.containers import LOUDEST
 from audiosep_jax.errors import QueryError, WaveformError
 
-# More rows than this, and than samples, are soundfile's layout, [samples, channels]: no recording is such.
+# An array with more rows than this, and than columns, is in soundfile's layout, [samples, channels].
 _MAX_CHANNELS = 64
 
 
@@ -17,7 +17,7 @@ def checked_waveform(waveform: Any) -> Float32[np.ndarray, "*channels samples"]:
     """Returns a waveform as float32, `[samples]` or `[channels, samples]`.
 
     Raises:
-      AudioSepError: another shape or type, no sample, or samples that are not finite.
+      WaveformError: another shape or type, no sample, or samples that are not finite.
     """
     array = np.asarray(waveform)
     if array.ndim not in (1, 2) or array.size == 0:
@@ -47,7 +47,7 @@ def checked_rate(sample_rate_hz: Any) -> int:
     """Returns a sample rate in Hz as an integer.
 
     Raises:
-      AudioSepError: it is no positive whole number.
+      WaveformError: it is no positive whole number.
     """
     if not np.isfinite(sample_rate_hz) or sample_rate_hz < 1 or int(sample_rate_hz) != sample_rate_hz:
         raise WaveformError(
@@ -60,7 +60,7 @@ def checked_condition(condition: Any, size: int) -> Float32[np.ndarray, " size"]
     """Returns a condition as float32 `[size]`.
 
     Raises:
-      AudioSepError: another shape, no numbers, or numbers that are not finite.
+      QueryError: another shape, no numbers, or numbers that are not finite.
     """
     vector = np.asarray(condition)
     if vector.shape != (size,) or not np.issubdtype(vector.dtype, np.number):
@@ -68,3 +68,17 @@ def checked_condition(condition: Any, size: int) -> Float32[np.ndarray, " size"]
     if not np.isfinite(vector).all():
         raise QueryError("The condition holds NaN or infinity: give finite numbers.")
     return vector.astype(np.float32)
+
+
+def check_batch(mixture: Any, condition: Any, size: int) -> None:
+    """Checks the shapes of the raw model call, `[batch, samples]` and `[batch, size]`.
+
+    Raises:
+      WaveformError: a shape does not fit.
+    """
+    mixture_shape, condition_shape = jnp.shape(mixture), jnp.shape(condition)
+    if len(mixture_shape) != 2 or condition_shape != (mixture_shape[0], size) or 0 in mixture_shape:
+        raise WaveformError(
+            f"apply was given a mixture of shape {mixture_shape} and a condition of shape "
+            f"{condition_shape}: [batch, samples] and [batch, {size}] are needed."
+        )

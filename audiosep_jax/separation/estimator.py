@@ -1,4 +1,4 @@
-"""One pass of the model for all queries: the spectrum once, a mask per description, an estimate per query."""
+"""One pass of the model for all queries: one spectrum, a mask per condition, an estimate per query."""
 
 import dataclasses
 import functools
@@ -17,17 +17,25 @@ from audiosep_jax.errors import QueryError
 from audiosep_jax.models import masking
 from audiosep_jax.models.inference import cpu_compile
 from audiosep_jax.models.inference.engine import Engine
-from audiosep_jax.separation import shares
+from audiosep_jax.separation.options import Options
 from audiosep_jax.separation.queries import Query
+from audiosep_jax.separation.stream import Work
+
+# One call leaves cores idle in its serial parts; an accelerator gets its next batch before the last result is
+# fetched.
+_IN_FLIGHT = 2
+
+# A power below this is silence: masks that are all this small share nothing.
+_SMALLEST_POWER = 1e-12
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Wanted:
-    """What is to be estimated, as rows of `Task.conditions`.
+class Estimate:
+    """One estimate of a task, as rows of `Task.conditions`.
 
     Attributes:
-      positive: what the estimate is; None for the mixture without `negatives`.
-      negatives: what it is without; each once.
+      positive: the sound that is estimated; None if the query has only `without`.
+      negatives: the sounds that must not be in the estimate; each once.
     """
 
     positive: int | None
@@ -36,34 +44,35 @@ class Wanted:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Task:
-    """All that one pass is asked for.
+    """Everything that one pass computes.
 
     Attributes:
-      conditions: `[conditions, size]`, each once, however many queries name it.
-      wanted: one per estimate.
-      stems: the estimates share the mixture, so that their masks sum to at most one.
+      conditions: `[conditions, size]`, each once, even if several queries use it.
+      estimates: one per query.
+      stems: the estimates share the mixture: their masks sum to at most one.
     """
 
     conditions: Float32[np.ndarray, "conditions size"]
-    wanted: tuple[Wanted, ...]
+    estimates: tuple[Estimate, ...]
     stems: bool = False
 
     @property
     def plain(self) -> bool:
-        """Whether every estimate is what the model says, and nothing is to be weighed against another."""
-        return not self.stems and not any(len(_masks(each)) > 1 for each in self.wanted)
+        """Whether every estimate is the model's own, so that no mask depends on another."""
+        return not self.stems and not any(len(_conditions_of(each)) > 1 for each in self.estimates)
 
 
 def task_for(queries: Sequence[Query], condition_of: Callable[[Query], np.ndarray], *, stems: bool) -> Task:
-    """Returns the task of a pass, in which every condition stands once.
+    """Returns the task of a pass.
 
     Args:
       queries: one per estimate.
-      condition_of: a query without its negatives -> its condition.
+      condition_of: returns the condition of a query without its negatives.
       stems: as in `Task`.
 
     Raises:
-      AudioSepError: a stem has nothing but what it is without, or a condition cannot be had.
+      QueryError: a stem has only `without`.
+      AudioSepError: as `condition_of`.
     """
     rows: dict[bytes, int] = {}
     conditions: list[np.ndarray] = []
@@ -76,14 +85,14 @@ def task_for(queries: Sequence[Query], condition_of: Callable[[Query], np.ndarra
             conditions.append(condition)
         return rows[key]
 
-    wanted = []
+    estimates = []
     for query in queries:
         if stems and not query.parts:
-            raise QueryError(f"{query.name} is no stem: a stem needs a description of what it is.")
+            raise QueryError(f"{query.name} cannot be a stem: describe the stem's own sound.")
         positive = index(query) if query.parts else None
         negatives = tuple(dict.fromkeys(index(each) for each in query.negatives))
-        wanted.append(Wanted(positive=positive, negatives=negatives))
-    return Task(conditions=np.stack(conditions), wanted=tuple(wanted), stems=stems)
+        estimates.append(Estimate(positive=positive, negatives=negatives))
+    return Task(conditions=np.stack(conditions), estimates=tuple(estimates), stems=stems)
 
 
 class Estimator:
@@ -100,47 +109,61 @@ class Estimator:
         self._spectrum = _Once(cpu_compile.jit(self._transform))
         self._estimates: dict[tuple, _Once] = {}
 
+    def work(self, task: Task, options: Options) -> Work:
+        """Returns what is computed for every window."""
+        process, outputs = self.process(task)
+        return Work(
+            process=process,
+            outputs=outputs,
+            estimates=len(task.estimates),
+            # A CPU gains nothing from several windows in a call, and pays for those that only fill a batch.
+            batch_size=1 if jax.default_backend() == "cpu" else 8,
+            in_flight=_IN_FLIGHT,
+            shared=options.channel_mask == "shared",
+            extend=options.high_band == "extend",
+        )
+
     def process(self, task: Task) -> tuple[Process, int]:
-        """Returns the function of a window, and how many outputs it has.
+        """Returns the function of a window, and the number of its outputs.
 
         The function takes `[rows, channels, window]` and returns `[rows, outputs, channels, window]`. The
-        channels of a row share their masks: the network hears their root mean square, and all are filtered
-        alike, so that levels and phases between them stay as they are. The outputs are the estimates and,
-        unless the task is plain, what the model says of each query before anything is weighed: of a query
-        that only takes out, what it takes out, in both.
+        channels of a row share their masks: the network gets their root mean square, and all channels are
+        filtered alike, so that levels and phases between them stay as they are. The outputs are the
+        estimates. If the task is not plain, the model's own estimate of each query follows, from the mask
+        before it is combined with others. For a query that has only `without`, both are its negatives.
         """
         engine, estimates = self._engine, self._combining(task)
         columns = engine.columns(task.conditions)
-        alone = task.plain and len(task.wanted) == 1
+        alone = task.plain and len(task.estimates) == 1
 
         def process(windows: Float32[np.ndarray, "rows channels window"]) -> np.ndarray:
             of_rows = [np.repeat(column[None], len(windows), axis=0) for column in columns]
             if alone and windows.shape[1] == 1:
                 return np.asarray(self._separate(engine.params, windows[:, 0], of_rows[0]))[:, None, None]
-            real, imag, magnitude, heard = self._spectrum(windows)
-            masks = tuple(self._mask(engine.params, heard, each) for each in of_rows)
+            real, imag, magnitude, joint = self._spectrum(windows)
+            masks = tuple(self._mask(engine.params, joint, each) for each in of_rows)
             return np.asarray(estimates(real, imag, magnitude, masks, windows[0, 0]))
 
-        return process, len(task.wanted) * (1 if task.plain else 2)
+        return process, len(task.estimates) * (1 if task.plain else 2)
 
     def _transform(self, windows: Float[Array, "rows channels window"]) -> tuple[Array, Array, Array, Array]:
         rows, channels, samples = windows.shape
         parts = masking.spectrum(self._engine.config, windows.reshape(rows * channels, samples))
         real, imag, magnitude = (part.reshape(rows, channels, *part.shape[1:]) for part in parts)
-        heard = magnitude[:, 0] if channels == 1 else jnp.sqrt(jnp.mean(magnitude**2, axis=1))
-        return real, imag, magnitude, heard
+        joint = magnitude[:, 0] if channels == 1 else jnp.sqrt(jnp.mean(magnitude**2, axis=1))
+        return real, imag, magnitude, joint
 
     def _combining(self, task: Task) -> "_Once":
-        key = (task.stems, tuple((each.positive, each.negatives) for each in task.wanted))
+        key = (task.stems, tuple((each.positive, each.negatives) for each in task.estimates))
         if key not in self._estimates:
             self._estimates[key] = _Once(
-                cpu_compile.jit(functools.partial(self._combine, task.wanted, task.stems, task.plain))
+                cpu_compile.jit(functools.partial(self._combine, task.estimates, task.stems, task.plain))
             )
         return self._estimates[key]
 
     def _combine(
         self,
-        wanted: Sequence[Wanted],
+        estimates: Sequence[Estimate],
         stems: bool,
         plain: bool,
         real: Float[Array, "rows channels frames bins"],
@@ -164,46 +187,69 @@ class Estimator:
             )
             return estimate[:, :samples].reshape(rows, channels, samples)
 
-        raw = [_claimed(each, masks) for each in wanted]
+        raw = [_own_mask(each, masks) for each in estimates]
         if plain:
             return jnp.stack([waveform(mask) for mask in raw], axis=1)
         gains = [gain for gain, _, _ in raw]
-        for index, each in enumerate(wanted):
+        for index, each in enumerate(estimates):
             if each.positive is not None and each.negatives:
-                gains[index] = shares.without(gains[index], [masks[other][0] for other in each.negatives])
+                gains[index] = _without(gains[index], [masks[other][0] for other in each.negatives])
         if stems:
-            gains = shares.stems(gains)
+            gains = _shared(gains)
         final = [(gain, *mask[1:]) for gain, mask in zip(gains, raw, strict=True)]
         return jnp.stack([waveform(mask) for mask in (*final, *raw)], axis=1)
 
 
-def _masks(wanted: Wanted) -> tuple[int, ...]:
-    return (() if wanted.positive is None else (wanted.positive,)) + wanted.negatives
+def _conditions_of(estimate: Estimate) -> tuple[int, ...]:
+    return (() if estimate.positive is None else (estimate.positive,)) + estimate.negatives
 
 
-def _claimed(wanted: Wanted, masks: Sequence[masking.Mask]) -> masking.Mask:
-    """Returns the mask of a query, or that of all its negatives together if it has nothing else."""
-    if wanted.positive is not None:
-        return masks[wanted.positive]
-    taken = [masks[index] for index in wanted.negatives]
+def _own_mask(estimate: Estimate, masks: Sequence[masking.Mask]) -> masking.Mask:
+    """Returns the mask of a query, or that of all its negatives together if it has only these."""
+    if estimate.positive is not None:
+        return masks[estimate.positive]
+    taken = [masks[index] for index in estimate.negatives]
     if len(taken) == 1:
         return taken[0]
-    gains = shares.stems([gain for gain, _, _ in taken])
-    # The phase is rotated by all, each as far as it takes; the length of the sum is part of the gain.
+    gains = _shared([gain for gain, _, _ in taken])
+    # Every negative rotates the phase in proportion to its gain; the length of the sum is part of the gain.
     cos = sum(gain * mask[1] for gain, mask in zip(gains, taken, strict=True))
     sin = sum(gain * mask[2] for gain, mask in zip(gains, taken, strict=True))
     return jnp.ones_like(gains[0]), jnp.asarray(cos), jnp.asarray(sin)
 
 
+def _without(
+    gain: Float[Array, "*shape"], negatives: Sequence[Float[Array, "*shape"]]
+) -> Float[Array, "*shape"]:
+    """Returns a mask p lowered where its negatives n are louder: p times the Wiener gain p² / (p² + Σn²).
+
+    All masks are of the magnitude, in (0, 1).
+    """
+    power = gain**2
+    return gain * power / jnp.maximum(power + sum(negative**2 for negative in negatives), _SMALLEST_POWER)
+
+
+def _shared(gains: Sequence[Float[Array, "*shape"]]) -> list[Float[Array, "*shape"]]:
+    """Returns masks that sum to at most one; a single mask stays as it is.
+
+    Each query gets its part of the total power (Wiener 1949) of a joint mask. The joint mask is the root of
+    the total power, at most one. All masks are of the magnitude, in (0, 1).
+    """
+    powers = [gain**2 for gain in gains]
+    total = jnp.maximum(sum(powers[1:], powers[0]), _SMALLEST_POWER)
+    scale = jnp.minimum(jnp.sqrt(total), 1) / total
+    return [power * scale for power in powers]
+
+
 class _Once:
-    """A function of arrays for several threads: compiled by the first call of each shape, which is alone."""
+    """A function of arrays for several threads. The first call with new shapes compiles; others wait."""
 
     def __init__(self, function: Any) -> None:
         self._function, self._lock = function, threading.Lock()
         self._programs: dict[tuple, Callable] = {}
 
     def __call__(self, *arguments: Any) -> Any:
-        # Someone looks for an error, line by line.
+        # JAX runs line by line to find an error.
         if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
             return self._function(*arguments)
         key = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arguments))
@@ -211,7 +257,7 @@ class _Once:
             with self._lock:
                 if key not in self._programs:
                     program = self._function.lower(*arguments).compile()
-                    # Before the buffers of the first call come on top of what compiling took.
+                    # The compiler's memory goes back before the buffers of the first call are added to it.
                     cpu_compile.return_memory()
                     self._programs[key] = program
         return self._programs[key](*arguments)

@@ -1,4 +1,4 @@
-"""Examples in the place of a sentence: a recording or pictures of the sound to extract, as a condition."""
+"""Conditions of examples: a recording of a similar sound, or pictures of its source."""
 
 import math
 from collections.abc import Sequence
@@ -16,37 +16,37 @@ from audiosep_jax.separation.checks import checked_rate, checked_waveform
 AudioExample = str | Path | tuple[np.ndarray, int]
 ImageExample = str | Path | np.ndarray
 
-# Towers listen to the beginning of what is longer.
+# Encoders take the beginning of a longer sound.
 EXAMPLE_SECONDS = 10.0
 
-# Resampling looks ahead a little: with this much more the last of the ten seconds is what it would be anyway.
+# Resampling looks ahead: with this margin the cut does not change the end of the ten seconds.
 _MARGIN_SECONDS = 0.1
 
-# One step of 16 bits: dither, and nothing else, stays below.
+# One step of 16 bits: only dither stays below.
 _SILENCE = 2.0**-15
 
-# Files are read as they are needed: the frames of a long clip do not fit into memory.
+# Images are read in batches: the frames of a long clip do not fit into memory.
 _IMAGES_AT_ONCE = 16
 
 
 def audio_condition(
     encoder: QueryEncoder, example: AudioExample, *, name: str
 ) -> Float32[np.ndarray, " size"]:
-    """Returns the condition of a sound like the one that is wanted. Channels are averaged.
+    """Returns the condition of an example of the sound. Channels are averaged; the first 10 s count.
 
     Args:
-      encoder: the model's tower.
-      example: a sound file, or a waveform (`[samples]` or `[channels, samples]`) and its rate in Hz. Of
-        more than 10 s the first 10 s count.
-      name: how errors call the tower.
+      encoder: the model's query encoder.
+      example: a sound file, or a waveform (`[samples]` or `[channels, samples]`) and its rate in Hz.
+      name: of the encoder in errors.
 
     Raises:
-      AudioSepError: the tower cannot hear, or the example cannot be read or is silent.
+      QueryError: the encoder does not take sounds, or the example is silent.
+      AudioSepError: the example cannot be read.
     """
     if not isinstance(encoder, AudioQueryEncoder):
         raise QueryError(
-            f'The query encoder of this model, "{name}", cannot hear: an audio query needs a model that was '
-            'trained with the encoder "clap".'
+            f'The query encoder of this model, "{name}", takes no sounds: an audio query needs a model that '
+            'was trained with the encoder "clap".'
         )
     if isinstance(example, str | Path):
         called = printable(Path(example))
@@ -56,8 +56,8 @@ def audio_condition(
         waveform, rate = _pair(example)
     if np.abs(waveform[: math.ceil(EXAMPLE_SECONDS * rate)]).max() <= _SILENCE:
         raise QueryError(
-            f"{called} is silent in its first {EXAMPLE_SECONDS:g} s: give an example in which the sound is "
-            "heard."
+            f"{called} is silent in its first {EXAMPLE_SECONDS:g} s: give an example that begins with the "
+            "sound."
         )
     return encoder.encode_audio([waveform], sample_rate_hz=rate)[0]
 
@@ -65,20 +65,21 @@ def audio_condition(
 def images_condition(
     encoder: QueryEncoder, images: ImageExample | Sequence[ImageExample], *, name: str
 ) -> Float32[np.ndarray, " size"]:
-    """Returns the condition of pictures of the sound's source: the mean of theirs, of unit length.
+    """Returns the condition of pictures of the sound's source: their mean, of unit length.
 
     Args:
-      encoder: the model's tower.
+      encoder: the model's query encoder.
       images: image files or uint8 `[height, width, 3]`, for example the frames of one clip.
-      name: how errors call the tower.
+      name: of the encoder in errors.
 
     Raises:
-      AudioSepError: the tower cannot see, there is no image, or one cannot be read.
+      QueryError: the encoder does not take images, or there is no image.
+      AudioSepError: an image cannot be read.
     """
     if not isinstance(encoder, ImageQueryEncoder):
         raise QueryError(
-            f'The query encoder of this model, "{name}", cannot see: an image query needs a model that was '
-            'trained with the encoder "clip".'
+            f'The query encoder of this model, "{name}", takes no images: an image query needs a model that '
+            'was trained with the encoder "clip".'
         )
     from audiosep_jax.encoders.images import read_image
 

@@ -1,4 +1,4 @@
-"""Separation of sound files of any length in constant memory: one reading, any number of results."""
+"""Separation of sound files of any length in constant memory, for any number of queries at once."""
 
 import contextlib
 import dataclasses
@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from audiosep_jax.audio.containers import format_for, pcm_bits, quantise
-from audiosep_jax.audio.files import AudioReader, AudioWriter
+from audiosep_jax.audio.reading import AudioReader
 from audiosep_jax.audio.residual import split_stems, split_stems_steps
+from audiosep_jax.audio.writing import AudioWriter
 from audiosep_jax.errors import StorageError, printable
+from audiosep_jax.separation.queries import Query
 from audiosep_jax.separation.stream import EstimateStream
 
 Progress = Callable[[int, int], None]
@@ -22,26 +24,47 @@ _BLOCK = 1 << 16
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """Where results go that together are the mixture.
+    """The files of parts that sum to the mixture.
 
     Attributes:
-      estimates: one path per estimate, None for what is not written.
-      rest: of what no estimate holds, None if it is not written.
+      estimates: one path per estimate of the stream; None is not written.
+      rest: path of the mixture minus the estimates; None is not written.
+      rest_is_result: the query has only `without`: its negatives are estimated, and the rest is its result.
     """
 
     estimates: tuple[Path | None, ...]
     rest: Path | None
+    rest_is_result: bool = False
 
     @classmethod
-    def of(cls, estimates: Sequence[str | Path | None], rest: str | Path | None) -> "Outputs":
-        """Takes paths as users give them."""
-        paths = [None if path is None else Path(path) for path in (*estimates, rest)]
-        return cls(estimates=tuple(paths[:-1]), rest=paths[-1])
+    def of_query(cls, query: Query, estimate_path: str | Path, residual_path: str | Path | None) -> "Outputs":
+        """Returns the outputs of one query: its result, and the residual if that has a path."""
+        estimate, residual = Path(estimate_path), None if residual_path is None else Path(residual_path)
+        if query.parts:
+            return cls(estimates=(estimate,), rest=residual)
+        return cls(estimates=(residual,), rest=estimate, rest_is_result=True)
+
+    @classmethod
+    def of_stems(cls, stem_paths: Sequence[str | Path], rest_path: str | Path | None) -> "Outputs":
+        """Returns the outputs of stems, and of the rest if that has a path."""
+        rest = None if rest_path is None else Path(rest_path)
+        return cls(estimates=tuple(Path(path) for path in stem_paths), rest=rest)
 
     @property
     def paths(self) -> tuple[Path | None, ...]:
-        """All of them, the rest last."""
+        """All paths, the rest last."""
         return (*self.estimates, self.rest)
+
+    @property
+    def results(self) -> slice:
+        """The results of queries among `paths`."""
+        return slice(-1, None) if self.rest_is_result else slice(-1)
+
+    @property
+    def pairs(self) -> list[tuple[Path, Path | None]]:
+        """The paths of result and residual, one pair per query."""
+        other = self.estimates[0] if self.rest_is_result else self.rest
+        return [(path, other) for path in self.paths[self.results] if path is not None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,20 +74,20 @@ class Written:
     Attributes:
       subtypes: libsndfile's name of the encoding by path.
       sample_rate_hz, channels, samples: of the input and of all outputs; samples per channel.
-      levels_db: energy of every part of every `Outputs` relative to the mixture's; -inf for silence.
-      estimates_db: how loud the estimates are for `presence`, in the order of the stream.
+      levels_db: energy of every query's result relative to the mixture's; -inf for silence.
+      presence_levels_db: how loud every query's estimate is, as `presence.Meter` measures it.
     """
 
     subtypes: dict[Path, str]
     sample_rate_hz: int
     channels: int
     samples: int
-    levels_db: tuple[tuple[float, ...], ...]
-    estimates_db: tuple[float, ...]
+    levels_db: tuple[float, ...]
+    presence_levels_db: tuple[float, ...]
 
 
 def separate_file(
-    path: str | Path,
+    reader: AudioReader,
     *,
     stream_for: Callable[[int, int, int], EstimateStream],
     outputs: Sequence[Outputs],
@@ -73,60 +96,60 @@ def separate_file(
     """Separates a sound file in constant memory; see `AudioSep.separate_file`.
 
     Args:
-      path: the mixture.
-      stream_for: (channels, sample rate in Hz, samples) -> the stream that estimates.
-      outputs: where the stream's estimates go, in its order; those of one `Outputs` and their rest add up.
+      reader: of the mixture.
+      stream_for: returns the stream for (channels, sample rate in Hz, samples).
+      outputs: the files of the stream's estimates, in its order. One `Outputs` sums to the mixture.
       progress: called with the samples done and the samples in all.
 
     Raises:
-      AudioSepError: the input cannot be read, or an output cannot be written or would overwrite another file
-        of this call.
+      AudioFileError: the input cannot be read, or an output cannot be written.
+      StorageError: an output would overwrite the input or another output.
     """
-    paths = [output for each in outputs for output in each.paths if output is not None]
-    _refuse_collisions(Path(path), paths)
-    with AudioReader(path) as reader:
-        bits = _bits(reader.subtype)
-        subtypes = {output: _subtype(output, bits) for output in paths}
-        samples, peak = _measure(reader, progress)
-        stream = stream_for(reader.channels, reader.sample_rate_hz, samples)
-        whole, parts = 0.0, [np.zeros(len(each.paths)) for each in outputs]
-        with contextlib.closing(stream), contextlib.ExitStack() as stack:
-            writers = {
-                output: stack.enter_context(
-                    AudioWriter(
-                        output,
-                        sample_rate_hz=reader.sample_rate_hz,
-                        channels=reader.channels,
-                        subtype=subtype,
-                        samples=samples,
-                    )
+    paths = [path for each in outputs for path in each.paths if path is not None]
+    _refuse_collisions(reader.path, paths)
+    bits = _bits(reader.subtype)
+    subtypes = {path: _subtype(path, bits) for path in paths}
+    samples, peak = _measure(reader, progress)
+    stream = stream_for(reader.channels, reader.sample_rate_hz, samples)
+    whole, energies = 0.0, [np.zeros(len(each.paths)) for each in outputs]
+    with contextlib.closing(stream), contextlib.ExitStack() as stack:
+        writers = {
+            path: stack.enter_context(
+                AudioWriter(
+                    path,
+                    sample_rate_hz=reader.sample_rate_hz,
+                    channels=reader.channels,
+                    subtype=subtype,
+                    samples=samples,
                 )
-                for output, subtype in subtypes.items()
-            }
-            done = 0
-            for mixture, estimates in _paired(reader, stream, bits):
-                whole += _energy(mixture)
-                first = 0
-                for each, energies in zip(outputs, parts, strict=True):
-                    last = first + len(each.estimates)
-                    blocks = _split(mixture, estimates[first:last], bits=bits, peak=peak)
-                    first = last
-                    energies += [_energy(block) for block in blocks]
-                    for output, block in zip(each.paths, blocks, strict=True):
-                        if output is not None:
-                            writers[output].write(block)
-                done += mixture.shape[1]
-                if progress is not None:
-                    progress(done, samples)
+            )
+            for path, subtype in subtypes.items()
+        }
+        done = 0
+        for mixture, estimates in _paired(reader, stream, bits):
+            whole += _energy(mixture)
+            first = 0
+            for each, sums in zip(outputs, energies, strict=True):
+                last = first + len(each.estimates)
+                blocks = _split(mixture, estimates[first:last], bits=bits, peak=peak)
+                first = last
+                sums += [_energy(block) for block in blocks]
+                for path, block in zip(each.paths, blocks, strict=True):
+                    if path is not None:
+                        writers[path].write(block)
+            done += mixture.shape[1]
+            if progress is not None:
+                progress(done, samples)
+    results = np.concatenate([sums[each.results] for each, sums in zip(outputs, energies, strict=True)])
     with np.errstate(divide="ignore"):
-        levels = [10 * np.log10(energies / whole) if whole else energies - np.inf for energies in parts]
+        levels = 10 * np.log10(results / whole) if whole else results - np.inf
     return Written(
         subtypes=subtypes,
         sample_rate_hz=reader.sample_rate_hz,
         channels=reader.channels,
         samples=samples,
-        levels_db=tuple(tuple(float(level) for level in each) for each in levels),
-        estimates_db=tuple(stream.levels_db()),
+        levels_db=tuple(levels.tolist()),
+        presence_levels_db=tuple(stream.levels_db()),
     )
 
 
@@ -147,7 +170,7 @@ def _refuse_collisions(path: Path, outputs: list[Path]) -> None:
 
 
 def _bits(subtype: str) -> int | None:
-    """PCM bits of the outputs; None for floating point. Lossy encodings are kept in 24 bits."""
+    """PCM bits of the outputs: 24 for lossy inputs, None for floating point."""
     if subtype in ("FLOAT", "DOUBLE"):
         return None
     bits = pcm_bits(subtype) or 24
@@ -166,8 +189,8 @@ def _subtype(output: Path, bits: int | None) -> str:
 
 
 def _measure(reader: AudioReader, progress: Progress | None) -> tuple[int, float]:
-    # Reading everything once finds a file that is cut off before hours are spent on it, and gives the peak
-    # that floating-point outputs are rounded by.
+    # A first pass over the file finds a truncated file before hours are spent on it, and the peak that
+    # floating-point outputs are rounded by.
     samples, peak = 0, 0.0
     for block in reader.blocks(_BLOCK):
         samples += block.shape[1]
@@ -178,7 +201,7 @@ def _measure(reader: AudioReader, progress: Progress | None) -> tuple[int, float
 
 
 def _paired(reader: AudioReader, stream: EstimateStream, bits: int | None) -> Iterator[Pair]:
-    """Yields (mixture, estimates) blocks of equal length; the mixture float32, or int32 if it becomes PCM."""
+    """Yields (mixture, estimates) blocks of equal length; the mixture is float32, or int32 for PCM."""
     waiting: deque[np.ndarray] = deque()
     exact = bits is not None and pcm_bits(reader.subtype) is not None
     for block in reader.blocks(_BLOCK, dtype=np.int32 if exact else np.float32):

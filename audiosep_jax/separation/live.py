@@ -1,4 +1,4 @@
-"""Separation of sound that is still arriving: a block in, a block of its length out, a stated time later."""
+"""Separation of live sound: every block in gives a block of the same length out, with a fixed latency."""
 
 import dataclasses
 import functools
@@ -18,28 +18,28 @@ from audiosep_jax.audio.windows import WindowPlan
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.errors import ConfigError, SeparationError, WaveformError
 from audiosep_jax.separation import example_queries, window_plans
+from audiosep_jax.separation.api import AudioSep
 from audiosep_jax.separation.checks import checked_rate, checked_waveform
-from audiosep_jax.separation.model import Core
-from audiosep_jax.separation.options import Options, checked
-from audiosep_jax.separation.queries import Query, QueryLike, described
+from audiosep_jax.separation.options import OptionFields, Options
+from audiosep_jax.separation.queries import Query, QueryLike, query_from
 from audiosep_jax.separation.stream import EstimateStream
 
 _STRIDE_SECONDS, _LEFT_SECONDS, _AHEAD_SECONDS, _FADE_SECONDS = 0.5, 1.0, 0.45, 0.03
 
 
 def live_plan(config: ModelConfig, *, stride_seconds: float = _STRIDE_SECONDS) -> WindowPlan:
-    """Returns windows that begin and wait as little as the model bears.
+    """Returns windows with as little context, and so as little latency, as the model can do with.
 
-    A window hears at least 1 s of what is past, says `stride` samples, and hears at least 0.45 s of what
-    follows. All are multiples of the model's pooling grid: off the grid it pools other frames together.
+    A window gives one stride of the result, from at least 1 s of sound before it and at least 0.45 s after
+    it. All three are multiples of the model's pooling grid: off the grid it pools other frames together.
 
     Args:
       config: of the model.
-      stride_seconds: how often the model runs, rounded up to the grid. Longer strides compute less and wait
-        longer.
+      stride_seconds: how often the model runs, rounded up to the grid. Longer strides compute less and have
+        a longer latency.
 
     Raises:
-      AudioSepError: the stride is not positive, or longer than a minute.
+      ConfigError: the stride is not positive, or longer than a minute.
     """
     if not 0 < stride_seconds <= 60:
         raise ConfigError(f"A stride of {stride_seconds} s was given: give more than 0 and at most 60 s.")
@@ -54,24 +54,24 @@ def live_plan(config: ModelConfig, *, stride_seconds: float = _STRIDE_SECONDS) -
 
 
 class SoundStream:
-    """One sound out of a mixture that arrives in blocks.
+    """One sound of a mixture that arrives in blocks.
 
     What `push` and `flush` return, joined, has the mixture's length. With a lead as long as the windows' left
-    context the first samples wait no longer than all others, and from the second window on the result is the
-    same as without.
+    context, the first samples wait no longer than all others; from the second window on the result is the
+    same as without a lead.
 
     Args:
       model: the separator.
-      query: the sound; with nothing but `without`, everything else.
+      query: the sound.
       plan: the windows.
-      lead: samples of silence at the model's rate that the first window hears before the mixture.
+      lead: samples of silence at the model's rate before the mixture, in the first window.
       channels, sample_rate_hz: of the mixture.
-      options: all of them, see `options.checked`.
+      options: of the separation.
     """
 
     def __init__(
         self,
-        model: Core,
+        model: AudioSep,
         *,
         query: Query,
         plan: WindowPlan,
@@ -81,27 +81,24 @@ class SoundStream:
         options: Options,
     ) -> None:
         work = model.work([query], options)
-        rows, heard = (1, channels) if work.shared else (channels, 1)
-        # A window is computed as soon as it is there: it waits neither for others nor behind them.
+        rows, row_channels = (1, channels) if work.shared else (channels, 1)
+        # Every window is computed as soon as it is complete, alone.
         work = dataclasses.replace(work, batch_size=min(work.batch_size, rows), in_flight=1)
-        # Compiled before the first block comes.
-        work.process(np.zeros((work.batch_size, heard, plan.window), np.float32))
+        # This compiles the model before the first block comes.
+        work.process(np.zeros((work.batch_size, row_channels, plan.window), np.float32))
         self._stream = EstimateStream(
             work,
             plan=plan,
-            grid=1
-            if plan.short_last
-            else window_plans.grid(model.config.model),  # the reference knows no grid
+            config=model.config.model,
             channels=channels,
             sample_rate_hz=sample_rate_hz,
-            model_rate_hz=model.sample_rate_hz,
             lead=lead,
         )
         self._subtracts = not query.parts
-        self._mixture = np.zeros((channels, 0), np.float32)  # what the estimate is still subtracted from
+        self._mixture = np.zeros((channels, 0), np.float32)  # pushed, and not yet returned
 
     def push(self, mixture: Float32[np.ndarray, "channels samples"]) -> Float32[np.ndarray, "channels out"]:
-        """Takes the next samples and returns those that are finished, possibly none."""
+        """Takes the next samples and returns the finished ones, possibly none."""
         if self._subtracts:
             self._mixture = np.concatenate([self._mixture, mixture], axis=1)
         return self._sound(self._stream.push(mixture)[0])
@@ -111,7 +108,7 @@ class SoundStream:
         return self._sound(self._stream.flush()[0])
 
     def level_db(self) -> float:
-        """Returns how loud the estimate is, once all is flushed, for `Core.judged`."""
+        """Returns how loud the estimate is, after `flush`; for `presence.judged`."""
         return self._stream.levels_db()[0]
 
     def _sound(self, estimate: np.ndarray) -> np.ndarray:
@@ -124,23 +121,23 @@ class SoundStream:
 
 
 class LiveSeparator:
-    """Separates sound that is still arriving, such as that of a microphone.
+    """Separates live sound, such as that of a microphone.
 
     Every `push` returns a block of the length that it was given. Joined, the blocks are `latency_samples`
-    zeros and then the sound: sample n comes out with sample n + latency_samples of the mixture. How the
-    mixture is cut into blocks changes nothing. `flush` returns the last `latency_samples` samples.
+    zeros and then the sound: sample n is returned with sample n + latency_samples of the mixture. The sizes
+    of the blocks change nothing. `flush` returns the last `latency_samples` samples.
 
     Args:
       model: as `audiosep_jax.load` returns it.
-      sample_rate_hz: of the blocks, whatever the model's is.
+      sample_rate_hz: of the blocks; the model may have another rate.
       channels: of the blocks.
       query: a sentence or a `Query`, as in `AudioSep.separate`.
-      query_audio, query_images, condition: in the place of a sentence, as in `AudioSep.separate`.
+      query_audio, query_images, condition: instead of a query, as in `AudioSep.separate`.
       without: what must not be in the result; alone, the result is everything else.
       stride_seconds: how often the model runs; see `live_plan`.
-      background: the model runs in a thread of its own while further blocks come, and `push` returns at once
-        as long as the computer keeps up. Every sample waits one stride longer.
-      **given: see `options.Options`; `upstream_windows` is none of them here.
+      background: the model runs in its own thread while further blocks come, and `push` returns at once if
+        the computer keeps up. Every sample waits one stride longer.
+      **options: see `options.Options`, without `upstream_windows`.
 
     Attributes:
       plan: the windows, at the model's rate.
@@ -149,7 +146,7 @@ class LiveSeparator:
     Raises:
       AudioSepError: a query, rate or option that cannot be used.
 
-    Example:
+    Examples:
       >>> with LiveSeparator(model, sample_rate_hz=48_000, query="speech") as live:  # doctest: +SKIP
       ...     for block in microphone:
       ...         loudspeaker.play(live.push(block))
@@ -157,7 +154,7 @@ class LiveSeparator:
 
     def __init__(
         self,
-        model: Core,
+        model: AudioSep,
         *,
         sample_rate_hz: int,
         channels: int = 1,
@@ -168,27 +165,28 @@ class LiveSeparator:
         without: QueryLike | Sequence[QueryLike] = (),
         stride_seconds: float = _STRIDE_SECONDS,
         background: bool = False,
-        **given: Unpack[Options],
+        **options: Unpack[OptionFields],
     ) -> None:
         if channels < 1:
             raise WaveformError(f"{channels} channels were given: at least 1 is needed.")
-        if given.get("upstream_windows"):
+        chosen = Options(**options)
+        if chosen.upstream_windows:
             raise ConfigError("upstream_windows are 5 s long: they are not for live sound.")
-        self._channels, rate, options = channels, checked_rate(sample_rate_hz), checked(given)
+        self._channels, rate = channels, checked_rate(sample_rate_hz)
         self.plan = live_plan(model.config.model, stride_seconds=stride_seconds)
         self._stream = SoundStream(
             model,
-            query=described(query, query_audio, query_images, condition, without),
+            query=query_from(query, query_audio, query_images, condition, without),
             plan=self.plan,
             lead=self.plan.left,
             channels=channels,
             sample_rate_hz=rate,
-            options=options,
+            options=chosen,
         )
         self.latency_samples = latency_samples(
             self.plan, sample_rate_hz=rate, model_rate_hz=model.sample_rate_hz, background=background
         )
-        if options.get("high_band") == "extend" and rate > model.sample_rate_hz:
+        if chosen.high_band == "extend" and rate > model.sample_rate_hz:
             self.latency_samples += high_band.delay_samples(rate)
         self.latency_seconds = self.latency_samples / rate
         self._finished = np.zeros((channels, self.latency_samples), np.float32)
@@ -197,11 +195,11 @@ class LiveSeparator:
         self._ended = False
 
     def push(self, block: Float[np.ndarray, "*channels samples"]) -> Float32[np.ndarray, "*channels samples"]:
-        """Takes the next block and returns one of the same shape, `latency_samples` behind.
+        """Takes the next block and returns one of the same shape, delayed by `latency_samples`.
 
         Args:
-          block: `[channels, samples]`, or `[samples]` of one channel; floating point, full scale ±1; it may
-            have any length.
+          block: `[channels, samples]`, or `[samples]` of one channel, of any length; floating point, full
+            scale ±1.
 
         Raises:
           AudioSepError: a block of another shape or type, with NaN, or after `flush`.
@@ -262,16 +260,16 @@ class LiveSeparator:
 def latency_samples(
     plan: WindowPlan, *, sample_rate_hz: int, model_rate_hz: int, background: bool = False
 ) -> int:
-    """Returns how long a sample waits at most for its estimate, in samples of `sample_rate_hz`.
+    """Returns the longest time from a sample to its estimate, in samples of `sample_rate_hz`.
 
-    It waits for the end of its window, which is stride + fade + context samples less one at the model's rate,
-    and for the filters of both resamplers.
+    A sample waits for the end of its window, stride + fade + context - 1 samples at the model's rate, and for
+    the filters of both resamplers.
 
     Args:
       plan: the windows.
       sample_rate_hz: of the mixture.
       model_rate_hz: of the model.
-      background: the window is computed while the samples of the next stride come.
+      background: a window is computed while the samples of the next stride come.
     """
     strides = 2 if background else 1
     window = strides * plan.stride + plan.fade + plan.context - 1
@@ -282,7 +280,7 @@ def latency_samples(
 
 @functools.lru_cache
 def _resampler_delay(from_hz: int, to_hz: int) -> float:
-    """Samples of the input that a resampler holds back at most: measured, since it computes in blocks."""
+    """Returns the most input samples that a resampler holds back: measured, because it computes in blocks."""
     if from_hz == to_hz:
         return 0
     resampler = StreamResampler(channels=1, from_hz=from_hz, to_hz=to_hz)
@@ -293,5 +291,6 @@ def _resampler_delay(from_hz: int, to_hz: int) -> float:
         pushed += size
         returned += resampler.push(silence).shape[1]
         longest = max(longest, pushed - returned * from_hz / to_hz)
-    # Between two blocks it may have held back one more; and 5 ms for a beat of its stages that was not met.
+    # It may hold back one block more between two blocks; 5 ms allow for states of its stages that this input
+    # did not meet.
     return longest + size + from_hz / 200

@@ -1,7 +1,9 @@
-"""Whether a query's sound is in a recording: how loud the estimate is, and what that means for this model."""
+"""Whether a query's sound is in a recording: the level of the estimate, judged by the model's calibration."""
 
 import dataclasses
 import math
+import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +24,14 @@ class AbsentQueryWarning(UserWarning):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What the level of an estimate says about a model: measured, a part of its checkpoint.
+    """How a model's levels tell present sounds from absent ones: measured, a part of its checkpoint.
 
     Attributes:
-      midpoint_db: the level at which present and absent queries are equally likely, if half of all are.
+      midpoint_db: the level at which present and absent queries are equally likely, if half of all queries
+        are present.
       slope_per_db: of the log-odds; the score is `1 / (1 + exp(-slope · (level - midpoint)))`.
       absent_below_db: the level below which a warning is worth its false alarms.
-      measured_on: what the numbers come from, for people.
+      measured_on: the data that the numbers come from, for people.
     """
 
     midpoint_db: float
@@ -43,12 +46,12 @@ class Calibration:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Presence:
-    """Whether what a query describes seems to be in a recording.
+    """Whether the sound that a query describes seems to be in a recording.
 
     Attributes:
       level_db: of the estimate relative to the mixture, in the 4 s where it is highest; -inf for silence.
-      score: how likely it is there, in 0…1; None if the model was not calibrated.
-      absent: whether it seems not to be there; None if nobody said from which level on it is.
+      score: how likely the sound is there, in 0…1; None if the model was not calibrated.
+      absent: whether the sound seems absent; None if neither the model nor an option says below which level.
     """
 
     level_db: float
@@ -57,20 +60,21 @@ class Presence:
 
 
 class Meter:
-    """Measures how loud estimates are at the most, in segments of 4 s: sixteen bytes each per query.
+    """Measures the level of each estimate in its loudest segment of 4 s.
 
-    A sound that is heard once in an hour is loud where it is heard. Segments that are more than 40 dB below
-    the loudest of the mixture do not count, nor does a last one of less than a second.
+    So a sound that comes once in an hour counts as loud as it is then. Segments more than 40 dB below the
+    loudest of the mixture do not count, nor does a last one of less than a second. A segment takes sixteen
+    bytes per query.
 
     Args:
       queries: estimates per mixture.
-      sample_rate_hz: of both.
+      sample_rate_hz: of mixture and estimates.
     """
 
     def __init__(self, *, queries: int, sample_rate_hz: int) -> None:
         self._segment, self._least = round(_SEGMENT_SECONDS * sample_rate_hz), sample_rate_hz
         self._pushed = 0
-        self._energies: list[np.ndarray] = []  # per segment that of the estimates, and of the mixture
+        self._energies: list[np.ndarray] = []  # of the estimates, then of the mixture, per segment
         self._queries = queries
 
     def push(
@@ -109,7 +113,7 @@ def load(folder: str | Path) -> Calibration | None:
     """Returns the calibration of a checkpoint folder, None if it has none.
 
     Raises:
-      AudioSepError: the file is damaged.
+      CheckpointError: the file is damaged.
     """
     from audiosep_jax.checkpoints.folder import PRESENCE_FILE  # JAX takes a second to import
 
@@ -125,7 +129,11 @@ def judged(
     Args:
       level_db: as `Meter` measured it.
       calibration: of the model, if it has one.
-      absent_below_db: from which level on the sound is there, in the place of the calibration's.
+      absent_below_db: the level below which the sound counts as absent; None takes the calibration's.
+
+    Examples:
+      >>> judged(-20.0, None, absent_below_db=-15.0).absent
+      True
     """
     score = None
     if calibration is not None:
@@ -137,7 +145,7 @@ def judged(
 
 
 def absence_warning(presence: Presence, name: str) -> str | None:
-    """Returns the sentence that warns of an absent sound, None if it seems present or nobody knows.
+    """Returns the sentence that warns of an absent sound; None if it seems present or cannot be judged.
 
     Args:
       presence: of the query.
@@ -151,3 +159,19 @@ def absence_warning(presence: Presence, name: str) -> str | None:
         f'"{shown(name)}" seems not to be in the recording (the estimate is {level}{score}): what was '
         "extracted may be something else."
     )
+
+
+def warn_if_absent(presence: Presence, name: str) -> None:
+    """Warns of a sound that seems absent, at the line of the program that called this package."""
+    warning = absence_warning(presence, name)
+    if warning is not None:
+        warnings.warn(warning, AbsentQueryWarning, stacklevel=_levels_to_caller())
+
+
+def _levels_to_caller() -> int:
+    """Returns how many calls of this package lie between a warning and the program that uses it."""
+    package, level = str(Path(__file__).parents[1]), 1
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        frame, level = frame.f_back, level + 1
+    return level

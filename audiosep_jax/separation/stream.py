@@ -1,4 +1,4 @@
-"""A mixture that arrives in blocks, and its estimates: resample, window, resample back, extend."""
+"""Estimates of a mixture that arrives in blocks: resample, cut into windows, resample back, extend."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,22 +9,24 @@ from jaxtyping import Float, Float32
 from audiosep_jax.audio.high_band import HighBand
 from audiosep_jax.audio.resample import StreamResampler
 from audiosep_jax.audio.windows import OverlapAdd, Process, WindowPlan
+from audiosep_jax.config import ModelConfig
+from audiosep_jax.separation import window_plans
 from audiosep_jax.separation.presence import Meter
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Work:
-    """What is computed of every window.
+    """What is computed for every window.
 
     Attributes:
       process: `[batch_size, channels, window] -> [batch_size, outputs, channels, window]`.
-      outputs: the estimates, and then, where there are twice as many, what presence is measured on.
-      estimates: that are returned.
+      outputs: how many: the estimates and, if there are twice as many, the signals that presence is measured
+        on.
+      estimates: how many are returned.
       batch_size: rows in a call.
       in_flight: calls that are computed at once.
-      shared: whether a row holds all channels, or one of them.
-      extend: whether what lies above the model's band goes where its highest part went; it stays out of the
-        estimates otherwise.
+      shared: whether a row holds all channels, or one channel.
+      extend: whether estimates are extended above the model's band, as in `high_band`.
     """
 
     process: Process
@@ -44,12 +46,11 @@ class EstimateStream:
     Args:
       work: what is computed.
       plan: the windows, in samples at the model's rate.
-      grid: samples at the model's rate; the stride and the beginning of every window are multiples of it.
+      config: of the model.
       channels: of the mixture.
       sample_rate_hz: of the mixture.
-      model_rate_hz: of the model.
-      lead: samples of silence at the model's rate that the windows hear before the mixture, less than one
-        window. Nothing of them is measured or returned.
+      lead: samples of silence at the model's rate before the mixture, less than one window. They are neither
+        measured nor returned.
     """
 
     def __init__(
@@ -57,13 +58,14 @@ class EstimateStream:
         work: Work,
         *,
         plan: WindowPlan,
-        grid: int,
+        config: ModelConfig,
         channels: int,
         sample_rate_hz: int,
-        model_rate_hz: int,
         lead: int = 0,
     ) -> None:
-        self._work, self._plan, self._grid = work, plan, grid
+        model_rate_hz = config.sample_rate_hz
+        self._work, self._plan = work, plan
+        self._grid = 1 if plan.short_last else window_plans.grid(config)  # the reference's windows have none
         self._lead = self._lead_missing = lead
         self._channels = channels
         self._rows, self._row_channels = (1, channels) if work.shared else (channels, 1)
@@ -91,7 +93,7 @@ class EstimateStream:
         self._up = StreamResampler(channels=returned * channels, from_hz=model_rate_hz, to_hz=sample_rate_hz)
         self._meter = Meter(queries=work.estimates, sample_rate_hz=model_rate_hz)
         self._mixture = _Backlog(channels)  # pushed and not returned
-        self._heard = _Backlog(channels)  # the same at the model's rate, as far as it is not estimated
+        self._low = _Backlog(channels)  # at the model's rate: pushed and not estimated
         self._missing = 0  # samples pushed and not returned
         self._last, self._length = np.zeros((channels, 0), np.float32), 0  # at the model's rate
         self._measured = 0
@@ -99,7 +101,7 @@ class EstimateStream:
     def push(
         self, mixture: Float[np.ndarray, "channels samples"]
     ) -> Float32[np.ndarray, "estimates channels out"]:
-        """Takes the next samples and returns those of the estimates that are finished, possibly none."""
+        """Takes the next samples and returns the finished samples of the estimates, possibly none."""
         self._missing += mixture.shape[1]
         if self._high is not None:
             self._mixture.push(mixture)
@@ -109,7 +111,7 @@ class EstimateStream:
         """Returns the rest. Nothing can be pushed afterwards."""
         rest = [self._estimated(self._down.flush())]
         padding = self._padding()
-        self._heard.push(padding)
+        self._low.push(padding)
         rest += [self._arranged(self._windows.push(self._grouped(padding)))]
         rest += [self._arranged(self._windows.flush())]
         last = [self._up.push(np.concatenate(rest, axis=1)), self._up.flush()]
@@ -119,39 +121,40 @@ class EstimateStream:
         return self._return(finished)
 
     def close(self) -> None:
-        """Gives up what is not computed. Nothing can be pushed afterwards."""
+        """Ends without the samples that are not finished. Nothing can be pushed afterwards."""
         self._windows.close()
 
     def levels_db(self) -> Sequence[float]:
-        """Returns how loud the estimates are, once everything is flushed; see `presence.Meter`."""
+        """Returns how loud the estimates are, after `flush`; see `presence.Meter`."""
         return self._meter.levels_db()
 
     def _estimated(self, waveform: np.ndarray) -> np.ndarray:
         self._length += waveform.shape[1]
         self._last = np.concatenate([self._last, waveform], axis=1)[:, -self._grid - 1 :]
-        self._heard.push(waveform)
+        self._low.push(waveform)
         return self._arranged(self._windows.push(self._grouped(waveform)))
 
     def _grouped(self, waveform: np.ndarray) -> np.ndarray:
         return waveform.reshape(self._rows, self._row_channels, waveform.shape[1])
 
     def _arranged(self, block: np.ndarray) -> np.ndarray:
-        """Measures `[rows, outputs, channels, samples]` and returns the rows that are resampled."""
+        """Measures `[rows, outputs, channels, samples]` and returns the rows to be resampled."""
         behind = min(self._lead_missing, block.shape[-1])
         self._lead_missing -= behind
         block = block[..., behind:]
         outputs, samples = block.shape[1], block.shape[-1]
         by_output = np.moveaxis(block, 1, 0).reshape(outputs, self._channels, samples)
-        heard = self._heard.take(samples)
-        real = min(samples, self._length - self._measured)  # what is mirrored behind the end is not measured
+        low = self._low.take(samples)
+        real = min(samples, self._length - self._measured)  # the mirrored samples after the end do not count
         self._measured += real
-        self._meter.push(heard[:, :real], by_output[-self._work.estimates :, :, :real])
+        self._meter.push(low[:, :real], by_output[-self._work.estimates :, :, :real])
         rows = by_output[: self._work.estimates].reshape(self._work.estimates * self._channels, samples)
-        return rows if self._high is None else np.concatenate([rows, heard])
+        return rows if self._high is None else np.concatenate([rows, low])
 
     def _padding(self) -> np.ndarray:
-        # The last window ends with what is pushed. Off the grid the model pools other frames together, and
-        # its estimate differs by some -15 dB from that of its neighbours; mirrored sound puts it on the grid.
+        # The last window ends with the mixture. Mirrored sound is added, so that it begins on the grid: off
+        # it the model pools other frames together, and its estimate differs by some -15 dB from that of the
+        # neighbouring windows.
         beyond = self._lead + self._length - self._plan.window
         size = -beyond % self._grid if beyond > 0 else 0
         return np.pad(self._last, ((0, 0), (0, size)), mode="reflect")[:, self._last.shape[1] :]
@@ -165,14 +168,14 @@ class EstimateStream:
         return self._high.push(mixture, blocks[-1], blocks[:-1])
 
     def _return(self, estimates: np.ndarray) -> np.ndarray:
-        # Down and up again rounds the length up twice.
+        # Resampling down and up rounds the length up twice.
         estimates = estimates[..., : self._missing]
         self._missing -= estimates.shape[-1]
         return estimates
 
 
 class _Backlog:
-    """Samples that wait for what is computed of them."""
+    """Samples that wait for their estimates."""
 
     def __init__(self, channels: int) -> None:
         self._waiting = np.zeros((channels, 0), np.float32)

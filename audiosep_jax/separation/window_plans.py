@@ -1,22 +1,22 @@
-"""How long sounds are cut for a model: windows with cross-fades, or the hard cuts of the reference."""
+"""The windows of long sounds: with cross-fades, or with the hard cuts of the reference."""
 
 from audiosep_jax.audio.windows import WindowPlan
 from audiosep_jax.config import ModelConfig
 
-# With 1.25 s of context what the bundled model says in windows differs by less than -50 dB from what it says
-# of the whole; with 0.75 s and with 1 s some mixtures reached -46 dB. See docs/separation.md.
+# With 1.25 s of context the bundled model's estimates in windows differ from those of the whole by less than
+# -50 dB; with 0.75 s and with 1 s some mixtures reached -46 dB. See docs/separation.md.
 _WINDOW_SECONDS, _CONTEXT_SECONDS, _FADE_SECONDS = 10.0, 1.25, 0.25
 
 _UPSTREAM_WINDOW_SECONDS, _UPSTREAM_CONTEXT_SECONDS = 5, 1
 
 
 def grid(config: ModelConfig) -> int:
-    """Returns the step of the model's time pooling in samples: windows that begin on it are pooled alike."""
+    """Returns the step of the model's time pooling in samples; windows that begin on it are pooled alike."""
     return config.hop_length * config.time_multiple
 
 
 def window_plan(config: ModelConfig, samples: int) -> WindowPlan:
-    """Returns the plan for a sound: one window for what is short, cross-fades between 10 s windows else.
+    """Returns the plan for a sound: one window if it is short, otherwise 10 s windows with cross-fades.
 
     Args:
       config: of the model.
@@ -40,8 +40,8 @@ def window_plan(config: ModelConfig, samples: int) -> WindowPlan:
 def upstream_plan(config: ModelConfig) -> WindowPlan:
     """Returns the plan of the reference's `chunk_inference`: 1 s of context, 3 s, 1 s of context, hard cuts.
 
-    The reference computes every window but the first twice, to the same result, and returns silence for
-    what is not longer than one window; such a sound is one pass of the model here.
+    The reference returns silence for a sound that is not longer than one window; here, such a sound is one
+    pass of the model. The reference computes every window but the first twice, with the same result.
     """
     rate = config.sample_rate_hz
     return WindowPlan(

@@ -24,5 +24,4 @@ def senses(monkeypatch, model):
 
 
 def forget(model):
-    for cached in ("_encoder", "_conditions"):
-        model.__dict__.pop(cached, None)
+    model.__dict__.pop("_conditions", None)

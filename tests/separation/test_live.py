@@ -15,7 +15,7 @@ from audiosep_jax.config import ModelConfig
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.separation import window_plans
 from audiosep_jax.separation.live import LiveSeparator, SoundStream, latency_samples, live_plan
-from audiosep_jax.separation.options import checked
+from audiosep_jax.separation.options import Options
 from audiosep_jax.separation.queries import Query
 
 RATE = separation_models.RATE
@@ -56,7 +56,7 @@ def offline(model, mixture, rate, plan, query, **options):
         lead=0,
         channels=len(rows),
         sample_rate_hz=rate,
-        options=checked(options),
+        options=Options(**options),
     )
     return np.concatenate([stream.push(rows), stream.flush()], axis=1)
 

@@ -94,7 +94,7 @@ def test_exactly_one_kind_of_query_is_taken(model, senses):
         assert model.condition(**dict([way])).shape == (CONDITION_SIZE,)
     for number in (0, 2, 3, 4):
         for chosen in itertools.combinations(ways, number):
-            with pytest.raises(AudioSepError, match="exactly one is needed") as refusal:
+            with pytest.raises(AudioSepError, match="Give exactly one of") as refusal:
                 model.condition(**{name: ways[name] for name in chosen})
             assert " and ".join(chosen) in str(refusal.value)
 
@@ -102,8 +102,8 @@ def test_exactly_one_kind_of_query_is_taken(model, senses):
 @pytest.mark.parametrize(
     ("query", "sense", "tower_that_can"),
     [
-        ({"query_audio": "dog.wav"}, "cannot hear", '"clap"'),
-        ({"query_images": ["dog.png"]}, "cannot see", '"clip"'),
+        ({"query_audio": "dog.wav"}, "takes no sounds", '"clap"'),
+        ({"query_images": ["dog.png"]}, "takes no images", '"clip"'),
     ],
 )
 def test_a_tower_without_the_sense_names_one_that_has_it(model, tower, query, sense, tower_that_can):
@@ -186,11 +186,11 @@ def test_the_command_takes_every_kind_of_query_at_once(ready, model):
 def test_upstream_windows_are_asked_for_by_the_command(ready, monkeypatch, model):
     asked = []
 
-    def stopped(*_, upstream_windows, **__):
-        asked.append(upstream_windows)
+    def stopped(self, queries, options, **_):
+        asked.append(options.upstream_windows)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(type(model), "separate_file_queries", stopped)
+    monkeypatch.setattr(type(model), "stream_for", stopped)
     for options in ([], ["--upstream-windows"]):
         assert main(["separate", "street.wav", "--query", "dog", *options]) == 130
     assert asked == [False, True]

@@ -16,16 +16,15 @@ class SeparateArgs:
 
     audiosep separate street.wav park.flac --query "a dog barks" rain
 
-    A folder stands for all sound files below it, and a quoted pattern such as "takes/**/*.wav" for what it
-    matches. What is done already is skipped, if it was made of the same recording in the same way. With - the
-    sound comes from the standard input, as WAV or raw, and what is extracted goes to the standard output
-    while it comes:
+    A folder stands for all sound files below it, and a quoted pattern such as "takes/**/*.wav" for all files
+    that it matches. A result that was made before from the same recording in the same way is skipped. With -
+    the command separates the standard input, as WAV or raw samples, into the standard output as it arrives:
 
     arecord -f cd | audiosep separate - --query speech | aplay
 
-    A model whose query encoder hears or sees takes examples of the sound, too; their results are named after
-    the example's file. The exit status is 0 if everything was separated, 2 if anything failed, 130 at Ctrl-C;
-    docs/command.md lists all.
+    Models with the query encoder "clap" or "clip" also take examples of the sound; their results are named
+    after the example's file. The exit status is 0 if everything was separated, 2 if anything failed, 130 at
+    Ctrl-C; docs/command.md lists all.
     """
 
     inputs: Annotated[tuple[Path, ...], tyro.conf.arg(name="in", metavar="IN..."), tyro.conf.Positional]
@@ -41,46 +40,49 @@ class SeparateArgs:
     query_image: Annotated[
         tuple[tuple[Path, ...], ...], tyro.conf.arg(metavar="FILE..."), tyro.conf.UseAppendAction
     ]
-    """Pictures of what makes the sound, if the model's query encoder is "clip". All that follow are the
-    frames of one query; give it again for another."""
+    """Pictures of the source of the sound, if the model's query encoder is "clip". All pictures after one
+    --query-image make one query; give it again for another query."""
     without: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TEXT...")] = ()
-    """Sentences that describe what must be in no result. Without a query the result is everything else."""
+    """Sentences that describe sounds that must be in no result. Without a query the result is everything
+    else."""
     average: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """The sentences after one --query say the same in other words: they are averaged into one query."""
+    """Average the sentences after one --query, which say the same in other words, into one query."""
     weights: Annotated[tuple[float, ...], tyro.conf.arg(metavar="NUMBER...")] = ()
     """With --average: how much each sentence counts, in their order."""
     paraphrase: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Each sentence counts as the mean of itself and three other wordings, such as "the sound of …"; --preset
-    quality does so, too."""
+    """Replace each sentence by the mean of itself and three other wordings, such as "the sound of …";
+    --preset quality does so, too."""
     stems: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """The queries share the recording: RECORDING.QUERY.stem.wav of each and RECORDING.rest.wav sum to it."""
+    """Divide the recording among the queries: RECORDING.QUERY.stem.wav of all queries and RECORDING.rest.wav
+    sum to it."""
     out: Path | None = None
-    """Folder for the results, which is created; "separated" if none is given."""
+    """Folder for the results, which is created; the default is "separated"."""
     checkpoint: Annotated[str | None, tyro.conf.arg(metavar="FOLDER|ORG/NAME")] = None
-    """Folder of the model, or org/name on the Hugging Face hub; without it the bundled one separates."""
+    """Folder of the model, or org/name on the Hugging Face hub; the default is the bundled model."""
     preset: Literal["standard", "quality", "fast", "live", "reference"] | None = None
-    """What matters: docs/command.md says what each does. Files are separated by "standard", pipes by
-    "live"."""
+    """Options for a purpose; docs/command.md says what each preset does. The default is "standard" for files
+    and "live" for -."""
     channel_mask: Literal["each", "shared"] | None = None
-    """Whether every channel is separated on its own, or all are filtered alike, which keeps the places of
-    sounds and takes the time of one; "each" unless the preset says otherwise."""
+    """With "each", every channel is separated on its own; "shared" filters all channels alike, which keeps
+    the places of sounds and takes the time of one channel. The default is the preset's, usually "each"."""
     high_band: Literal["residual", "extend"] | None = None
-    """Where that goes which lies above the model's band: to the residual, or where its highest part went."""
+    """What happens above the model's Nyquist frequency: "residual" leaves it to the residual, "extend" splits
+    it as the highest part of the model's band."""
     upstream_windows: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Cut long recordings as the PyTorch reference does, into windows of 5 s that are joined without a
-    fade; --preset reference is the same."""
+    """Cut long recordings as the PyTorch reference does, into windows of 5 s that are joined without a fade,
+    like --preset reference."""
     jobs: int | None = None
-    """Recordings that are separated at once, one if nothing is given. Long ones use two cores each; many
-    short ones gain by more."""
+    """Recordings that are separated at once; the default is 1. A long recording uses two cores; more jobs
+    make many short ones faster."""
     again: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Separate what is done already, too."""
+    """Make results again that are there already."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Print a line of JSON per result, and one for all, in the place of text."""
+    """Print a line of JSON per result and one summary, instead of text."""
     rate: int | None = None
-    """Of raw samples at the standard input: samples per second. Without it, WAV is expected."""
+    """The standard input is raw samples at this many per second; without --rate it must be WAV."""
     channels: int | None = None
-    """Of raw samples: interleaved channels, one if nothing is given."""
+    """Interleaved channels of raw samples; the default is 1."""
     encoding: Literal["u8", "s16le", "s24le", "s32le", "f32le", "f64le"] | None = None
-    """Of raw samples, s16le if nothing is given, and of what goes out, also where WAV comes in."""
+    """Encoding of raw samples, by default s16le, and of the output, also if the input is WAV."""
     to: Literal["wav", "raw"] | None = None
-    """What goes to the standard output; without it, the same as comes in."""
+    """Container of the standard output; the default is that of the input."""

@@ -1,10 +1,9 @@
-"""Recordings, folders and patterns, separated into a folder: the progress bar, the lines, the summary."""
+"""Separates recordings, folders and patterns into a folder; prints a line per result and a summary."""
 
 import contextlib
 import json
 import sys
 import threading
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,61 +16,54 @@ import audiosep_jax
 from audiosep_jax.cli.separate import discovery, naming
 from audiosep_jax.cli.separate.arguments import SeparateArgs
 from audiosep_jax.cli.separate.naming import Job
-from audiosep_jax.cli.separate.queries import Asked
-from audiosep_jax.cli.separate.records import Records, is_of_others, model_fingerprint
+from audiosep_jax.cli.separate.queries import NamedQuery
+from audiosep_jax.cli.separate.records import is_of_others
 from audiosep_jax.cli.separate.runner import Outcome, Runner
 from audiosep_jax.errors import printable
-from audiosep_jax.separation.options import Options, checked
-from audiosep_jax.separation.presence import AbsentQueryWarning, Presence, absence_warning
+from audiosep_jax.separation.options import Options
+from audiosep_jax.separation.presence import absence_warning
 from audiosep_jax.utils.atomic import make_folder
 
 _OUT = Path("separated")
 
-# So many of those that failed are named once more at the end.
+# At most so many failed recordings are named again at the end.
 _NAMED = 20
 
 
-def separate_files(args: SeparateArgs, asked: Sequence[Asked], *, given: Options) -> int:
+def separate_files(args: SeparateArgs, queries: Sequence[NamedQuery], *, options: Options) -> int:
     """Separates all recordings; returns 2 if any failed, else 0.
 
     Args:
       args: of the command.
-      asked: the queries.
-      given: how is separated.
+      queries: of the command.
+      options: of the separation.
 
     Raises:
-      AudioSepError: no recording, a query that cannot be used, or a folder that cannot be written: before any
-        work.
+      AudioSepError: no recording, a query that cannot be used, or a folder that cannot be written. Nothing is
+        separated then.
     """
     out = _OUT if args.out is None else args.out
-    found = discovery.find(args.inputs, out=out)
-    jobs = naming.plan(found, asked, out=out, stems=args.stems, is_of_others=is_of_others)
-    chosen = checked(given)
+    recordings = discovery.find(args.inputs, out=out)
+    jobs = naming.plan(recordings, queries, out=out, stems=args.stems, is_of_others=is_of_others)
     model = audiosep_jax.load(args.checkpoint)
-    runner = Runner(
-        model,
-        asked=asked,
-        options=chosen,
-        stems=args.stems,
-        records=Records(model=model_fingerprint(model), options={**chosen, "stems": args.stems}),
-        again=args.again,
-    )
+    runner = Runner(model, queries=queries, options=options, stems=args.stems, again=args.again)
     make_folder(out)
     counts: Counter[str] = Counter()
     failed: list[Outcome] = []
-    with warnings.catch_warnings(), _Bar(len(jobs), lines=not args.json) as bar:
-        warnings.simplefilter("ignore", AbsentQueryWarning)  # they are said below, with the recording
-        with contextlib.closing(runner.run(jobs, workers=args.jobs or 1, progress=bar.tell)) as ended:
-            for job, outcomes in ended:
-                for outcome in outcomes:
-                    counts[outcome.status] += 1
-                    if outcome.status == "failed":
-                        failed.append(outcome)
-                    for line in [_json(outcome)] if args.json else _lines(outcome):
-                        print(line, flush=args.json)
-                for line in dict.fromkeys(line for outcome in outcomes for line in _complaints(outcome)):
-                    print(line, file=sys.stderr)
-                bar.end(job)
+    with (
+        _Bar(len(jobs), lines=not args.json) as bar,
+        contextlib.closing(runner.run(jobs, workers=args.jobs or 1, progress=bar.tell)) as ended,
+    ):
+        for job, outcomes in ended:
+            for outcome in outcomes:
+                counts[outcome.status] += 1
+                if outcome.status == "failed":
+                    failed.append(outcome)
+                for line in [_json(outcome)] if args.json else _lines(outcome):
+                    print(line, flush=args.json)
+            for line in dict.fromkeys(line for outcome in outcomes for line in _complaints(outcome)):
+                print(line, file=sys.stderr)
+            bar.end(job)
     if args.json:
         print(json.dumps({"summary": {name: counts[name] for name in ("done", "skipped", "failed")}}))
     _summarise(counts, failed, len(jobs))
@@ -94,7 +86,7 @@ def _lines(outcome: Outcome) -> Iterator[str]:
 
 
 def _complaints(outcome: Outcome) -> Iterator[str]:
-    """Yields what goes to the standard error."""
+    """Yields the lines for the standard error."""
     if outcome.error is not None:
         yield f"audiosep: error: {printable(str(outcome.error))}"
     for warning in _warnings(outcome):
@@ -102,41 +94,37 @@ def _complaints(outcome: Outcome) -> Iterator[str]:
 
 
 def _warnings(outcome: Outcome) -> list[str]:
-    found = []
-    for query in outcome.report.get("queries", ()):
-        level = query["presence_level_db"]
-        presence = Presence(
-            level_db=-float("inf") if level is None else level,
-            score=query["presence"],
-            absent=query["absent"],
-        )
-        found.append(absence_warning(presence, query["label"]))
-    return [warning for warning in found if warning is not None]
+    warnings = [
+        absence_warning(presence, query.label)
+        for presence, query in zip(outcome.presences, outcome.result.queries, strict=False)
+    ]
+    return [warning for warning in warnings if warning is not None]
 
 
 def _json(outcome: Outcome) -> str:
     values: dict[str, Any] = {
         "status": outcome.status,
         "recording": str(outcome.recording),
-        "queries": [each.description for each in outcome.result.asked],
+        "queries": [query.description for query in outcome.result.queries],
     }
     if outcome.error is not None:
         values["error"] = str(outcome.error)
     else:
         report = dict(outcome.report)
-        for query, more in zip(values["queries"], report.pop("queries"), strict=True):
-            query.update(more)
+        levels = report.pop("queries")
+        for query, level, presence in zip(values["queries"], levels, outcome.presences, strict=True):
+            query |= {**level, "presence": presence.score, "absent": presence.absent}
         values["files"] = [str(file) for file in outcome.result.files]
         values |= report
         values["warnings"] = _warnings(outcome)
-    # ASCII, so that names that are no text arrive, too.
+    # ASCII can also carry file names that are not text.
     return json.dumps(values)
 
 
 def _summarise(counts: Counter[str], failed: Sequence[Outcome], jobs: int) -> None:
     if counts["skipped"]:
         print(
-            f"audiosep: {counts['skipped']} result(s) were done already; --again makes them again.",
+            f"audiosep: {counts['skipped']} result(s) were there already; --again makes them again.",
             file=sys.stderr,
         )
     if failed:
@@ -149,11 +137,11 @@ def _summarise(counts: Counter[str], failed: Sequence[Outcome], jobs: int) -> No
 
 
 class _Bar:
-    """How far everything is, on the standard error, if that is a terminal.
+    """The progress bar, on the standard error if that is a terminal.
 
     Args:
-      jobs: in all.
-      lines: what is printed is for people, and goes above the bar where both are on a terminal.
+      jobs: number of recordings.
+      lines: the command prints text, which goes above the bar if both are on a terminal.
     """
 
     def __init__(self, jobs: int, *, lines: bool) -> None:
@@ -168,7 +156,7 @@ class _Bar:
             *columns,
             console=console,
             transient=True,
-            # Else rich sends to the terminal what belongs into a file.
+            # Otherwise rich would print to the terminal what belongs into a file.
             redirect_stdout=lines and sys.stdout.isatty(),
             disable=not console.is_terminal,
         )
@@ -184,7 +172,7 @@ class _Bar:
         self._bar.stop()
 
     def tell(self, job: Job, done: int, total: int) -> None:
-        """Shows how far a recording is."""
+        """Shows the progress of a recording."""
         with self._lock:
             if job.recording not in self._tasks:
                 name = printable(job.recording.name)
@@ -192,7 +180,7 @@ class _Bar:
             self._bar.update(self._tasks[job.recording], completed=done)
 
     def end(self, job: Job) -> None:
-        """Counts a recording that is ready."""
+        """Counts a finished recording."""
         with self._lock:
             if (task := self._tasks.pop(job.recording, None)) is not None:
                 self._bar.remove_task(task)

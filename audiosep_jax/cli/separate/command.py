@@ -1,4 +1,4 @@
-"""`audiosep separate`: recordings in, the described sounds and the rest out; files, folders, or a pipe."""
+"""`audiosep separate`: separates files, folders or a pipe by queries."""
 
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ _PIPE = Path("-")
 def run(args: SeparateArgs) -> int:
     """Separates and prints a line per result; returns 2 if any recording failed, else 0."""
     _check(args)
-    from audiosep_jax.cli.separate.queries import asked_for
-    from audiosep_jax.separation.presets import settings_for
+    from audiosep_jax.cli.separate.queries import named_queries
+    from audiosep_jax.separation.options import settings_for
 
     preset = args.preset or ("live" if _PIPE in args.inputs else "standard")
     if args.upstream_windows:
@@ -21,7 +21,7 @@ def run(args: SeparateArgs) -> int:
     settings = settings_for(
         preset, channel_mask=args.channel_mask, high_band=args.high_band, paraphrase=args.paraphrase
     )
-    asked = asked_for(
+    queries = named_queries(
         texts=args.query,
         recordings=args.query_audio,
         pictures=args.query_image,
@@ -31,19 +31,19 @@ def run(args: SeparateArgs) -> int:
         paraphrase=settings.paraphrase,
     )
     if _PIPE in args.inputs:
-        from audiosep_jax.cli.separate.piping import separate_pipe
+        from audiosep_jax.cli.separate.pipe import separate_pipe
 
-        return separate_pipe(args, asked, preset=preset, given=settings.options)
+        return separate_pipe(args, queries, preset=preset, options=settings.options)
     from audiosep_jax.cli.separate.batch import separate_files
 
-    return separate_files(args, asked, given=settings.options)
+    return separate_files(args, queries, options=settings.options)
 
 
 def _check(args: SeparateArgs) -> None:
-    """Refuses what does not go together, before anything is loaded.
+    """Checks that the arguments go together, before anything is loaded.
 
     Raises:
-      AudioSepError: that.
+      UsageError: they do not.
     """
     piped = _PIPE in args.inputs
     raw: dict[str, Any] = {
@@ -56,29 +56,33 @@ def _check(args: SeparateArgs) -> None:
     if not piped:
         for flag, value in raw.items():
             if value is not None:
-                raise UsageError(f"{flag} is for the standard input: give - as the recording, or leave it.")
+                raise UsageError(f"{flag} is for the standard input: give - as the recording, or remove it.")
     elif len(args.inputs) > 1:
-        raise UsageError("- is the standard input, which is separated alone: give other recordings apart.")
+        raise UsageError("- is the standard input, which is separated alone: remove the other recordings.")
     elif args.json or args.stems:
         flag = "--json" if args.json else "--stems"
         raise UsageError(
-            f"{flag} does not go with -: the standard output carries one sound and nothing else."
+            f"{flag} does not go with -: the standard output carries one sound. Remove {flag}, or give files."
         )
     elif any(files.values()):
         flag = next(flag for flag, was_given in files.items() if was_given)
-        raise UsageError(f"{flag} is for files: leave it, for - goes to the standard output as it comes.")
+        raise UsageError(f"{flag} is for files: remove it, because - is separated into the standard output.")
     elif args.channels is not None and args.rate is None:
-        raise UsageError("--channels is of raw samples: give --rate, too, or leave it; WAV says its own.")
+        raise UsageError(
+            "--channels needs raw input: add --rate or remove it (a WAV header states its channels)."
+        )
     if args.stems and not (args.query or args.query_audio or args.query_image):
         raise UsageError("--stems divides a recording among queries: give at least one with --query.")
     if args.jobs is not None and not 1 <= args.jobs <= 256:
         raise UsageError(f"--jobs is {args.jobs}: give 1 to 256.")
     if args.upstream_windows and args.preset not in (None, "reference"):
-        raise UsageError("--upstream-windows are the windows of --preset reference: give one of the two.")
+        raise UsageError("--upstream-windows means --preset reference: give one of the two.")
     if args.preset == "live" and not piped:
-        raise UsageError('--preset live is for the standard input: files are separated better by "standard".')
+        raise UsageError(
+            "--preset live is for the standard input: use --preset standard, which separates files better."
+        )
     for path in args.inputs:
         if str(path) in ("", "."):
             continue
         if "\0" in str(path):
-            raise UsageError(f"{printable(path)} is no path: a path holds no zero byte.")
+            raise UsageError(f"{printable(path)} is not a path: remove the zero byte.")

@@ -1,4 +1,4 @@
-"""The recordings that a command line means: files, folders, and patterns."""
+"""The recordings that a command line names: files, folders and patterns."""
 
 import dataclasses
 import fnmatch
@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from audiosep_jax.errors import AudioFileError, StorageError, printable
+from audiosep_jax.errors import AudioFileError, StorageError, listed, printable
 
-# What libsndfile decodes and people keep in folders. A file that is named may be called anything.
+# Suffixes of sound files in folders. A file that the command line names may have any suffix.
 SOUNDS = frozenset(
     (
         ".wav",
@@ -33,12 +33,12 @@ _WILD = frozenset("*?[")
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """A file that is to be separated.
+    """A file to be separated.
 
     Attributes:
       path: of the file.
-      folder: where below the results' folder its results go: as it lies below the folder, or the fixed part
-        of the pattern, that the command line names.
+      folder: of its results, below the results' folder: the path from the folder that the command line names,
+        or from the fixed part of a pattern, to the file.
     """
 
     path: Path
@@ -48,18 +48,18 @@ class Recording:
 def find(inputs: Sequence[Path], *, out: Path) -> list[Recording]:
     """Returns the recordings, each once, in the order of the command line and then of their names.
 
-    Of a folder, all files below it count whose suffix is that of sound; links are followed, and no folder is
-    entered twice. What begins with a dot is left out, and so is the folder of the results. A path with `*`,
-    `?` or `[` that does not exist is a pattern, in which `**` stands for any number of folders. What is
-    neither is returned as it is: reading it says what is wrong.
+    A folder stands for all files below it with the suffix of a sound file. Links are followed, and no folder
+    is entered twice. Names that begin with a dot are skipped, and so is the folder of the results. A path
+    with `*`, `?` or `[` that does not exist is a pattern, in which `**` stands for any number of folders. Any
+    other path is returned as it is, and reading it says what is wrong.
 
     Args:
-      inputs: what the user named.
+      inputs: paths and patterns of the user.
       out: folder of the results, which may lie within a folder that is searched.
 
     Raises:
-      AudioSepError: a folder without sound, one that cannot be read or that takes the results, or a pattern
-        that nothing matches.
+      AudioFileError: a folder holds no sound or cannot be read, or a pattern matches nothing.
+      StorageError: the results would go into a folder that is searched.
     """
     found: dict[Path, Recording] = {}
     for given in inputs:
@@ -70,8 +70,8 @@ def find(inputs: Sequence[Path], *, out: Path) -> list[Recording]:
             ]
             if not recordings:
                 raise AudioFileError(
-                    f"The folder {printable(given)} holds no sound file ({', '.join(sorted(SOUNDS))}): name "
-                    "another one, or the files."
+                    f"The folder {printable(given)} holds no sound file ({listed(sorted(SOUNDS))}): name "
+                    "another folder, or the files."
                 )
         elif not os.path.lexists(given) and _WILD & set(str(given)):
             recordings = _matching(given, out)
@@ -85,8 +85,7 @@ def find(inputs: Sequence[Path], *, out: Path) -> list[Recording]:
 def _refuse_out(folder: Path, out: Path) -> None:
     if (identity := _identity(folder)) is not None and identity == _identity(out):
         raise StorageError(
-            f"The results cannot go into {printable(folder)}, whose sounds are to be separated: give another "
-            "--out."
+            f"The results cannot go into {printable(folder)}, whose sounds are separated: give another --out."
         )
 
 
@@ -98,7 +97,7 @@ def _matching(pattern: Path, out: Path) -> list[Recording]:
     parts = pattern.parts
     fixed = next(index for index, part in enumerate(parts) if _WILD & set(part))
     base, wild = Path(*parts[:fixed]), parts[fixed:]
-    # A pattern that names a suffix means it.
+    # A pattern that names a suffix matches files of that suffix, even if it is no sound file's.
     named = wild[-1].rpartition(".")[2] if "." in wild[-1] else "*"
     any_kind = not _WILD & set(named)
     depth = None if "**" in wild else len(wild)

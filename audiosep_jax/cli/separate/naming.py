@@ -1,36 +1,36 @@
-"""The names of results, so that no two share one and none replaces what was read."""
+"""The names of results: no two results share one, and no result replaces an input."""
 
 import dataclasses
 import functools
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from audiosep_jax.cli.separate.discovery import Recording
-from audiosep_jax.cli.separate.queries import Asked
+from audiosep_jax.cli.separate.queries import NamedQuery
 from audiosep_jax.errors import UsageError, printable
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one query, or all that share a recording, leave behind.
+    """The files that are made for one query, or for all queries as stems.
 
     Attributes:
-      name: of the result, without what tells its files apart.
-      asked: the query; several are stems that sum to the recording.
+      name: the common beginning of the files' names.
+      queries: one; or several, whose stems sum to the recording.
       files: the estimate and the residual; or the stems and the rest.
     """
 
     name: str
-    asked: tuple[Asked, ...]
+    queries: tuple[NamedQuery, ...]
     files: tuple[Path, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """One recording and what is made of it in one pass.
+    """One recording and its results, which one pass makes.
 
     Attributes:
       recording: the mixture.
@@ -43,7 +43,7 @@ class Job:
 
 def plan(
     recordings: Sequence[Recording],
-    asked: Sequence[Asked],
+    queries: Sequence[NamedQuery],
     *,
     out: Path,
     stems: bool,
@@ -53,13 +53,14 @@ def plan(
 
     Args:
       recordings: each once.
-      asked: each once.
+      queries: each once.
       out: folder of the results.
-      stems: the queries of a recording share it.
-      is_of_others: whether a result would replace what other queries found; then it gets another name.
+      stems: the queries share each recording.
+      is_of_others: whether a result would replace one of other queries; then it gets another name.
 
     Raises:
-      AudioSepError: there is no recording, or a result would overwrite a recording or the file of a query.
+      UsageError: there is no recording, or a result would overwrite a recording or an example of a query.
+      QueryError: an example of a query cannot be read.
     """
     if not recordings:
         raise UsageError("No recording was given: name at least one sound file before --query.")
@@ -67,34 +68,36 @@ def plan(
     jobs = []
     for recording in recordings:
         folder, stem = out / recording.folder, _shortened(recording.path.stem, 120)
-        wanted = [_stems(folder, stem, asked)] if stems else [_pair(folder, stem, each) for each in asked]
+        wanted = [_stems(folder, stem, queries)] if stems else [_pair(folder, stem, each) for each in queries]
         refused = functools.partial(_refused, taken, is_of_others, recording.path)
         results = [next(itertools.filterfalse(refused, map(each, itertools.count(1)))) for each in wanted]
         jobs.append(Job(recording=recording.path, results=tuple(results)))
-    _refuse_overwriting(jobs, recordings, asked)
+    _refuse_overwriting(jobs, recordings, queries)
     return jobs
 
 
-def _pair(folder: Path, stem: str, asked: Asked) -> Callable[[int], Result]:
+def _pair(folder: Path, stem: str, query: NamedQuery) -> Callable[[int], Result]:
     def numbered(number: int) -> Result:
-        name = _numbered(f"{stem}.{slug(asked.label)}", number)
+        name = _numbered(f"{stem}.{slug(query.label)}", number)
         files = tuple(folder / f"{name}.{kind}.wav" for kind in ("estimate", "residual"))
-        return Result(name=name, asked=(asked,), files=files)
+        return Result(name=name, queries=(query,), files=files)
 
     return numbered
 
 
-def _stems(folder: Path, stem: str, asked: Sequence[Asked]) -> Callable[[int], Result]:
+def _stems(folder: Path, stem: str, queries: Sequence[NamedQuery]) -> Callable[[int], Result]:
     taken, labels = {"rest"}, []
-    for each in asked:
-        label = next(label for label in _numbers(slug(each.label)) if label.lower() not in taken)
+    for query in queries:
+        base = slug(query.label)
+        numbered_labels = (_numbered(base, number) for number in itertools.count(1))
+        label = next(each for each in numbered_labels if each.lower() not in taken)
         taken.add(label.lower())
         labels.append(label)
 
     def numbered(number: int) -> Result:
         name = _numbered(stem, number)
         files = [folder / f"{name}.{label}.stem.wav" for label in labels]
-        return Result(name=name, asked=tuple(asked), files=(*files, folder / f"{name}.rest.wav"))
+        return Result(name=name, queries=tuple(queries), files=(*files, folder / f"{name}.rest.wav"))
 
     return numbered
 
@@ -102,8 +105,8 @@ def _stems(folder: Path, stem: str, asked: Sequence[Asked]) -> Callable[[int], R
 def _refused(
     taken: set[str], is_of_others: Callable[[Result, Path], bool], recording: Path, result: Result
 ) -> bool:
-    """Whether the name of a result is taken; it is from now on."""
-    # File systems may not tell upper from lower case.
+    """Whether the name of a result is taken; if not, it is from now on."""
+    # Some file systems do not distinguish upper and lower case.
     key = str(result.files[0].parent / result.name).lower()
     if key in taken or is_of_others(result, recording):
         return True
@@ -111,16 +114,14 @@ def _refused(
     return False
 
 
-def _numbers(name: str) -> Iterator[str]:
-    return (_numbered(name, number) for number in itertools.count(1))
-
-
 def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}-{number}"
 
 
-def _refuse_overwriting(jobs: Sequence[Job], recordings: Sequence[Recording], asked: Sequence[Asked]) -> None:
-    inputs = {_resolved(file): "the example of a query" for each in asked for file in each.files}
+def _refuse_overwriting(
+    jobs: Sequence[Job], recordings: Sequence[Recording], queries: Sequence[NamedQuery]
+) -> None:
+    inputs = {_resolved(file): "the example of a query" for query in queries for file in query.files}
     inputs |= {_resolved(recording.path): "a recording" for recording in recordings}
     for job in jobs:
         for result in job.results:
@@ -132,12 +133,17 @@ def _refuse_overwriting(jobs: Sequence[Job], recordings: Sequence[Recording], as
 
 
 def _resolved(path: Path) -> str:
-    # Path.resolve raises where links go in circles; this does not.
+    # Path.resolve raises if links form a circle; this does not.
     return os.path.realpath(path)
 
 
 def slug(query: str) -> str:
-    """Returns a query as a part of a file name: letters and digits of any script, joined by hyphens."""
+    """Returns a query as a part of a file name: letters and digits of any script, joined by hyphens.
+
+    Examples:
+      >>> slug("A dog barks, loudly")
+      'a-dog-barks-loudly'
+    """
     words = re.sub(r"[\W_]+", "-", query.lower()).strip("-")
     return _shortened(words, 80).strip("-") or "query"
 

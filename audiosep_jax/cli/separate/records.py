@@ -1,5 +1,6 @@
-"""What made a result: a small record beside it, by which it is known again."""
+"""Records of results: a small file beside each result says what it was made of, so that it can be skipped."""
 
+import functools
 import hashlib
 import json
 import os
@@ -13,16 +14,18 @@ import numpy as np
 import audiosep_jax
 from audiosep_jax.cli.separate.naming import Result
 from audiosep_jax.errors import AudioFileError, StorageError, printable
-from audiosep_jax.separation.model import Core
+from audiosep_jax.separation.api import AudioSep
 from audiosep_jax.utils.atomic import write_json
 
 FOLDER = ".audiosep"
 
 _BLOCK_BYTES = 1 << 20
 
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, RecursionError)  # there is no record, or a damaged one
 
-def model_fingerprint(model: Core) -> str:
-    """Returns the SHA-256 over a model's weights and config, and over its query encoder, wherever it lies.
+
+def model_fingerprint(model: AudioSep) -> str:
+    """Returns the SHA-256 of a model's weights and config and of its query encoder, wherever their files are.
 
     Raises:
       AudioSepError: the query encoder cannot be loaded.
@@ -35,80 +38,130 @@ def model_fingerprint(model: Core) -> str:
     return digest.hexdigest()
 
 
+class FileState:
+    """The size, times and inode of a file when it was first looked at, and the hash of its content.
+
+    The file is read only if its hash is needed, and then once.
+
+    Args:
+      path: of the file.
+      check: called between blocks; an exception that it raises ends the reading.
+
+    Attributes:
+      name: of the file.
+    """
+
+    def __init__(self, path: Path, *, check: Callable[[], None]) -> None:
+        self._path, self.name, self._check = path, path.name, check
+        try:
+            self._status = _status(path)
+        except (OSError, ValueError):  # opening the file says what is wrong
+            self._status = None
+
+    @functools.cached_property
+    def _sha256(self) -> str:
+        digest = hashlib.sha256()
+        with self._path.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                self._check()
+                digest.update(block)
+        return digest.hexdigest()
+
+    def values(self) -> dict[str, Any]:
+        """Returns the state for a record; raises OSError if the file cannot be read."""
+        return {**(self._status or {}), "sha256": self._sha256}
+
+    def matches(self, recorded: Mapping[str, Any]) -> bool:
+        """Whether the file is the recorded one: untouched, or with the same content."""
+        if self._status is None:
+            return False
+        if all(recorded[name] == value for name, value in self._status.items()):
+            return True
+        return recorded["bytes"] == self._status["bytes"] and recorded["sha256"] == self._sha256
+
+    def unchanged(self) -> bool:
+        """Whether the file was not touched since; raises OSError if it is gone."""
+        return _status(self._path) == self._status
+
+
+def _status(path: Path) -> dict[str, int]:
+    status = path.stat()
+    return {
+        "bytes": status.st_size,
+        "modified_ns": status.st_mtime_ns,
+        "changed_ns": status.st_ctime_ns,
+        "inode": status.st_ino,
+    }
+
+
 class Records:
     """The records of a run.
 
     Args:
       model: fingerprint of the model.
-      options: how is separated.
+      options: of the separation, as JSON values.
+      check: called between blocks of files; an exception that it raises ends the reading.
     """
 
-    def __init__(self, *, model: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, *, model: str, options: Mapping[str, Any], check: Callable[[], None]) -> None:
         self._settings = {"version": audiosep_jax.__version__, "model": model, "options": dict(options)}
+        self._check = check
 
     def maker(self, result: Result) -> str:
-        """Returns a fingerprint of all that a result depends on but the recording.
+        """Returns a fingerprint of everything that a result depends on, except the recording.
 
         Raises:
-          AudioSepError: an example of a query cannot be read.
+          QueryError: an example of a query cannot be read.
         """
         names = [file.name for file in result.files]
-        queries = [each.fingerprint() for each in result.asked]
+        queries = [query.fingerprint for query in result.queries]
         text = json.dumps({**self._settings, "queries": queries, "files": names}, sort_keys=True)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
-    def report(
-        self, result: Result, recording: Path, maker: str, *, tell: Callable[[], None]
-    ) -> dict[str, Any] | None:
-        """Returns what was noted of a result; None unless it is there and what would be made again.
+    def report(self, result: Result, recording: FileState, maker: str) -> dict[str, Any] | None:
+        """Returns the report in a result's record; None if the result has to be made (again).
 
         Args:
           result: that is wanted.
-          recording: that it is made of.
-          maker: fingerprint of what makes it.
-          tell: called now and then; what it raises ends the reading.
+          recording: the mixture.
+          maker: fingerprint of everything else that the result depends on.
         """
         try:
             record = _read(result)
-            same = record["maker"] == maker and _is(recording, record["recording"], tell)
-            files = zip(result.files, record["files"], strict=True)
-            return dict(record["report"]) if same and all(_is(*pair, tell) for pair in files) else None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):  # none, or a damaged one
+            same = record["maker"] == maker and recording.matches(record["recording"])
+            for file, recorded in zip(result.files, record["files"], strict=True):
+                same = same and FileState(file, check=self._check).matches(recorded)
+            return dict(record["report"]) if same else None
+        except _DAMAGED:
             return None
 
     def forget(self, result: Result) -> None:
         """Removes the record of a result that is about to be made again.
 
         Raises:
-          AudioSepError: it cannot be removed.
+          StorageError: it cannot be removed.
         """
         path = _path(result)
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(
-                f"{printable(path)}, where a record belongs, cannot be removed ({error.strerror}): move what "
-                "is there elsewhere, or choose another --out."
+                f"{printable(path)}, where a record belongs, cannot be removed ({error.strerror}): move it "
+                "elsewhere, or choose another --out."
             ) from error
 
-    def note(
-        self,
-        result: Result,
-        recording: "Seen",
-        maker: str,
-        report: Mapping[str, Any],
-        *,
-        tell: Callable[[], None],
-    ) -> None:
-        """Writes the record of a result that is finished, unless the recording has changed meanwhile.
+    def note(self, result: Result, recording: FileState, maker: str, report: Mapping[str, Any]) -> None:
+        """Writes the record of a finished result, unless the recording has changed meanwhile.
 
         Raises:
-          AudioSepError: it cannot be written, or a result has vanished.
+          AudioFileError: the recording or a result has vanished.
+          StorageError: the record cannot be written.
         """
         try:
+            seen = recording.values()
             if not recording.unchanged():
                 return
-            files = [_seen(path, tell) for path in result.files]
+            files = [FileState(path, check=self._check).values() for path in result.files]
         except OSError as error:
             raise AudioFileError(
                 f"{printable(error.filename)} vanished while it was used: {error.strerror}."
@@ -118,7 +171,7 @@ class Records:
             "name": recording.name,
             "names": _names(result),
             "queries": _identities(result),
-            "recording": recording.values,
+            "recording": seen,
             "files": files,
             "report": dict(report),
         }
@@ -126,20 +179,20 @@ class Records:
 
 
 def is_of_others(result: Result, recording: Path) -> bool:
-    """Whether the files of a result hold, as their record says, what other queries found.
+    """Whether the files of a result exist and belong, by their record, to other queries or another recording.
 
     Args:
-      result: as it may be called.
-      recording: that it would be made of; one of another name counts as other queries do.
+      result: with a name that it may get.
+      recording: the mixture; a recording of another name is another one.
 
     Raises:
-      AudioSepError: an example of a query cannot be read.
+      QueryError: an example of a query cannot be read.
     """
     try:
         record = _read(result)
         known = record["name"], record["names"], record["queries"]
         kept = any(os.path.lexists(result.files[0].parent / name) for name in record["names"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # none, or a damaged one
+    except _DAMAGED:
         return False
     return kept and known != (recording.name, _names(result), _identities(result))
 
@@ -157,59 +210,4 @@ def _names(result: Result) -> list[str]:
 
 
 def _identities(result: Result) -> list[str]:
-    return sorted(each.identity() for each in result.asked)
-
-
-class Seen:
-    """A file as it is before it is used.
-
-    Args:
-      path: of the file.
-      tell: called now and then; what it raises ends the reading.
-
-    Attributes:
-      name: of the file.
-
-    Raises:
-      AudioSepError: it cannot be read.
-    """
-
-    def __init__(self, path: Path, *, tell: Callable[[], None]) -> None:
-        self._path, self.name = path, path.name
-        try:
-            self.values = _seen(path, tell)
-        except OSError as error:
-            raise AudioFileError(
-                f"{printable(path)} cannot be read: {os.strerror(error.errno or 0)}."
-            ) from error
-
-    def unchanged(self) -> bool:
-        """Whether it still is."""
-        return _status(self._path).items() <= self.values.items()
-
-
-def _seen(path: Path, tell: Callable[[], None]) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            tell()
-            digest.update(block)
-    return {**_status(path), "sha256": digest.hexdigest()}
-
-
-def _status(path: Path) -> dict[str, int]:
-    status = path.stat()
-    return {
-        "bytes": status.st_size,
-        "modified_ns": status.st_mtime_ns,
-        "changed_ns": status.st_ctime_ns,
-        "inode": status.st_ino,
-    }
-
-
-def _is(path: Path, seen: Mapping[str, Any], tell: Callable[[], None]) -> bool:
-    """Whether a file is what was seen: untouched since, or of the same content."""
-    status = _status(path)
-    if all(seen[name] == value for name, value in status.items()):
-        return True
-    return seen["bytes"] == status["bytes"] and _seen(path, tell)["sha256"] == seen["sha256"]
+    return sorted(query.identity for query in result.queries)

@@ -1,44 +1,45 @@
-"""All recordings of a command line, several at once, each in one pass; a failure stops no other."""
+"""Separates the recordings of a command line, several at once; one that fails does not stop the others."""
 
 import dataclasses
 import logging
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Literal
 
 from audiosep_jax.audio.reading import AudioReader
 from audiosep_jax.cli.separate.naming import Job, Result
-from audiosep_jax.cli.separate.queries import Asked
-from audiosep_jax.cli.separate.records import Records, Seen
+from audiosep_jax.cli.separate.queries import NamedQuery
+from audiosep_jax.cli.separate.records import FileState, Records, model_fingerprint
 from audiosep_jax.errors import AudioSepError, SeparationError, printable
 from audiosep_jax.separation.api import AudioSep
+from audiosep_jax.separation.files import Outputs, Written, separate_file
 from audiosep_jax.separation.options import Options
-from audiosep_jax.separation.presence import judged
+from audiosep_jax.separation.presence import Presence, judged
 from audiosep_jax.separation.queries import Query
-from audiosep_jax.separation.results import FileSeparation
 from audiosep_jax.utils.atomic import make_folder
 
 _LOG = logging.getLogger(__name__)
 
 Status = Literal["done", "skipped", "failed"]
 
-# Ctrl-C is noticed this often while nothing finishes.
+# While no recording finishes, Ctrl-C is noticed after this time.
 _WAIT_SECONDS = 0.5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a result.
+    """The end of one result.
 
     Attributes:
       recording: the mixture.
       result: that was wanted.
-      status: "skipped" where it was there already.
-      report: what is known of the sound, in plain JSON values: of each query its level and presence.
+      status: "skipped" if the result was there already.
+      report: in plain JSON values, as in the record: of the recording, and the levels of each query.
+      presences: of each query, judged by the model's calibration of today; empty if the result failed.
       error: why it failed.
     """
 
@@ -46,11 +47,12 @@ class Outcome:
     result: Result
     status: Status
     report: dict[str, Any] = dataclasses.field(default_factory=dict)
+    presences: tuple[Presence, ...] = ()
     error: AudioSepError | None = None
 
 
 class _StopError(Exception):
-    """The user wants no more."""
+    """The command ends."""
 
 
 class Runner:
@@ -58,38 +60,34 @@ class Runner:
 
     Args:
       model: the separator.
-      asked: the queries of all jobs; they are encoded here, once.
+      queries: of all jobs; they are encoded here, once.
       options: of every pass.
-      stems: the queries of a recording share it.
-      records: of what is done.
-      again: what is done is made again.
+      stems: the queries share each recording.
+      again: results are made even if they are there already.
 
     Raises:
-      AudioSepError: a query that cannot be used.
+      AudioSepError: a query that cannot be used, or a query encoder that cannot be loaded.
     """
 
     def __init__(
-        self,
-        model: AudioSep,
-        *,
-        asked: Sequence[Asked],
-        options: Options,
-        stems: bool,
-        records: Records,
-        again: bool,
+        self, model: AudioSep, *, queries: Sequence[NamedQuery], options: Options, stems: bool, again: bool
     ) -> None:
-        self._model, self._options, self._stems = model, options, stems
-        self._records, self._again = records, again
-        self._queries = {id(each): _encoded(model, each.query) for each in asked}
+        self._model, self._options, self._stems, self._again = model, options, stems, again
         self._stop = threading.Event()
+        self._records = Records(
+            model=model_fingerprint(model),
+            options={**dataclasses.asdict(options), "stems": stems},
+            check=self._check,
+        )
+        self._encoded = {id(each): _encoded(model, each.query) for each in queries}
 
     def run(
         self, jobs: Sequence[Job], *, workers: int, progress: Callable[[Job, int, int], None]
     ) -> Generator[tuple[Job, list[Outcome]], None, None]:
-        """Yields each job and its outcomes as it ends.
+        """Yields each job and its outcomes when it ends.
 
         Args:
-          jobs: what is to be done.
+          jobs: one per recording.
           workers: recordings that are separated at once.
           progress: called with the samples done and the samples in all of a job, from any thread.
         """
@@ -105,7 +103,7 @@ class Runner:
                     for each in ended:
                         yield running.pop(each), each.result()
             finally:
-                # Whatever ends this, what is half written goes; the threads notice at their next block.
+                # The threads stop at their next block and remove files that are not complete.
                 self._stop.set()
 
     def _job(self, job: Job, progress: Callable[[Job, int, int], None]) -> list[Outcome]:
@@ -120,7 +118,7 @@ class Runner:
         except _StopError:
             return []
         except Exception as error:
-            # A defect, or memory that ran out: of this recording.
+            # A defect, or not enough memory, for this recording.
             if _LOG.isEnabledFor(logging.DEBUG):
                 _LOG.exception("%s", printable(job.recording))
             reason = printable(f"{type(error).__name__}: {error}".removesuffix("."))
@@ -135,68 +133,53 @@ class Runner:
             raise _StopError
 
     def _outcomes(self, job: Job, tell: Callable[[int, int], None]) -> list[Outcome]:
+        recording = FileState(job.recording, check=self._check)
         makers = {result: self._records.maker(result) for result in job.results}
         outcomes = {}
         for result, maker in makers.items():
-            report = None
-            if not self._again:
-                report = self._records.report(result, job.recording, maker, tell=self._check)
+            report = None if self._again else self._records.report(result, recording, maker)
             if report is not None:
                 outcomes[result] = self._outcome(job, result, "skipped", report)
         missing = [result for result in job.results if result not in outcomes]
-        if missing:
-            with AudioReader(job.recording):  # says what is wrong with a file before it is read whole
-                pass
-            seen = Seen(job.recording, tell=self._check)
-            for result in missing:
-                make_folder(result.files[0].parent)
-                self._records.forget(result)
-            for result, separations in zip(
-                missing, self._separate(job.recording, missing, tell), strict=True
-            ):
-                report = _report(result, separations)
-                self._records.note(result, seen, makers[result], report, tell=self._check)
-                outcomes[result] = self._outcome(job, result, "done", report)
+        for result, report in self._made(job.recording, missing, tell):
+            self._records.note(result, recording, makers[result], report)
+            outcomes[result] = self._outcome(job, result, "done", report)
         return [outcomes[result] for result in job.results]
 
     def _outcome(self, job: Job, result: Result, status: Status, report: dict[str, Any]) -> Outcome:
-        """Adds what the levels mean, as the model is calibrated today."""
-        queries = []
-        for query in report["queries"]:
-            level = query["presence_level_db"]
-            found = judged(
+        levels = [query["presence_level_db"] for query in report["queries"]]
+        presences = [
+            judged(
                 -math.inf if level is None else level,
                 self._model.calibration,
-                absent_below_db=self._options.get("absent_below_db"),
+                absent_below_db=self._options.absent_below_db,
             )
-            queries.append({**query, "presence": found.score, "absent": found.absent})
+            for level in levels
+        ]
         return Outcome(
-            recording=job.recording, result=result, status=status, report={**report, "queries": queries}
+            recording=job.recording, result=result, status=status, report=report, presences=tuple(presences)
         )
 
-    def _separate(
+    def _made(
         self, recording: Path, results: Sequence[Result], tell: Callable[[int, int], None]
-    ) -> list[tuple[FileSeparation, ...]]:
-        if self._stems:
-            (result,) = results
-            return [
-                self._model.separate_file_stems(
-                    recording,
-                    queries=[self._queries[id(each)] for each in result.asked],
-                    stem_paths=result.files[:-1],
-                    rest_path=result.files[-1],
-                    progress=tell,
-                    **self._options,
-                )
-            ]
-        separations = self._model.separate_file_queries(
-            recording,
-            queries=[self._queries[id(result.asked[0])] for result in results],
-            outputs=[(result.files[0], result.files[1]) for result in results],
-            progress=tell,
-            **self._options,
-        )
-        return [(each,) for each in separations]
+    ) -> list[tuple[Result, dict[str, Any]]]:
+        """Separates a recording in one pass; returns its results and their reports."""
+        if not results:
+            return []
+        queries = [self._encoded[id(each)] for result in results for each in result.queries]
+        with AudioReader(recording) as reader:  # a file that cannot be opened keeps its records
+            for result in results:
+                make_folder(result.files[0].parent)
+                self._records.forget(result)
+            if self._stems:
+                outputs = [Outputs.of_stems(result.files[:-1], result.files[-1]) for result in results]
+            else:
+                pairs = zip(queries, results, strict=True)
+                outputs = [Outputs.of_query(query, *result.files) for query, result in pairs]
+            stream_for = self._model.stream_for(queries, self._options, stems=self._stems)
+            written = separate_file(reader, stream_for=stream_for, outputs=outputs, progress=tell)
+        levels = zip(written.levels_db, written.presence_levels_db, strict=True)
+        return [(result, _report(result, written, levels)) for result in results]
 
 
 def _failed(job: Job, error: AudioSepError) -> list[Outcome]:
@@ -207,7 +190,7 @@ def _failed(job: Job, error: AudioSepError) -> list[Outcome]:
 
 
 def _encoded(model: AudioSep, query: Query) -> Query:
-    """Returns a query whose examples are read and whose parts are averaged, once for all recordings."""
+    """Returns a query with conditions instead of sentences and examples: they are encoded only once."""
     without = tuple(Query(condition=model.condition(query=negative)) for negative in query.negatives)
     if not query.parts:
         return Query(without=without)
@@ -215,25 +198,25 @@ def _encoded(model: AudioSep, query: Query) -> Query:
     return Query(condition=model.condition(query=alone), without=without)
 
 
-def _report(result: Result, separations: Sequence[FileSeparation]) -> dict[str, Any]:
-    first = separations[0]
+def _report(result: Result, written: Written, levels: Iterator[tuple[float, float]]) -> dict[str, Any]:
+    """Returns the report of a result, which takes the next levels of the pass."""
     return {
-        "seconds": round(first.samples / first.sample_rate_hz, 6),
-        "sample_rate_hz": first.sample_rate_hz,
-        "channels": first.channels,
-        "samples": first.samples,
-        "subtype": first.subtype,
+        "seconds": round(written.samples / written.sample_rate_hz, 6),
+        "sample_rate_hz": written.sample_rate_hz,
+        "channels": written.channels,
+        "samples": written.samples,
+        "subtype": written.subtypes[result.files[0]],
         "queries": [
             {
-                "label": asked.label,
-                "level_db": _finite(each.level_db),
-                "presence_level_db": _finite(each.presence.level_db),
+                "label": query.label,
+                "level_db": _finite(level_db),
+                "presence_level_db": _finite(presence_level_db),
             }
-            for asked, each in zip(result.asked, separations, strict=True)
+            for query, (level_db, presence_level_db) in zip(result.queries, levels, strict=False)
         ],
     }
 
 
 def _finite(level_db: float) -> float | None:
-    """JSON has no infinity: silence has no level."""
+    """Returns a rounded level; None for silence, because JSON has no infinity."""
     return round(level_db, 3) if math.isfinite(level_db) else None

@@ -13,8 +13,7 @@ def model():
 @pytest.fixture
 def ready(monkeypatch, model, tmp_path):
     """The random model in the place of the bundled one, and an empty current folder."""
-    for cached in ("_encoder", "_conditions"):
-        model.__dict__.pop(cached, None)
+    model.__dict__.pop("_conditions", None)
     separation_models.register(monkeypatch, separation_models.LetterCounts())
     monkeypatch.setattr(audiosep_jax, "load", lambda checkpoint: model)
     monkeypatch.chdir(tmp_path)

@@ -141,13 +141,13 @@ def test_several_at_once_give_what_one_after_the_other_gives(uncompiled, capsys)
 def test_queries_of_a_recording_are_one_pass(uncompiled, monkeypatch, capsys):
     opened = []
     scene_file(uncompiled / "a.wav", 0.5)
-    usual = runner.AudioSep.separate_file_queries
+    usual = runner.separate_file
 
-    def counted(self, path, **arguments):
-        opened.append((str(path), len(arguments["queries"])))
-        return usual(self, path, **arguments)
+    def counted(reader, **arguments):
+        opened.append((str(reader.path), len(arguments["outputs"])))
+        return usual(reader, **arguments)
 
-    monkeypatch.setattr(runner.AudioSep, "separate_file_queries", counted)
+    monkeypatch.setattr(runner, "separate_file", counted)
     run(capsys, "a.wav", "--query", "dog", "rain", "cab", "--without", "hid")
     assert opened == [("a.wav", 3)]
 
@@ -190,7 +190,7 @@ def test_everything_but_and_averaged_sentences(ready, capsys):
         (["-", "--query", "dog", "--out", "separated"], "--out is for files"),
         (["-", "--query", "dog", "--jobs", "1"], "--jobs is for files"),
         (["-", "--query", "dog", "--again"], "--again is for files"),
-        (["-", "--query", "dog", "--channels", "1"], "--channels is of raw samples"),
+        (["-", "--query", "dog", "--channels", "1"], "--channels needs raw input"),
         (["*.wav", "--query", "dog", "--out", "."], "The results cannot go into ., whose sounds"),
         (["-", "a.wav", "--query", "dog"], "which is separated alone"),
         (["-", "--query", "dog", "--json"], "--json does not go with -"),

@@ -11,6 +11,7 @@ import soundfile
 from separation_models import scene_file
 
 import audiosep_jax
+from audiosep_jax.audio.reading import AudioReader
 from audiosep_jax.cli.main import main
 from audiosep_jax.cli.separate import records, runner
 from audiosep_jax.separation.files import separate_file
@@ -110,14 +111,14 @@ def test_what_lies_in_the_place_of_a_record_fails_in_a_sentence(uncompiled, caps
 def test_a_defect_in_one_recording_leaves_the_others(uncompiled, monkeypatch, capsys, caplog, debug):
     for name in ("a", "b"):
         scene_file(uncompiled / f"{name}.wav", 0.3)
-    usual = runner.AudioSep.separate_file_queries
+    usual = runner.separate_file
 
-    def broken(self, path, **arguments):
-        if path.name == "a.wav":
+    def broken(reader, **arguments):
+        if reader.path.name == "a.wav":
             raise MemoryError("no\nmore")
-        return usual(self, path, **arguments)
+        return usual(reader, **arguments)
 
-    monkeypatch.setattr(runner.AudioSep, "separate_file_queries", broken)
+    monkeypatch.setattr(runner, "separate_file", broken)
     arguments = ["separate", "a.wav", "b.wav", "--query", "dog", *["--debug"] * debug]
     assert main(arguments) == 2
     shown = capsys.readouterr()
@@ -137,7 +138,7 @@ def test_hashing_and_measuring_notice_that_all_ends(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        records.Seen(path, tell=stop)
+        records.FileState(path, check=stop).values()
     assert len(told) == 1
     measured = []
 
@@ -145,6 +146,43 @@ def test_hashing_and_measuring_notice_that_all_ends(tmp_path):
         measured.append((done, total))
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        separate_file(path, stream_for=lambda *_: pytest.fail("separates"), outputs=(), progress=progress)
+    with pytest.raises(KeyboardInterrupt), AudioReader(path) as reader:
+        separate_file(reader, stream_for=lambda *_: pytest.fail("separates"), outputs=(), progress=progress)
     assert measured == [(0, 30 * separation_models.RATE)]
+
+
+def test_a_recording_is_hashed_once_however_many_results_it_has(uncompiled, monkeypatch, capsys):
+    path = scene_file(uncompiled / "a.wav", 0.3)
+    read = []
+    usual = Path.open
+
+    def counted(self, *arguments, **options):
+        read.append(self.name)
+        return usual(self, *arguments, **options)
+
+    def readings():
+        read.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(records.Path, "open", counted)
+            lines, _ = run(capsys, "a.wav", "--query", "dog", "rain", "cab")
+        return {line["status"] for line in lines}, read.count("a.wav")
+
+    assert readings() == ({"done"}, 2)  # AudioReader looks at it, and the hash reads it
+    assert readings() == ({"skipped"}, 0)
+    path.touch()
+    assert readings() == ({"skipped"}, 1)
+
+
+def test_a_recording_that_changes_while_it_is_separated_gets_no_record(uncompiled, monkeypatch, capsys):
+    path = scene_file(uncompiled / "a.wav", 0.3)
+    usual = runner.separate_file
+
+    def changing(reader, **arguments):
+        path.touch()
+        return usual(reader, **arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "separate_file", changing)
+        assert run(capsys, "a.wav", "--query", "dog")[1]["done"] == 1
+    assert run(capsys, "a.wav", "--query", "dog")[1]["done"] == 1
+    assert run(capsys, "a.wav", "--query", "dog")[1]["skipped"] == 1

@@ -12,7 +12,7 @@ from audiosep_jax.checkpoints import folder
 from audiosep_jax.cli.main import main
 from audiosep_jax.cli.separate.discovery import Recording
 from audiosep_jax.cli.separate.naming import plan, slug
-from audiosep_jax.cli.separate.queries import asked_for
+from audiosep_jax.cli.separate.queries import named_queries
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.separation import api
 
@@ -89,7 +89,7 @@ def test_mistakes_end_before_any_work(ready, capsys):
 
 def asked(*texts, audio=(), images=()):
     recordings = [audio] if audio else []
-    return asked_for(
+    return named_queries(
         texts=[texts], recordings=recordings, pictures=images, without=(), average=False, weights=()
     )
 
