@@ -1,4 +1,4 @@
-"""What libsndfile does not tell: formats by suffix, bits of an encoding, and files that were cut off."""
+"""What libsndfile does not report: formats by suffix, bits of an encoding, truncated files."""
 
 import io
 import os
@@ -29,7 +29,7 @@ def format_for(path: str | Path, subtype: str | None = None) -> tuple[str, str]:
     """Chooses libsndfile's format and subtype for a destination.
 
     Raises:
-      AudioSepError: the suffix is unknown, or its format cannot hold the subtype.
+      AudioFileError: the suffix is unknown, or its format cannot hold the subtype.
     """
     path = Path(path)
     container = FORMATS.get(path.suffix.lower())
@@ -43,34 +43,44 @@ def format_for(path: str | Path, subtype: str | None = None) -> tuple[str, str]:
     return container, subtype
 
 
-# Float samples beyond this, 180 dB above full scale, are no sound; their squares would overflow.
+# Float samples beyond this, 180 dB above full scale, are refused: their squares would overflow.
 LOUDEST = 1e9
 
 
 def pcm_bits(subtype: str) -> int | None:
-    """Bits per sample of a linear encoding such as "PCM_24", None for floating point and lossy ones."""
+    """Bits per sample of a linear encoding such as "PCM_24"; None for floating point and lossy encodings.
+
+    Examples:
+      >>> pcm_bits("PCM_24"), pcm_bits("FLOAT")
+      (24, None)
+    """
     match = re.fullmatch(r"(?:PCM_[SU]?|ALAC_|DWVW_)(\d+)", subtype)
     return int(match[1]) if match else None
 
 
 def quantise(waveform: Num[np.ndarray, "*shape"], bits: int) -> Num[np.ndarray, "*shape"]:
-    """Returns the nearest PCM steps of a waveform in ±1, clipped to what `bits` can hold, as int32."""
+    """Returns the nearest PCM steps of a waveform in ±1, clipped to `bits` bits, as int32.
+
+    Examples:
+      >>> quantise(np.array([-1.0, 0.5, 1.0]), 16).tolist()
+      [-32768, 16384, 32767]
+    """
     scale = 2 ** (bits - 1)
     return np.clip(np.rint(waveform.astype(np.float64) * scale), -scale, scale - 1).astype(np.int32)
 
 
 class SequentialFile(soundfile.SoundFile):
-    """A sound file that python-soundfile treats like a pipe, although `seek` works."""
+    """A sound file that python-soundfile treats as a pipe, although `seek` works."""
 
     def __init__(self, file: str | Path | io.BytesIO, mode: str = "r", **given: Any) -> None:
-        # As bytes, because python-soundfile cannot encode a name that is no text.
+        # As bytes, because python-soundfile cannot encode names that are not text.
         named = os.fsencode(file) if isinstance(file, str | Path) else file
         super().__init__(named, mode, **given)  # pyright: ignore[reportArgumentType]
 
     def seekable(self) -> bool:
         """Always False."""
-        # python-soundfile seeks after every read and write of a seekable file, which fails at the end of a
-        # FLAC that is shorter than promised and hides the samples before it.
+        # python-soundfile seeks after every read and write of a seekable file. At the end of a FLAC that is
+        # shorter than its header says, that fails and hides the samples before the end.
         return False
 
 
@@ -78,22 +88,22 @@ def open_sound(source: str | io.BytesIO, name: str) -> SequentialFile:
     """Opens a file, or bytes, for reading.
 
     Raises:
-      AudioSepError: it is not sound.
+      AudioFileError: it is not sound.
     """
     unknown = AudioFileError(f"{name} is not a sound file that can be decoded: give WAV, FLAC, OGG or MP3.")
     try:
         file = SequentialFile(source)
-    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a .raw file tells nothing of itself
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a .raw file has no header
         raise unknown from error
     if file.format == "RAW":
-        # Without a header libsndfile goes by the name: a text that is called .au or .gsm would be noise.
+        # Without a header libsndfile goes by the suffix: a text named .au or .gsm would decode to noise.
         file.close()
         raise unknown
     return file
 
 
-def truncated(name: str, why: object = "") -> AudioSepError:
-    """The error for sound that ends too early or cannot be decoded."""
+def truncated(name: str, why: object = "") -> AudioFileError:
+    """Returns the error for sound that ends too early or cannot be decoded."""
     why = f" ({str(why).rstrip('. ')})" if why else ""
     return AudioFileError(f"{name} is truncated or damaged{why}: get a complete copy of the file.")
 
@@ -101,8 +111,8 @@ def truncated(name: str, why: object = "") -> AudioSepError:
 def log_promises_more(log: str) -> bool:
     """Whether libsndfile's log says that a file is shorter than its header.
 
-    libsndfile shortens `frames` to what the file can hold, and only a line in its log remains. Programs that
-    stream a WAV into a pipe write 4,294,967,295.
+    libsndfile shortens `frames` to the size of the file, and only its log says so. A length of 4,294,967,295
+    does not count: programs that stream a WAV into a pipe write it.
     """
     for promised, actual in re.findall(
         r"^\s*(?:data|SSND|riff|Data Size)\s*: (\d+) \(should be (\d+)\)", log, re.M
@@ -148,8 +158,8 @@ def ends_well(path: Path, samples: int) -> bool:
 def missing_samples_allowed(format_name: str, path: Path) -> float:
     """How many samples fewer than the header says a complete file may decode to.
 
-    Zero but for MP3: without an Info tag its length is only estimated from the bit rate, and a tag may
-    count the decoder's delay.
+    This is zero, except for MP3: without an Info tag its length is only estimated from the bit rate, and a
+    tag may count the decoder's delay.
     """
     if format_name != "MP3":
         return 0

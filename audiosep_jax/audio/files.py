@@ -1,4 +1,4 @@
-"""Sound files in and out through libsndfile, whole or block by block."""
+"""Reads and writes whole sound files through libsndfile."""
 
 import dataclasses
 import io
@@ -34,7 +34,7 @@ class Recording:
 
 
 def read_audio(path: str | Path, *, sample_rate_hz: int | None = None, mono: bool = False) -> Recording:
-    """Reads a whole sound file: WAV, FLAC, OGG, MP3, or whatever else libsndfile decodes.
+    """Reads a whole sound file: WAV, FLAC, OGG, MP3, or another format that libsndfile decodes.
 
     Args:
       path: the file.
@@ -42,7 +42,8 @@ def read_audio(path: str | Path, *, sample_rate_hz: int | None = None, mono: boo
       mono: average the channels into one.
 
     Raises:
-      AudioSepError: as `AudioReader` and its `blocks`; the text names the file.
+      AudioFileError: as `AudioReader` and its `blocks`.
+      WaveformError: the sample rate is not a positive whole number.
     """
     with AudioReader(path) as reader:
         blocks = [block.mean(axis=0, keepdims=True) if mono else block for block in reader.blocks()]
@@ -56,16 +57,16 @@ def read_audio(path: str | Path, *, sample_rate_hz: int | None = None, mono: boo
 def decode_audio(
     data: bytes, *, start: int = 0, samples: int | None = None, name: str = "the encoded sound"
 ) -> Recording:
-    """Decodes a crop of a sound file that lies in memory, and only the crop where the format can seek.
+    """Decodes a crop of a sound file in memory; only the crop, if the format can seek.
 
     Args:
       data: the file's bytes.
       start: first sample of the crop, at the file's rate.
-      samples: length of the crop; None reads to the end. A crop that reaches beyond the end is shorter.
-      name: how errors call the sound.
+      samples: length of the crop; None reads to the end. At the end of the sound the crop is shorter.
+      name: of the sound in errors.
 
     Raises:
-      AudioSepError: the bytes are not sound, the crop holds no sample, or a sample is not finite.
+      AudioFileError: the bytes are not sound, the crop holds no sample, or a sample is not finite.
     """
     with open_sound(io.BytesIO(data), name) as file:
         try:
@@ -92,14 +93,15 @@ def write_audio(
     """Writes a whole sound file, atomically.
 
     Args:
-      path: destination; its suffix chooses the format.
-      waveform: `[channels, samples]` or `[samples]`, full scale ±1; louder samples are clipped in
-        formats that cannot hold them.
+      path: output; its suffix chooses the format.
+      waveform: `[channels, samples]` or `[samples]`, full scale ±1; formats that cannot hold louder samples
+        clip them.
       sample_rate_hz: samples per second.
       subtype: see `AudioWriter`.
 
     Raises:
-      AudioSepError: as `AudioWriter`.
+      AudioFileError: as `AudioWriter`.
+      WaveformError: a waveform of another shape or type.
     """
     array = np.asarray(waveform)
     array = array[None] if array.ndim == 1 else array
@@ -115,7 +117,7 @@ def write_audio(
 
 
 def _read(file: soundfile.SoundFile, samples: int | None) -> Iterator[np.ndarray]:
-    # In blocks, so that a header cannot make us reserve memory for sound that is not there.
+    # In blocks, so that a false header cannot reserve memory for samples that do not exist.
     missing = 1 << 62 if samples is None else samples
     while True:
         block = file.read(min(_BLOCK, missing), dtype="float32", always_2d=True)

@@ -1,4 +1,4 @@
-"""What lies above a model's band goes where the highest part of that band went."""
+"""Extends estimates above a model's Nyquist frequency, as the highest part of the model's band is divided."""
 
 import numpy as np
 from jaxtyping import Float32
@@ -6,8 +6,8 @@ from jaxtyping import Float32
 # Frames are this far apart, and twice as long.
 _HOP_SECONDS = 0.008
 
-# The part of the model's band that says where the rest goes: below it the sounds are others, and close to the
-# upper end resampling leaves nothing.
+# The gain is measured in this part of the model's band: lower down other sounds dominate, and the resampler
+# removes what is close to the upper end.
 _FROM, _TO = 0.6, 0.93
 
 
@@ -23,10 +23,10 @@ def _hop(sample_rate_hz: int) -> int:
 class HighBand:
     """Extends estimates beyond the model's band, block by block.
 
-    Per channel and frame the gain is the part of the mixture that the estimate holds between 0.6 and 0.93 of
-    half the model's rate, `Re⟨e, x⟩ / ⟨x, x⟩` clipped to 0…1, interpolated between the frames. What the
-    mixture holds and its conversion to the model's rate does not, times the gain, is added to the estimate.
-    The gain is linear in the estimate: parts that add up to a mixture still do.
+    Per channel and frame, the gain is the estimate's part of the mixture between 0.6 and 0.93 of the model's
+    Nyquist frequency: `Re⟨e, x⟩ / ⟨x, x⟩`, clipped to 0…1 and interpolated between frames. The mixture minus
+    its conversion to the model's rate, times the gain, is added to the estimate. The gain is linear in the
+    estimate, so that parts that sum to the mixture still do.
 
     Args:
       estimates, channels: of the waveforms.
@@ -43,8 +43,8 @@ class HighBand:
         edges = np.array([_FROM, _TO]) * (model_rate_hz / 2) * len(self._window) / sample_rate_hz
         self._bins = slice(round(edges[0]), max(round(edges[0]) + 1, round(edges[1])))
         self._shared = shared
-        # The first frame is centred on the first sample. Rows: the estimates, the mixture below and above the
-        # end of the model's band.
+        # The first frame is centred on the first sample. Rows: the estimates, the mixture below and above
+        # the model's Nyquist frequency.
         self._waiting = np.zeros((estimates + 2, channels, self._hop), np.float32)
         self._gain = np.zeros((estimates, channels, 1), np.float32)
         self._skipped = self._hop  # samples before the first
@@ -56,7 +56,7 @@ class HighBand:
         low: Float32[np.ndarray, "channels samples"],
         estimates: Float32[np.ndarray, "estimates channels samples"],
     ) -> Float32[np.ndarray, "estimates channels out"]:
-        """Takes the next samples and returns those of the estimates that are finished.
+        """Takes the next samples and returns the finished samples of the estimates.
 
         Args:
           mixture: at its own rate.
@@ -77,7 +77,7 @@ class HighBand:
             return self._waiting[:-2, :, :0]
         gains = np.concatenate([self._gain, self._gains(frames)], axis=-1)
         self._gain = gains[..., -1:]
-        # Between the centres of two frames the gain goes from one to the next in a straight line.
+        # The gain is interpolated linearly between the centres of two frames.
         ramp = np.arange(self._hop, dtype=np.float32) / self._hop
         slopes = gains[..., :-1, None] + np.diff(gains)[..., None] * ramp
         done = self._waiting[..., : frames * self._hop]

@@ -1,4 +1,4 @@
-"""From clips to mixtures on the device, with the reference's loudness augmentation."""
+"""Mixes clips on the device, with the reference's loudness augmentation."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -19,21 +19,20 @@ def mix(
 ) -> tuple[Float[Array, "batch samples"], Float[Array, "batch samples"]]:
     """Mixes each target with its interferers (AudioSep's `SegmentMixer`).
 
-    Each interferer is brought to the target's energy and raised by its gain; their sum goes through
-    the same once more; a mixture whose peak exceeds 1 is scaled to a peak of 0.9, its target with it. An
-    interferer of zeros is none: it adds nothing and changes nothing.
+    Each interferer is scaled to the target's energy and raised by its gain; then their sum is, in the same
+    way. A mixture whose peak exceeds 1 is scaled to a peak of 0.9, together with its target. An interferer of
+    zeros changes nothing.
 
     Args:
       segments: `[batch, sources, samples]`, the target first.
-      gains_db: `[batch, sources]`; gains of the interferers in order, last the gain of their sum, which
+      gains_db: `[batch, sources]`; the gains of the interferers in order, then that of their sum, which
         `snr_db` replaces.
-      counts: `[batch]`, how many of the sources a mixture takes, target included; all of them without it.
-      snr_db: `[batch]`, mean energy of the target over that of the sum of interferers, which is met whatever
-        the scale; a target below -100 dB of full scale counts as that loud. Without it the sum has its gain,
-        and is scaled by a factor between 0.02 and 50 at most.
-      level_db: `[batch]`, gain of the finished mixture and target, before the peak is limited.
-      absent: `[batch]`, true where the query names nothing that sounds: the target becomes silence, the
-        mixture stays.
+      counts: `[batch]`, number of sources in each mixture, including the target; None takes all.
+      snr_db: `[batch]`, mean energy of the target over that of the sum of interferers; it is met exactly. A
+        target below -100 dB of full scale counts as that loud. None gives the sum its gain, and scales it by
+        a factor between 0.02 and 50.
+      level_db: `[batch]`, gain of mixture and target, before the peak is limited.
+      absent: `[batch]`, true if the query's sound is not in the mixture: the target becomes silence.
 
     Returns:
       Mixture and target, `[batch, samples]` each.
@@ -79,7 +78,7 @@ def _match_energy(audio: Array, reference: Array) -> Array:
 
 
 def _at_snr(audio: Array, reference: Array, snr_db: Array) -> Array:
-    """Scales `audio` to a mean energy `snr_db` below that of `reference`; silence stays silence."""
+    """Scales `audio` to a mean energy `snr_db` below that of `reference`; silence stays silent."""
     audio = audio / jnp.maximum(jnp.max(jnp.abs(audio), -1, keepdims=True), jnp.finfo(audio.dtype).tiny)
     energy = jnp.mean(audio**2, -1, keepdims=True)
     wanted = jnp.maximum(jnp.mean(reference**2, -1, keepdims=True), _LOWEST_ENERGY)

@@ -1,4 +1,4 @@
-"""Samples as bytes, as pipes carry them: interleaved, little-endian, of a few encodings."""
+"""Samples as bytes in pipes: interleaved, little-endian, in six encodings."""
 
 import dataclasses
 import typing
@@ -10,19 +10,19 @@ from jaxtyping import Float32
 from audiosep_jax.audio.containers import LOUDEST, quantise
 from audiosep_jax.errors import AudioFileError, WaveformError
 
-# The names that ffmpeg and sox's users know.
+# The names of ffmpeg.
 Encoding = Literal["u8", "s16le", "s24le", "s32le", "f32le", "f64le"]
 ENCODINGS: tuple[Encoding, ...] = typing.get_args(Encoding)
 
 _SIZES = {"u8": 1, "s16le": 2, "s24le": 3, "s32le": 4, "f32le": 4, "f64le": 8}
 
-# Beyond these a header is damaged, or no sound.
+# Beyond these limits a header is damaged.
 _LOWEST_RATE_HZ, _HIGHEST_RATE_HZ, _MOST_CHANNELS = 1_000, 1_536_000, 256
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SampleFormat:
-    """What has to be known of samples to read them.
+    """Rate, channels and encoding of raw samples.
 
     Attributes:
       sample_rate_hz: samples per second and channel.
@@ -30,7 +30,7 @@ class SampleFormat:
       encoding: of a sample.
 
     Raises:
-      AudioSepError: no sound is such.
+      WaveformError: a rate or number of channels that no sound has.
     """
 
     sample_rate_hz: int
@@ -65,12 +65,12 @@ class SampleFormat:
         """Returns whole frames as a waveform, full scale ±1.
 
         Raises:
-          AudioSepError: a sample is NaN or infinite.
+          AudioFileError: a sample is NaN, infinite or far too loud.
         """
         if self.encoding == "u8":
             waveform = (np.frombuffer(data, np.uint8).astype(np.float32) - 128) / 128
         elif self.encoding == "s24le":
-            # Three bytes become the highest of four.
+            # The three bytes become the highest of four.
             wide = np.zeros((len(data) // 3, 4), np.uint8)
             wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
             waveform = wide.reshape(-1).view("<i4").astype(np.float32) / 2**31

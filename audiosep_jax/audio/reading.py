@@ -1,4 +1,4 @@
-"""A sound file, block by block."""
+"""Reads a sound file block by block."""
 
 import os
 from collections.abc import Iterator
@@ -19,20 +19,20 @@ from audiosep_jax.audio.containers import (
 )
 from audiosep_jax.errors import AudioFileError, AudioSepError, printable
 
-_UNKNOWN_LENGTH = 1 << 62  # libsndfile reports its largest integer for a stream that does not say
+_UNKNOWN_LENGTH = 1 << 62  # libsndfile reports its largest integer for a stream of unknown length
 
 
 class AudioReader:
-    """A sound file that is read block by block, in memory that does not depend on what its header claims.
+    """Reads a sound file block by block; a false header cannot make it use more memory.
 
     Attributes:
       path: the file.
       channels, sample_rate_hz: as the header says.
-      samples: per channel, as the header says; 0 where a stream does not say.
+      samples: per channel, as the header says; 0 if it does not say.
       format, subtype: libsndfile's names, for example "WAV" and "PCM_16".
 
     Raises:
-      AudioSepError: the file is missing, a folder, empty, not sound, without samples or cut off.
+      AudioFileError: the file is missing, a folder, empty, not sound, without samples or cut off.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -80,10 +80,11 @@ class AudioReader:
 
         Args:
           size: samples per channel in a block.
-          dtype: float32 in ±1, or int32 whose highest bit is the sign, which loses nothing of any PCM file.
+          dtype: float32 in ±1, or int32 whose highest bit is the sign, which holds any PCM exactly.
 
         Raises:
-          AudioSepError: a sample is NaN or infinite, or the file ends before its header says.
+          AudioFileError: a sample is NaN, infinite or far too loud, or the file is shorter than its header
+            says.
         """
         try:
             self._file.seek(0)

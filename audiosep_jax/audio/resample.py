@@ -1,4 +1,4 @@
-"""Sample-rate conversion by soxr, of whole waveforms and of streams, with exact output lengths."""
+"""Sample-rate conversion of waveforms and streams by soxr, with exact output lengths."""
 
 import numpy as np
 import soxr
@@ -8,7 +8,12 @@ from audiosep_jax.errors import WaveformError
 
 
 def resampled_length(samples: int, *, from_hz: int, to_hz: int) -> int:
-    """Samples that `resample` returns: `ceil(samples · to_hz / from_hz)`."""
+    """Samples that `resample` returns: `ceil(samples · to_hz / from_hz)`.
+
+    Examples:
+      >>> resampled_length(44_101, from_hz=44_100, to_hz=32_000)
+      32001
+    """
     return -(-samples * to_hz // from_hz)
 
 
@@ -22,7 +27,7 @@ class StreamResampler:
       from_hz, to_hz: rates of the input and of the output.
 
     Raises:
-      AudioSepError: a rate is not a positive whole number.
+      WaveformError: a rate is not a positive whole number.
     """
 
     def __init__(self, *, channels: int, from_hz: int, to_hz: int) -> None:
@@ -36,7 +41,7 @@ class StreamResampler:
         self._stream = soxr.ResampleStream(from_hz, to_hz, channels, dtype="float32", quality="HQ")
 
     def push(self, block: Float[np.ndarray, "channels samples"]) -> Float[np.ndarray, "channels out"]:
-        """Takes the next samples and returns those that are finished, float32, possibly none."""
+        """Takes the next samples and returns the finished ones, float32, possibly none."""
         self._pushed += block.shape[1]
         if self._from_hz == self._to_hz:
             return block.astype(np.float32, copy=False)
@@ -46,7 +51,7 @@ class StreamResampler:
         """Returns the rest, up to the exact length. Nothing can be pushed afterwards."""
         if self._from_hz == self._to_hz:
             return np.zeros((self._channels, 0), np.float32)
-        # soxr rounds its output length down for short inputs; silence behind the end makes it long enough.
+        # soxr rounds the output length of short inputs down; silence after the end makes it long enough.
         silence = np.zeros((self._channels, 1 + 2 * -(-self._from_hz // self._to_hz)), np.float32)
         return self._limited(self._convert(silence, last=True))
 
@@ -75,7 +80,7 @@ def resample(
       float32, `ceil(samples · to_hz / from_hz)` samples long.
 
     Raises:
-      AudioSepError: a rate is not a positive whole number.
+      WaveformError: a rate is not a positive whole number.
     """
     *batch, samples = waveform.shape
     rows = waveform.reshape(-1, samples)

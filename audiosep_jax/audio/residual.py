@@ -1,4 +1,4 @@
-"""Estimates and residual that add up to the mixture exactly, in floating point and in PCM steps."""
+"""Estimates and a residual that sum to the mixture exactly, in floating point and in PCM steps."""
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -15,15 +15,21 @@ def split(
 ) -> tuple[Float32[np.ndarray, "*shape"], Float32[np.ndarray, "*shape"]]:
     """Returns an estimate and the residual that completes it to the mixture.
 
-    The estimate is rounded to steps of 2⁻²³ of the next power of two from `peak` on. Where the mixture lies
-    on these steps, as everything does that was decoded from PCM of at most 24 bits, estimate + residual is
-    the mixture bit for bit. Elsewhere the sum differs by at most half a step: no two float32 numbers of the
-    estimate's size add up to every small one.
+    The estimate is rounded to steps of 2⁻²³ of full scale, the smallest power of two that is at least `peak`.
+    If the mixture lies on these steps, as PCM of at most 24 bits does, estimate + residual is the mixture bit
+    for bit. Otherwise the sum differs by at most half a step: two float32 numbers of the estimate's size
+    cannot sum to every small number.
 
     Args:
       mixture: any shape.
-      estimate: the same shape.
-      peak: at least the largest magnitude of the mixture; the estimate is clipped to the next power of two.
+      estimate: the same shape; it is clipped to full scale.
+      peak: at least the largest magnitude of the mixture.
+
+    Examples:
+      >>> mixture, estimate = np.float32([0.5, -0.25]), np.float32([0.1, 0.1])
+      >>> rounded, residual = split(mixture, estimate, peak=0.5)
+      >>> rounded + residual == mixture
+      array([ True,  True])
     """
     (rounded,), residual = split_stems(mixture, estimate[None], peak=peak)
     return rounded, residual
@@ -34,8 +40,8 @@ def split_stems(
 ) -> tuple[Float32[np.ndarray, " stems *shape"], Float32[np.ndarray, "*shape"]]:
     """Returns several estimates and the rest that completes them to the mixture, as `split` does for one.
 
-    Summed in their order, the rest last, they are the mixture bit for bit where it lies on the steps of
-    `split`: no partial sum of the estimates leaves the full scale, so that float32 holds each of them.
+    Summed in their order, the rest last, they are the mixture bit for bit if it lies on the steps of `split`:
+    no partial sum of the estimates exceeds full scale, so that float32 holds each of them.
 
     Args:
       mixture: any shape.
@@ -58,8 +64,8 @@ def split_steps(
 ) -> tuple[Int64[np.ndarray, "*shape"], Int64[np.ndarray, "*shape"]]:
     """Returns an estimate and the residual that completes it to the mixture, as PCM steps.
 
-    Both fit into `bits`. Where the residual would not (a full-scale mixture and an estimate of the other
-    sign), it takes the extreme value and the estimate gives way.
+    Both fit into `bits` bits. A residual that would not (of a full-scale mixture and an estimate of the
+    opposite sign) is clipped, and the estimate is what remains.
 
     Args:
       mixture: PCM steps of `bits` bits.
@@ -76,7 +82,7 @@ def split_stems_steps(
 ) -> tuple[Int64[np.ndarray, " stems *shape"], Int64[np.ndarray, "*shape"]]:
     """Returns several estimates and the rest that completes them to the mixture, as PCM steps of `bits` bits.
 
-    Each is taken from what those before it have left, as `split_steps` takes one.
+    Each estimate is split from the rest of those before it, as by `split_steps`.
 
     Args:
       mixture: PCM steps of `bits` bits.

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
-# Where the sum of squared windows is smaller than this, no frame carries the sample.
+# If the sum of squared windows is smaller than this, no frame covers the sample.
 _SMALLEST_WINDOW_SUM = 1e-11
 
 

@@ -1,4 +1,4 @@
-"""WAV from a pipe and into one: nothing is sought, and samples are passed on as they come."""
+"""Reads WAV or raw samples from a pipe and writes them into a pipe, as they arrive and without seeking."""
 
 import fcntl
 import os
@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Float32
 
 from audiosep_jax.audio.pcm import Encoding, SampleFormat
-from audiosep_jax.errors import AudioFileError, AudioSepError
+from audiosep_jax.errors import AudioFileError
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 
-# Who streams a WAV cannot know its length, and writes 0 or about as much as fits (sox: 2^31 less a header).
+# Programs that stream a WAV do not know its length: they write 0 or the most that fits (sox: 2^31 - header).
 _UNKNOWN_FROM = 0x7FFF_0000
 
 _LONGEST_FORMAT_CHUNK = 4096
@@ -25,23 +25,23 @@ class Source(Protocol):
     """A buffered stream of bytes, such as `sys.stdin.buffer`."""
 
     def read1(self, size: int, /) -> bytes:
-        """Returns what is there, at most `size` bytes; waits only where nothing is; b"" is the end."""
+        """Returns up to `size` bytes that have arrived; waits only if there are none; b"" is the end."""
         ...
 
 
 class PipeReader:
-    """Samples that arrive through a pipe, as WAV or bare.
+    """Reads samples from a pipe, as WAV or raw.
 
     Attributes:
-      format: of the samples; as the header says where there is one.
-      samples: per channel, as the header promises; None where nobody knows.
+      format: of the samples; from the header if there is one.
+      samples: per channel, as the header says; None if that is unknown.
 
     Args:
-      source: where the bytes come from.
-      raw: the format of samples that come without a header; None expects WAV.
+      source: of the bytes.
+      raw: the format of samples without a header; None expects WAV.
 
     Raises:
-      AudioSepError: nothing comes, or no WAV that can be read.
+      AudioFileError: the input is empty, or not a WAV that can be read.
     """
 
     def __init__(self, source: Source, *, raw: SampleFormat | None = None) -> None:
@@ -55,13 +55,13 @@ class PipeReader:
         self.samples = None if self._bytes is None else self._bytes // self.format.frame_bytes
 
     def blocks(self) -> Iterator[Float32[np.ndarray, "channels samples"]]:
-        """Yields the samples as they come.
+        """Yields the samples as they arrive.
 
         Raises:
-          AudioSepError: a sample is not finite; or, once all that came is yielded, the end came within a
-            sample, before the header said, or before the first sample.
+          AudioFileError: a sample is not finite. Or, after all samples, the input ended within a sample,
+            before the end in the header, or before the first sample.
         """
-        frame, missing, came = self.format.frame_bytes, self._bytes, 0
+        frame, missing, count = self.format.frame_bytes, self._bytes, 0
         waiting = b""
         while missing is None or missing > 0:
             data = self._some()
@@ -73,20 +73,20 @@ class PipeReader:
             waiting += data
             whole = len(waiting) // frame * frame
             if whole:
-                came += whole // frame
+                count += whole // frame
                 block, waiting = waiting[:whole], waiting[whole:]
                 yield self.format.decode(block)
-        if came == 0:
+        if count == 0:
             raise AudioFileError("The input holds no samples: send sound.")
         if missing and self.samples is not None:
             raise AudioFileError(
-                f"The input ended after {came} of {self.samples} samples: what came is separated, the rest "
-                "is missing."
+                f"The input ended after {count} of {self.samples} samples: only these were separated. Send "
+                "all samples."
             )
         if waiting:
             raise AudioFileError(
-                f"The input ended within a sample ({len(waiting)} of {frame} bytes): what came before is "
-                "separated; check the rate, the channels and the encoding."
+                f"The input ended within a sample ({len(waiting)} of {frame} bytes): the samples before were "
+                "separated; check --channels and --encoding."
             )
 
     def _some(self) -> bytes:
@@ -96,7 +96,7 @@ class PipeReader:
         return self._source.read1(_READ_BYTES)
 
     def _exactly(self, size: int) -> bytes:
-        """Returns the next bytes, fewer only at the end."""
+        """Returns the next bytes, fewer only at the end of the input."""
         data = self._rest
         while len(data) < size and (more := self._source.read1(_READ_BYTES)):
             data += more
@@ -104,14 +104,14 @@ class PipeReader:
         return data
 
     def _header(self) -> tuple[SampleFormat, int]:
-        """Reads up to the first sample; returns the format and the bytes of the samples."""
+        """Reads up to the first sample; returns the format of the samples and their size in bytes."""
         start = self._exactly(12)
         if not start:
-            raise AudioFileError("Nothing came on the standard input: send WAV, or raw samples and --rate.")
+            raise AudioFileError("The standard input is empty: send WAV, or raw samples and --rate.")
         if start[:4] not in (b"RIFF", b"RF64", b"BW64") or start[8:] != b"WAVE":
             raise AudioFileError(
-                "The standard input is not WAV: convert it, for example with ffmpeg -i IN -f wav -, or say "
-                "what raw samples are with --rate, --channels and --encoding."
+                "The standard input is not WAV: convert it, for example with ffmpeg -i IN -f wav -, or "
+                "describe raw samples with --rate, --channels and --encoding."
             )
         found, long_size = None, None
         while True:
@@ -148,11 +148,11 @@ class PipeReader:
             size -= len(part)
 
 
-def _damaged() -> AudioSepError:
+def _damaged() -> AudioFileError:
     return AudioFileError("The WAV on the standard input has a damaged header: send a complete one.")
 
 
-def _cut_off() -> AudioSepError:
+def _cut_off() -> AudioFileError:
     return AudioFileError("The WAV on the standard input ended before its first sample: send a complete one.")
 
 
@@ -172,54 +172,42 @@ def _format(chunk: bytes) -> SampleFormat:
     }
     if (tag, bits) not in encodings or align != channels * bits // 8:
         raise AudioFileError(
-            f"The WAV on the standard input is of format {tag} with {bits} bits, which a pipe cannot carry "
-            f"here: send PCM of 8, 16, 24 or 32 bits, or floating point of 32 or 64 bits."
+            f"The WAV on the standard input is of format {tag} with {bits} bits, which is not supported: "
+            "send PCM of 8, 16, 24 or 32 bits, or floating point of 32 or 64 bits."
         )
     return SampleFormat(sample_rate_hz=rate, channels=channels, encoding=encodings[tag, bits])
 
 
 def wav_header(format: SampleFormat, samples: int | None) -> bytes:
-    """Returns what stands before the samples of a WAV.
+    """Returns the header of a WAV, up to its first sample.
 
     Args:
       format: of the samples.
-      samples: per channel; None where nobody knows, or more than the header can count, say "until the end".
+      samples: per channel. For None, or more than the header can count, the header says "until the end".
     """
+    before = 36  # bytes after the RIFF size and before the samples
     size = None if samples is None else samples * format.frame_bytes
-    chunk = _fmt(_FLOAT if format.floating else _PCM, format)
-    before = 4 + 8 + len(chunk) + 8
     if size is None or before + size + size % 2 >= _UNKNOWN_FROM:
         riff, data = 0xFFFF_FFFF, 0xFFFF_FFFF
     else:
         riff, data = before + size + size % 2, size
+    tag, rate = _FLOAT if format.floating else _PCM, format.sample_rate_hz
+    bytes_per_second = min(rate * format.frame_bytes, 0xFFFF_FFFF)
+    sample = tag, format.channels, rate, bytes_per_second, format.frame_bytes, format.bits
     return (
         struct.pack("<4sI4s", b"RIFF", riff, b"WAVE")
-        + struct.pack("<4sI", b"fmt ", len(chunk))
-        + chunk
+        + struct.pack("<4sIHHIIHH", b"fmt ", 16, *sample)
         + struct.pack("<4sI", b"data", data)
     )
 
 
-def _fmt(tag: int, format: SampleFormat) -> bytes:
-    bytes_per_second = format.sample_rate_hz * format.frame_bytes
-    return struct.pack(
-        "<HHIIHH",
-        tag,
-        format.channels,
-        format.sample_rate_hz,
-        min(bytes_per_second, 0xFFFF_FFFF),
-        format.frame_bytes,
-        format.bits,
-    )
-
-
 class PipeWriter:
-    """Samples that leave through a pipe; every block is on its way when `write` returns.
+    """Writes samples into a pipe; `write` returns when its block is flushed.
 
     Args:
       target: an unbuffered or buffered binary stream.
       format: of the samples.
-      wav: with a header, which is written at once.
+      wav: write a header, at once.
       samples: per channel, if known.
     """
 
@@ -241,7 +229,7 @@ class PipeWriter:
             self.samples += waveform.shape[1]
 
     def finish(self) -> None:
-        """Ends the file: where what is written can be changed, the header gets the length that it has."""
+        """Ends the output. If it is a file, its header gets the length that was written."""
         if not self._wav:
             return
         if self.samples * self._format.frame_bytes % 2 and self._promised is not None:
@@ -251,7 +239,7 @@ class PipeWriter:
         self._target.flush()
 
     def mend(self) -> None:
-        """Gives the header the length of what is written, if that can be done; also in the middle of it."""
+        """Writes the length so far into the header if the output is a file; more samples may follow."""
         if self._start is None:
             return
         end = self._target.tell()

@@ -1,4 +1,4 @@
-"""Long waveforms in windows of one length, cross-faded where they meet, in constant memory."""
+"""Processes long waveforms in windows of one length with cross-fades, in constant memory."""
 
 import dataclasses
 from collections import deque
@@ -17,21 +17,24 @@ Process = Callable[
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WindowPlan:
-    """How a waveform of any length is cut.
+    """How a waveform of any length is cut into windows.
 
-    Window i begins at `i · stride`; the last ends with what was pushed. From `i · stride + left` on the
-    result fades over `fade` samples from the window before to window i. What a window says about its first
-    `left` and its last `context` samples is discarded, except at the two ends of the waveform.
+    Window i begins at `i · stride`; the last one ends with the waveform. From `i · stride + left` on, the
+    result fades over `fade` samples from the previous window to window i. The results of a window for its
+    first `left` and its last `context` samples are discarded, except at the two ends of the waveform.
 
     Attributes:
       window: length of a window in samples.
-      context: samples at each border of a window that only inform the others.
-      left_context: samples at the left border that only inform the others, where that is another number:
-        what is past costs no waiting. None takes `context`.
+      context: samples at each border of a window whose results are discarded.
+      left_context: the same at the left border, if that is another number: context in the past adds no
+        latency. None takes `context`.
       fade: length of a cross-fade in samples; 0 cuts hard.
-      short_last: the last window begins at a multiple of the stride as the others do and is as short as what
-        is left, more than both contexts and the fade unless it is the only one. Otherwise it has the length
-        of the others and begins where it must, and sound shorter than one window is mirrored at its end.
+      short_last: the last window begins at a multiple of the stride, like the others, and is shorter: longer
+        than both contexts and the fade unless it is the only one. Otherwise it has the length of the others
+        and begins earlier, and sound shorter than one window is mirrored at its end.
+
+    Raises:
+      ConfigError: the window is too short for the contexts and the fade.
     """
 
     window: int
@@ -45,7 +48,7 @@ class WindowPlan:
             contexts = str(self.context) if self.left == self.context else f"{self.left} + {self.context}"
             raise ConfigError(
                 f"Windows of {self.window} samples cannot have {contexts} samples of context and fades of "
-                f"{self.fade}: what both contexts leave of the window must be at least twice the fade."
+                f"{self.fade}: the window without both contexts must be at least twice the fade."
             )
 
     @property
@@ -62,19 +65,19 @@ class WindowPlan:
 class OverlapAdd:
     """Applies a function to a waveform that arrives in blocks, window by window.
 
-    What `push` and `flush` return, joined, has the length of the input; where the function returns its
-    argument it is the input. Memory is bounded by a few windows.
+    What `push` and `flush` return, joined, has the length of the input; if the function returns its argument,
+    it is the input. Memory is bounded by a few windows.
 
     Args:
-      process: `[batch_size, *inputs, window] -> [batch_size, *outputs, window]`, rows independent; called
-        with no other shape, except for the last windows of a plan with `short_last`.
+      process: `[batch_size, *inputs, window] -> [batch_size, *outputs, window]`, with independent rows. All
+        calls have this shape, except for the last windows of a plan with `short_last`.
       plan: how the waveform is cut.
-      channels: rows of the waveform, each `[*inputs, samples]`, that share nothing.
+      channels: number of independent rows of the waveform, each `[*inputs, samples]`.
       batch_size: rows in a call.
-      inputs: shape of what a row holds besides its samples; () for one signal.
-      outputs: shape of what the function says of a row.
-      in_flight: calls that are computed at once, by as many threads; 1 computes within `push`. The result
-        is the same and comes up to as many calls later.
+      inputs: shape of a row without its samples; () for one signal.
+      outputs: shape of the function's result for a row, without its samples.
+      in_flight: calls that are computed at once, in as many threads; 1 computes within `push`. The result is
+        the same and comes up to as many calls later.
     """
 
     def __init__(
@@ -106,13 +109,13 @@ class OverlapAdd:
     def push(
         self, block: Float32[np.ndarray, "channels *inputs samples"]
     ) -> Float32[np.ndarray, "channels *outputs out"]:
-        """Takes the next samples and returns those that are finished, possibly none."""
+        """Takes the next samples and returns the finished ones, possibly none."""
         finished = [self._tail[..., :0]]
-        # A long block is taken in parts, so that the buffer stays short.
+        # Long blocks are processed in parts, so that the buffer stays short.
         for start in range(0, block.shape[-1], self._plan.window):
             part = block[..., start : start + self._plan.window]
             self._pushed += part.shape[-1]
-            # The last window will end with the waveform, so it may reach back one window from here.
+            # The last window ends with the waveform, so it may begin one window before this point.
             self._buffer = np.concatenate([self._buffer[..., -2 * self._plan.window :], part], axis=-1)
             while self._pushed >= (begin := self._cut_windows * self._plan.stride) + self._plan.window:
                 self._cut(begin)
@@ -134,7 +137,7 @@ class OverlapAdd:
         return self._count(rest[..., : self._pushed - self._returned])
 
     def close(self) -> None:
-        """Ends the threads; calls that have not begun never do. Nothing can be pushed afterwards."""
+        """Ends the threads and cancels calls that have not begun. Nothing can be pushed afterwards."""
         if self._threads is not None:
             self._threads.shutdown(cancel_futures=True)
 
@@ -153,7 +156,7 @@ class OverlapAdd:
                 self._processed += list(self._compute(batch))
             else:
                 self._computing.append(self._threads.submit(self._compute, batch))
-                self._collect(self._in_flight)  # one more than there are threads: none of them waits
+                self._collect(self._in_flight)  # one call more than threads, so that no thread waits
 
     def _compute(self, batch: np.ndarray) -> np.ndarray:
         return np.asarray(self._process(batch), np.float32)
@@ -168,7 +171,7 @@ class OverlapAdd:
             self._waiting += [np.zeros_like(self._waiting[0])] * missing
             self._process_batches()
         self._collect(0)
-        # Rows that only filled the batch would stand before those of the last windows.
+        # Rows that only filled the batch must not come before those of the last windows.
         del self._processed[len(self._starts) * self._channels :]
 
     def _join(self) -> Iterator[np.ndarray]:
@@ -179,7 +182,7 @@ class OverlapAdd:
             fade_at = index * self._plan.stride + self._plan.left if index else 0
             rows = rows[..., fade_at - start :]
             if index:
-                # The weights of old and new sum to one; where both agree nothing changes.
+                # The weights of old and new sum to one: equal results stay as they are.
                 fade = self._plan.fade
                 old, new = self._tail[..., :fade], rows[..., :fade]
                 rows = np.concatenate([old + self._fade_in * (new - old), rows[..., fade:]], axis=-1)
@@ -194,7 +197,7 @@ class OverlapAdd:
 
 
 def _extended(rows: np.ndarray, plan: WindowPlan) -> np.ndarray:
-    # Shorter than one window: the sound is mirrored at its end, as the STFT does, and silence follows.
+    # A sound shorter than one window is mirrored at its end, as the STFT does, and followed by silence.
     mirrored = max(0, min(plan.context, rows.shape[-1] - 1, plan.window - rows.shape[-1]))
     before = [(0, 0)] * (rows.ndim - 1)
     rows = np.pad(rows, (*before, (0, mirrored)), mode="reflect")

@@ -1,4 +1,4 @@
-"""A sound file that grows block by block and appears when it is complete."""
+"""Writes a sound file block by block; it appears under its name when it is complete."""
 
 import errno
 import os
@@ -11,35 +11,29 @@ import numpy as np
 import soundfile
 from jaxtyping import Num
 
-from audiosep_jax.audio.containers import (
-    SequentialFile,
-    ends_well,
-    format_for,
-    pcm_bits,
-    quantise,
-)
-from audiosep_jax.errors import AudioFileError, AudioSepError, WaveformError, printable
+from audiosep_jax.audio.containers import SequentialFile, ends_well, format_for, pcm_bits, quantise
+from audiosep_jax.errors import AudioFileError, WaveformError, printable
 
 _BLOCK = 1 << 16
 _WAV_LIMIT_BYTES = 2**32 - 4096  # a WAV header counts bytes in 32 bits
 
 
 class AudioWriter:
-    """A sound file that is written block by block and appears under its name only when it is complete.
+    """Writes a sound file block by block; it appears under its name only when it is complete.
 
-    The blocks go to a temporary file beside the destination, which replaces the destination when the `with`
-    statement ends well and vanishes when it does not.
+    The blocks go to a temporary file beside the output. When the `with` statement ends without an error, the
+    file replaces the output; otherwise it is removed.
 
     Args:
-      path: destination; its suffix chooses the format (.wav, .flac, .ogg, .mp3, .aiff, .w64, .rf64).
+      path: output; its suffix chooses the format (.wav, .flac, .ogg, .mp3, .aiff, .w64, .rf64).
       sample_rate_hz: samples per second.
       channels: how many.
       subtype: libsndfile's name of the encoding, for example "PCM_24"; None takes the format's default
         (16 bit for WAV and FLAC).
-      samples: per channel, if known: a WAV beyond 4 GB is then written as RF64.
+      samples: per channel, if known: then a WAV beyond 4 GB is written as RF64.
 
     Raises:
-      AudioSepError: the folder or the file cannot be written, the format is unknown or cannot hold the
+      AudioFileError: the folder or the file cannot be written, the format is unknown or cannot hold the
         sound, or the disk is full.
     """
 
@@ -65,14 +59,14 @@ class AudioWriter:
             raise AudioFileError(f"{self._name} is a folder: give the name of a file to write.")
         try:
             no_folder = not self.path.parent.is_dir()
-        except PermissionError:  # of a folder above: the write below says so
+        except PermissionError:  # for a folder above; creating the file below fails with the reason
             no_folder = False
         if no_folder:
             raise AudioFileError(f"{printable(self.path.parent)} is not a folder: create it first.")
         self._temporary = self.path.with_name(f".{uuid.uuid4().hex}.tmp")
         self._written = 0
         try:
-            self._temporary.touch(exist_ok=False)  # libsndfile would not say why it failed
+            self._temporary.touch(exist_ok=False)  # unlike libsndfile, this says why it fails
         except OSError as error:
             raise self._failure(error) from error
         try:
@@ -99,7 +93,8 @@ class AudioWriter:
             whose highest bit is the sign (written as it is).
 
         Raises:
-          AudioSepError: a sample is NaN or infinite, or the disk is full.
+          AudioFileError: a sample is NaN or infinite, the disk is full, or a WAV would exceed 4 GB.
+          WaveformError: another shape or type.
         """
         if block.ndim != 2 or block.shape[0] != self._file.channels:
             raise WaveformError(
@@ -150,7 +145,7 @@ class AudioWriter:
         if self._written == 0:
             raise AudioFileError(f"{self._name} is not written: there are no samples.")
         try:
-            # libsndfile buffers, and says nothing when the last bytes find no room.
+            # libsndfile buffers, and does not report that the disk has no room for the last bytes.
             if not ends_well(self._temporary, self._written):
                 raise self._failure(OSError(errno.ENOSPC, ""))
             with self._temporary.open("rb") as file:
@@ -159,7 +154,7 @@ class AudioWriter:
         except OSError as error:
             raise self._failure(error) from error
 
-    def _failure(self, error: BaseException) -> AudioSepError:
+    def _failure(self, error: BaseException) -> AudioFileError:
         number = error.errno if isinstance(error, OSError) else None
         reason = os.strerror(number) if number else "the disk may be full"
         return AudioFileError(

@@ -150,8 +150,8 @@ def test_saved_and_loaded_it_is_the_same(model, tmp_path):
 @pytest.mark.parametrize(
     ("waveform", "rate", "arguments", "reason"),
     [
-        (np.zeros(9), RATE, {}, "either a query"),
-        (np.zeros(9), RATE, {"query": "a", "condition": CONDITION}, "either a query"),
+        (np.zeros(9), RATE, {}, "Give exactly one of query"),
+        (np.zeros(9), RATE, {"query": "a", "condition": CONDITION}, "Give exactly one of query"),
         (np.zeros(9), RATE, {"condition": CONDITION[:-1]}, r"shape \(15,\): a vector of 16"),
         (np.zeros(9), RATE, {"condition": CONDITION * np.nan}, "condition holds NaN"),
         (np.zeros(0), RATE, {"condition": CONDITION}, r"shape \(0,\)"),

@@ -128,7 +128,11 @@ def test_what_came_before_a_mistake_is_separated(ready, monkeypatch, capsys):
     assert len(whole) == 2 * RATE
     assert len(cut) == RATE
     assert "ended after 4000 of 8000 samples" in capsys.readouterr().err
-    for bad, said in ((b"", "Nothing came"), (b"hello " * 9, "is not WAV"), (data[:44], "holds no samples")):
+    for bad, said in (
+        (b"", "The standard input is empty"),
+        (b"hello " * 9, "is not WAV"),
+        (data[:44], "holds no samples"),
+    ):
         assert piped(monkeypatch, bad, "--query", "dog", "--to", "raw", status=2) == b""
         assert said in capsys.readouterr().err
 
