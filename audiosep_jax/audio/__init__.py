@@ -1,1 +1,1 @@
-"""Pure functions on arrays and sound files: STFT, resampling, mixing, windows with overlap-add."""
+"""Arrays and files of sound: STFT, resampling, mixing, windows with overlap-add, reading, writing, pipes."""

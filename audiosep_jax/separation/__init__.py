@@ -1,1 +1,1 @@
-"""Separation as a user meets it: a recording and queries in, the described sounds and the rest out."""
+"""Separation of arrays, files and live sound by queries: the product of this package."""

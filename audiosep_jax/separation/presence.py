@@ -100,8 +100,8 @@ class Meter:
         if len(energies) > 1 and 0 < self._pushed % self._segment < self._least:
             energies = energies[:-1]
         estimates, mixture = energies[:, :-1], energies[:, -1]
-        heard = (mixture > 0) & (mixture >= _QUIET * mixture.max(initial=0))
-        loudest = (estimates[heard] / mixture[heard, None]).max(axis=0, initial=0)
+        loud = (mixture > 0) & (mixture >= _QUIET * mixture.max(initial=0))
+        loudest = (estimates[loud] / mixture[loud, None]).max(axis=0, initial=0)
         return [10 * math.log10(ratio) if ratio > 0 else -math.inf for ratio in loudest]
 
 

@@ -1,4 +1,4 @@
-"""Sound files: what goes in comes out, and every unusable file is refused with its name and reason."""
+"""Sound files: written samples are read back, and every unusable file is refused with its name and reason."""
 
 import os
 import resource
@@ -225,7 +225,7 @@ def test_an_mp3_whose_length_is_only_estimated_is_read(tmp_path):
 
 @pytest.fixture
 def ordinary_user(tmp_path):
-    """Root may read and write everything: become somebody else for the test."""
+    """Root may read and write everything, so the test runs as another user."""
     if os.geteuid() != 0:
         yield
         return
@@ -287,7 +287,7 @@ def test_a_file_appears_when_complete_and_not_before(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask
 
 
-def test_destinations_that_cannot_be_are_refused(tmp_path):
+def test_unusable_outputs_are_refused(tmp_path):
     (tmp_path / "folder.wav").mkdir()
     for name, waveform, arguments, reason in [
         ("folder.wav", sound(1), {}, "is a folder"),

@@ -1,4 +1,4 @@
-"""Files whose names and levels libsndfile, or who calls it, takes for something else."""
+"""Files with names or levels that libsndfile or python-soundfile misreads."""
 
 import numpy as np
 import pytest
@@ -9,14 +9,14 @@ from audiosep_jax.separation.checks import checked_waveform
 
 
 @pytest.mark.parametrize("suffix", [".au", ".snd", ".gsm", ".vox", ".raw"])
-def test_a_text_is_no_sound_whatever_it_is_called(tmp_path, suffix):
+def test_a_text_is_refused_whatever_its_suffix(tmp_path, suffix):
     path = tmp_path / f"notes{suffix}"
     path.write_bytes(b"a dog barks, written down " * 20)
     with pytest.raises(AudioSepError, match="is not a sound file"):
         read_audio(path)
 
 
-def test_a_name_that_is_no_text_can_be_written_and_read(tmp_path):
+def test_a_name_that_is_not_text_can_be_written_and_read(tmp_path):
     path = tmp_path / "not \udcff text.flac"
     write_audio(path, np.full((2, 100), 0.25), sample_rate_hz=8000)
     np.testing.assert_array_equal(read_audio(path).waveform, np.full((2, 100), np.float32(0.25)))

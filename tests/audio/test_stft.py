@@ -1,4 +1,4 @@
-"""The transform against PyTorch and NumPy, its inverse, its gradient, and what it refuses."""
+"""The transform against PyTorch and NumPy, its inverse, its gradient, and mistakes."""
 
 import math
 from pathlib import Path

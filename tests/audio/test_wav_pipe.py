@@ -1,4 +1,4 @@
-"""WAV and raw samples as bytes: every encoding, streamed headers, and what is cut off or no sound."""
+"""WAV and raw samples as bytes: every encoding, streamed headers, truncated and invalid input."""
 
 import io
 import struct
@@ -56,7 +56,7 @@ def test_extensible_and_long_headers_are_read():
         assert joined(PipeReader(Dripping(wav("PCM_24", channels=3, kind=kind)))).shape == (3, 400)
 
 
-def test_other_chunks_are_skipped_and_what_follows_the_sound_is_none():
+def test_other_chunks_before_and_after_the_samples_are_skipped():
     data = wav("PCM_16")
     start = data.index(b"data")
     extra = struct.pack("<4sI", b"LIST", 5) + b"hello\0"
@@ -65,7 +65,7 @@ def test_other_chunks_are_skipped_and_what_follows_the_sound_is_none():
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFF_FFFF, 0x7FFF_FFFF - 36])
-def test_a_streamed_header_does_not_know_its_length(size):
+def test_a_streamed_header_has_no_length(size):
     data = bytearray(wav("PCM_16"))
     struct.pack_into("<I", data, data.index(b"data") + 4, size)
     reader = PipeReader(Dripping(bytes(data)))
@@ -73,7 +73,7 @@ def test_a_streamed_header_does_not_know_its_length(size):
     assert joined(reader).shape == (2, 400)
 
 
-def test_an_unknown_length_is_written_until_the_end_and_mended_where_that_can_be(tmp_path):
+def test_an_unknown_length_is_corrected_at_the_end_if_possible(tmp_path):
     format = SampleFormat(sample_rate_hz=8000, channels=1, encoding="u8")
     sound = scene(0.1).astype(np.float32)[:, :701]
     headers = []
@@ -96,7 +96,7 @@ def test_an_unknown_length_is_written_until_the_end_and_mended_where_that_can_be
     assert soundfile.info(tmp_path / "log.wav").frames == 701  # as libsndfile takes such a header
 
 
-def test_what_is_longer_than_a_header_can_say_is_said_to_go_on():
+def test_a_length_beyond_the_header_is_written_as_unknown():
     format = SampleFormat(sample_rate_hz=48_000, channels=2, encoding="f64le")
     assert struct.unpack_from("<I", wav_header(format, 2**40), 40) == (0xFFFF_FFFF,)
     assert struct.unpack_from("<I", wav_header(format, 1000), 40) == (16_000,)
@@ -121,7 +121,7 @@ def test_what_is_longer_than_a_header_can_say_is_said_to_go_on():
         (lambda data: data[:34] + b"\x0b" + data[35:], "with 11 bits", None),
     ],
 )
-def test_what_is_no_wav_is_said(change, said, samples):
+def test_an_unusable_wav_is_refused(change, said, samples):
     came = 0
     with pytest.raises(AudioSepError, match=said):  # noqa: PT012 - what came before the end counts
         for block in PipeReader(Dripping(change(wav("PCM_16")))).blocks():
@@ -142,7 +142,7 @@ def test_a_skipped_chunk_that_never_ends_takes_no_memory():
         PipeReader(Endless())
 
 
-def test_raw_samples_need_no_header_and_end_within_none():
+def test_raw_samples_need_no_header_and_must_be_whole():
     format = SampleFormat(sample_rate_hz=44_100, channels=2, encoding="s24le")
     sound = scene(0.02, channels=2).astype(np.float32)
     data = format.encode(sound)

@@ -71,7 +71,7 @@ def test_windows_that_disagree_fade_from_one_level_to_the_next_without_a_step():
     assert result.max() == 1
 
 
-def test_what_a_window_says_about_its_context_is_discarded():
+def test_results_for_the_context_are_discarded():
     plan = WindowPlan(window=100, context=10, fade=5)
 
     def spoiled_borders(batch):
@@ -132,7 +132,7 @@ def test_short_sound_is_mirrored_and_followed_by_silence():
     batch_size=st.integers(1, 5),
     block=st.integers(1, 700),
 )
-def test_a_short_last_window_is_what_is_left(plan, samples, channels, batch_size, block):
+def test_a_short_last_window_ends_with_the_waveform(plan, samples, channels, batch_size, block):
     shapes = []
 
     def identity(batch):
@@ -193,7 +193,7 @@ def test_contexts_of_different_lengths_are_discarded_each():
     block=st.integers(1, 700),
     short_last=st.booleans(),
 )
-def test_calls_at_once_and_inner_axes_change_no_bit(plan, samples, batch_size, block, short_last):
+def test_concurrent_calls_and_inner_axes_change_no_bit(plan, samples, batch_size, block, short_last):
     # Two signals in a row, three answers of each: the function mixes them as it likes.
     plan = dataclasses.replace(plan, short_last=short_last)
     kernel = noise(3, 2)
@@ -228,7 +228,7 @@ def test_two_calls_are_computed_at_once_and_no_more():
     assert len(most) == 8
 
 
-def test_an_error_in_a_thread_comes_out_and_what_waits_is_given_up():
+def test_an_error_in_a_thread_is_raised_and_waiting_calls_are_cancelled():
     def process(batch):
         raise ZeroDivisionError
 

@@ -53,7 +53,7 @@ class LetterCounts:
 
 
 class Senses(LetterCounts):
-    """A query encoder for tests that hears and sees: bands of the spectrum, rows of a picture."""
+    """A query encoder of sounds and images for tests: bands of the spectrum, rows of a picture."""
 
     fingerprint = "senses"
 
@@ -86,7 +86,7 @@ def register(monkeypatch, tower: LetterCounts) -> LetterCounts:
 
 
 def halved(estimator, task):
-    """In the place of the model: half of what it hears, which needs no compiler."""
+    """Replaces the model: returns half of its input, without a compiler."""
     outputs = len(task.estimates) * (1 if task.plain else 2)
     return lambda windows: np.repeat(0.5 * windows[:, None], outputs, axis=1), outputs
 

@@ -9,7 +9,7 @@ def model():
 
 @pytest.fixture
 def tower(monkeypatch, model):
-    """The model's query encoder, as if it had never been asked."""
+    """The model's query encoder, with an empty cache."""
     forget(model)
     yield separation_models.register(monkeypatch, separation_models.LetterCounts())
     forget(model)
@@ -17,7 +17,7 @@ def tower(monkeypatch, model):
 
 @pytest.fixture
 def senses(monkeypatch, model):
-    """A query encoder that hears and sees, in the place of the model's."""
+    """A query encoder of sounds and images, instead of the model's."""
     forget(model)
     yield separation_models.register(monkeypatch, separation_models.Senses())
     forget(model)

@@ -1,4 +1,4 @@
-"""The checkpoint that comes with the package: small, described, free of this or that machine, and good."""
+"""The checkpoint that comes with the package: small, described, without local paths, and good."""
 
 import dataclasses
 import json
@@ -69,7 +69,7 @@ def test_its_quality_on_the_demo_does_not_drop(result):
     assert result.overall.sdri_db.mean >= 5.48
 
 
-def test_what_is_not_there_is_not_found(result):
+def test_absent_sounds_are_not_found(result):
     # Measured: 10.9 dB; the weakest single query 3.8 dB.
     assert len(result.absent) == 7
     assert result.absent_attenuation_db.mean >= 9.9

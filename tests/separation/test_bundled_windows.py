@@ -1,4 +1,4 @@
-"""The bundled model on a long sound: what windows say against what the model says of the whole.
+"""The bundled model on a long sound: estimates in windows against the estimate of the whole.
 
 Its receptive field spans seconds, and 1.25 s of context are an approximation; this measures how good a one.
 """

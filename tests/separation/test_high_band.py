@@ -1,4 +1,4 @@
-"""What lies above the model's band: left to the residual, or to where the highest part of that band went."""
+"""The band above the model's Nyquist frequency: left to the residual, or extended from the band below."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def noise(channels, samples, seed=0):
 
 
 @pytest.mark.parametrize("samples", [1, 100, 20_000])
-def test_all_of_the_band_takes_all_that_is_above_and_none_takes_none(samples):
+def test_an_estimate_gets_its_share_of_the_high_band(samples):
     mixture = noise(2, samples)
     low = below(mixture)
     everything, nothing, half = extended(mixture, np.stack([low, 0 * low, low / 2]))
@@ -50,7 +50,7 @@ def test_all_of_the_band_takes_all_that_is_above_and_none_takes_none(samples):
 
 
 @pytest.mark.parametrize("block", [1, 177, 5000])
-def test_how_it_arrives_does_not_matter(block):
+def test_the_size_of_blocks_does_not_matter(block):
     mixture = noise(2, 6000)
     estimates = below(mixture)[None] * np.linspace(0, 1, 6000, dtype=np.float32)
     whole = extended(mixture, estimates, block=6000)
@@ -58,7 +58,7 @@ def test_how_it_arrives_does_not_matter(block):
     np.testing.assert_allclose(extended(mixture, estimates, block=block), whole, atol=1e-6)
 
 
-def test_parts_that_add_up_still_do():
+def test_parts_that_sum_to_the_mixture_still_do():
     mixture = noise(1, 20_000)
     low = below(mixture)
     share = np.linspace(0, 1, 20_000, dtype=np.float32) ** 2
@@ -127,7 +127,7 @@ def test_a_file_is_extended_as_an_array_is(model, tmp_path):
     np.testing.assert_allclose(read_audio(tmp_path / "e.wav").waveform, expected, atol=2**-22)
 
 
-def test_without_a_band_above_nothing_changes(model):
+def test_nothing_changes_without_a_band_above_the_model(model):
     waveform = scene(1)[0]
     results = [
         model.separate(waveform, RATE, condition=CONDITION, high_band=rule).estimate

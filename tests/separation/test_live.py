@@ -1,4 +1,4 @@
-"""Live separation: blocks of the length that was pushed, a latency that holds, and what offline says."""
+"""Live separation: blocks keep their length, the latency holds, the result equals the offline one."""
 
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def offline(model, mixture, rate, plan, query, **options):
 
 
 def second_window(live, rate, model_rate):
-    """The first sample that is no longer of the first window."""
+    """The first sample after the first window."""
     plan = live.plan
     return -(-(plan.stride + plan.left + plan.fade) * rate // model_rate)
 
@@ -159,7 +159,7 @@ def test_on_real_clips_live_is_offline(bundled, street):
 
 
 @pytest.mark.slow
-def test_what_live_windows_do_not_hear_is_50_db_below_the_sound(bundled, street):
+def test_live_windows_differ_from_long_ones_by_less_than_minus_50_db(bundled, street):
     live = LiveSeparator(bundled, sample_rate_hz=44_100, query="a dog barking")
     out = pushed(live, street, [street.shape[1]])[:, live.latency_samples :]
     usual = bundled.separate(street, 44_100, query="a dog barking").estimate
@@ -169,7 +169,7 @@ def test_what_live_windows_do_not_hear_is_50_db_below_the_sound(bundled, street)
 
 
 class Identity:
-    """A model that returns what it hears, in the place of one that takes seconds to compile."""
+    """A model that returns its input, instead of one that takes seconds to compile."""
 
     def __init__(self, config):
         self.config = type("Experiment", (), {"model": config})
@@ -235,7 +235,7 @@ def test_a_longer_stride_waits_longer():
     assert long.latency_seconds - short.latency_seconds == pytest.approx(2 * 0.32, abs=1e-3)
 
 
-def test_mistakes_are_said(model):
+def test_mistakes_are_refused(model):
     make = {"sample_rate_hz": RATE, "condition": CONDITION}
     for wrong, said in [
         ({"sample_rate_hz": 0}, "0 Hz"),

@@ -1,4 +1,4 @@
-"""Whether a sound is there: what is measured, what a model's calibration makes of it, and the warning."""
+"""Presence: the measured level, its judgement by the calibration, and the warning."""
 
 import json
 import math
@@ -91,7 +91,7 @@ def test_a_separation_warns_where_its_level_is_too_low(model):
     assert present.absent is False
 
 
-def test_a_file_says_the_same(model, tmp_path):
+def test_a_file_has_the_same_presence(model, tmp_path):
     import soundfile
 
     path = tmp_path / "in.wav"

@@ -1,4 +1,4 @@
-"""What a query is made of: means, weights, negatives, names, and what is refused."""
+"""Queries: means, weights, negatives, names, and mistakes."""
 
 import numpy as np
 import pytest
@@ -111,7 +111,7 @@ def test_an_unknown_option_is_a_mistake_in_the_program(model):
         model.separate(np.zeros(9), RATE, query="a", channels="shared")
 
 
-def test_names_are_what_people_know():
+def test_a_query_is_named_after_its_first_part():
     assert Query(text=["a dog", "barking"]).name == "a dog"
     assert Query(without=["rain", "wind"]).name == "everything but rain, wind"
     assert Query(audio="bark.wav").name == "the audio query"

@@ -1,4 +1,4 @@
-"""Sounds and pictures as queries: what reaches the tower, and what is refused."""
+"""Sounds and pictures as queries: the input of the encoder, and mistakes."""
 
 import itertools
 
@@ -106,7 +106,9 @@ def test_exactly_one_kind_of_query_is_taken(model, senses):
         ({"query_images": ["dog.png"]}, "takes no images", '"clip"'),
     ],
 )
-def test_a_tower_without_the_sense_names_one_that_has_it(model, tower, query, sense, tower_that_can):
+def test_an_encoder_that_cannot_take_an_example_names_one_that_can(
+    model, tower, query, sense, tower_that_can
+):
     with pytest.raises(AudioSepError) as refusal:
         model.condition(**query)
     assert '"letters"' in str(refusal.value)
@@ -153,7 +155,7 @@ def test_unusable_pictures_are_refused(model, senses, tmp_path):
 
 @pytest.fixture
 def ready(monkeypatch, model, senses, tmp_path):
-    """The random model, hearing and seeing, in the place of the bundled one; a recording and examples."""
+    """The random model with an encoder of sounds and images; a recording and examples."""
     monkeypatch.setattr(audiosep_jax, "load", lambda checkpoint: model)
     monkeypatch.chdir(tmp_path)
     scene_file(tmp_path / "street.wav", 1)
@@ -183,7 +185,7 @@ def test_the_command_takes_every_kind_of_query_at_once(ready, model):
         np.testing.assert_allclose(estimate, model.separate(mixture, RATE, **query).estimate, atol=2**-15)
 
 
-def test_upstream_windows_are_asked_for_by_the_command(ready, monkeypatch, model):
+def test_the_command_passes_upstream_windows_on(ready, monkeypatch, model):
     asked = []
 
     def stopped(self, queries, options, **_):

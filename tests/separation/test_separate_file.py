@@ -89,7 +89,7 @@ def test_float_input_stays_float_and_may_exceed_full_scale(model, tmp_path):
 
 
 @pytest.mark.parametrize("seconds", [1 / RATE, 0.1, 9.99, 25])
-def test_a_file_says_what_an_array_says(model, tmp_path, seconds):
+def test_a_file_gives_the_same_as_an_array(model, tmp_path, seconds):
     path = scene_file(tmp_path / "in.wav", seconds, channels=2, subtype="PCM_24")
     result = separate(model, path, tmp_path)
     in_memory = model.separate(read_audio(path).waveform, RATE, condition=CONDITION)
@@ -137,7 +137,7 @@ def test_outputs_never_replace_the_input_or_each_other(model, tmp_path):
     assert path.read_bytes() == before
 
 
-def test_what_cannot_be_done_is_refused_and_leaves_nothing(model, tmp_path):
+def test_a_refused_separation_leaves_no_file(model, tmp_path):
     good = scene_file(tmp_path / "in.wav", 12)
     loose = scene_file(tmp_path / "float.wav", 1, subtype="FLOAT")
     cut = tmp_path / "cut.wav"

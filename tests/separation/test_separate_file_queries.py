@@ -1,4 +1,4 @@
-"""Several results of one file: one reading, exact sums read back, and nothing left of what fails."""
+"""Several results of one file: read once for all, exact sums, no files after a failure."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def path(tmp_path_factory):
     return scene_file(tmp_path_factory.mktemp("mixture") / "in.wav", 2, rate=22_050, channels=2)
 
 
-def test_every_query_writes_what_it_writes_alone_and_the_file_is_read_as_for_one(
+def test_every_query_writes_the_same_as_alone_and_the_file_is_read_once_for_all(
     model, path, tmp_path, monkeypatch
 ):
     passes = []
@@ -105,7 +105,7 @@ def test_stems_of_floating_point_add_up_as_arrays_do(model, tmp_path):
     assert np.abs(total - mixture).max() <= 2**-23 * np.abs(mixture).max()
 
 
-def test_what_fails_leaves_nothing_and_nothing_is_overwritten(model, path, tmp_path):
+def test_a_failure_leaves_no_file_and_overwrites_none(model, path, tmp_path):
     good = tmp_path / "e.wav"
     for outputs, reason in [
         ([(good, None), (tmp_path / "x.wav", good)], "would overwrite"),

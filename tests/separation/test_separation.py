@@ -44,7 +44,7 @@ def test_channels_are_separated_on_their_own(model):
         np.testing.assert_allclose(both.estimate[channel], alone.estimate, atol=2e-6)
 
 
-def test_errors_can_be_looked_for_without_compilation(model):
+def test_it_works_without_compilation(model):
     waveform = scene(0.1)
     compiled = model.separate(waveform, RATE, condition=CONDITION)
     with jax.disable_jit():
@@ -52,7 +52,7 @@ def test_errors_can_be_looked_for_without_compilation(model):
     np.testing.assert_allclose(result.estimate, compiled.estimate, atol=1e-5)
 
 
-def test_windows_join_to_what_the_model_says_of_the_whole(model):
+def test_windows_join_to_the_estimate_of_the_whole(model):
     # Windows begin on the model's pooling grid and its receptive field is shorter than the context, so that
     # cutting must not be audible at all; only the very end, which is mirrored, may differ.
     waveform = scene(33)[0].astype(np.float32)
@@ -83,7 +83,7 @@ def test_silence_stays_silence(model):
     assert not result.residual.any()
 
 
-def test_what_the_model_cannot_hear_stays_in_the_residual(model):
+def test_the_band_above_the_model_stays_in_the_residual(model):
     time = np.arange(44_100) / 44_100
     above = 0.5 * np.sin(2 * np.pi * 9000 * time)
     result = model.separate(above, 44_100, condition=CONDITION)
@@ -91,7 +91,7 @@ def test_what_the_model_cannot_hear_stays_in_the_residual(model):
     np.testing.assert_allclose(result.residual[2000:-2000], above[2000:-2000], atol=1e-4)
 
 
-def test_what_follows_the_end_does_not_matter_much_for_a_short_sound(model):
+def test_padding_after_a_short_sound_matters_little(model):
     # 1 s lies in a longer window; the model alone reflects at the end.
     waveform = scene(1)[0].astype(np.float32)
     alone = np.asarray(model.apply(waveform[None], CONDITION[None]))[0]
@@ -171,7 +171,7 @@ def test_unusable_arguments_are_refused(model, waveform, rate, arguments, reason
         model.separate(waveform, rate, **arguments)
 
 
-def test_many_channels_and_short_sounds_are_no_mistake(model):
+def test_many_channels_and_short_sounds_are_accepted(model):
     for shape in [(64, 3), (65, 65)]:
         assert model.separate(np.zeros(shape), RATE, condition=CONDITION).estimate.shape == shape
 
@@ -182,7 +182,7 @@ def test_a_tower_of_the_wrong_size_is_refused(tower, monkeypatch):
         random_model().condition(query="dog")
 
 
-def test_a_missing_bundled_checkpoint_is_said(monkeypatch, tmp_path):
+def test_a_missing_bundled_checkpoint_is_an_error(monkeypatch, tmp_path):
     monkeypatch.setattr(api, "BUNDLED_CHECKPOINT", tmp_path / "none")
     with pytest.raises(AudioSepError, match="without a checkpoint"):
         audiosep_jax.load()

@@ -1,4 +1,4 @@
-"""Several queries in one pass: what each alone says, work that is shared, negatives, stems that add up."""
+"""Several queries in one pass: equal to each alone, with shared work, negatives and stems."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +15,7 @@ A, B, C = (Query(condition=vector) for vector in DRAW.normal(size=(3, CONDITION_
 
 @pytest.fixture(scope="module")
 def mixture():
-    """Stereo whose samples are steps of 16 bits: sums are to be exact."""
+    """Stereo with samples of 16 bits, so that sums can be exact."""
     return (np.rint(scene(1.3, channels=2) * 2**15) / 2**15).astype(np.float32)
 
 
@@ -23,7 +23,7 @@ def energy(waveform):
     return np.square(waveform, dtype=np.float64).sum()
 
 
-def test_each_query_gets_what_it_gets_alone(model, mixture):
+def test_each_query_gives_the_same_as_alone(model, mixture):
     together = model.separate_queries(mixture, RATE, queries=[A, B, Query(without=B)])
     for query, each in zip((A, B, Query(without=B)), together, strict=True):
         alone = model.separate(mixture, RATE, query=query)
@@ -47,7 +47,7 @@ def test_shared_work_is_done_once(model, mixture, monkeypatch):
     assert len(masks) == 2 * 3  # A, B and C
 
 
-def test_a_negative_that_is_said_twice_counts_once(model, mixture):
+def test_a_repeated_negative_counts_once(model, mixture):
     same = Query(condition=B.condition.copy())
     once, twice, but_once, but_twice = model.separate_queries(
         mixture,
@@ -64,7 +64,7 @@ def test_a_negative_that_is_said_twice_counts_once(model, mixture):
 
 
 @pytest.mark.slow
-def test_a_negative_query_takes_what_it_claims_louder(model, mixture):
+def test_a_negative_removes_where_it_is_louder(model, mixture):
     plain, other, without, taken = model.separate_queries(
         mixture, RATE, queries=[A, B, Query(condition=A.condition, without=B), Query(without=[B, C])]
     )
@@ -83,7 +83,7 @@ def test_a_negative_query_takes_what_it_claims_louder(model, mixture):
 
 
 @pytest.mark.slow
-def test_what_is_taken_out_of_itself_is_halved(model, mixture):
+def test_a_sound_without_itself_is_halved(model, mixture):
     plain, half = model.separate_queries(mixture, RATE, queries=[A, Query(condition=A.condition, without=A)])
     np.testing.assert_allclose(half.estimate, plain.estimate / 2, atol=2e-6)
 
@@ -121,7 +121,7 @@ def test_silence_stays_silence_in_every_part(model):
 
 
 @pytest.mark.slow
-def test_long_sounds_in_windows_are_what_one_window_says_of_each(model):
+def test_long_sounds_in_windows_equal_single_windows(model):
     # Two windows in flight, 13 s: every query's windows end up in its own estimate.
     waveform = scene(13)[0].astype(np.float32)
     together = model.separate_queries(waveform, RATE, queries=[A, Query(condition=B.condition, without=C)])

@@ -69,7 +69,7 @@ def test_a_checkpoint_with_a_tower_separates_by_text_and_example(
     assert np.abs(estimates[0] - estimates[1]).max() > 1e-3
 
 
-def test_a_tower_of_the_other_sense_says_which_one_has_it(examples, capsys):
+def test_an_encoder_of_the_other_kind_names_the_right_one(examples, capsys):
     for encoder, other in (("clip", "--query-audio"), ("clap", "--query-image")):
         tower_checkpoint(examples / encoder, encoder)
         files = {"--query-audio": "bark.flac", "--query-image": "a.png"}

@@ -1,4 +1,4 @@
-"""The reference's windows: its golden records, its algorithm at any length, and what it gets wrong."""
+"""The reference's windows: its golden records, its algorithm at any length, and its mistakes."""
 
 import golden
 import numpy as np
@@ -31,14 +31,14 @@ def golden_estimate(base, samples):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("samples", [160_001, 200_000, 400_001])
-def test_the_reference_chunks_are_met(base, samples):
+def test_the_golden_chunks_of_the_reference_are_met(base, samples):
     estimate, expected = golden_estimate(base, samples)
     assert np.abs(expected).max() > 0.05
     np.testing.assert_allclose(estimate[::37], expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.slow
-def test_what_the_reference_silences_is_one_pass(base):
+def test_a_sound_that_the_reference_silences_is_one_pass(base):
     estimate, expected = golden_estimate(base, 159_999)
     assert not expected.any(), "the record must show the defect"
     mixture = waveform(159_999, SEED + 3)

@@ -1,1 +1,1 @@
-"""The command `audiosep separate`: recordings, queries, names of results, records, pipes."""
+"""The command `audiosep separate`: arguments, queries, recordings, names and records of results, pipes."""

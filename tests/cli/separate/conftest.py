@@ -12,7 +12,7 @@ def model():
 
 @pytest.fixture
 def ready(monkeypatch, model, tmp_path):
-    """The random model in the place of the bundled one, and an empty current folder."""
+    """The random model instead of the bundled one, and an empty current folder."""
     model.__dict__.pop("_conditions", None)
     separation_models.register(monkeypatch, separation_models.LetterCounts())
     monkeypatch.setattr(audiosep_jax, "load", lambda checkpoint: model)
@@ -22,6 +22,6 @@ def ready(monkeypatch, model, tmp_path):
 
 @pytest.fixture
 def uncompiled(ready, monkeypatch):
-    """The same, with a model that answers with half of what it hears, at once."""
+    """The same, with a model that returns half of its input and needs no compiler."""
     monkeypatch.setattr(Estimator, "process", separation_models.halved)
     return ready

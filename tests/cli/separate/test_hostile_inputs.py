@@ -1,4 +1,4 @@
-"""Whatever `audiosep separate` is given: a right result or one clear sentence; no crash, hang or litter."""
+"""Hostile inputs to `audiosep separate`: a right result or one clear sentence; no crash, hang or litter."""
 
 import io
 import os

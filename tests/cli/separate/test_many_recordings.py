@@ -1,4 +1,4 @@
-"""`audiosep separate` on folders and patterns: what is found, what is skipped, what a failure stops."""
+"""`audiosep separate` on folders and patterns: search, skipping, failures, jobs."""
 
 import json
 import os
@@ -80,7 +80,7 @@ def run(capsys, *arguments, status=0):
     return shown(capsys)
 
 
-def test_what_is_done_is_skipped_and_what_made_it_otherwise_is_not(uncompiled, capsys):
+def test_a_result_is_skipped_only_if_all_that_made_it_is_the_same(uncompiled, capsys):
     (uncompiled / "in").mkdir()
     scene_file(uncompiled / "in" / "a.wav", 0.5)
     scene_file(uncompiled / "in" / "b.wav", 0.5)
@@ -118,7 +118,7 @@ def test_what_is_done_is_skipped_and_what_made_it_otherwise_is_not(uncompiled, c
     assert run(capsys, "in", "--query", "dog", "--high-band", "extend", "--again")[1]["done"] == 2
 
 
-def test_several_at_once_give_what_one_after_the_other_gives(uncompiled, capsys):
+def test_several_jobs_give_the_same_as_one(uncompiled, capsys):
     (uncompiled / "in").mkdir()
     for index in range(5):
         scene_file(uncompiled / "in" / f"{index}.wav", 0.3 + 0.1 * index)

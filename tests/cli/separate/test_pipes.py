@@ -28,7 +28,7 @@ DOG = Path(audiosep_jax.__file__).parent / "assets" / "demo" / "dog_barking_1.og
 
 
 class Pipe:
-    """The standard streams of this process, in the place of those of another."""
+    """Replaces the standard streams of this process."""
 
     def __init__(self, monkeypatch, data):
         self.out = io.BytesIO()
@@ -42,7 +42,7 @@ def piped(monkeypatch, data, *arguments, status=0):
     return pipe.out.getvalue()
 
 
-def test_wav_goes_through_aligned_and_as_long_as_it_came(ready, monkeypatch, model):
+def test_wav_keeps_its_length_and_alignment(ready, monkeypatch, model):
     path = scene_file(ready / "in.wav", 3, rate=22_050, channels=2, subtype="PCM_24")
     out = piped(monkeypatch, path.read_bytes(), "--query", "dog")
     info = soundfile.info(io.BytesIO(out))
@@ -55,7 +55,7 @@ def test_wav_goes_through_aligned_and_as_long_as_it_came(ready, monkeypatch, mod
     np.testing.assert_allclose(sound[:, :-22_050], usual[:, :-22_050], atol=1e-5)
 
 
-def test_estimate_and_everything_but_it_sum_to_what_came(ready, monkeypatch):
+def test_a_query_and_the_rest_sum_to_the_input(ready, monkeypatch):
     path = scene_file(ready / "in.wav", 2, rate=16_000)
     parts = [
         soundfile.read(io.BytesIO(piped(monkeypatch, path.read_bytes(), flag, "dog")), dtype="int16")[0]
@@ -121,7 +121,7 @@ def test_an_interrupted_file_has_its_length_in_its_header(tmp_path, error, withi
     assert soundfile.info(tmp_path / "out.wav").frames == size // 6
 
 
-def test_what_came_before_a_mistake_is_separated(ready, monkeypatch, capsys):
+def test_samples_before_an_error_are_separated(ready, monkeypatch, capsys):
     data = scene_file(ready / "in.wav", 1).read_bytes()
     whole = piped(monkeypatch, data, "--query", "dog", "--to", "raw")
     cut = piped(monkeypatch, data[: -RATE + 1], "--query", "dog", "--to", "raw", status=2)
@@ -156,7 +156,7 @@ def started(*arguments, **streams):
 RAW = ("--rate", "16000")
 
 
-def test_a_slow_writer_hears_what_it_sent_before_it_ends():
+def test_a_slow_writer_gets_results_before_its_end():
     """A real process: after 4 s of sound more than 2 s have come back, and the rest after the end."""
     data = raw_clip(5)
     process = started(*RAW)
@@ -175,7 +175,7 @@ def test_a_slow_writer_hears_what_it_sent_before_it_ends():
 
 
 @pytest.mark.slow
-def test_nobody_reads_any_more():
+def test_the_reader_of_the_output_ends_first():
     """Real processes: the reader leaves before the first, and after some, sound."""
     processes = [started(*RAW) for _ in range(2)]
     for process, size in zip(processes, (0, 32_000), strict=True):
@@ -198,7 +198,7 @@ def test_nobody_reads_any_more():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_pipe_and_the_file_behind_it_can_be_heard(tmp_path, number, status):
+def test_a_signal_ends_the_pipe_and_leaves_a_valid_file(tmp_path, number, status):
     with (tmp_path / "out.wav").open("wb") as file:
         process = started(*RAW, "--to", "wav", stdout=file)
         process.stdin.write(raw_clip(4))
@@ -223,7 +223,7 @@ def test_a_signal_ends_the_pipe_and_the_file_behind_it_can_be_heard(tmp_path, nu
 
 
 @pytest.mark.slow
-def test_shells_connect_it():
+def test_it_works_in_shell_pipelines():
     """A terminal is refused, nothing else is printed, and a pipeline's file has its length in its header."""
     clip = subprocess.run(
         f"{sys.executable} -m audiosep_jax.cli.main separate - --query 'a dog barking' < $IN > $OUT",

@@ -1,4 +1,4 @@
-"""What each preset does, seen from outside: the windows that the model hears, the band, the sentences."""
+"""What each preset does: the windows that the model gets, the high band, the sentences."""
 
 import io
 import sys
@@ -15,7 +15,7 @@ from audiosep_jax.separation.queries import PARAPHRASES
 
 @pytest.fixture
 def heard(ready, monkeypatch):
-    """The windows that the model hears; it answers with half of them."""
+    """The shapes of the windows that the model gets; it returns half of them."""
     windows = []
 
     def process(estimator, task):
@@ -42,32 +42,32 @@ def estimate(*arguments):
     return soundfile.read("separated/a.dog.estimate.wav")[0][:, 0]
 
 
-def test_standard_hears_every_channel_and_leaves_the_high_band(heard):
+def test_standard_takes_channels_alone_and_leaves_the_high_band(heard):
     sound = estimate()
     assert [shape[1] for shape in heard] == [1, 1]
     assert tone(sound, 1000) == pytest.approx(0.15, rel=0.02)
     assert tone(sound, 7000) < 0.002
 
 
-def test_quality_brings_the_high_band_back_and_says_it_in_other_words(heard, monkeypatch):
+def test_quality_extends_the_high_band_and_paraphrases(heard, monkeypatch):
     tower = register(monkeypatch, LetterCounts())
     sound = estimate("--preset", "quality")
     assert tone(sound, 7000) > 0.1
     assert tower.encoded == [pattern.replace("…", "dog") for pattern in PARAPHRASES]
 
 
-def test_fast_hears_all_channels_at_once(heard):
+def test_fast_takes_all_channels_at_once(heard):
     estimate("--preset", "fast")
     assert [shape[1] for shape in heard] == [2]
 
 
-def test_what_is_chosen_beside_a_preset_counts(heard):
+def test_options_change_a_preset(heard):
     sound = estimate("--preset", "fast", "--channel-mask", "each", "--high-band", "extend")
     assert [shape[1] for shape in heard] == [1, 1]
     assert tone(sound, 7000) > 0.1
 
 
-def test_reference_hears_windows_of_five_seconds(heard):
+def test_reference_takes_windows_of_five_seconds(heard):
     sound = np.zeros((9 * RATE, 1))
     sound[::100] = 0.5
     soundfile.write("long.wav", sound, RATE)
@@ -77,7 +77,7 @@ def test_reference_hears_windows_of_five_seconds(heard):
         assert [shape[-1] / RATE for shape in heard] == [5, 5, 3]
 
 
-def test_live_hears_short_windows(heard, monkeypatch):
+def test_live_takes_short_windows(heard, monkeypatch):
     file = io.BytesIO()
     soundfile.write(file, np.full((10 * RATE, 1), 0.5), RATE, format="WAV")
     lengths = {}

@@ -1,4 +1,4 @@
-"""What is known of the results of earlier runs: by what they were made, and whose they are."""
+"""Records of earlier results: skipping, names that belong to others, failures."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ def run(capsys, *arguments, status=0):
     return lines, last["summary"]
 
 
-def test_another_tower_at_the_same_place_is_noticed_and_a_moved_one_is_the_same(
+def test_another_encoder_at_the_same_place_is_noticed_and_a_moved_one_is_the_same(
     uncompiled, monkeypatch, model, capsys
 ):
     scene_file(uncompiled / "a.wav", 0.3)
@@ -47,7 +47,7 @@ def test_another_tower_at_the_same_place_is_noticed_and_a_moved_one_is_the_same(
         assert (source, line["status"]) == (source, status)
 
 
-def test_presence_of_what_is_skipped_is_what_the_model_says_today(uncompiled, monkeypatch, model, capsys):
+def test_skipped_results_are_judged_by_the_calibration_of_today(uncompiled, monkeypatch, model, capsys):
     scene_file(uncompiled / "a.wav", 0.3)
     (line,), _ = run(capsys, "a.wav", "--query", "dog")
     assert line["queries"][0]["presence"] is None
@@ -93,7 +93,7 @@ def test_other_stems_leave_those_of_an_earlier_run_whole(uncompiled, capsys):
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_what_lies_in_the_place_of_a_record_fails_in_a_sentence(uncompiled, capsys, kind):
+def test_a_record_that_cannot_be_removed_fails_with_a_sentence(uncompiled, capsys, kind):
     for name in ("a", "b"):
         scene_file(uncompiled / f"{name}.wav", 0.3)
     place = uncompiled / "separated" / ".audiosep"
@@ -128,8 +128,8 @@ def test_a_defect_in_one_recording_leaves_the_others(uncompiled, monkeypatch, ca
     assert "b.dog.estimate.wav" in shown.out
 
 
-def test_hashing_and_measuring_notice_that_all_ends(tmp_path):
-    """A worker that is told to stop reads no further block, before the first is separated too."""
+def test_hashing_and_measuring_stop_with_the_command(tmp_path):
+    """A worker that has to stop reads no further block, even before it separates the first."""
     path = scene_file(tmp_path / "a.wav", 30)  # several blocks of samples
     told = []
 

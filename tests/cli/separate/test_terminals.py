@@ -1,4 +1,4 @@
-"""`audiosep separate` where one of its streams is a terminal and the other is not."""
+"""`audiosep separate` with one stream on a terminal and the other in a file."""
 
 import json
 import os
