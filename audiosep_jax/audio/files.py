@@ -101,7 +101,7 @@ def write_audio(
 
     Raises:
       AudioFileError: as `AudioWriter`.
-      WaveformError: a waveform of another shape or type.
+      WaveformError: a waveform of another shape or type, or with NaN or infinite samples.
     """
     array = np.asarray(waveform)
     array = array[None] if array.ndim == 1 else array

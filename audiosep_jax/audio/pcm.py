@@ -1,7 +1,6 @@
 """Samples as bytes in pipes: interleaved, little-endian, in six encodings."""
 
 import dataclasses
-import typing
 from typing import Literal
 
 import numpy as np
@@ -12,7 +11,6 @@ from audiosep_jax.errors import AudioFileError, WaveformError
 
 # The names of ffmpeg.
 Encoding = Literal["u8", "s16le", "s24le", "s32le", "f32le", "f64le"]
-ENCODINGS: tuple[Encoding, ...] = typing.get_args(Encoding)
 
 _SIZES = {"u8": 1, "s16le": 2, "s24le": 3, "s32le": 4, "f32le": 4, "f64le": 8}
 

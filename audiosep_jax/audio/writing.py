@@ -93,8 +93,8 @@ class AudioWriter:
             whose highest bit is the sign (written as it is).
 
         Raises:
-          AudioFileError: a sample is NaN or infinite, the disk is full, or a WAV would exceed 4 GB.
-          WaveformError: another shape or type.
+          AudioFileError: the disk is full, or a WAV would exceed 4 GB.
+          WaveformError: another shape or type, or a sample is NaN or infinite.
         """
         if block.ndim != 2 or block.shape[0] != self._file.channels:
             raise WaveformError(
@@ -106,7 +106,7 @@ class AudioWriter:
                 f"{self._name}: samples of type {block.dtype} were given: give floating point or int32."
             )
         if not np.isfinite(block).all():
-            raise AudioFileError(f"{self._name} is not written: the samples contain NaN or infinity.")
+            raise WaveformError(f"{self._name} is not written: the samples contain NaN or infinity.")
         for start in range(0, block.shape[1], _BLOCK):
             part = block[:, start : start + _BLOCK]
             self._written += part.shape[1]

@@ -16,7 +16,7 @@ from audiosep_jax.audio.resample import resampled_length
 from audiosep_jax.audio.residual import split, split_stems
 from audiosep_jax.checkpoints import folder, hub
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import CheckpointError, QueryError
+from audiosep_jax.errors import CheckpointError, QueryError, UsageError
 from audiosep_jax.models import separator
 from audiosep_jax.models.inference import engine
 from audiosep_jax.separation import example_queries, presence
@@ -262,7 +262,7 @@ class AudioSep:
         """
         chosen = query_list(queries)
         if len(outputs) != len(chosen):
-            raise QueryError(f"{len(chosen)} queries and {len(outputs)} outputs were given: give one each.")
+            raise UsageError(f"{len(chosen)} queries and {len(outputs)} outputs were given: give one each.")
         parts = [Outputs.of_query(query, *paths) for query, paths in zip(chosen, outputs, strict=True)]
         return self._separate_file(path, chosen, parts, progress, False, options)
 
@@ -293,7 +293,7 @@ class AudioSep:
         """
         chosen = query_list(queries)
         if len(stem_paths) != len(chosen):
-            raise QueryError(f"{len(chosen)} queries and {len(stem_paths)} stems were given: give one each.")
+            raise UsageError(f"{len(chosen)} queries and {len(stem_paths)} stems were given: give one each.")
         outputs = [Outputs.of_stems(stem_paths, rest_path)]
         return self._separate_file(path, chosen, outputs, progress, True, options)
 

@@ -12,7 +12,7 @@ from audiosep_jax.audio.containers import format_for, pcm_bits, quantise
 from audiosep_jax.audio.reading import AudioReader
 from audiosep_jax.audio.residual import split_stems, split_stems_steps
 from audiosep_jax.audio.writing import AudioWriter
-from audiosep_jax.errors import StorageError, printable
+from audiosep_jax.errors import UsageError, printable
 from audiosep_jax.separation.queries import Query
 from audiosep_jax.separation.stream import EstimateStream
 
@@ -103,7 +103,7 @@ def separate_file(
 
     Raises:
       AudioFileError: the input cannot be read, or an output cannot be written.
-      StorageError: an output would overwrite the input or another output.
+      UsageError: an output would overwrite the input or another output.
     """
     paths = [path for each in outputs for path in each.paths if path is not None]
     _refuse_collisions(reader.path, paths)
@@ -163,7 +163,7 @@ def _refuse_collisions(path: Path, outputs: list[Path]) -> None:
         for other in taken:
             same = output.resolve() == other.resolve()
             if same or (output.exists() and other.exists() and output.samefile(other)):
-                raise StorageError(
+                raise UsageError(
                     f"{printable(output)} would overwrite {printable(other)}: choose another output."
                 )
         taken.append(output)

@@ -2,16 +2,18 @@
 
 import io
 import struct
+import typing
 
 import numpy as np
 import pytest
 import soundfile
 from separation_models import scene
 
-from audiosep_jax.audio.pcm import ENCODINGS, SampleFormat
+from audiosep_jax.audio.pcm import Encoding, SampleFormat
 from audiosep_jax.audio.wav_pipe import PipeReader, PipeWriter, wav_header
 from audiosep_jax.errors import AudioSepError
 
+ENCODINGS = typing.get_args(Encoding)
 SUBTYPES = dict(zip(ENCODINGS, ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"), strict=True))
 
 

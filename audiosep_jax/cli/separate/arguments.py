@@ -56,15 +56,15 @@ class SeparateArgs:
     """Divide the recording among the queries: RECORDING.QUERY.stem.wav of all queries and RECORDING.rest.wav
     sum to it."""
     out: Path | None = None
-    """Folder for the results, which is created; the default is "separated"."""
+    """Folder for the results, which is created; "separated" unless given."""
     checkpoint: Annotated[str | None, tyro.conf.arg(metavar="FOLDER|ORG/NAME")] = None
-    """Folder of the model, or org/name on the Hugging Face hub; the default is the bundled model."""
+    """Folder of the model, or org/name on the Hugging Face hub; the bundled model unless given."""
     preset: Literal["standard", "quality", "fast", "live", "reference"] | None = None
-    """Options for a purpose; docs/command.md says what each preset does. The default is "standard" for files
-    and "live" for -."""
+    """Options for a purpose; docs/command.md says what each preset does. Unless given, files are separated by
+    "standard", pipes by "live"."""
     channel_mask: Literal["each", "shared"] | None = None
     """With "each", every channel is separated on its own; "shared" filters all channels alike, which keeps
-    the places of sounds and takes the time of one channel. The default is the preset's, usually "each"."""
+    the places of sounds and takes the time of one channel. It is "each" unless the preset sets another."""
     high_band: Literal["residual", "extend"] | None = None
     """What happens above the model's Nyquist frequency: "residual" leaves it to the residual, "extend" splits
     it as the highest part of the model's band."""
@@ -72,17 +72,17 @@ class SeparateArgs:
     """Cut long recordings as the PyTorch reference does, into windows of 5 s that are joined without a fade,
     like --preset reference."""
     jobs: int | None = None
-    """Recordings that are separated at once; the default is 1. A long recording uses two cores; more jobs
+    """Recordings that are separated at once, 1 unless given. A long recording uses two cores; more jobs
     make many short ones faster."""
     again: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Make results again that are there already."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print a line of JSON per result and one summary, instead of text."""
     rate: int | None = None
-    """The standard input is raw samples at this many per second; without --rate it must be WAV."""
+    """Samples per second of raw samples at the standard input; without --rate the input must be WAV."""
     channels: int | None = None
-    """Interleaved channels of raw samples; the default is 1."""
+    """Interleaved channels of raw samples, 1 unless given."""
     encoding: Literal["u8", "s16le", "s24le", "s32le", "f32le", "f64le"] | None = None
-    """Encoding of raw samples, by default s16le, and of the output, also if the input is WAV."""
+    """Encoding of raw samples, s16le unless given, and of the output, also if the input is WAV."""
     to: Literal["wav", "raw"] | None = None
-    """Container of the standard output; the default is that of the input."""
+    """Container of the standard output, that of the input unless given."""

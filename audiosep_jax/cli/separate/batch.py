@@ -124,7 +124,7 @@ def _json(outcome: Outcome) -> str:
 def _summarise(counts: Counter[str], failed: Sequence[Outcome], jobs: int) -> None:
     if counts["skipped"]:
         print(
-            f"audiosep: {counts['skipped']} result(s) were there already; --again makes them again.",
+            f"audiosep: {counts['skipped']} result(s) were done already; --again makes them again.",
             file=sys.stderr,
         )
     if failed:

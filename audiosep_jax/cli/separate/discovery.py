@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from audiosep_jax.errors import AudioFileError, StorageError, listed, printable
+from audiosep_jax.errors import AudioFileError, UsageError, listed, printable
 
 # Suffixes of sound files in folders. A file that the command line names may have any suffix.
 SOUNDS = frozenset(
-    (
+    [
         ".wav",
         ".flac",
         ".ogg",
@@ -25,7 +25,7 @@ SOUNDS = frozenset(
         ".caf",
         ".w64",
         ".rf64",
-    )
+    ]
 )
 
 _WILD = frozenset("*?[")
@@ -59,7 +59,7 @@ def find(inputs: Sequence[Path], *, out: Path) -> list[Recording]:
 
     Raises:
       AudioFileError: a folder holds no sound or cannot be read, or a pattern matches nothing.
-      StorageError: the results would go into a folder that is searched.
+      UsageError: the results would go into a folder that is searched.
     """
     found: dict[Path, Recording] = {}
     for given in inputs:
@@ -84,7 +84,7 @@ def find(inputs: Sequence[Path], *, out: Path) -> list[Recording]:
 
 def _refuse_out(folder: Path, out: Path) -> None:
     if (identity := _identity(folder)) is not None and identity == _identity(out):
-        raise StorageError(
+        raise UsageError(
             f"The results cannot go into {printable(folder)}, whose sounds are separated: give another --out."
         )
 
