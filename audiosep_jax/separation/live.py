@@ -146,10 +146,12 @@ class LiveSeparator:
     Raises:
       AudioSepError: a query, rate or option that cannot be used.
 
-    Examples:
-      >>> with LiveSeparator(model, sample_rate_hz=48_000, query="speech") as live:  # doctest: +SKIP
-      ...     for block in microphone:
-      ...         loudspeaker.play(live.push(block))
+    Example:
+      A loop from a microphone to a loudspeaker:
+
+          with LiveSeparator(model, sample_rate_hz=48_000, query="speech") as live:
+              for block in microphone:
+                  loudspeaker.play(live.push(block))
     """
 
     def __init__(
