@@ -158,3 +158,11 @@ def test_draws_stay_what_they_are():
     before = (repr(draws[index]).partition(", asked=")[0] + ")" for index in (*range(50), 10**9))
     text = "\n".join(before)
     assert hashlib.sha256(text.encode()).hexdigest()[:16] == "f474d3c9f12cd33d"
+
+
+def test_64_draws_of_a_seed_stay_what_they_are():
+    """As above, with every field of a draw."""
+    draws = source(sources=3, absent_probability=0.2, level_range_db=(-6.0, 6.0), seed=11)
+    text = "\n".join(repr(draws[index]) for index in range(64))
+    known = "c2cb6ea924dca9d212e373e1601d15c85c3970687d3d5f1946e285204d043e83"
+    assert hashlib.sha256(text.encode()).hexdigest() == known

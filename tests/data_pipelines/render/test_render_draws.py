@@ -1,6 +1,7 @@
 """Which clips meet."""
 
 import collections
+import hashlib
 
 import pytest
 
@@ -29,6 +30,26 @@ def test_classes_and_clips_take_turns():
     assert collections.Counter(draw.snr_db for draw in draws) == {-5: 24, 0: 24, 5: 24}
     others = collections.Counter(CLIPS[place].labels[0] for draw in draws for place in draw.clips[1:])
     assert min(others.values()) > 0.6 * max(others.values()), others  # a class of one clip is heard as often
+
+
+@pytest.mark.parametrize(
+    ("changes", "known"),
+    [
+        (
+            {"count": 64, "sources": (2, 3), "snr_range_db": (-10, 10)},
+            "c6215fceeb9162742545787924e435d603e472c24897443732fd436ff3f7a122",
+        ),
+        (
+            {"per_class": 16, "sources": (2, 3, 4), "snrs_db": (-5, 0, 5)},
+            "da667bf1f946ca5e7e83e1fef2abe7db4a2f86aac0eb3b053dbaae845c2a151a",
+        ),
+    ],
+)
+def test_64_draws_of_a_seed_stay_what_they_are(changes, known):
+    """The corpora of a recipe are the same for everyone: change this only knowingly."""
+    draws = draw_plan(CLIPS, Recipe(seed=3, **changes))
+    assert len(draws) == 64
+    assert hashlib.sha256(repr(draws).encode()).hexdigest() == known
 
 
 def test_no_two_sounds_share_a_class_a_caption_or_a_recording():

@@ -1,5 +1,6 @@
 """Gains, levels and the bytes of files."""
 
+import hashlib
 import io
 
 import numpy as np
@@ -35,6 +36,19 @@ def test_wav_bytes_are_what_libsndfile_reads(samples):
         np.testing.assert_array_equal(file.read(dtype=samples.dtype.name), samples)
     assert len(data) == samples.nbytes + (44 if samples.dtype == np.int16 else 58)
     assert b"PEAK" not in data  # libsndfile's chunk, which holds the time
+
+
+@pytest.mark.parametrize(
+    ("dtype", "known"),
+    [
+        ("int16", "99de2f723ee7cc820560b42a5aa62dfe9b0c2e0fce7ed9bfd29df3e788fa0eb7"),
+        ("float32", "168e489efe023a77b81b01605173680e7f2f716747c04eff1cf684157ddaa234"),
+    ],
+)
+def test_wav_bytes_stay_what_they_are(dtype, known):
+    steps = np.random.default_rng(0).integers(-(2**15), 2**15, 999)
+    samples = steps.astype(np.int16) if dtype == "int16" else (steps / 2**15).astype(np.float32)
+    assert hashlib.sha256(wav_bytes(samples, sample_rate_hz=22_050)).hexdigest() == known
 
 
 @pytest.mark.parametrize("snr_db", [-20.0, 0.0, 7.25, 30.0])
