@@ -44,7 +44,7 @@ class Esc50(ClipBuilder):
         super().__init__(source=source, **kwargs)
 
     def read_rows(self) -> Sequence[ClipRow]:
-        """Lists the clips of whichever layout is there."""
+        """Returns the clips of ESC-50 or ESC-10, whichever layout the folder has."""
         table = Path(self._metadata) if self._metadata else self.source / "meta" / "esc50.csv"
         if table.is_file():
             return _read_esc50(table)

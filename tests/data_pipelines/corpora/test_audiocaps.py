@@ -54,7 +54,7 @@ def test_a_faulty_line_is_named(tmp_path):
     with pytest.raises(AudioSepError, match=r"test\.csv, line 2 is incomplete: it has no start_time"):
         AudioCaps(source=tmp_path, data_dir=tmp_path / "out")
     text(tmp_path / "test.csv", f"{HEADER}\n1,r1nicOVtvkQ,soon,rain\n")
-    with pytest.raises(AudioSepError, match="line 2 starts at 'soon', which is no number of seconds"):
+    with pytest.raises(AudioSepError, match="line 2 has the time 'soon', which is not a number of seconds"):
         AudioCaps(source=tmp_path, data_dir=tmp_path / "out")
 
 

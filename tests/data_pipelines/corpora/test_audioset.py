@@ -122,7 +122,10 @@ def test_the_ontology_names_the_classes_where_the_indices_do_not(tmp_path):
     ("line", "message"),
     [
         ('--PJHxphWEs, 30.000, 40.000, "/m/nobody"', r"line 4 has the class '/m/nobody', which"),
-        ('--PJHxphWEs, half, 40.000, "/m/09x0r"', "line 4 has no times in seconds"),
+        (
+            '--PJHxphWEs, half, 40.000, "/m/09x0r"',
+            "line 4 has the time 'half', which is not a number of seconds",
+        ),
         ("--PJHxphWEs, 30.000, 40.000", "line 4 has 3 fields where 4 are needed"),
         ('--PJHxphWEs, 30.000, 40.000, ""', "line 4 is incomplete: it has no positive_labels"),
     ],

@@ -85,7 +85,7 @@ def test_clips_may_be_chosen_by_licence(source, tmp_path):
 
     assert chosen("by") == {"30687", CAFE}
     assert chosen("by", "by-nc") == {"30687", "246004", CAFE}
-    with pytest.raises(AudioSepError, match="There is no licence 'gpl' on Freesound: choose of cc0, by"):
+    with pytest.raises(AudioSepError, match="Freesound has no licence 'gpl': choose from cc0, by"):
         chosen("gpl")
 
 

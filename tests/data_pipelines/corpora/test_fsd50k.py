@@ -93,7 +93,7 @@ def test_clips_may_be_chosen_by_licence(source, tmp_path):
     with pytest.raises(AudioSepError, match=r"eval_clips_info_FSD50K\.json does not exist"):
         FSD50K(source=source, splits=["eval"], licences=["by"], data_dir=tmp_path)
     text(source / "FSD50K.metadata" / "eval_clips_info_FSD50K.json", '{"37199": {"title": "x"}}')
-    with pytest.raises(AudioSepError, match=r"eval_clips_info_FSD50K\.json names no licence for each clip"):
+    with pytest.raises(AudioSepError, match=r"eval_clips_info_FSD50K\.json lacks the licence of a clip"):
         FSD50K(source=source, splits=["eval"], licences=["by"], data_dir=tmp_path)
 
 

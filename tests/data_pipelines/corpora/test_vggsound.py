@@ -49,7 +49,10 @@ def test_a_name_without_time_is_no_clip_of_a_video_that_has_two(prepared):
     ("line", "message"),
     [
         ("---g-f_I2yQ,1,people marching", "line 1 has 3 fields where 4 are needed"),
-        ("---g-f_I2yQ,soon,people marching,test", "line 1 starts at 'soon', which is no number"),
+        (
+            "---g-f_I2yQ,soon,people marching,test",
+            "line 1 has the time 'soon', which is not a number of seconds: give",
+        ),
         ("---g-f_I2yQ,1,people marching,validation", "line 1 has the split 'validation', which is neither"),
     ],
 )

@@ -11,14 +11,14 @@ from pipelines_sounds import RATE, write_wav
 from audiosep_jax.errors import AudioSepError
 from data_pipelines.mixtures import records
 from data_pipelines.mixtures.clips import ClipRow, decode_flac, encode_flac
-from data_pipelines.prepare.encoding import ClipEncoder
+from data_pipelines.prepare.encoding import MediaEncoder
 
 ROW = ClipRow(file="a.wav", captions=("a sound",), label="sound")
 
 
 def encode(folder, waveform, *, rate=RATE):
     write_wav(folder / "a.wav", waveform, rate=rate)
-    return ClipEncoder(folder, RATE)(ROW)
+    return MediaEncoder(folder, RATE)(ROW)
 
 
 def decode(example):
@@ -46,7 +46,7 @@ def test_stereo_at_another_rate_becomes_mono_at_the_dataset_s(tmp_path):
 def test_a_peak_above_full_scale_is_scaled_down_not_clipped(tmp_path):
     waveform = 3 * np.sin(np.arange(4000) / 5)
     soundfile.write(tmp_path / "a.wav", waveform, RATE, subtype="FLOAT")
-    stored = decode(ClipEncoder(tmp_path, RATE)(ROW))
+    stored = decode(MediaEncoder(tmp_path, RATE)(ROW))
     np.testing.assert_allclose(stored, waveform / np.abs(waveform).max(), atol=2e-4)
 
 
@@ -69,7 +69,7 @@ def test_active_spans_the_sound_between_digital_silence(tmp_path):
 def test_unusable_sound_is_named_with_its_reason(tmp_path, waveform, reason):
     soundfile.write(tmp_path / "a.wav", waveform, RATE, subtype="FLOAT")
     with pytest.raises(AudioSepError, match=reason) as caught:
-        ClipEncoder(tmp_path, RATE)(ROW)
+        MediaEncoder(tmp_path, RATE)(ROW)
     assert "a.wav" in str(caught.value)
 
 

@@ -64,11 +64,11 @@ def test_clips_of_one_recording_share_a_split_and_the_choice_is_stable(tmp_path)
     ("text", "options", "message"),
     [
         ("path,captions\na.wav,x\n", {}, "needs the columns file and captions"),
-        ("file,captions\na.wav,\n", {}, "line 2 names no caption"),
-        ("file,captions\n,x\n", {}, "line 2 names no file"),
+        ("file,captions\na.wav,\n", {}, "line 2 has no caption"),
+        ("file,captions\n,x\n", {}, "line 2 has no file"),
         ("file,captions\na.wav,x\n", {"source_column": "origin"}, "no field 'origin'"),
         ("file,captions,label\na.wav,x,1\na.wav,y,2\n", {}, "line 3 names a.wav again with another label"),
-        ("file,captions\n", {}, "names no clips"),
+        ("file,captions\n", {}, "has a table without clips"),
         ("file,captions\n\xff", {}, "not a readable CSV table"),
         ("file,captions\na.wav,x\n", {"validation_share": 1.5}, "validation share is 1.5"),
         ("file,captions\na.wav,x\n", {"validation_share": float("nan")}, "validation share is nan"),
@@ -138,17 +138,20 @@ def test_an_esc50_table_that_is_none_is_refused(tmp_path, content, message):
         rows(tmp_path, Esc50)
 
 
-@pytest.mark.parametrize("text", ["[]", '{"data": 3}', "{", '{"data": ["a.wav"]}'])
-def test_a_json_of_another_shape_is_refused(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [("[]", "table"), ('{"data": 3}', "table"), ('{"data": ["a.wav"]}', "table"), ("{", "JSON file")],
+)
+def test_a_json_of_another_shape_is_refused(tmp_path, text, what):
     (tmp_path / "clips.json").write_text(text)
-    with pytest.raises(AudioSepError, match=r"clips\.json is not a readable table"):
+    with pytest.raises(AudioSepError, match=rf"clips\.json is not a readable {what}"):
         rows(tmp_path)
 
 
 def test_a_missing_folder_or_table_is_named(tmp_path):
     with pytest.raises(AudioSepError, match="nowhere is not a folder"):
         rows(tmp_path / "nowhere")
-    with pytest.raises(AudioSepError, match="name its table with --metadata"):
+    with pytest.raises(AudioSepError, match="give its table with --metadata"):
         rows(tmp_path)
     with pytest.raises(AudioSepError, match=r"x\.csv does not exist"):
         rows(tmp_path, metadata=tmp_path / "x.csv")

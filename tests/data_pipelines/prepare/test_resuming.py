@@ -280,7 +280,7 @@ def test_a_clip_that_stands_twice_is_refused(tmp_path):
             return [*super().read_rows()] * 2
 
     write_table(tmp_path / "clips.csv", [{"file": "a.wav", "captions": "x"}])
-    with pytest.raises(AudioSepError, match=r"'a\.wav' stands twice in the split 'train'"):
+    with pytest.raises(AudioSepError, match=r"'a\.wav' is listed twice in the split 'train'"):
         Twice(source=tmp_path, data_dir=tmp_path / "out")
 
 
