@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import tensorflow_datasets as tfds
-
 from data_pipelines.corpora import youtube
 from data_pipelines.corpora.corpus import Corpus
 from data_pipelines.corpora.tables import read_csv
@@ -28,7 +26,6 @@ class AudioCaps(Corpus):
     """
 
     name = "audiocaps"
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Reads the tables of 2019, and those of AudioCaps 2.0."}  # noqa: RUF012
     HOMEPAGE = "https://audiocaps.github.io/"
     LICENCE = "Captions for academic purposes only; the sound belongs to those who uploaded the videos."

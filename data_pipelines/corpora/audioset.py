@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import tensorflow_datasets as tfds
-
 from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora import youtube
 from data_pipelines.corpora.corpus import Corpus
@@ -33,7 +31,6 @@ class AudioSet(Corpus):
     """
 
     name = "audioset"
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Segments of 2017; one caption that names all classes."}  # noqa: RUF012
     HOMEPAGE = "https://research.google.com/audioset/"
     LICENCE = (

@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import tensorflow_datasets as tfds
-
 from data_pipelines.corpora import licences
 from data_pipelines.corpora.corpus import FreesoundCorpus
 from data_pipelines.corpora.tables import encoding_of, find_file, read_csv
@@ -27,7 +25,6 @@ class Clotho(FreesoundCorpus):
     """
 
     name = "clotho"
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Reads version 2 and 2.1 of the corpus."}  # noqa: RUF012
     HOMEPAGE = "https://zenodo.org/records/4783391"
     LICENCE = (

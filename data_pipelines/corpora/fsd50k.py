@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import tensorflow_datasets as tfds
-
 from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora import licences
 from data_pipelines.corpora.corpus import FreesoundCorpus
@@ -32,7 +30,6 @@ class FSD50K(FreesoundCorpus):
     """
 
     name = "fsd50k"
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Version 1.0 of the corpus."}  # noqa: RUF012
     HOMEPAGE = "https://zenodo.org/records/4060432"
     LICENCE = (

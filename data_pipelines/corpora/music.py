@@ -5,8 +5,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import tensorflow_datasets as tfds
-
 from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora.corpus import Corpus
 from data_pipelines.corpora.label_text import caption_of
@@ -37,7 +35,6 @@ class Music(Corpus):
     """
 
     name = "music"
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "The lists of version 1.0, and MUSIC-21's."}  # noqa: RUF012
     HOMEPAGE = "https://github.com/roudimit/MUSIC_dataset"
     LICENCE = "The lists are public without a licence; the videos belong to those who uploaded them."

@@ -4,8 +4,6 @@ import collections
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import tensorflow_datasets as tfds
-
 from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora import youtube
 from data_pipelines.corpora.corpus import Corpus
@@ -31,7 +29,6 @@ class VGGSound(Corpus):
     """
 
     name = "vggsound"
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "The table of 2020."}  # noqa: RUF012
     HOMEPAGE = "https://www.robots.ox.ac.uk/~vgg/data/vggsound/"
     LICENCE = "Table CC BY 4.0; the sound belongs to those who uploaded the videos."

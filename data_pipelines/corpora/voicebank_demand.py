@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora.corpus import Corpus
@@ -99,7 +98,6 @@ class VoiceBankDemand(Corpus):
     """
 
     name = "voicebank_demand"
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "The database of 2017."}  # noqa: RUF012
     HOMEPAGE = "https://datashare.ed.ac.uk/handle/10283/2791"
     LICENCE = "CC BY 4.0"

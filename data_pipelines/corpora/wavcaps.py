@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import tensorflow_datasets as tfds
-
 from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora.corpus import Corpus
 from data_pipelines.corpora.tables import find_file, read_json
@@ -35,7 +33,6 @@ class WavCaps(Corpus):
     """
 
     name = "wavcaps"
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "The tables of 2023, one split per collection."}  # noqa: RUF012
     HOMEPAGE = "https://huggingface.co/datasets/cvssp/WavCaps"
     LICENCE = "For academic uses only; the sounds under the terms of FreeSound, BBC, SoundBible and YouTube."

@@ -128,8 +128,8 @@ def test_changed_and_missing_clips_are_named(clips, tmp_path):
     with pytest.raises(AudioSepError) as error:
         render_from_manifest(out / "manifest.json", root=root, out=tmp_path / "again")
     assert str(error.value) == (
-        f"of the 9 clips that {out / 'manifest.json'} was made from, below {root} 1 missing (hiss/2.flac) "
-        "and 1 other than they were (bell/1.flac): get the same files."
+        f"the clips in {root} are not those of {out / 'manifest.json'}: 1 of 9 missing (hiss/2.flac), "
+        "1 of 9 changed (bell/1.flac); get the same files."
     )
     assert not (tmp_path / "again").exists()
 
@@ -148,7 +148,7 @@ def test_other_bytes_are_named_with_the_library_that_differs(clips, tmp_path):
     ]
     path.write_text(json.dumps(values))
     with pytest.raises(
-        AudioSepError, match=r"written with soxr 0\.4\.0 \(here .*\) from the same clips: install"
+        AudioSepError, match=r"from the same clips with soxr 0\.4\.0 \(here .*\): install those versions"
     ):
         render_from_manifest(path, root=root, out=tmp_path / "again")
     left = content(tmp_path / "again")
@@ -246,7 +246,7 @@ def test_a_folder_of_something_else_is_refused(clips, tmp_path):
         render(clips, root, out, seed=1)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "diary.txt").write_text("mine")
-    with pytest.raises(AudioSepError, match="is not empty and holds no corpus"):
+    with pytest.raises(AudioSepError, match="has files but no corpus"):
         render(clips, root, tmp_path / "full")
     other = json.loads((out / "manifest.json").read_text()) | {"name": "x"}
     (tmp_path / "other.json").write_text(json.dumps(other))

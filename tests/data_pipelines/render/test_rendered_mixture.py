@@ -11,9 +11,8 @@ from rendered_corpora import RATE, recipe, write_clips
 from audiosep_jax.audio.files import read_audio, write_audio
 from audiosep_jax.errors import AudioSepError
 from data_pipelines.render.draws import Draw
-from data_pipelines.render.mixture import find_gains, hear_sound_file, render_draw
+from data_pipelines.render.mixture import find_gains, read_sound_file, render_draw, wav_bytes
 from data_pipelines.render.recipe import Clip
-from data_pipelines.render.wav import wav_bytes
 
 RNG = np.random.default_rng(0)
 
@@ -49,6 +48,13 @@ def test_wav_bytes_stay_what_they_are(dtype, known):
     steps = np.random.default_rng(0).integers(-(2**15), 2**15, 999)
     samples = steps.astype(np.int16) if dtype == "int16" else (steps / 2**15).astype(np.float32)
     assert hashlib.sha256(wav_bytes(samples, sample_rate_hz=22_050)).hexdigest() == known
+
+
+def test_a_wav_file_above_4_gb_is_an_error():
+    for dtype, count in ((np.int16, 2**31), (np.float32, 2**30)):
+        samples = np.broadcast_to(dtype(0), count)  # takes no memory
+        with pytest.raises(AudioSepError, match="exceed the 4 GB that WAV can hold: make shorter ones"):
+            wav_bytes(samples, sample_rate_hz=8000)
 
 
 @pytest.mark.parametrize("snr_db", [-20.0, 0.0, 7.25, 30.0])
@@ -97,7 +103,7 @@ def test_a_silent_clip_makes_room_for_another_of_its_class(tmp_path):
         clips=clips,
         recipe=recipe(),
         root=tmp_path,
-        hear=hear_sound_file,
+        hear=read_sound_file,
     )
     target, other = rendered.mixture.parts
     assert target.file in ("bell/1.flac", "bell/2.flac")
@@ -117,7 +123,7 @@ def test_an_audible_part_is_found_in_a_mostly_silent_clip(tmp_path):
             clips=clips,
             recipe=recipe(),
             root=tmp_path,
-            hear=hear_sound_file,
+            hear=read_sound_file,
         )
         assert rendered.mixture.parts[0].file == clips[0].file
         offsets.add(rendered.mixture.parts[0].offset_seconds)
@@ -137,17 +143,15 @@ def test_silence_alone_is_an_error(tmp_path):
             clips=clips,
             recipe=recipe(),
             root=tmp_path,
-            hear=hear_sound_file,
+            hear=read_sound_file,
         )
 
 
 def test_an_snr_that_16_bits_cannot_hold_is_an_error(tmp_path):
     clips = write_clips(tmp_path)
-    arguments = {"clips": clips, "root": tmp_path, "hear": hear_sound_file}
+    arguments = {"clips": clips, "root": tmp_path, "hear": read_sound_file}
     far = Draw(index=0, label="tick_tock", clips=(6, 0), snr_db=75.0)
-    with pytest.raises(
-        AudioSepError, match=r"reaches .* dB in PCM_16 where 75 dB were asked for: write FLOAT"
-    ):
+    with pytest.raises(AudioSepError, match=r"reaches .* dB in PCM_16 instead of 75 dB: write FLOAT"):
         render_draw(far, recipe=recipe(), **arguments)
     assert render_draw(far, recipe=recipe(encoding="FLOAT"), **arguments).mixture.reached_db == pytest.approx(
         75, abs=0.01
@@ -161,7 +165,7 @@ def test_short_clips_end_in_silence(tmp_path):
         clips=clips,
         recipe=recipe(),
         root=tmp_path,
-        hear=hear_sound_file,
+        hear=read_sound_file,
     )
     path = tmp_path / "out.wav"
     path.write_bytes(rendered.files["segment-0.wav"])

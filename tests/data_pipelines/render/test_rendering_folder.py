@@ -27,7 +27,9 @@ def test_a_journal_that_never_reached_the_disk_is_none(clips, tmp_path, left):
     assert content(out) == content(tmp_path / "whole")
     (out / "manifest.json").unlink()
     (out / ".rendering.jsonl").write_bytes(left)
-    with pytest.raises(AudioSepError, match="holds files of a rendering whose journal is lost: remove"):
+    with pytest.raises(
+        AudioSepError, match="holds files of an interrupted rendering without its journal: remove"
+    ):
         render(clips, root, out)
 
 
