@@ -70,7 +70,7 @@ def test_no_rule_lets_all_meet_but_a_clip_and_itself():
     assert not table.may_meet(0, [0])
     table.check(2)
     assert table.companions(0, count=1, rng=np.random.default_rng(0), pick=lambda rng: 0) == [1]
-    with pytest.raises(AudioSepError, match=r"The clip . finds no 2 others at all among the 2 clips"):
+    with pytest.raises(AudioSepError, match=r"The clip . has fewer than 2 others at all among the 2 clips"):
         table.check(3)
 
 
@@ -211,13 +211,15 @@ def test_rules_add_up():
     assert not meet(pair[0], clip("c", label="Dog", captions="z"), far, collisions=("label", "similarity"))
 
 
-def test_who_is_too_similar_to_all_is_named_with_the_rules():
+def test_a_clip_that_is_too_similar_to_all_is_named_with_the_rules():
     clips = [clip("lonely", captions="b"), clip("low", captions="a"), clip("high", captions="c")]
     radians = np.array([0, 0.25, 0.5]) * np.pi
     conditions = np.float32(np.stack([np.cos(radians), np.sin(radians)], 1))
     mixture = MixtureConfig(collisions=("caption", "similarity"), similarity=0.7)
     table = ClipTable([clips], mixture).with_conditions(conditions)
-    said = r"The clip lonely finds no 1 others with other captions, with captions of a cosine up to 0\.7"
+    said = (
+        r"The clip lonely has fewer than 1 others with other captions, with captions of a cosine up to 0\.7"
+    )
     with pytest.raises(AudioSepError, match=said):
         table.check(2)
 

@@ -76,7 +76,7 @@ def test_the_most_specific_classes_are_no_ancestors_of_one_another(ontology):
             {"r": ("R", ["a"]), "a": ("A", ["b"]), "b": ("B", ["a", "z"]), "z": ("Z", [])},
             r"'a' \(A\) < 'b' \(B\) < 'a'",
         ),
-        ({"a": ("A", ["b"])}, r"class 'a' \(A\) has the child 'b', which the file does not hold"),
+        ({"a": ("A", ["b"])}, r"class 'a' \(A\) has the child 'b', which the file lacks"),
     ],
 )
 def test_a_damaged_hierarchy_is_named(tmp_path, classes, said):
@@ -89,14 +89,14 @@ def test_a_damaged_hierarchy_is_named(tmp_path, classes, said):
     [
         ("", "is not a readable JSON file"),
         ("[" * 100_000, "is not a readable JSON file"),
-        ('{"id": "a"}', "is no list of classes"),
-        ("[]", "is no list of classes"),
+        ('{"id": "a"}', "is not a list of classes"),
+        ("[]", "is not a list of classes"),
         ('[{"id": "a", "name": "A", "child_ids": []}, 3]', "class number 2 lacks"),
         ('[{"id": "", "name": "A", "child_ids": []}]', "class number 1 lacks"),
         ('[{"id": "a", "child_ids": []}]', "class number 1 lacks"),
         ('[{"id": "a", "name": "A", "child_ids": "b"}]', "class number 1 lacks"),
         ('[{"id": "a", "name": "A", "child_ids": [1]}]', "class number 1 lacks"),
-        (json.dumps([{"id": "a", "name": "A", "child_ids": []}] * 2), r"class 'a' \(A\) stands there twice"),
+        (json.dumps([{"id": "a", "name": "A", "child_ids": []}] * 2), r"class 'a' \(A\) is listed twice"),
     ],
 )
 def test_a_file_of_another_kind_is_refused(tmp_path, text, said):

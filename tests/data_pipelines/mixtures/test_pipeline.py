@@ -124,7 +124,7 @@ def test_datasets_and_splits_are_chosen_by_their_entry(tmp_path):
     both = ClipStore(f"{out}:train+validation").clips
     assert both == train + validation
     assert sorted(clip.id for clip in ClipStore(str(out)).clips) == sorted(clip.id for clip in both)
-    with pytest.raises(AudioSepError, match=r"no split 'test'; it has train, validation"):
+    with pytest.raises(AudioSepError, match=r"no split 'test': choose from train, validation"):
         ClipStore(f"{out}:train+test")
 
 
@@ -152,11 +152,11 @@ def test_conditions_may_be_a_mapping_and_must_be_complete(dataset):
         ),
         ({"data": DataConfig()}, "data.datasets is empty"),
         ({"data": DataConfig(datasets=("x",), weights=(1.0, 2.0))}, "one positive number for each of the 1"),
-        ({"mixture": MixtureConfig(sources=5)}, "finds no 5 others"),
+        ({"mixture": MixtureConfig(sources=5)}, "has fewer than 5 others"),
     ],
 )
 def test_impossible_pipelines_are_refused_when_they_are_made(dataset, options, message):
-    if message.startswith("finds"):
+    if message.startswith("has fewer"):
         options["mixture"] = dataclasses.replace(options["mixture"], absent_probability=0.1)
     with pytest.raises(AudioSepError, match=message):
         pipeline(dataset, **options)

@@ -218,10 +218,10 @@ def test_nothing_but_sound_is_enough(undescribed):
         batches(undescribed, Supervision())
 
 
-def test_conditions_that_are_none_are_refused(dataset):
+def test_unusable_conditions_are_refused(dataset):
     for wrong, said in (
         (lambda segments: np.full((len(segments), 3), np.nan), "one row per sound"),
-        (lambda segments: np.zeros((len(segments), 4)), r"differ in length: \[3, 4\]"),
+        (lambda segments: np.zeros((len(segments), 4)), r"differ in length \(\[3, 4\]\): use one tower"),
     ):
         with pytest.raises(AudioSepError, match=said):
             batches(dataset, Supervision(text_ratio=0.0, hear=wrong))
