@@ -1,8 +1,8 @@
 """AudioSet (J. F. Gemmeke et al., "Audio Set: An ontology and human-labeled dataset", 2017)."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora import youtube
@@ -54,13 +54,13 @@ class AudioSet(Corpus):
         "class_labels_indices.csv, and sound files named by YouTube's identity"
     )
 
-    def __init__(self, *, source: str | Path, **kwargs: Any):
-        self._names: dict[str, str] = {}
-        super().__init__(source=source, **kwargs)
+    @functools.cached_property
+    def _names(self) -> dict[str, str]:
+        return _read_names(self.source)
 
     def read_split(self, split: str, tables: Sequence[Path]) -> Iterator[ClipRow]:
         """Yields one clip per segment."""
-        names = self._names = self._names or _read_names(self.source)
+        names = self._names
         table = read_csv(
             tables[0],
             columns=_COLUMNS,

@@ -25,8 +25,5 @@ def caption_of(labels: Iterable[str]) -> str:
 
 @functools.cache
 def _plain(label: str) -> str:
-    return " ".join(map(_lower, label.replace("_", " ").split()))
-
-
-def _lower(word: str) -> str:
-    return word if word.strip("(),") in _PROPER else word.lower()
+    words = label.replace("_", " ").split()
+    return " ".join(word if word.strip("(),") in _PROPER else word.lower() for word in words)

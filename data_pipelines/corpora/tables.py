@@ -83,54 +83,44 @@ def read_csv(
       DatasetError: the file is missing or not such a table; the text names the line. An error of a line is
         raised when the line is read.
     """
-    lines = _lines(path, encoding, comment, what, spaced=spaced)
-    names = tuple(columns) or next(lines, (0, []))[1]
+
+    def lines() -> Iterator[tuple[int, list[str]]]:
+        try:
+            with path.open(encoding=encoding, newline="") as file:
+                reader = csv.reader(file, skipinitialspace=spaced)
+                for values in reader:
+                    if values and not (comment and values[0].startswith(comment)):
+                        yield reader.line_num, values
+        except FileNotFoundError:
+            raise DatasetError(f"{path} does not exist: give {what}.") from None
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise DatasetError(
+                f"{path} is not a readable CSV table ({shown(error)}): give {what}."
+            ) from error
+
+    def fields() -> Iterator[tuple[int, dict[str, str]]]:
+        for number, values in rest:
+            if columns and len(values) != len(columns):
+                raise DatasetError(
+                    f"{path}, line {number} has {len(values)} fields where {len(columns)} are needed "
+                    f"({', '.join(columns)}): give {what}."
+                )
+            line = dict(zip(names, values, strict=False))
+            empty = [name for name in names if name in required and not line.get(name, "").strip()]
+            if empty:
+                raise DatasetError(
+                    f"{path}, line {number} is incomplete: it has no {' and no '.join(empty)}; give {what}."
+                )
+            yield number, line
+
+    rest = lines()
+    names = tuple(columns or next(rest, (0, []))[1])
     missing = [name for name in required if name not in names]
     if missing:
         raise DatasetError(
             f"{path} lacks the column(s) {listed(missing)} and has {listed(names) or 'none'}: give {what}."
         )
-    fields = _fields(path, lines, tuple(names), frozenset(required), exact=bool(columns), what=what)
-    return Table(path, tuple(names), fields, what)
-
-
-def _lines(
-    path: Path, encoding: str, comment: str, what: str, *, spaced: bool
-) -> Iterator[tuple[int, list[str]]]:
-    try:
-        with path.open(encoding=encoding, newline="") as file:
-            reader = csv.reader(file, skipinitialspace=spaced)
-            for values in reader:
-                if values and not (comment and values[0].startswith(comment)):
-                    yield reader.line_num, values
-    except FileNotFoundError:
-        raise DatasetError(f"{path} does not exist: give {what}.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path} is not a readable CSV table ({shown(error)}): give {what}.") from error
-
-
-def _fields(
-    path: Path,
-    lines: Iterator[tuple[int, list[str]]],
-    columns: tuple[str, ...],
-    required: frozenset[str],
-    *,
-    exact: bool,
-    what: str,
-) -> Iterator[tuple[int, dict[str, str]]]:
-    for number, values in lines:
-        if exact and len(values) != len(columns):
-            raise DatasetError(
-                f"{path}, line {number} has {len(values)} fields where {len(columns)} are needed "
-                f"({', '.join(columns)}): give {what}."
-            )
-        line = dict(zip(columns, values, strict=False))
-        empty = [name for name in columns if name in required and not line.get(name, "").strip()]
-        if empty:
-            raise DatasetError(
-                f"{path}, line {number} is incomplete: it has no {' and no '.join(empty)}; give {what}."
-            )
-        yield number, line
+    return Table(path, names, fields(), what)
 
 
 def encoding_of(path: Path) -> str:

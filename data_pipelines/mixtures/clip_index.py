@@ -13,6 +13,8 @@ from audiosep_jax.errors import DatasetError, listed
 from data_pipelines.mixtures import records
 from data_pipelines.mixtures.clips import Example, frames_digest
 
+_TEXTS = ("id", "label", "captions", "source", "labels")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Clip:
@@ -182,16 +184,16 @@ def _files(info: tfds.core.DatasetInfo, split: str) -> list[str]:
 def _scan(info: tfds.core.DatasetInfo, split: str) -> Iterator[Clip]:
     for record in ArrayRecordDataSource(_files(info, split)):
         values = records.parse(record)
+        content = {name: value.bytes_list.value for name, value in values.items()}
+        texts = {name: tuple(map(bytes.decode, content.get(name, ()))) for name in _TEXTS}
         first, end = values["active"].int64_list.value
         yield Clip(
-            id=values["id"].bytes_list.value[0].decode(),
-            label=values["label"].bytes_list.value[0].decode(),
-            captions=tuple(caption.decode() for caption in values["captions"].bytes_list.value),
-            source=values["source"].bytes_list.value[0].decode(),
+            id=texts["id"][0],
+            label=texts["label"][0],
+            captions=texts["captions"],
+            source=texts["source"][0],
             samples=values["samples"].int64_list.value[0],
             active=(first, end),
-            frames=frames_digest(values["frames"].bytes_list.value) if "frames" in values else "",
-            labels=tuple(name.decode() for name in values["labels"].bytes_list.value)
-            if "labels" in values
-            else (),
+            frames=frames_digest(content.get("frames", ())),
+            labels=texts["labels"],
         )

@@ -126,11 +126,8 @@ class Recorder:
         except AudioSepError as error:
             absent = not (self.encoder.source / row.file).exists()
             return Failure(row.file, str(error), absent, stamp)
-        return Recorded(self.serialise(example), clip_index.clip_of(example), stamp)
-
-    def serialise(self, example: Example) -> bytes:
-        """Returns the record of an example."""
-        return records.serialise(self.stored(example), frames=self.frames, labels=self.labels)
+        record = records.serialise(self.stored(example), frames=self.frames, labels=self.labels)
+        return Recorded(record, clip_index.clip_of(example), stamp)
 
     def stored(self, example: Example) -> dict[str, object]:
         """Returns an example as the dictionary that tfds takes."""
