@@ -58,5 +58,5 @@ def test_a_faulty_line_is_named(tmp_path):
         AudioCaps(source=tmp_path, data_dir=tmp_path / "out")
 
 
-def test_a_build_that_was_cut_off_ends_with_the_same_bytes(prepared):
+def test_a_resumed_build_ends_with_the_same_bytes(prepared):
     assert prepared.is_the_same_after_an_interruption()

@@ -1,4 +1,4 @@
-"""What all corpora have in common, on AudioCaps."""
+"""The common behaviour of all corpora, tested with AudioCaps."""
 
 import json
 from pathlib import Path
@@ -82,7 +82,7 @@ CORPORA = [cls for name in registry.DATASETS if issubclass(cls := registry.build
 
 
 @pytest.mark.parametrize("corpus", CORPORA, ids=lambda corpus: corpus.name)
-def test_every_corpus_says_what_it_is(corpus):
+def test_every_corpus_has_its_metadata(corpus):
     assert corpus.name in registry.DATASETS
     assert corpus.HOMEPAGE.startswith("https://")
     assert corpus.CITATION.startswith("@")

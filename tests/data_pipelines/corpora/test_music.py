@@ -81,7 +81,7 @@ def test_videos_give_sound_and_images(tmp_path):
     assert prepared.is_the_same_after_an_interruption()
 
 
-def test_without_the_package_one_sentence_names_the_extra(tmp_path, monkeypatch):
+def test_a_missing_pyav_is_named_with_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     lists(tmp_path)
     (tmp_path / "8DHG_hVSw1o.mp4").write_bytes(b"x")
@@ -104,6 +104,6 @@ def test_a_list_of_another_shape_is_refused(tmp_path, content):
         Music(source=tmp_path, data_dir=tmp_path / "out")
 
 
-def test_less_than_no_frames_are_refused(tmp_path):
+def test_a_negative_number_of_frames_is_refused(tmp_path):
     with pytest.raises(AudioSepError, match="The number of frames is -1: give 0 or more"):
         Music(source=tmp_path, frames=-1, data_dir=tmp_path / "out")

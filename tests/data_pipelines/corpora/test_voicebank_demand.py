@@ -63,7 +63,7 @@ def test_noise_is_the_difference_and_one_noise_is_one_recording(prepared):
     assert np.max(np.abs(waveform - 0.1 * tone(21, seconds=0.2))) < 1.5e-4  # three steps of 16 bit
 
 
-def test_what_is_gone_is_missing_and_what_does_not_fit_is_skipped(prepared):
+def test_absent_files_are_missing_and_unequal_ones_are_skipped(prepared):
     assert prepared.report["missing"] == [
         "clean_trainset_28spk_wav/p226_004.wav",
         "noisy_trainset_28spk_wav/p226_004.wav",
@@ -101,5 +101,5 @@ def test_a_faulty_log_is_named(tmp_path):
         VoiceBankDemand(source=tmp_path, data_dir=tmp_path / "out")
 
 
-def test_a_build_that_was_cut_off_ends_with_the_same_bytes(prepared):
+def test_a_resumed_build_ends_with_the_same_bytes(prepared):
     assert prepared.is_the_same_after_an_interruption()

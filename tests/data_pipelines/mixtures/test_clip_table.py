@@ -17,7 +17,7 @@ def clip(name, *, label="", captions=("x",), source=""):
 
 
 def conflict(one, two):
-    """The rule, said a second time and plainly."""
+    """A second, simple implementation of the rule."""
     same_label = one.label.lower().replace("_", " ") == two.label.lower().replace("_", " ")
     captions = [{caption.lower() for caption in clip.captions} for clip in (one, two)]
     return bool((one.label and same_label) or captions[0] & captions[1] or one.source == two.source)

@@ -152,7 +152,7 @@ def test_short_clips_begin_anywhere_and_long_ones_are_cut_anywhere():
 
 
 def test_draws_stay_what_they_are():
-    """A run that is resumed after an upgrade must go on with the same data: change this only knowingly."""
+    """A run that is resumed after an upgrade must get the same data: change this only knowingly."""
     draws = source(sources=3, absent_probability=0.2, level_range_db=(-6.0, 6.0))
     # What came later stands behind, and follows from the same draws.
     before = (repr(draws[index]).partition(", asked=")[0] + ")" for index in (*range(50), 10**9))

@@ -7,7 +7,7 @@ from data_pipelines.mixtures.ontology import Ontology
 
 
 def write(path, classes):
-    """Writes {id: (name, children)} as AudioSet's file has it, further keys included."""
+    """Writes {id: (name, children)} in the format of AudioSet's file, with its other keys."""
     path.write_text(
         json.dumps(
             [
@@ -108,7 +108,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path, text, said):
         Ontology(tmp_path / "none.json")
 
 
-def test_a_deep_hierarchy_is_no_recursion(tmp_path):
+def test_a_deep_hierarchy_needs_no_recursion(tmp_path):
     chain = {str(n): (f"class {n}", [str(n + 1)] if n < 2_000 else []) for n in range(2_001)}
     ontology = Ontology(write(tmp_path / "ontology.json", chain))
     assert len(ontology.ancestors("2000")) == 2_000

@@ -58,7 +58,7 @@ def test_a_batch_has_the_documented_arrays(dataset):
     np.testing.assert_array_equal(batch.condition, conditions(batch.captions))
 
 
-def test_segments_are_pieces_of_the_named_clips(dataset, tones):
+def test_segments_are_parts_of_the_named_clips(dataset, tones):
     for batch in take(dataset):
         for segments, ids in zip(batch.segments, batch.ids, strict=True):
             for segment, name in zip(segments, ids, strict=True):
@@ -87,7 +87,7 @@ def test_threads_and_the_first_step_change_nothing(dataset):
     assert [batch.step for batch in distant] == [10**9]
 
 
-def test_an_iterator_goes_on_where_its_state_says(dataset):
+def test_an_iterator_resumes_from_its_state(dataset):
     batches = pipeline(dataset, threads=2).batches(stop_step=6)
     iterator = iter(batches)
     next(iterator), next(iterator)

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
-from pipelines_sounds import RATE, prepared, tone, write_folder, write_table, write_wav
+from pipelines_sounds import RATE, digests, prepared, tone, write_folder, write_table, write_wav
 from tensorflow_datasets.proto import tf_example_pb2
 
 from audiosep_jax.errors import AudioSepError
@@ -27,10 +27,6 @@ options = {"source": source, "sample_rate_hz": 8000, "workers": int(workers)}
 prepare(lambda work: AudioFolder(data_dir=work, **options), out)
 print(sorted({"tensorflow", "torch", "apache_beam"} & set(sys.modules)))
 """
-
-
-def digests(folder):
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
 def test_processes_write_the_same_bytes_and_import_no_tensorflow(tones, tmp_path):
@@ -73,7 +69,7 @@ def test_tfds_reads_what_was_prepared(dataset):
     assert bytes(example["audio"][:4]) == b"fLaC"
 
 
-def test_the_index_says_what_the_records_say(dataset, tmp_path):
+def test_the_index_agrees_with_the_records(dataset, tmp_path):
     with_index = ClipStore(str(dataset)).clips
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -130,7 +126,7 @@ def test_a_split_without_a_usable_clip_stops_the_build(tmp_path):
         prepared(tmp_path / "source", tmp_path / "out", max_failed_share=0.5)
 
 
-def test_an_interrupted_build_leaves_nothing_and_keeps_what_was_there(tones, tmp_path):
+def test_an_interrupted_build_writes_nothing_and_keeps_the_old_dataset(tones, tmp_path):
     out = prepared(tones, tmp_path / "data" / "out")
     before = digests(out)
     seen = []

@@ -1,4 +1,4 @@
-"""Frames of a clip's video: from the table to the record, and what is wrong with them."""
+"""Frames of a clip's video: from the table to the record, and their errors."""
 
 import json
 
@@ -27,7 +27,7 @@ def folder_of(tmp_path, rows):
     return tmp_path
 
 
-def test_records_hold_the_files_as_they_are(tmp_path):
+def test_records_hold_the_unchanged_files(tmp_path):
     source = tmp_path / "source"
     files = {
         name: image(source / "video" / name, (len(name), 9, 9)) for name in ("a0.png", "a1.jpg", "[b].png")
@@ -62,7 +62,7 @@ def test_records_hold_the_files_as_they_are(tmp_path):
     assert (report["uncaptioned"], report["with_frames"]) == (1, 2)
 
 
-def test_the_name_of_frames_changes_with_content_and_order():
+def test_the_digest_of_frames_changes_with_content_and_order():
     assert frames_digest([b"a", b"b"]) != frames_digest([b"b", b"a"]) != frames_digest([b"ba"])
     assert frames_digest([]) == ""
 
@@ -90,7 +90,7 @@ def huge(path):
     ],
     ids=["missing", "text", "empty", "cut off", "huge", "narrow", "32 bits", "folder"],
 )
-def test_a_frame_that_is_none_leaves_its_clip_out_with_the_reason(tmp_path, write, said):
+def test_a_clip_with_an_unusable_frame_is_skipped_with_the_reason(tmp_path, write, said):
     source = tmp_path / "source"
     image(source / "good.png")
     rows = [

@@ -15,12 +15,12 @@ def test_entries_of_frames():
     assert video.split_entry("a/b.jpg") is video.split_entry("a/*.jpg") is None
 
 
-def test_sound_files_are_read_as_ever(tmp_path):
+def test_sound_files_are_read_without_pyav(tmp_path):
     write_wav(tmp_path / "a.wav", tone(1, seconds=0.2))
     assert len(video.read_sound(tmp_path / "a.wav", sample_rate_hz=4000)) == 800
 
 
-def test_a_video_that_is_not_there_is_said(tmp_path):
+def test_a_missing_video_is_named(tmp_path):
     with pytest.raises(AudioSepError, match=r"a\.mp4 does not exist"):
         video.read_sound(tmp_path / "a.mp4", sample_rate_hz=8000)
     with pytest.raises(AudioSepError, match=r"a\.mp4 does not exist"):

@@ -1,4 +1,4 @@
-"""Whole corpora: the same bytes however they are made, and what happens when something is not as it was."""
+"""Whole corpora: the same bytes in every rendering, and what happens after changes."""
 
 import csv
 import json
@@ -157,7 +157,7 @@ def test_other_bytes_are_named_with_the_library_that_differs(clips, tmp_path):
     assert len(left) == 17
 
 
-def test_an_interruption_is_made_good(clips, tmp_path):
+def test_an_interrupted_rendering_is_resumed(clips, tmp_path):
     root, out = tmp_path / "clips", tmp_path / "out"
     render(clips, root, tmp_path / "whole")
 
@@ -228,7 +228,7 @@ def test_a_complete_corpus_is_checked_and_repaired(clips, tmp_path):
     assert content(out) == before
 
 
-def test_a_clip_that_changes_meanwhile_is_found(clips, tmp_path):
+def test_a_clip_that_changes_during_an_interruption_is_found(clips, tmp_path):
     root, out = tmp_path / "clips", tmp_path / "out"
     manifest = render(clips, root, out)
     part = manifest.mixtures[0].parts[0]
@@ -239,7 +239,7 @@ def test_a_clip_that_changes_meanwhile_is_found(clips, tmp_path):
         render(clips, root, out)
 
 
-def test_a_folder_of_something_else_is_refused(clips, tmp_path):
+def test_a_folder_with_other_files_is_refused(clips, tmp_path):
     root, out = tmp_path / "clips", tmp_path / "out"
     render(clips, root, out)
     with pytest.raises(AudioSepError, match="holds a corpus of other clips, another recipe"):
@@ -263,7 +263,7 @@ def test_a_folder_of_something_else_is_refused(clips, tmp_path):
         ({"sources": [{"file": "../../secret.wav", "sha256": ""}]}, "lies outside of the clips' folder"),
     ],
 )
-def test_manifests_that_are_none(clips, tmp_path, change, sentence):
+def test_invalid_manifests_are_refused(clips, tmp_path, change, sentence):
     render(clips, tmp_path / "clips", tmp_path / "out")
     values = json.loads((tmp_path / "out" / "manifest.json").read_text()) | change
     (tmp_path / "bad.json").write_text(json.dumps(values))

@@ -1,4 +1,4 @@
-"""Which clips meet."""
+"""The draws of a rendered corpus."""
 
 import collections
 import hashlib
@@ -70,7 +70,7 @@ def test_no_two_sounds_share_a_class_a_caption_or_a_recording():
         (Clip(file="y"), True),
     ],
 )
-def test_what_may_meet(other, may):
+def test_clips_may_meet_unless_they_share_something(other, may):
     one = Clip(file="x", labels=("dog bark", "rain"), captions=("rain falls",), recording="1")
     assert may_meet(one, other) is may_meet(other, one) is may
 
@@ -107,7 +107,7 @@ def test_the_same_recipe_draws_the_same_and_another_seed_does_not():
         (CLIPS, {"sources": (5,)}, "can be mixed with no other clip.*ask for fewer sounds"),
     ],
 )
-def test_what_cannot_be_drawn(clips, changes, sentence):
+def test_clips_that_cannot_be_drawn_are_refused(clips, changes, sentence):
     with pytest.raises(AudioSepError, match=sentence):
         draw_plan(clips, Recipe(**({"per_class": 1} | changes)))
 
@@ -130,6 +130,6 @@ def test_what_cannot_be_drawn(clips, changes, sentence):
         ({"seed": -1}, "seed -1"),
     ],
 )
-def test_recipes_that_make_no_sense(changes, sentence):
+def test_invalid_recipes_are_refused(changes, sentence):
     with pytest.raises(AudioSepError, match=sentence):
         Recipe(**({"per_class": 1} | changes))

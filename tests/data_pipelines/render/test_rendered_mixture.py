@@ -73,7 +73,7 @@ def test_a_loud_mixture_is_scaled_to_a_peak_of_0_9():
     assert gains[0] < 1
 
 
-def test_a_quiet_one_stays_as_it_is_and_a_faint_side_is_raised_to_60_db():
+def test_a_quiet_mixture_is_unchanged_and_a_faint_side_is_raised_to_60_db():
     quiet = [0.05 * np.sin(np.arange(4000)), 0.05 * np.cos(1.3 * np.arange(4000))]
     assert find_gains(quiet, snr_db=0)[0] == 1.0
     gains = find_gains([0.02 * one / 0.05 for one in quiet], snr_db=30)
@@ -95,7 +95,7 @@ def test_gains_have_nine_digits():
         assert float(f"{gain:.9g}") == gain
 
 
-def test_a_silent_clip_makes_room_for_another_of_its_class(tmp_path):
+def test_a_silent_clip_is_replaced_by_another_of_its_class(tmp_path):
     clips = write_clips(tmp_path)
     write_audio(tmp_path / clips[0].file, np.zeros(2 * RATE), sample_rate_hz=RATE)
     rendered = render_draw(
