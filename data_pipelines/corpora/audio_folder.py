@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
-from audiosep_jax.errors import DatasetError, listed
+from audiosep_jax.errors import DatasetError, UsageError, listed
 from data_pipelines.corpora.tables import merge, read_csv, read_json
 from data_pipelines.mixtures.clips import ClipRow
 from data_pipelines.prepare.builder import ClipBuilder
@@ -40,7 +40,8 @@ class AudioFolder(ClipBuilder):
       **kwargs: see `ClipBuilder`.
 
     Raises:
-      DatasetError: an option or the table is unusable.
+      UsageError: the validation share is out of range.
+      DatasetError: the table is unusable.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class AudioFolder(ClipBuilder):
         **kwargs,
     ):
         if not 0 <= validation_share < 1:
-            raise DatasetError(f"The validation share is {validation_share}: give a number in [0, 1).")
+            raise UsageError(f"The validation share is {validation_share}: give a number in [0, 1).")
         self._metadata = metadata
         self._source_column = source_column
         self._validation_share = validation_share

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from audiosep_jax.errors import DatasetError, listed
+from audiosep_jax.errors import DatasetError, UsageError, listed
 from data_pipelines.corpora import licences as known_licences
 from data_pipelines.corpora.tables import SOUND_SUFFIXES, FileIndex, find_file, merge, read_json, read_lines
 from data_pipelines.mixtures.clips import ClipRow
@@ -25,7 +25,8 @@ class Corpus(ClipBuilder, skip_registration=True):
       **kwargs: see `ClipBuilder`.
 
     Raises:
-      DatasetError: a split is unknown or has no table or sound, or a table is unusable.
+      UsageError: a split is unknown.
+      DatasetError: a split has no table or no sound, or a table is unusable.
     """
 
     SPLITS: ClassVar[tuple[str, ...]]
@@ -53,7 +54,7 @@ class Corpus(ClipBuilder, skip_registration=True):
     ):
         unknown = [split for split in splits if split not in self.SPLITS]
         if unknown:
-            raise DatasetError(
+            raise UsageError(
                 f"{self.name} has no split {listed(map(repr, unknown))}: choose from "
                 f"{', '.join(self.SPLITS)}."
             )

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from audiosep_jax.errors import DatasetError
+from audiosep_jax.errors import UsageError
 
 KINDS = ("cc0", "by", "by-nc", "sampling+")
 """All licences of Freesound."""
@@ -25,9 +25,9 @@ def check(kinds: Sequence[str]) -> frozenset[str]:
     """Returns the kinds as a set.
 
     Raises:
-      DatasetError: one of them is not in `KINDS`.
+      UsageError: one of them is not in `KINDS`.
     """
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
-        raise DatasetError(f"Freesound has no licence {unknown[0]!r}: choose from {', '.join(KINDS)}.")
+        raise UsageError(f"Freesound has no licence {unknown[0]!r}: choose from {', '.join(KINDS)}.")
     return frozenset(kinds)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from audiosep_jax.errors import DatasetError
+from audiosep_jax.errors import DatasetError, UsageError
 from data_pipelines.corpora.corpus import Corpus
 from data_pipelines.corpora.label_text import caption_of
 from data_pipelines.corpora.tables import SOUND_SUFFIXES, find_file, read_json
@@ -52,7 +52,7 @@ class Music(Corpus):
 
     def __init__(self, *, source: str | Path, frames: int = 0, **kwargs: Any):
         if frames < 0:
-            raise DatasetError(f"The number of frames is {frames}: give 0 or more.")
+            raise UsageError(f"The number of frames is {frames}: give 0 or more.")
         self._frames = frames
         super().__init__(source=source, **kwargs)
 

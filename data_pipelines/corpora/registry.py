@@ -4,7 +4,7 @@ import dataclasses
 import importlib
 from typing import Any
 
-from audiosep_jax.errors import DatasetError
+from audiosep_jax.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,13 +95,13 @@ def check_options(name: str, options: dict[str, Any]) -> None:
       options: arguments, of `OPTIONS`.
 
     Raises:
-      DatasetError: an argument belongs to other datasets.
+      UsageError: an argument belongs to other datasets.
     """
     for option in options:
         if option not in DATASETS[name].options:
             owners = [other for other, dataset in DATASETS.items() if option in dataset.options]
             flag = "--" + option.replace("_", "-")
-            raise DatasetError(
+            raise UsageError(
                 f"{flag} belongs to {', '.join(owners)} and means nothing for {name}: leave it out."
             )
 

@@ -75,7 +75,7 @@ class MixturePipeline:
       modalities: the possible sources of conditions.
 
     Raises:
-      ConfigError: the datasets or their weights are unusable.
+      ConfigError: datasets are not given, or weights or the batch size do not fit.
       DatasetError: a dataset is damaged or has another rate, a caption or clip has no condition, or a clip
         may meet too few others.
     """
@@ -95,7 +95,7 @@ class MixturePipeline:
     ):
         if batch_size % (process_count * microbatches):
             parts = f" in {microbatches} microbatches" if microbatches > 1 else ""
-            raise DatasetError(
+            raise ConfigError(
                 f"A batch of {batch_size} cannot be split over {process_count} processes{parts}: choose a "
                 f"multiple of {process_count * microbatches}."
             )

@@ -14,7 +14,7 @@ import soundfile
 import soxr
 import tensorflow_datasets as tfds
 
-from audiosep_jax.errors import AudioSepError, DatasetError
+from audiosep_jax.errors import AudioSepError, DatasetError, UsageError
 from data_pipelines.mixtures import clips, records
 from data_pipelines.prepare import encoding, shards, video
 
@@ -45,7 +45,8 @@ class ClipBuilder(tfds.core.ShardBasedBuilder, abc.ABC, skip_registration=True):
       data_dir: where tfds writes; the rest are `tfds.core.DatasetBuilder`'s arguments.
 
     Raises:
-      DatasetError: an argument, the source folder or a row is unusable.
+      UsageError: an argument is out of range.
+      DatasetError: the source folder or a row of its table is unusable.
       MissingPackageError: a clip needs PyAV, which is not installed.
     """
 
@@ -75,15 +76,15 @@ class ClipBuilder(tfds.core.ShardBasedBuilder, abc.ABC, skip_registration=True):
     ):
         in_tens = sample_rate_hz > 65_535 and sample_rate_hz % 10
         if not 1 <= sample_rate_hz <= MAX_SAMPLE_RATE_HZ or in_tens:
-            raise DatasetError(
+            raise UsageError(
                 f"The sample rate is {sample_rate_hz} Hz: FLAC stores 1 to {MAX_SAMPLE_RATE_HZ} Hz, above "
                 "65535 Hz in multiples of 10."
             )
         if not 0 <= max_failed_share <= 1:
-            raise DatasetError(f"The largest failed share is {max_failed_share}: give a number in [0, 1].")
+            raise UsageError(f"The largest failed share is {max_failed_share}: give a number in [0, 1].")
         for name, count in (("workers", workers), ("clips per shard", clips_per_shard)):
             if count is not None and count < 1:
-                raise DatasetError(f"The number of {name} is {count}: give 1 or more.")
+                raise UsageError(f"The number of {name} is {count}: give 1 or more.")
         self.source = Path(source)
         self.sample_rate_hz = sample_rate_hz
         self.max_failed_share = max_failed_share

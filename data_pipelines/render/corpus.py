@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError, DatasetError, printable
+from audiosep_jax.errors import AudioSepError, DatasetError, UsageError, printable
 from audiosep_jax.utils import serialization
 from audiosep_jax.utils.atomic import replacing
 from audiosep_jax.utils.threads import map_ahead
@@ -56,12 +56,13 @@ def render_corpus(
       The manifest.
 
     Raises:
+      UsageError: the name or the number of workers is wrong.
       DatasetError: clips are unusable or have changed, or the folder holds something else.
       AudioFileError: a clip cannot be read.
       StorageError: the folder is in use or cannot be written.
     """
     if not name or set(name) & set("/\\\0") or workers < 1:
-        raise DatasetError(f"{name!r} with {workers} worker(s): give a name without / and a positive number.")
+        raise UsageError(f"{name!r} with {workers} worker(s): give a name without / and a positive number.")
     root, out = Path(root), Path(out)
     clips = sorted(clips, key=lambda clip: clip.file)
     draws = draw_plan(clips, recipe)

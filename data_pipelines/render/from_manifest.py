@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from audiosep_jax.errors import DatasetError, listed, printable
+from audiosep_jax.errors import DatasetError, UsageError, listed, printable
 from audiosep_jax.utils.threads import map_ahead
 from data_pipelines.render import manifest as manifests
 from data_pipelines.render.corpus import files_are_there, remove_strays, table, write_whole
@@ -35,13 +35,14 @@ def render_from_manifest(
       progress: called with (number of finished mixtures, number of all mixtures).
 
     Raises:
+      UsageError: the number of workers is wrong.
       DatasetError: clips are missing or changed, or files differ from the manifest; the text names them, and
         the library versions that differ. Or the folder holds something else.
       AudioFileError: a clip cannot be read.
       StorageError: the folder is in use or cannot be written.
     """
     if workers < 1:
-        raise DatasetError(f"the number of workers is {workers}: give 1 or more.")
+        raise UsageError(f"the number of workers is {workers}: give 1 or more.")
     root, out = Path(root), Path(out)
     manifest = manifests.load_manifest(path)
     text = Path(path).read_bytes()
