@@ -55,7 +55,7 @@ def test_a_video_that_was_cut_off_or_has_no_sound_is_refused(tmp_path):
     whole = (tmp_path / "a.mkv").read_bytes()
     (tmp_path / "b.mkv").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(
-        AudioSepError, match=r"b\.mkv is (cut off: 0\.\d s of 1\.\d s|cannot be decoded as video or sound)"
+        AudioSepError, match=r"b\.mkv (is cut off: 0\.\d s of 1\.\d s|cannot be decoded as video or sound)"
     ):
         video.read_sound(tmp_path / "b.mkv", sample_rate_hz=RATE)
     write_video(tmp_path / "c.mp4", sounds=False)
