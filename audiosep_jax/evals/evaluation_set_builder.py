@@ -1,17 +1,23 @@
-"""Drawing a fixed evaluation set from labelled clips."""
+"""Draws a fixed evaluation set from labelled clips."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from audiosep_jax.audio.files import read_audio
-from audiosep_jax.errors import EvaluationError
+from audiosep_jax.errors import EvaluationError, listed
 from audiosep_jax.evals.evaluation_set import Entry, EvaluationSet, Source
 
 SILENCE_DB = -60.0
+SILENCE_POWER = 10 ** (SILENCE_DB / 10)
+"""A segment with a lower mean square counts as silent."""
+
 ATTEMPTS = 8
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,9 +44,9 @@ def make_evaluation_set(
 ) -> EvaluationSet:
     """Draws mixtures of two different classes, the same for the same arguments.
 
-    Each class is the target `per_class` times. Its clips, its captions, and the other classes as its
-    interferers take turns in a shuffled order, so that all are used as evenly as their numbers allow. A crop
-    whose mean energy lies below -60 dB of full scale is drawn again, from the next clip.
+    Each class is the target `per_class` times. Its clips, captions and interfering classes take turns in
+    a shuffled order, so all are used as evenly as their numbers allow. A segment with a mean energy
+    below -60 dB of full scale is drawn again, from the next clip.
 
     Args:
       clips: the files to draw from.
@@ -56,20 +62,21 @@ def make_evaluation_set(
       description: where the files come from.
 
     Raises:
-      AudioSepError: fewer than two classes (three with absent queries), a label without a caption, an
-        unreadable file, or a class with no audible crop.
+      EvaluationError: there are fewer than two classes (three with absent queries), a label has no caption,
+        or a class has no audible segment.
+      AudioFileError: a file cannot be read.
     """
     labels = sorted({clip.label for clip in clips})
     needed = 3 if absent_per_class else 2
     if len(labels) < needed:
         raise EvaluationError(
             f"evaluation set {name!r} needs clips of {needed} classes or more, but has "
-            f"{', '.join(labels) or 'none'}."
+            f"{listed(labels) or 'none'}: add clips of other classes."
         )
     uncaptioned = [label for label in labels if not captions.get(label)]
     if uncaptioned:
         raise EvaluationError(
-            f"evaluation set {name!r} has no caption for {', '.join(uncaptioned)}: add one each."
+            f"evaluation set {name!r} has no caption for {listed(uncaptioned)}: add one for each."
         )
 
     rng = np.random.default_rng(seed)
@@ -79,7 +86,7 @@ def make_evaluation_set(
     for absent, count in ((False, per_class), (True, absent_per_class)):
         for label in labels:
             others = [other for other in labels if other != label]
-            opponents, sentences = _turns(others, rng), _turns(captions[label], rng)
+            opponents, sentences = shuffled_forever(others, rng), shuffled_forever(captions[label], rng)
             for _ in range(count):
                 other = next(opponents)
                 absent_caption = ""
@@ -105,15 +112,28 @@ def make_evaluation_set(
     )
 
 
-def _turns(items: Sequence[str], rng: np.random.Generator) -> Iterator[str]:
-    """Yields the items in a shuffled order, again and again."""
+def shuffled_forever(items: Sequence[T], rng: np.random.Generator) -> Iterator[T]:
+    """Yields all items in a shuffled order, then in another one, without end."""
     while True:
         for index in rng.permutation(len(items)):
             yield items[int(index)]
 
 
+def draw_offset(samples: int, *, rate: int, seconds: float, rng: np.random.Generator) -> float:
+    """Returns where a segment starts in a file, in seconds with three digits; 0 if the file is no longer.
+
+    Args:
+      samples: of the file.
+      rate: of the file in Hz.
+      seconds: length of the segment.
+      rng: draws the offset.
+    """
+    spare = max(0.0, samples / rate - seconds)
+    return round(float(rng.uniform(0, spare)), 3) if spare else 0.0
+
+
 class _Crops:
-    """Draws audible crops, the clips of a label taking turns."""
+    """Draws audible segments; the clips of a label take turns."""
 
     def __init__(self, clips: Sequence[Clip], *, root: Path, seconds: float, rng: np.random.Generator):
         self._root = root
@@ -123,19 +143,18 @@ class _Crops:
         for clip in sorted(clips, key=lambda clip: (clip.label, clip.file)):
             by_label.setdefault(clip.label, []).append(clip.file)
         self._count = {label: len(files) for label, files in by_label.items()}
-        self._files = {label: _turns(files, rng) for label, files in by_label.items()}
+        self._files = {label: shuffled_forever(files, rng) for label, files in by_label.items()}
 
     def draw(self, label: str) -> Source:
         for _ in range(ATTEMPTS * self._count[label]):
             file = next(self._files[label])
             recording = read_audio(self._root / file, mono=True)
             power, rate = np.square(recording.waveform[0]), recording.sample_rate_hz
-            spare = max(0.0, len(power) / rate - self._seconds)
-            offset = round(float(self._rng.uniform(0, spare)), 3) if spare else 0.0
+            offset = draw_offset(len(power), rate=rate, seconds=self._seconds, rng=self._rng)
             start = round(offset * rate)
             samples = round(self._seconds * rate)
-            # Padding counts: a blip in a short file is as faint as the segment it ends up in.
-            if power[start : start + samples].sum() / samples >= 10 ** (SILENCE_DB / 10):
+            # A short file is padded, so the mean is taken over the whole segment.
+            if power[start : start + samples].sum() / samples >= SILENCE_POWER:
                 return Source(file=file, label=label, offset_seconds=offset)
         raise EvaluationError(
             f"no clip of class {label!r} below {self._root} has an audible segment of {self._seconds} s "

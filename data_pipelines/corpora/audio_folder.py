@@ -1,26 +1,21 @@
 """Any folder of sound files with a table of captions."""
 
-import dataclasses
 import difflib
 import hashlib
-import json
 import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
-from audiosep_jax.errors import DatasetError
-from data_pipelines.corpora.tables import merge, read_csv
+from audiosep_jax.errors import DatasetError, UsageError, listed
+from data_pipelines.corpora.tables import merge, read_csv, read_json
 from data_pipelines.mixtures.clips import ClipRow
 from data_pipelines.prepare.builder import ClipBuilder
-from data_pipelines.prepare.media_encoding import MediaEncoder
 
 DEFAULT_NAMES = ("clips.csv", "metadata.csv", "clips.json", "metadata.json")
 
-
+_FIELDS = ("file", "wav", "caption", "captions", "label", "split", "frames")
 _CAPTIONS = ("captions", "caption")
-
-# Fields that hold several texts, and what stands between them.
-_SEPARATORS = {"captions": "|", "caption": "|", "frames": ";"}
+_SEPARATORS = {"captions": "|", "caption": "|", "frames": ";"}  # of fields that hold several texts
 
 
 class AudioFolder(ClipBuilder):
@@ -28,21 +23,25 @@ class AudioFolder(ClipBuilder):
 
     The CSV has the columns `file` and `captions` (several separated by `|`; `caption` is accepted too)
     and optionally `label`, `split`, `source` and `frames`: images of the clip's video, paths or patterns such
-    as `frames/a/*.jpg` or `a.mp4#frames=8` separated by `;`. The JSON is the one of the PyTorch AudioSep:
-    `{"data": [{"wav": "a.wav", "caption": "a dog barking"}]}`. A file that several lines name gets the
-    captions and the frames of them all, however its path is spelled. JSON captions and frames may be lists.
-    Paths are relative to the folder.
+    as `frames/a/*.jpg` or `a.mp4#frames=8` separated by `;`. The JSON has the format of the PyTorch AudioSep:
+    `{"data": [{"wav": "a.wav", "caption": "a dog barking"}]}`; its captions and frames may be lists. Paths
+    are relative to the folder. Several lines of one file, however its path is spelled, are one clip with the
+    captions and frames of all of them.
 
-    A line without a caption is a mistake, unless it names frames or the table has no captions at all: then
-    the clip is stored without one, for training that takes conditions from frames or sound.
+    A line without a caption is an error, unless it has frames or the table has no captions at all. Then the
+    clip is stored without a caption, for training that takes conditions from frames or sound.
 
     Args:
       metadata: the CSV or JSON file; by default the first of clips.csv, metadata.csv, clips.json and
         metadata.json that the folder holds.
       source_column: the field that identifies the original recording; its clips share a split.
-      validation_share: share of recordings that go to the split "validation" when the table has no
-        `split`. The choice is a hash of the recording's identity, so it is the same for every build.
+      validation_share: share of recordings in the split "validation" if the table has no `split`. A hash of
+        the recording's identity decides, so every build has the same splits.
       **kwargs: see `ClipBuilder`.
+
+    Raises:
+      UsageError: the validation share is out of range.
+      DatasetError: the table is unusable.
     """
 
     def __init__(
@@ -55,34 +54,28 @@ class AudioFolder(ClipBuilder):
         **kwargs,
     ):
         if not 0 <= validation_share < 1:
-            raise DatasetError(f"The validation share is {validation_share}: give a number in [0, 1).")
+            raise UsageError(f"The validation share is {validation_share}: give a number in [0, 1).")
         self._metadata = metadata
         self._source_column = source_column
         self._validation_share = validation_share
         super().__init__(source=source, **kwargs)
 
-    def encoder(self) -> MediaEncoder:
-        """Returns what reads sound files and videos."""
-        return MediaEncoder(self.source, self.sample_rate_hz).prepared_for(self.rows)
-
     def read_rows(self) -> Sequence[ClipRow]:
         """Reads the table; see the class."""
         path = _find_metadata(self.source, self._metadata)
-        rows: dict[str, ClipRow] = {}
-        table = _read_table(path)
-        captioned = any(name in table.fields for name in _CAPTIONS)
+        lines, fields = _read_table(path)
+        captioned = any(name in fields for name in _CAPTIONS)
         if not captioned:
-            _check_no_caption_is_lost(table.fields, path)
-        for where, line in table.lines:
+            _check_caption_column(fields, path)
+        rows: dict[str, ClipRow] = {}
+        for where, line in lines:
             row = self._parse(line, where, captioned=captioned)
             known = rows.get(row.file)
-            if known is not None:
-                row = _merge(known, row, where)
-            rows[row.file] = row
+            rows[row.file] = merge(known, row, where, one_label=True) if known else row
         return list(rows.values())
 
     def _parse(self, line: dict[str, str], where: str, *, captioned: bool) -> ClipRow:
-        # One file has one identity, also where it is the source column: `0.wav` and `./0.wav` are the same.
+        # `0.wav` and `./0.wav` are one file, and one recording if the file is the source column.
         line = {key: posixpath.normpath(v) if key in ("file", "wav") and v else v for key, v in line.items()}
         file = line.get("file") or line.get("wav") or ""
         text = line.get("captions") or line.get("caption") or ""
@@ -91,11 +84,11 @@ class AudioFolder(ClipBuilder):
         frames = tuple(part for part in frames if part)
         if not file or not (captions or frames or not captioned):
             missing = "file" if not file else "caption"
-            raise DatasetError(f"{where} names no {missing}: fill it in or remove the line.")
+            raise DatasetError(f"{where} has no {missing}: add it or remove the line.")
         if self._source_column != "source" and self._source_column not in line:
             raise DatasetError(
-                f"{where} has no field {self._source_column!r} (the chosen source column); it has "
-                f"{', '.join(line)}."
+                f"{where} has no field {self._source_column!r}, which --source-column names; it has "
+                f"{listed(line)}."
             )
         source = line.get(self._source_column) or file
         split = line.get("split") or self._split_of(source)
@@ -114,13 +107,13 @@ class AudioFolder(ClipBuilder):
         return "validation" if share < self._validation_share else "train"
 
 
-def _check_no_caption_is_lost(fields: set[str], path: Path) -> None:
-    """A table may do without captions, but not because their column is misspelt."""
+def _check_caption_column(fields: set[str], path: Path) -> None:
+    """Raises if a table seems to have no captions only because their column is misspelt."""
     for field in sorted(fields):
         if difflib.get_close_matches(field.lower(), (*_CAPTIONS, "text", "description"), cutoff=0.7):
             raise DatasetError(
-                f"{path} has a column {field!r} and none named captions: rename it to captions, or, if its "
-                "texts are not to be used, to something else."
+                f"{path} has a column {field!r} and none named captions: rename it to captions, or to "
+                "another name if it holds no captions."
             )
 
 
@@ -130,43 +123,31 @@ def _find_metadata(source: Path, metadata: str | Path | None) -> Path:
     for name in DEFAULT_NAMES:
         if (source / name).is_file():
             return source / name
-    raise DatasetError(f"{source} holds none of {', '.join(DEFAULT_NAMES)}: name its table with --metadata.")
+    raise DatasetError(f"{source} holds none of {', '.join(DEFAULT_NAMES)}: give its table with --metadata.")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Table:
-    """The lines of a table, each with its place, and every field that one of them may have."""
-
-    lines: list[tuple[str, dict[str, str]]]
-    fields: set[str]
-
-
-def _read_table(path: Path) -> _Table:
-    try:
-        if path.suffix.lower() == ".json":
-            lines = json.loads(path.read_text("utf-8"))["data"]
-            places = [f"{path}, entry {number}" for number in range(len(lines))]
-            header = {field for line in lines for field in line}
-            lines = [_json_fields(line, place) for place, line in zip(places, lines, strict=True)]
-        else:
-            table = read_csv(path, what='a CSV with a header, or JSON with {"data": [...]}')
-            lines, places = [], []
-            for number, line in table.lines:
-                lines.append({key: value for key, value in line.items() if key and value})
-                places.append(table.where(number))
-            header = list(table.columns)
-            if "file" not in header:
-                raise DatasetError(
-                    f"{path} needs the columns file and captions (the latter unless no clip is described), "
-                    f"but has {', '.join(header) or 'none'}."
-                )
-    except FileNotFoundError:
-        raise DatasetError(f"{path} does not exist: give the CSV or JSON table of the clips.") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(
-            f'{path} is not a readable table: a CSV with a header or {{"data": [...]}} is needed ({error!r}).'
-        ) from error
-    return _Table(list(zip(places, lines, strict=True)), set(header))
+def _read_table(path: Path) -> tuple[list[tuple[str, dict[str, str]]], set[str]]:
+    """Returns the lines of a table, each with its place for errors, and all fields of the table."""
+    what = 'a CSV with a header, or JSON with {"data": [...]}'
+    if path.suffix.lower() != ".json":
+        table = read_csv(path, what=what)
+        if "file" not in table.columns:
+            raise DatasetError(
+                f"{path} needs the columns file and captions (the latter unless no clip has captions), but "
+                f"has {listed(table.columns) or 'none'}."
+            )
+        lines = [
+            (table.where(number), {key: value for key, value in line.items() if key and value})
+            for number, line in table.lines
+        ]
+        return lines, set(table.columns)
+    content = read_json(path, what=what)
+    entries = content.get("data") if isinstance(content, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise DatasetError(f"{path} is not a readable table: give {what}.")
+    places = (f"{path}, entry {number}" for number in range(len(entries)))
+    lines = [(place, _json_fields(entry, place)) for place, entry in zip(places, entries, strict=True)]
+    return lines, {field for entry in entries for field in entry}
 
 
 def _json_fields(line: dict[str, object], where: str) -> dict[str, str]:
@@ -174,26 +155,10 @@ def _json_fields(line: dict[str, object], where: str) -> dict[str, str]:
     for key, value in line.items():
         if key in _SEPARATORS and isinstance(value, list):
             if not all(isinstance(part, str) for part in value):
-                raise DatasetError(f"{where}: the list {key!r} holds more than texts: give texts alone.")
+                raise DatasetError(f"{where}: the list {key!r} may hold only texts: remove the rest.")
             fields[key] = _SEPARATORS[key].join(value)
-        elif isinstance(value, list | dict) and key in (
-            "file",
-            "wav",
-            "caption",
-            "captions",
-            "label",
-            "split",
-            "frames",
-        ):
+        elif isinstance(value, list | dict) and key in _FIELDS:
             raise DatasetError(f"{where}: {key!r} is a {type(value).__name__}: give a text.")
         elif value is not None:
             fields[key] = str(value)
     return fields
-
-
-def _merge(known: ClipRow, row: ClipRow, where: str) -> ClipRow:
-    if known.label != row.label:
-        raise DatasetError(
-            f"{where} names {row.file} again with another label, source or split: make the lines agree."
-        )
-    return merge(known, row, where)

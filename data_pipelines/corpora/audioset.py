@@ -1,10 +1,8 @@
 """AudioSet (J. F. Gemmeke et al., "Audio Set: An ontology and human-labeled dataset", 2017)."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import tensorflow_datasets as tfds
 
 from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora import youtube
@@ -13,28 +11,26 @@ from data_pipelines.corpora.label_text import caption_of
 from data_pipelines.corpora.tables import find_file, read_csv, read_json
 from data_pipelines.mixtures.clips import ClipRow
 
-_FOLDERS = ("metadata", "csv", "segments")
 _COLUMNS = ("YTID", "start_seconds", "end_seconds", "positive_labels")
 
 
 class AudioSet(Corpus):
     """AudioSet: ten seconds of YouTube each, with one or more of 527 classes.
 
-    The folder holds `unbalanced_train_segments.csv`, `balanced_train_segments.csv`, `eval_segments.csv`
-    (those of the splits that are wanted) and `class_labels_indices.csv`, or `ontology.json` in place of the
-    last; here or in `metadata/`, `csv/` or `segments/`. Sound files lie anywhere below it, in any of the
-    names that `data_pipelines.corpora.youtube.stems` lists: `ID.wav`, `YID.wav`, `ID_30.000_40.000.flac`,
+    The folder holds `unbalanced_train_segments.csv`, `balanced_train_segments.csv` or `eval_segments.csv`
+    (those of the chosen splits) and `class_labels_indices.csv` or `ontology.json`, here or in `metadata/`,
+    `csv/` or `segments/`. Sound files may lie in any folder below it; their names are those of
+    `data_pipelines.corpora.youtube.stems`: `ID.wav`, `YID.wav`, `ID_30.000_40.000.flac`,
     `ID_30000_40000.m4a`, …
 
-    The caption of a clip names all of its classes, as the target is all that is to be heard; `labels` holds
-    their names as the ontology has them.
+    The caption of a clip names all of its classes, because the whole clip is the target. `labels` holds their
+    names as the ontology writes them.
 
     Args:
       **kwargs: see `Corpus` and `ClipBuilder`.
     """
 
     name = "audioset"
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Segments of 2017; one caption that names all classes."}  # noqa: RUF012
     HOMEPAGE = "https://research.google.com/audioset/"
     LICENCE = (
@@ -50,24 +46,21 @@ class AudioSet(Corpus):
 }"""
     SPLITS = ("unbalanced_train", "balanced_train", "eval")
     COUNTS = {"unbalanced_train": 2_042_985, "balanced_train": 22_176, "eval": 20_383}  # noqa: RUF012
+    TABLE = "{split}_segments.csv"
+    TABLE_FOLDERS = ("metadata", "csv", "segments")
 
     needs = (
         "unbalanced_train_segments.csv, balanced_train_segments.csv or eval_segments.csv, "
         "class_labels_indices.csv, and sound files named by YouTube's identity"
     )
 
-    def __init__(self, *, source: str | Path, **kwargs: Any):
-        self._names: dict[str, str] = {}
-        super().__init__(source=source, **kwargs)
-
-    def find_tables(self, split: str) -> Sequence[Path]:
-        """Returns the CSV of a split's segments."""
-        found = find_file(self.source, f"{split}_segments.csv", *_FOLDERS)
-        return [found] if found else []
+    @functools.cached_property
+    def _names(self) -> dict[str, str]:
+        return _read_names(self.source)
 
     def read_split(self, split: str, tables: Sequence[Path]) -> Iterator[ClipRow]:
         """Yields one clip per segment."""
-        names = self._names = self._names or _read_names(self.source)
+        names = self._names
         table = read_csv(
             tables[0],
             columns=_COLUMNS,
@@ -78,17 +71,13 @@ class AudioSet(Corpus):
         )
         for number, line in table.lines:
             video = line["YTID"]
+            start, end = (table.seconds(number, line[name]) for name in ("start_seconds", "end_seconds"))
             try:
-                start, end = float(line["start_seconds"]), float(line["end_seconds"])
                 labels = tuple(dict.fromkeys(names[mid] for mid in line["positive_labels"].split(",")))
-            except ValueError:
-                raise DatasetError(
-                    f"{table.where(number)} has no times in seconds: give AudioSet's segments."
-                ) from None
             except KeyError as error:
                 raise DatasetError(
-                    f"{table.where(number)} has the class {error.args[0]!r}, which class_labels_indices.csv "
-                    "and ontology.json do not name: give those of this release."
+                    f"{table.where(number)} has the class {error.args[0]!r}, which neither "
+                    "class_labels_indices.csv nor ontology.json names: give the files of the same release."
                 ) from None
             yield ClipRow(
                 file=self.files.first(youtube.stems(video, start=start, end=end)) or f"{video}.wav",
@@ -103,7 +92,7 @@ class AudioSet(Corpus):
 def _read_names(source: Path) -> dict[str, str]:
     """Returns the class names by identity, such as "/m/09x0r"."""
     names = {}
-    ontology = find_file(source, "ontology.json", "ontology", *_FOLDERS)
+    ontology = find_file(source, "ontology.json", "ontology", *AudioSet.TABLE_FOLDERS)
     if ontology:
         try:
             names = {
@@ -113,14 +102,14 @@ def _read_names(source: Path) -> dict[str, str]:
             raise DatasetError(
                 f"{ontology} is not AudioSet's ontology, a list of objects with id and name ({error!r})."
             ) from error
-    table = find_file(source, "class_labels_indices.csv", *_FOLDERS)
+    table = find_file(source, "class_labels_indices.csv", *AudioSet.TABLE_FOLDERS)
     if table:
         columns = ("mid", "display_name")
         lines = read_csv(table, required=columns, what="AudioSet's class_labels_indices.csv").lines
         names |= {line["mid"]: line["display_name"] for _, line in lines}
     if not names:
         raise DatasetError(
-            f"{source} holds neither class_labels_indices.csv nor ontology.json, which say what AudioSet's "
-            "classes are called: put one of them there."
+            f"{source} holds neither class_labels_indices.csv nor ontology.json, which name AudioSet's "
+            "classes: put one of them there."
         )
     return names

@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import tensorflow_datasets as tfds
-
 from data_pipelines.corpora import licences
 from data_pipelines.corpora.corpus import FreesoundCorpus
 from data_pipelines.corpora.tables import encoding_of, find_file, read_csv
@@ -19,15 +17,14 @@ class Clotho(FreesoundCorpus):
 
     The folder holds, per split, `clotho_captions_SPLIT.csv` (file_name, caption_1 … caption_5) and, if they
     are there, `clotho_metadata_SPLIT.csv` (file_name, keywords, sound_id, …; not UTF-8), here or in `csv/`,
-    `metadata/` or `captions/`, and the sound files below a folder that is called `SPLIT`, such as
-    `development/` or `clotho_audio_development/`. Without metadata a file is its own recording.
+    `metadata/` or `captions/`. The sound files lie below a folder whose name contains `SPLIT`, such as
+    `development/` or `clotho_audio_development/`. Without metadata each file is a recording of its own.
 
     Args:
       **kwargs: see `FreesoundCorpus`; its `licences` needs the metadata.
     """
 
     name = "clotho"
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Reads version 2 and 2.1 of the corpus."}  # noqa: RUF012
     HOMEPAGE = "https://zenodo.org/records/4783391"
     LICENCE = (
@@ -44,10 +41,10 @@ class Clotho(FreesoundCorpus):
     SPLITS = ("development", "validation", "evaluation")
     COUNTS = {"development": 3_839, "validation": 1_045, "evaluation": 1_045}  # noqa: RUF012
 
-    needs = "clotho_captions_SPLIT.csv, and the sound files in folders that are called as the splits"
+    needs = "clotho_captions_SPLIT.csv, and the sound files in folders named after the splits"
 
     def find_tables(self, split: str) -> Sequence[Path]:
-        """Returns the CSV of a split's captions, and that of its metadata if it is there."""
+        """Returns the CSV of a split's captions and, if it is there, that of its metadata."""
         names = (f"clotho_captions_{split}.csv", f"clotho_metadata_{split}.csv")
         captions, metadata = (find_file(self.source, name, *_FOLDERS) for name in names)
         return [path for path in (captions, metadata) if path] if captions else []
@@ -78,7 +75,7 @@ class Clotho(FreesoundCorpus):
 
 
 def _read_metadata(path: Path) -> dict[str, tuple[str, str]]:
-    """Returns Freesound's number, where it is known, and the licence of each file."""
+    """Returns Freesound's number ("" if unknown) and the licence of each file."""
     table = read_csv(path, required=("file_name",), encoding=encoding_of(path), what="the metadata of Clotho")
     return {
         line["file_name"]: (line.get("sound_id", "").strip(), line.get("license", ""))

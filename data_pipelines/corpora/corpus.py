@@ -1,36 +1,45 @@
-"""The builder that the public corpora share: their own splits, and recordings that are gone."""
+"""The base class of the public corpora: chosen splits, excluded recordings, missing files."""
 
 import abc
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from audiosep_jax.errors import DatasetError
+from audiosep_jax.errors import DatasetError, UsageError, listed
 from data_pipelines.corpora import licences as known_licences
-from data_pipelines.corpora.tables import SOUND_SUFFIXES, FileIndex, merge, read_json
+from data_pipelines.corpora.tables import SOUND_SUFFIXES, FileIndex, find_file, merge, read_json, read_lines
 from data_pipelines.mixtures.clips import ClipRow
 from data_pipelines.prepare.builder import ClipBuilder
-from data_pipelines.prepare.media_encoding import MediaEncoder
 from data_pipelines.prepare.video import CONTAINER_SUFFIXES
 
 
 class Corpus(ClipBuilder, skip_registration=True):
-    """A public corpus, whose tables name more clips than most people have.
+    """A public corpus, of which most copies lack some recordings.
 
-    A clip that a table names and whose file is absent is reported as missing, apart from the unusable ones.
+    A clip without a file is reported as missing and does not count as unusable.
 
     Args:
-      splits: those to prepare, as the corpus calls them; by default all whose tables are there.
-      exclude: a file that names recordings to leave out, by their identity (of YouTube or Freesound) or
-        their file's name: one a line, or JSON, a list or an object of lists as the blacklists of WavCaps.
+      splits: the corpus's names of the splits to prepare; by default all whose tables are there.
+      exclude: a file of recordings to leave out, by their identity (of YouTube or Freesound) or file name:
+        one a line, or JSON with a list or an object of lists, such as the blacklists of WavCaps.
       **kwargs: see `ClipBuilder`.
+
+    Raises:
+      UsageError: a split is unknown.
+      DatasetError: a split has no table or no sound, or a table is unusable.
     """
 
     SPLITS: ClassVar[tuple[str, ...]]
-    """As the corpus calls them."""
+    """The corpus's names of its splits."""
 
     COUNTS: ClassVar[Mapping[str, int]]
-    """Clips that were published, per split."""
+    """Number of published clips per split."""
+
+    TABLE: ClassVar[str] = ""
+    """File name of a split's table, with `{split}` where the split's name stands."""
+
+    TABLE_FOLDERS: ClassVar[tuple[str, ...]] = ()
+    """Folders of the source that may hold the tables, besides the source itself."""
 
     needs: ClassVar[str]
     """The files and folders that a source must hold, for an error."""
@@ -45,8 +54,8 @@ class Corpus(ClipBuilder, skip_registration=True):
     ):
         unknown = [split for split in splits if split not in self.SPLITS]
         if unknown:
-            raise DatasetError(
-                f"{self.name} has no split {', '.join(map(repr, unknown))}: choose of "
+            raise UsageError(
+                f"{self.name} has no split {listed(map(repr, unknown))}: choose from "
                 f"{', '.join(self.SPLITS)}."
             )
         self._splits = tuple(dict.fromkeys(splits))
@@ -56,34 +65,31 @@ class Corpus(ClipBuilder, skip_registration=True):
         self.DESCRIPTION = f"{first} Published clips: {counts}."
         super().__init__(source=source, **{"expects_missing": True, **kwargs})
 
-    @abc.abstractmethod
     def find_tables(self, split: str) -> Sequence[Path]:
-        """Returns what says which clips a split has; nothing where it is not there."""
+        """Returns the tables of a split, none if they are absent."""
+        found = find_file(self.source, self.TABLE.format(split=split), *self.TABLE_FOLDERS)
+        return [found] if found else []
 
     @abc.abstractmethod
     def read_split(self, split: str, tables: Sequence[Path]) -> Iterable[ClipRow]:
         """Yields the clips of a split; several rows of one file become one clip.
 
-        A clip that nobody has is given the name that it would have.
+        A clip without a file gets the path that its file would have.
         """
-
-    def encoder(self) -> MediaEncoder:
-        """Returns what reads sound files and videos."""
-        return MediaEncoder(self.source, self.sample_rate_hz).prepared_for(self.rows)
 
     @property
     def suffixes(self) -> Sequence[str]:
-        """Of the files that hold sound, those to prefer first."""
+        """Suffixes of sound files, the preferred ones first."""
         return SOUND_SUFFIXES + CONTAINER_SUFFIXES
 
     def read_rows(self) -> Sequence[ClipRow]:
-        """Lists the clips of all wanted splits; see `read_split`."""
+        """Returns the clips of all chosen splits; see `read_split`."""
         wanted = self._splits or self.SPLITS
         tables = {split: self.find_tables(split) for split in wanted}
         absent = [split for split in wanted if not tables[split]]
         if absent and (self._splits or len(absent) == len(wanted)):
             raise DatasetError(
-                f"{self.source} says nothing of {', '.join(absent)}: {self.name} needs {self.needs}."
+                f"{self.source} has no table of {', '.join(absent)}: {self.name} needs {self.needs}."
             )
         self.files = FileIndex(self.source, suffixes=self.suffixes)
         excluded = _read_excluded(self._exclude) if self._exclude else frozenset()
@@ -107,10 +113,10 @@ class Corpus(ClipBuilder, skip_registration=True):
 
 
 class FreesoundCorpus(Corpus, skip_registration=True):
-    """A corpus of Freesound's clips, each of which has a licence of its own.
+    """A corpus of clips from Freesound, each with a licence of its own.
 
     Args:
-      licences: only clips under these, of "cc0", "by", "by-nc" and "sampling+".
+      licences: only clips under these: "cc0", "by", "by-nc" or "sampling+".
       **kwargs: see `Corpus` and `ClipBuilder`.
     """
 
@@ -125,13 +131,10 @@ def _read_excluded(path: Path) -> frozenset[str]:
         content = read_json(path, what=what)
         lists = list(content.values()) if isinstance(content, dict) else [content]
         if not all(isinstance(names, list) for names in lists):
-            raise DatasetError(f"{path} is no list, and no object of lists: give {what}.")
+            raise DatasetError(f"{path} is neither a list nor an object of lists: give {what}.")
         names = [str(name) for part in lists for name in part]
     else:
-        try:
-            names = [line.strip() for line in path.read_text("utf-8").splitlines()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise DatasetError(f"{path} cannot be read ({error}): give {what}.") from error
+        names = read_lines(path, what=what)
     return frozenset(identity for name in names if name for identity in _identities(name))
 
 

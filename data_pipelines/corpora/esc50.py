@@ -4,8 +4,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import tensorflow_datasets as tfds
-
 from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora.esc50_captions import captions_of, category_of_folder
 from data_pipelines.corpora.tables import read_csv
@@ -27,7 +25,6 @@ class Esc50(ClipBuilder):
       **kwargs: see `ClipBuilder`.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "One split per fold; captions written for this project."}  # noqa: RUF012
     HOMEPAGE = "https://github.com/karolpiczak/ESC-50"
     LICENCE = "ESC-50 CC BY-NC 3.0, its part ESC-10 CC BY 3.0; the captions MIT."
@@ -44,7 +41,7 @@ class Esc50(ClipBuilder):
         super().__init__(source=source, **kwargs)
 
     def read_rows(self) -> Sequence[ClipRow]:
-        """Lists the clips of whichever layout is there."""
+        """Returns the clips of ESC-50 or ESC-10, whichever layout the folder has."""
         table = Path(self._metadata) if self._metadata else self.source / "meta" / "esc50.csv"
         if table.is_file():
             return _read_esc50(table)

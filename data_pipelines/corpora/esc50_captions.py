@@ -1,6 +1,6 @@
 """Captions for the fifty categories of ESC-50, written for this project.
 
-ESC-10 names ten of the categories differently; `category_of_folder` knows its folders.
+ESC-10 has other names for some of the categories: see `category_of_folder`.
 """
 
 import re
@@ -73,5 +73,5 @@ def category_of_folder(name: str) -> str:
 
 
 def captions_of(category: str) -> tuple[str, ...]:
-    """Returns the captions of a category; a category outside ESC-50 is described by its own name."""
+    """Returns the captions of a category; for a category outside ESC-50, its name."""
     return CAPTIONS.get(category, (category.replace("_", " "),))

@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import tensorflow_datasets as tfds
-
 from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora import licences
 from data_pipelines.corpora.corpus import FreesoundCorpus
@@ -12,27 +10,26 @@ from data_pipelines.corpora.label_text import caption_of
 from data_pipelines.corpora.tables import find_file, read_csv, read_json
 from data_pipelines.mixtures.clips import ClipRow
 
-# The one class of AudioSet among FSD50K's whose name has an "and" of its own.
+# The only class of FSD50K whose name in AudioSet contains "and".
 _WITH_AND = {"Dishes_and_pots_and_pans": "Dishes, pots, and pans"}
 
 
 class FSD50K(FreesoundCorpus):
     """FSD50K: sound events of Freesound with 200 classes of AudioSet's ontology.
 
-    The folder is as Zenodo's archives unpack: `FSD50K.ground_truth/{dev,eval}.csv`, the sound files
-    `FSD50K.dev_audio/*.wav` and `FSD50K.eval_audio/*.wav`, and, if they are there,
-    `FSD50K.metadata/collection/collection_{dev,eval}.csv` (what annotators said, before the parents of each
-    class were added) and `FSD50K.metadata/{dev,eval}_clips_info_FSD50K.json` (licences).
+    The folder holds Zenodo's unpacked archives: `FSD50K.ground_truth/{dev,eval}.csv`, the sound files
+    `FSD50K.dev_audio/*.wav` and `FSD50K.eval_audio/*.wav`, and optionally
+    `FSD50K.metadata/collection/collection_{dev,eval}.csv` (the annotators' classes, without the parents that
+    were added later) and `FSD50K.metadata/{dev,eval}_clips_info_FSD50K.json` (licences).
 
-    `labels` holds all classes with their parents, named as AudioSet names them. The caption names those that
-    the annotators gave, or all classes where that table is not there or has none for a clip.
+    `labels` holds all classes with their parents, named as in AudioSet. The caption names the annotators'
+    classes, or all classes if that table is absent or has none for a clip.
 
     Args:
       **kwargs: see `FreesoundCorpus`; its `licences` needs the clips' information.
     """
 
     name = "fsd50k"
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Version 1.0 of the corpus."}  # noqa: RUF012
     HOMEPAGE = "https://zenodo.org/records/4060432"
     LICENCE = (
@@ -52,7 +49,7 @@ class FSD50K(FreesoundCorpus):
     needs = "FSD50K.ground_truth/, FSD50K.dev_audio/ and FSD50K.eval_audio/"
 
     def find_tables(self, split: str) -> Sequence[Path]:
-        """Returns the CSV that holds a split: dev.csv for two of them."""
+        """Returns the CSV of a split; train and val share dev.csv."""
         found = find_file(self.source / "FSD50K.ground_truth", f"{_part(split)}.csv")
         return [found] if found else []
 
@@ -67,11 +64,11 @@ class FSD50K(FreesoundCorpus):
             if line.get("split", split).strip() != split or (allowed is not None and clip not in allowed):
                 continue
             labels = _labels(line["labels"])
-            said = given.get(clip) or labels
+            named = given.get(clip) or labels
             yield ClipRow(
                 file=self.files.find(clip, folder=f"{part}_audio") or f"FSD50K.{part}_audio/{clip}.wav",
-                captions=(caption_of(said),),
-                label=said[0],
+                captions=(caption_of(named),),
+                label=named[0],
                 labels=labels if len(labels) > 1 else (),
                 source=clip,
                 split=split,
@@ -86,7 +83,7 @@ class FSD50K(FreesoundCorpus):
 
     def _read_allowed(self, part: str) -> frozenset[str]:
         path = self.source / "FSD50K.metadata" / f"{part}_clips_info_FSD50K.json"
-        what = "FSD50K's clips' information, or leave --licences out"
+        what = "the clips_info file of FSD50K, or leave --licences out"
         try:
             return frozenset(
                 clip
@@ -94,7 +91,7 @@ class FSD50K(FreesoundCorpus):
                 if licences.kind_of(information["license"]) in self._licences
             )
         except (AttributeError, TypeError, KeyError) as error:
-            raise DatasetError(f"{path} names no licence for each clip ({error!r}): give {what}.") from error
+            raise DatasetError(f"{path} lacks the licence of a clip ({error!r}): give {what}.") from error
 
 
 def _part(split: str) -> str:
@@ -102,6 +99,6 @@ def _part(split: str) -> str:
 
 
 def _labels(text: str) -> tuple[str, ...]:
-    """Returns class names as AudioSet has them: FSD50K writes "_and_" for its commas."""
+    """Returns class names as AudioSet writes them: FSD50K writes "_and_" for a comma."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     return tuple(_WITH_AND.get(name, name.replace("_and_", ", ").replace("_", " ")) for name in names)

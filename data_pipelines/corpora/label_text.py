@@ -1,9 +1,9 @@
-"""Captions for clips of which a corpus only says the class names."""
+"""Captions for clips that have only class names."""
 
 import functools
 from collections.abc import Iterable
 
-# Words in the class names of AudioSet, and so of FSD50K, that are written with a capital.
+# Words in the class names of AudioSet and FSD50K that keep their capital letter.
 _PROPER = frozenset(
     [
         *("Africa", "America", "Asia", "Bollywood", "Carnatic", "Christian", "Christmas", "DTMF"),
@@ -13,9 +13,9 @@ _PROPER = frozenset(
 
 
 def caption_of(labels: Iterable[str]) -> str:
-    """Returns a caption that names all classes of a clip, as the target is all that a clip holds.
+    """Returns a caption with all class names of a clip, because the whole clip is the target.
 
-    Class names are taken as they are, except for their capital letters:
+    Only capital letters change:
 
     >>> caption_of(("Male speech, man speaking", "French horn"))
     'male speech, man speaking, French horn'
@@ -25,8 +25,5 @@ def caption_of(labels: Iterable[str]) -> str:
 
 @functools.cache
 def _plain(label: str) -> str:
-    return " ".join(map(_lower, label.replace("_", " ").split()))
-
-
-def _lower(word: str) -> str:
-    return word if word.strip("(),") in _PROPER else word.lower()
+    words = label.replace("_", " ").split()
+    return " ".join(word if word.strip("(),") in _PROPER else word.lower() for word in words)

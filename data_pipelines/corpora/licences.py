@@ -1,29 +1,33 @@
-"""Licences of single clips, as Freesound states them."""
+"""The licences of Freesound's clips."""
 
 import re
 from collections.abc import Sequence
 
-from audiosep_jax.errors import DatasetError
+from audiosep_jax.errors import UsageError
 
 KINDS = ("cc0", "by", "by-nc", "sampling+")
-"""Those under which Freesound's clips are."""
+"""All licences of Freesound."""
 
 _URL = re.compile(r"creativecommons\.org/(?:publicdomain/(zero)|licenses/([a-z+-]+))/")
 
 
 def kind_of(url: str) -> str:
-    """Returns which of `KINDS` a licence's address means, or what it says where it is none of them."""
+    """Returns the member of `KINDS` that an address means; the address itself if it means none.
+
+    >>> kind_of("http://creativecommons.org/licenses/by/3.0/")
+    'by'
+    """
     found = _URL.search(url.lower())
     return ("cc0" if found[1] else found[2]) if found else url.strip()
 
 
 def check(kinds: Sequence[str]) -> frozenset[str]:
-    """Returns the wanted kinds.
+    """Returns the kinds as a set.
 
     Raises:
-      AudioSepError: one of them is none.
+      UsageError: one of them is not in `KINDS`.
     """
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
-        raise DatasetError(f"There is no licence {unknown[0]!r} on Freesound: choose of {', '.join(KINDS)}.")
+        raise UsageError(f"Freesound has no licence {unknown[0]!r}: choose from {', '.join(KINDS)}.")
     return frozenset(kinds)

@@ -5,9 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import tensorflow_datasets as tfds
-
-from audiosep_jax.errors import DatasetError
+from audiosep_jax.errors import DatasetError, UsageError
 from data_pipelines.corpora.corpus import Corpus
 from data_pipelines.corpora.label_text import caption_of
 from data_pipelines.corpora.tables import SOUND_SUFFIXES, find_file, read_json
@@ -25,19 +23,18 @@ class Music(Corpus):
     """MUSIC: videos of people who play one instrument, or two.
 
     The folder holds `MUSIC_solo_videos.json`, `MUSIC_duet_videos.json` or `MUSIC21_solo_videos.json`
-    (`{"videos": {"acoustic_guitar": [YouTube identities]}}`; two instruments of a duet are separated by a
-    space), here or in `MUSIC_dataset/` or `metadata/`, and anywhere below it, usually in a folder per
-    instrument, the videos or their sound as `ID.mp4`, `YID.webm`, `ID.wav`, … or cut into `ID_0.mp4`,
-    `ID_1.mp4`, … which become a clip each. The caption is the instrument's name. Videos are read with PyAV:
+    (`{"videos": {"acoustic_guitar": [YouTube identities]}}`; a space separates the two instruments of a
+    duet), here or in `MUSIC_dataset/` or `metadata/`. The videos or their sound may lie in any folder below
+    it, usually one per instrument, as `ID.mp4`, `YID.webm`, `ID.wav`, … or cut into `ID_0.mp4`, `ID_1.mp4`,
+    …, each of which is a clip. The caption is the instrument's name. Videos are read with PyAV:
     `pip install 'audiosep_jax[video]'`.
 
     Args:
-      frames: images of each video to store, at equal distances; none for files that are sound alone.
+      frames: number of images of each video to store, at equal distances; sound files have none.
       **kwargs: see `Corpus` and `ClipBuilder`.
     """
 
     name = "music"
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "The lists of version 1.0, and MUSIC-21's."}  # noqa: RUF012
     HOMEPAGE = "https://github.com/roudimit/MUSIC_dataset"
     LICENCE = "The lists are public without a licence; the videos belong to those who uploaded them."
@@ -55,22 +52,22 @@ class Music(Corpus):
 
     def __init__(self, *, source: str | Path, frames: int = 0, **kwargs: Any):
         if frames < 0:
-            raise DatasetError(f"{frames} frames of a video are wanted: give 0 or more.")
+            raise UsageError(f"The number of frames is {frames}: give 0 or more.")
         self._frames = frames
         super().__init__(source=source, **kwargs)
 
     @property
     def suffixes(self) -> Sequence[str]:
-        """Videos come before their sound where their images are wanted."""
+        """Suffixes of sound files; videos are preferred if their images are stored."""
         return CONTAINER_SUFFIXES + SOUND_SUFFIXES if self._frames else super().suffixes
 
     def find_tables(self, split: str) -> Sequence[Path]:
-        """Returns the lists of a split that are there."""
+        """Returns the lists of a split that exist."""
         found = [find_file(self.source, name, "MUSIC_dataset", "metadata") for name in _TABLES[split]]
         return [path for path in found if path]
 
     def read_split(self, split: str, tables: Sequence[Path]) -> Iterator[ClipRow]:
-        """Yields the files of each video, and a name for a video that has none."""
+        """Yields the files of each video, or the path that the file of an absent video would have."""
         instruments: dict[str, list[str]] = {}
         for path in tables:
             for names, video in _read_videos(path):
@@ -108,11 +105,13 @@ def _read_videos(path: Path) -> Iterator[tuple[list[str], str]]:
                     raise TypeError(f"{video!r} of {instruments!r}")
                 yield names, video
     except (AttributeError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path} is no list of videos by instrument ({error!r}): give {what}.") from error
+        raise DatasetError(
+            f"{path} is not a list of videos by instrument ({error!r}): give {what}."
+        ) from error
 
 
 def _videos(stem: str) -> Iterator[str]:
-    """Yields the identities that a file's name may mean; YouTube's hold "_" and digits too."""
+    """Yields the possible identities of a file; YouTube's identities may contain "_" and digits too."""
     for name in (stem, _SEGMENT.sub("", stem)):
         yield name
         yield name.removeprefix("Y")

@@ -4,17 +4,17 @@ import dataclasses
 import importlib
 from typing import Any
 
-from audiosep_jax.errors import DatasetError
+from audiosep_jax.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """What is known of a builder before it is imported.
+    """A builder that is not imported yet.
 
     Attributes:
       target: module and class of the builder.
-      layout: what its source folder holds, in one line.
-      options: arguments that it takes beyond those of `ClipBuilder`.
+      layout: the files of its source folder, in one line.
+      options: arguments that it takes in addition to those of `ClipBuilder`.
     """
 
     target: str
@@ -78,7 +78,7 @@ DATASETS = {
 }
 
 OPTIONS = tuple(dict.fromkeys(option for dataset in DATASETS.values() for option in dataset.options))
-"""All arguments that not every builder takes."""
+"""All arguments that only some builders take."""
 
 
 def builder_class(name: str) -> type:
@@ -88,20 +88,20 @@ def builder_class(name: str) -> type:
 
 
 def check_options(name: str, options: dict[str, Any]) -> None:
-    """Refuses what a dataset's builder does not take.
+    """Checks that a dataset's builder takes some arguments.
 
     Args:
       name: of the dataset.
-      options: arguments that were given, of `OPTIONS`.
+      options: arguments, of `OPTIONS`.
 
     Raises:
-      AudioSepError: one of them belongs to other datasets.
+      UsageError: an argument belongs to other datasets.
     """
     for option in options:
         if option not in DATASETS[name].options:
             owners = [other for other, dataset in DATASETS.items() if option in dataset.options]
             flag = "--" + option.replace("_", "-")
-            raise DatasetError(
+            raise UsageError(
                 f"{flag} belongs to {', '.join(owners)} and means nothing for {name}: leave it out."
             )
 

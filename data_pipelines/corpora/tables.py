@@ -1,8 +1,10 @@
-"""What the tables of datasets have in common: CSV and JSON with clear errors, and files by name."""
+"""Reads the tables of datasets (CSV, JSON, lines of text) and finds sound files by name."""
 
+import contextlib
 import csv
 import dataclasses
 import json
+import math
 import os
 import posixpath
 import unicodedata
@@ -10,31 +12,50 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from audiosep_jax.errors import DatasetError, shown
+from audiosep_jax.errors import DatasetError, listed, shown
 from data_pipelines.mixtures.clips import ClipRow
 from data_pipelines.prepare.video import CONTAINER_SUFFIXES
 
 SOUND_SUFFIXES = (".wav", ".flac", ".aiff", ".aif", ".ogg", ".opus", ".mp3")
-"""Of files that libsndfile decodes, the lossless ones first."""
+"""Files that libsndfile decodes, the lossless ones first."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A CSV table whose lines are read as they are asked for.
+    """A CSV table whose lines are read one by one.
 
     Attributes:
       path: the file.
       columns: their names.
       lines: the number of each line in the file, and its fields by column; can be read once.
+      what: the table that errors ask for.
     """
 
     path: Path
     columns: tuple[str, ...]
     lines: Iterator[tuple[int, dict[str, str]]]
+    what: str
 
     def where(self, number: int) -> str:
         """Names a line in an error."""
         return f"{self.path}, line {number}"
+
+    def seconds(self, number: int, text: str) -> float:
+        """Returns a field that is a time.
+
+        Args:
+          number: of the line, for the error.
+          text: the field.
+
+        Raises:
+          DatasetError: the field is not a number.
+        """
+        with contextlib.suppress(ValueError):
+            if math.isfinite(seconds := float(text)):
+                return seconds
+        raise DatasetError(
+            f"{self.where(number)} has the time {text!r}, which is not a number of seconds: give {self.what}."
+        )
 
 
 def read_csv(
@@ -51,84 +72,77 @@ def read_csv(
 
     Args:
       path: the file.
-      required: columns that must be there and filled in on every line.
-      columns: names of the columns of a table that has no header; a line has one field for each.
-      comment: what a line begins with that says nothing of a clip.
-      spaced: a space follows each comma and is no part of the field, not even before a quotation mark.
+      required: columns that must exist and be filled in on every line.
+      columns: names of the columns of a table without a header; each line must have one field for each.
+      comment: lines that begin with this are skipped.
+      spaced: ignore a space after each comma, also before a quotation mark.
       encoding: of the text.
-      what: how errors call the table that is needed.
+      what: the table that errors ask for.
 
     Raises:
-      AudioSepError: the file is missing or no such table; the text names the line. What concerns a line is
-        raised when it is read.
+      DatasetError: the file is missing or not such a table; the text names the line. An error of a line is
+        raised when the line is read.
     """
-    lines = _lines(path, encoding, comment, what, spaced=spaced)
-    names = tuple(columns) or next(lines, (0, []))[1]
+
+    def lines() -> Iterator[tuple[int, list[str]]]:
+        try:
+            with path.open(encoding=encoding, newline="") as file:
+                reader = csv.reader(file, skipinitialspace=spaced)
+                for values in reader:
+                    if values and not (comment and values[0].startswith(comment)):
+                        yield reader.line_num, values
+        except FileNotFoundError:
+            raise DatasetError(f"{path} does not exist: give {what}.") from None
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise DatasetError(
+                f"{path} is not a readable CSV table ({shown(error)}): give {what}."
+            ) from error
+
+    def fields() -> Iterator[tuple[int, dict[str, str]]]:
+        for number, values in rest:
+            if columns and len(values) != len(columns):
+                raise DatasetError(
+                    f"{path}, line {number} has {len(values)} fields where {len(columns)} are needed "
+                    f"({', '.join(columns)}): give {what}."
+                )
+            line = dict(zip(names, values, strict=False))
+            empty = [name for name in names if name in required and not line.get(name, "").strip()]
+            if empty:
+                raise DatasetError(
+                    f"{path}, line {number} is incomplete: it has no {' and no '.join(empty)}; give {what}."
+                )
+            yield number, line
+
+    rest = lines()
+    names = tuple(columns or next(rest, (0, []))[1])
     missing = [name for name in required if name not in names]
     if missing:
         raise DatasetError(
-            f"{path} lacks the column(s) {', '.join(missing)} and has {', '.join(names) or 'none'}: "
-            f"give {what}."
+            f"{path} lacks the column(s) {listed(missing)} and has {listed(names) or 'none'}: give {what}."
         )
-    fields = _fields(path, lines, tuple(names), frozenset(required), exact=bool(columns), what=what)
-    return Table(path, tuple(names), fields)
-
-
-def _lines(
-    path: Path, encoding: str, comment: str, what: str, *, spaced: bool
-) -> Iterator[tuple[int, list[str]]]:
-    try:
-        with path.open(encoding=encoding, newline="") as file:
-            reader = csv.reader(file, skipinitialspace=spaced)
-            for values in reader:
-                if values and not (comment and values[0].startswith(comment)):
-                    yield reader.line_num, values
-    except FileNotFoundError:
-        raise DatasetError(f"{path} does not exist: give {what}.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path} is not a readable CSV table ({shown(error)}): give {what}.") from error
-
-
-def _fields(
-    path: Path,
-    lines: Iterator[tuple[int, list[str]]],
-    columns: tuple[str, ...],
-    required: frozenset[str],
-    *,
-    exact: bool,
-    what: str,
-) -> Iterator[tuple[int, dict[str, str]]]:
-    for number, values in lines:
-        if exact and len(values) != len(columns):
-            raise DatasetError(
-                f"{path}, line {number} has {len(values)} fields where {len(columns)} are needed "
-                f"({', '.join(columns)}): give {what}."
-            )
-        line = dict(zip(columns, values, strict=False))
-        empty = [name for name in columns if name in required and not line.get(name, "").strip()]
-        if empty:
-            raise DatasetError(
-                f"{path}, line {number} is incomplete: it has no {' and no '.join(empty)}; give {what}."
-            )
-        yield number, line
+    return Table(path, names, fields(), what)
 
 
 def encoding_of(path: Path) -> str:
-    """Returns "utf-8-sig" for a file that is UTF-8, otherwise "latin-1", as which any file can be read."""
+    """Returns "utf-8-sig" for a UTF-8 file, otherwise "latin-1", which can decode any file."""
     try:
         path.read_bytes().decode("utf-8")
     except UnicodeDecodeError:
         return "latin-1"
     except OSError:
-        pass  # whoever opens it says why it cannot be read
+        pass  # the function that reads the file raises a clear error
     return "utf-8-sig"
 
 
 def read_json(path: Path, *, what: str) -> Any:
     """Reads a JSON file.
 
+    Args:
+      path: the file.
+      what: the file that errors ask for.
+
     Raises:
-      AudioSepError: the file is missing or no JSON.
+      DatasetError: the file is missing or not JSON.
     """
     try:
         return json.loads(path.read_text("utf-8"))
@@ -138,8 +152,24 @@ def read_json(path: Path, *, what: str) -> Any:
         raise DatasetError(f"{path} is not a readable JSON file ({shown(error)}): give {what}.") from error
 
 
+def read_lines(path: Path, *, what: str) -> list[str]:
+    """Reads the lines of a text file, without the white space around them.
+
+    Args:
+      path: the file.
+      what: the file that errors ask for.
+
+    Raises:
+      DatasetError: the file cannot be read or is not UTF-8.
+    """
+    try:
+        return [line.strip() for line in path.read_text("utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read ({shown(error)}): give {what}.") from error
+
+
 def find_file(root: Path, name: str, *folders: str) -> Path | None:
-    """Returns the file of that name in `root` or the first of its folders that has it."""
+    """Returns the file of a name in `root`, or in the first of its folders that has the file."""
     places = (root, *(root / folder for folder in folders))
     return next((place / name for place in places if (place / name).is_file()), None)
 
@@ -147,12 +177,12 @@ def find_file(root: Path, name: str, *folders: str) -> Path | None:
 class FileIndex:
     """The sound and video files below a folder, by name without suffix.
 
-    The folder is walked once, and no file is looked at: a corpus has millions, often on a network drive.
-    Names are compared as Unicode does, because some systems take their accents apart.
+    The folder is walked once, and no file is opened: a corpus has millions, often on a network drive. Names
+    are compared in Unicode's composed form, because some systems store accents as separate characters.
 
     Args:
       root: the folder.
-      suffixes: of the files that count, in any case; of two files with one name the earlier suffix is taken.
+      suffixes: of the indexed files, in any case; of two equal names the earlier suffix is preferred.
     """
 
     def __init__(self, root: Path, *, suffixes: Sequence[str] = SOUND_SUFFIXES + CONTAINER_SUFFIXES):
@@ -169,16 +199,16 @@ class FileIndex:
         return self._rank[posixpath.splitext(file)[1].lower()], file
 
     def find(self, stem: str, *, folder: str = "") -> str | None:
-        """Returns the path, relative to the root, of the file of a name.
+        """Returns the path of a name's file, relative to the root.
 
         Args:
           stem: the name without suffix.
-          folder: only files below a folder whose name contains this.
+          folder: only files below a folder whose name contains this text.
         """
         return self.first([stem], folder=folder)
 
     def first(self, stems: Iterable[str], *, folder: str = "") -> str | None:
-        """Returns the path of the first of several names that a file has; see `find`."""
+        """Returns the path of the first of several names that has a file; see `find`."""
         for stem in stems:
             for file in self._files.get(_composed(stem), ()):
                 if not folder or any(folder in part for part in file.split("/")[:-1]):
@@ -186,7 +216,7 @@ class FileIndex:
         return None
 
     def __contains__(self, file: str) -> bool:
-        """Whether a file of this path is there."""
+        """Returns whether the index has a file of this path."""
         stem = posixpath.splitext(posixpath.basename(file))[0]
         return file in self._files.get(_composed(stem), ())
 
@@ -195,7 +225,7 @@ class FileIndex:
         return ((stem, files[0]) for stem, files in self._files.items())
 
     def in_folder(self, folder: str) -> Iterator[tuple[str, str]]:
-        """Yields name and path of each file that lies directly in a folder whose name begins with this."""
+        """Yields name and path of each file directly in a folder whose name begins with `folder`."""
         for stem, files in self._files.items():
             for file in files:
                 if posixpath.basename(posixpath.dirname(file)).startswith(folder):
@@ -208,7 +238,7 @@ def _walk(root: Path) -> Iterator[str]:
     seen = set()
     for folder, names, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        if real in seen:  # a link to where we have been
+        if real in seen:  # reached through a symbolic link before
             names.clear()
             continue
         seen.add(real)
@@ -221,16 +251,22 @@ def _composed(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
-def merge(known: ClipRow, row: ClipRow, where: str) -> ClipRow:
-    """Returns what two lines say of one file.
+def merge(known: ClipRow, row: ClipRow, where: str, *, one_label: bool = False) -> ClipRow:
+    """Returns one row for two lines of one file, with the captions, frames and labels of both.
+
+    Args:
+      known: the row of the earlier line.
+      row: the row of the later line.
+      where: the later line, for the error.
+      one_label: whether both lines must have the same label.
 
     Raises:
-      AudioSepError: they disagree on its recording or its split.
+      DatasetError: the lines have different recordings, splits or, with `one_label`, labels.
     """
-    if (known.source, known.split) != (row.source, row.split):
-        raise DatasetError(
-            f"{where} names {row.file} again with another label, source or split: make the lines agree."
-        )
+    same_label = known.label == row.label or not one_label
+    if (known.source, known.split) != (row.source, row.split) or not same_label:
+        what = "label, source or split" if one_label else "source or split"
+        raise DatasetError(f"{where} names {row.file} again with another {what}: make the lines agree.")
     labels = _union(known.labels or (known.label,), row.labels or (row.label,))
     return dataclasses.replace(
         known,

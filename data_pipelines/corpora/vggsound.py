@@ -4,13 +4,11 @@ import collections
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import tensorflow_datasets as tfds
-
 from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora import youtube
 from data_pipelines.corpora.corpus import Corpus
 from data_pipelines.corpora.label_text import caption_of
-from data_pipelines.corpora.tables import find_file, read_csv
+from data_pipelines.corpora.tables import read_csv
 from data_pipelines.mixtures.clips import ClipRow
 
 _COLUMNS = ("youtube_id", "start", "label", "split")
@@ -22,16 +20,15 @@ class VGGSound(Corpus):
     """VGGSound: ten seconds of YouTube each, in which the sound of one of 309 classes is also seen.
 
     The folder holds `vggsound.csv` (no header: YouTube identity, start in seconds, label, `train` or `test`),
-    here or in `data/` or `metadata/`, and anywhere below it sound or video files in any of the names that
-    `data_pipelines.corpora.youtube.stems` lists: `ID_000030.mp4`, `ID_30.wav`, `ID_30_40.flac`, … A name
-    without time counts if the table has only one clip of the video. The caption is the label.
+    here or in `data/`, `metadata/` or `csv/`. Sound or video files may lie in any folder below it; their
+    names are those of `data_pipelines.corpora.youtube.stems`: `ID_000030.mp4`, `ID_30.wav`, `ID_30_40.flac`,
+    … A name without a time is accepted if the table has only one clip of the video. The caption is the label.
 
     Args:
       **kwargs: see `Corpus` and `ClipBuilder`.
     """
 
     name = "vggsound"
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "The table of 2020."}  # noqa: RUF012
     HOMEPAGE = "https://www.robots.ox.ac.uk/~vgg/data/vggsound/"
     LICENCE = "Table CC BY 4.0; the sound belongs to those who uploaded the videos."
@@ -43,13 +40,10 @@ class VGGSound(Corpus):
 }"""
     SPLITS = ("train", "test")
     COUNTS = {"train": 183_730, "test": 15_446}  # noqa: RUF012
+    TABLE = "vggsound.csv"
+    TABLE_FOLDERS = ("data", "metadata", "csv")
 
     needs = "vggsound.csv, and sound or video files named by YouTube's identity and the start in seconds"
-
-    def find_tables(self, split: str) -> Sequence[Path]:
-        """Returns the CSV, which holds both splits."""
-        found = find_file(self.source, "vggsound.csv", "data", "metadata", "csv")
-        return [found] if found else []
 
     def read_split(self, split: str, tables: Sequence[Path]) -> Iterator[ClipRow]:
         """Yields one clip per line of the split."""
@@ -71,16 +65,10 @@ class VGGSound(Corpus):
         table = read_csv(path, columns=_COLUMNS, required=_COLUMNS, what="VGGSound's vggsound.csv")
         for number, line in table.lines:
             split = line["split"].strip()
-            try:
-                start = float(line["start"])
-            except ValueError:
-                raise DatasetError(
-                    f"{table.where(number)} starts at {line['start']!r}, which is no number of seconds: give "
-                    "VGGSound's vggsound.csv."
-                ) from None
+            start = table.seconds(number, line["start"])
             if split not in self.SPLITS:
                 raise DatasetError(
                     f"{table.where(number)} has the split {split!r}, which is neither train nor test: give "
-                    "VGGSound's vggsound.csv."
+                    f"{table.what}."
                 )
             yield line["youtube_id"], start, line["label"].strip(), split

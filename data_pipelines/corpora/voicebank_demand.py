@@ -1,21 +1,23 @@
 """VoiceBank-DEMAND (C. Valentini-Botinhao, "Noisy speech database for training speech enhancement", 2017)."""
 
+import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import tensorflow_datasets as tfds
+import numpy as np
 
 from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora.corpus import Corpus
-from data_pipelines.corpora.tables import find_file
+from data_pipelines.corpora.tables import find_file, read_lines
 from data_pipelines.mixtures.clips import ClipRow
-from data_pipelines.prepare.media_encoding import DifferenceEncoder
+from data_pipelines.prepare.encoding import MediaEncoder
 
 SPEECH = "speech"
 """The caption of clean speech, and the query of the benchmark."""
 
-# What the logs call the noises -> a caption. Babble and speech-shaped noise were made from speech.
+# Name of a noise in the logs -> caption. Babble and speech-shaped noise were made from speech.
 _NOISES = {
     "babble": "people talking in the background",
     "bus": "noise inside a bus",
@@ -35,19 +37,60 @@ _NOISES = {
 }
 
 
+class DifferenceEncoder(MediaEncoder):
+    """Reads the noise of noisy speech: a file below `noisy_…/` minus the file of its name in `clean_…/`."""
+
+    def waveform(self, row: ClipRow) -> np.ndarray:
+        """Returns the mono sound of a clip; see the base class.
+
+        Raises:
+          DatasetError: the two files have different lengths.
+          AudioSepError: as the base class.
+        """
+        waveform = super().waveform(row)
+        other = clean_counterpart(row.file)
+        if not other:
+            return waveform
+        clean = super().waveform(dataclasses.replace(row, file=other))
+        if len(clean) != len(waveform):
+            raise DatasetError(
+                f"{self.source / row.file} has {len(waveform)} samples and {other} has {len(clean)}: their "
+                "difference is the noise, so give both as they were published."
+            )
+        return waveform - clean
+
+    def stamp(self, row: ClipRow) -> str:
+        """Returns the stamps of both files; see the base class."""
+        other = clean_counterpart(row.file)
+        one = super().stamp(row)
+        return f"{one} {super().stamp(dataclasses.replace(row, file=other))}" if other else one
+
+
+def clean_counterpart(file: str) -> str:
+    """Returns the path of the clean speech in a noisy file, "" for a path that is not below `noisy_…/`.
+
+    >>> clean_counterpart("noisy_testset_wav/p232_001.wav")
+    'clean_testset_wav/p232_001.wav'
+    """
+    *folders, name = file.split("/")
+    if not folders or not folders[-1].startswith("noisy_"):
+        return ""
+    parts = (re.sub("^noisy_", "clean_", folder) for folder in folders)
+    return "/".join((*parts, name))
+
+
 class VoiceBankDemand(Corpus):
     """VoiceBank-DEMAND: read sentences, clean and in noise.
 
-    The folder is as the archives unpack: `clean_trainset_28spk_wav/p226_001.wav`, …, `clean_testset_wav/`,
+    The folder holds the unpacked archives: `clean_trainset_28spk_wav/p226_001.wav`, …, `clean_testset_wav/`,
     and for 56 speakers `clean_trainset_56spk_wav/`; a suffix such as `_16k` is accepted. Clean speech becomes
-    clips with the caption "speech". The transcripts (`trainset_28spk_txt/`, …) are not used: what is said is
-    not what is separated. If `log_trainset_28spk.txt` and its like are there (also in `logfiles/`),
-    utterances that they name and that have no file are missing.
+    clips with the caption "speech". The transcripts (`trainset_28spk_txt/`, …) are not used. If logs such as
+    `log_trainset_28spk.txt` are there (also in `logfiles/`), their utterances without a file are reported as
+    missing.
 
-    The noise is the noisy file (`noisy_trainset_28spk_wav/`, …) minus the clean one, which is exact, as they
-    were added. With `noise` it becomes clips of its own, so that a training meets the noises that go with
-    this speech; their captions say which noise it is, which needs the logs. Clips of one noise count as one
-    recording, so that no mixture holds the same noise twice.
+    With `noise`, each noise becomes a clip too: the noisy file (`noisy_trainset_28spk_wav/`, …) minus the
+    clean one, which is exact because noisy files are sums. Its caption names the noise, which needs the logs.
+    All clips of one noise count as one recording, so no mixture has the same noise twice.
 
     Args:
       noise: prepare the noises too.
@@ -55,7 +98,6 @@ class VoiceBankDemand(Corpus):
     """
 
     name = "voicebank_demand"
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "The database of 2017."}  # noqa: RUF012
     HOMEPAGE = "https://datashare.ed.ac.uk/handle/10283/2791"
     LICENCE = "CC BY 4.0"
@@ -76,11 +118,11 @@ class VoiceBankDemand(Corpus):
         super().__init__(source=source, **kwargs)
 
     def encoder(self) -> DifferenceEncoder:
-        """Returns what reads clean speech as it is and noise as a difference."""
+        """Returns the reader of clean speech and of noise, which is a difference."""
         return DifferenceEncoder(self.source, self.sample_rate_hz)
 
     def find_tables(self, split: str) -> Sequence[Path]:
-        """Returns the folder of a split's clean speech, as most people have no logs, and the log."""
+        """Returns the folder of a split's clean speech and, if it is there, the log."""
         log = find_file(self.source, f"log_{split}.txt", "logfiles")
         folders = (*self.source.glob(f"clean_{split}*"), *self.source.glob(f"*/clean_{split}*"))
         folder = next((path for path in sorted(folders) if path.is_dir()), None)
@@ -89,12 +131,12 @@ class VoiceBankDemand(Corpus):
         return [folder, log] if log else [folder]
 
     def read_split(self, split: str, tables: Sequence[Path]) -> Iterator[ClipRow]:
-        """Yields the clean speech of each utterance and, if it is wanted, its noise."""
+        """Yields the clean speech of each utterance and, with `noise`, its noise."""
         noises = _read_log(tables[1]) if len(tables) > 1 else {}
         if self._noise and not noises:
             raise DatasetError(
-                f"{self.source} has no log_{split}.txt, which says what the noises are: put it there, or "
-                "leave --noise out."
+                f"{self.source} has no log_{split}.txt, which names the noises: put it there, or leave "
+                "--noise out."
             )
         clean = dict(self.files.in_folder(f"clean_{split}"))
         noisy = dict(self.files.in_folder(f"noisy_{split}"))
@@ -118,14 +160,10 @@ class VoiceBankDemand(Corpus):
 
 
 def _read_log(path: Path) -> dict[str, str]:
-    """Returns the kind of noise of each utterance: lines of name, noise and signal-to-noise ratio."""
+    """Returns the noise of each utterance; a line has a name, a noise and a signal-to-noise ratio."""
     noises = {}
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} cannot be read ({error}): give the log of VoiceBank-DEMAND.") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
+    for number, line in enumerate(read_lines(path, what="the log of VoiceBank-DEMAND"), start=1):
+        if not line:
             continue
         fields = line.split()
         if len(fields) != 3:

@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import tensorflow_datasets as tfds
-
 from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora.corpus import Corpus
 from data_pipelines.corpora.tables import find_file, read_json
@@ -21,11 +19,11 @@ _TABLES = {
 class WavCaps(Corpus):
     """WavCaps: sounds of four collections, with captions that a language model made of their descriptions.
 
-    The folder holds `json_files/` as the corpus has it (`AudioSet_SL/as_final.json`,
+    The folder holds the corpus's `json_files/` (`AudioSet_SL/as_final.json`,
     `BBC_Sound_Effects/bbc_final.json`, `FreeSound/fsd_final.json`, `SoundBible/sb_final.json`; those of the
-    collections that are wanted), and the sound files `ID.flac` below folders whose names contain that of
-    their collection, such as `FreeSound_flac/`: FreeSound and SoundBible both count from 1. One split per
-    collection.
+    chosen collections). The sound files `ID.flac` lie below folders whose names contain that of their
+    collection, such as `FreeSound_flac/`, because FreeSound and SoundBible both count from 1. Each
+    collection is a split.
 
     The corpus overlaps with AudioCaps and Clotho, UrbanSound8K, ESC-50 and VGGSound: pass its own
     `json_files/blacklist/*.json` as `exclude` before you evaluate on those.
@@ -35,7 +33,6 @@ class WavCaps(Corpus):
     """
 
     name = "wavcaps"
-    VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "The tables of 2023, one split per collection."}  # noqa: RUF012
     HOMEPAGE = "https://huggingface.co/datasets/cvssp/WavCaps"
     LICENCE = "For academic uses only; the sounds under the terms of FreeSound, BBC, SoundBible and YouTube."
@@ -55,7 +52,7 @@ class WavCaps(Corpus):
         "SoundBible": 1_232,
     }
 
-    needs = "json_files/COLLECTION/*_final.json, and the sound files in folders named by their collection"
+    needs = "json_files/COLLECTION/*_final.json, and the sound files in folders named after their collection"
 
     def find_tables(self, split: str) -> Sequence[Path]:
         """Returns the JSON of a collection."""
@@ -90,7 +87,7 @@ def _text(entry: object, key: str) -> str:
 
 
 def _recording(collection: str, stem: str) -> str:
-    """Returns the recording's identity as other corpora have it, where they have it."""
-    if collection == "AudioSet_SL":  # PANNs' names: a Y before YouTube's eleven characters
+    """Returns the recording's identity, the same as in other corpora that contain the recording."""
+    if collection == "AudioSet_SL":  # PANNs write a Y before YouTube's eleven characters
         return stem[1:] if len(stem) == 12 and stem[0] == "Y" else stem
     return stem if collection == "FreeSound" else f"{collection}/{stem}"

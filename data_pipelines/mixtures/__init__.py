@@ -1,1 +1,1 @@
-"""The grain pipeline: prepared clips in, batches of mixtures with their conditions out."""
+"""The grain pipeline: reads prepared clips and yields batches of mixtures with their conditions."""

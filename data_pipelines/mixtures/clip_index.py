@@ -1,4 +1,4 @@
-"""Reading a prepared dataset: the metadata of every clip at once, the compressed sound of one at a time."""
+"""Reads a prepared dataset: the metadata of all clips at once, the compressed sound of one at a time."""
 
 import dataclasses
 import json
@@ -9,14 +9,16 @@ from typing import Any
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from audiosep_jax.errors import DatasetError
+from audiosep_jax.errors import DatasetError, listed
 from data_pipelines.mixtures import records
 from data_pipelines.mixtures.clips import Example, frames_digest
+
+_TEXTS = ("id", "label", "captions", "source", "labels")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Clip:
-    """What is known of a stored clip without decoding it.
+    """The metadata of a stored clip.
 
     Attributes:
       id: path of the file in its source.
@@ -24,9 +26,9 @@ class Clip:
       captions: sentences that describe it.
       source: identity of the original recording.
       samples: length.
-      active: first active sample and the one after the last.
-      frames: what identifies the images of its video, "" where it has none.
-      labels: every class name of a clip that has several, `label` among them.
+      active: first active sample, and the one after the last active sample.
+      frames: digest of the images of its video, "" if it has none.
+      labels: all class names, including `label`, of a clip that has several.
     """
 
     id: str
@@ -50,7 +52,7 @@ class ClipStore:
       sample_rate_hz: rate of the stored sound.
 
     Raises:
-      AudioSepError: the folder is no prepared dataset, lacks a split, or is damaged.
+      DatasetError: the folder is not a prepared dataset, lacks a split, or is damaged.
     """
 
     def __init__(self, entry: str):
@@ -61,7 +63,7 @@ class ClipStore:
         missing = [name for name in splits if name not in names]
         if missing:
             raise DatasetError(
-                f"{self.folder} has no split {', '.join(map(repr, missing))}; it has {', '.join(names)}."
+                f"{self.folder} has no split {listed(map(repr, missing))}: choose from {listed(names)}."
             )
         self.sample_rate_hz = _sample_rate_hz(info, self.folder)
         try:
@@ -71,7 +73,7 @@ class ClipStore:
             raise DatasetError(f"{self.folder} is damaged ({error}): prepare it again.") from error
         if len(self.clips) != len(self._records):
             raise DatasetError(
-                f"{self.folder} is damaged: its index names {len(self.clips)} clips, its records hold "
+                f"{self.folder} is damaged: its index has {len(self.clips)} clips, its records have "
                 f"{len(self._records)}; prepare it again."
             )
 
@@ -104,7 +106,7 @@ class ClipStore:
 
 
 def clip_of(example: Example) -> Clip:
-    """Returns what the index says of an example."""
+    """Returns the index's entry of an example."""
     return Clip(
         id=example.id,
         label=example.label,
@@ -122,12 +124,12 @@ def index_line(clip: Clip) -> str:
     fields = dataclasses.asdict(clip)
     for name in ("frames", "labels"):
         if not fields[name]:
-            del fields[name]  # as it was before there were any
+            del fields[name]  # as in datasets that are older than these fields
     return json.dumps(fields, ensure_ascii=False)
 
 
 def index_path(folder: Path, split: str) -> Path:
-    """Returns where the index of a split lies."""
+    """Returns the path of a split's index."""
     return folder / f"clips-{split}.jsonl"
 
 
@@ -135,11 +137,17 @@ def read(folder: Path, split: str) -> Iterator[Clip]:
     """Yields the clips of a split's index, in record order."""
     with index_path(folder, split).open(encoding="utf-8") as lines:
         for line in lines:
-            yield _clip(json.loads(line))
+            fields: dict[str, Any] = json.loads(line)
+            fields |= {name: tuple(v) for name, v in fields.items() if isinstance(v, list)}
+            yield Clip(**fields)
 
 
 def folder_of(entry: str) -> tuple[Path, str]:
-    """Returns the folder and the splits of "PATH" or "PATH:SPLIT+SPLIT"; "" stands for all splits."""
+    """Returns the folder and the splits of an entry; "" stands for all splits.
+
+    >>> folder_of("data/esc50:fold1+fold2")
+    (PosixPath('data/esc50'), 'fold1+fold2')
+    """
     folder, colon, wanted = entry.rpartition(":")
     return (Path(folder), wanted) if colon and "/" not in wanted else (Path(entry), "")
 
@@ -151,23 +159,15 @@ def _load_info(folder: Path) -> tfds.core.DatasetInfo:
         )
     try:
         return tfds.builder_from_directory(folder).info
-    except Exception as error:  # tfds raises whatever its JSON and protobuf readers raise
+    except Exception as error:  # tfds raises the errors of its JSON and protobuf readers
         raise DatasetError(f"{folder} is damaged ({error}): prepare it again.") from error
 
 
 def _load_clips(folder: Path, split: str, info: tfds.core.DatasetInfo) -> list[Clip]:
-    if not index_path(
-        folder, split
-    ).is_file():  # prepared by tfds itself: the records hold the same, more slowly
-        return list(_scan(info, split))
-    return list(read(folder, split))
-
-
-def _clip(values: dict[str, Any]) -> Clip:
-    fields: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-    }
-    return Clip(**fields)
+    if index_path(folder, split).is_file():
+        return list(read(folder, split))
+    # A dataset that tfds itself prepared has no index; reading its records is slower.
+    return list(_scan(info, split))
 
 
 def _sample_rate_hz(info: tfds.core.DatasetInfo, folder: Path) -> int:
@@ -184,16 +184,16 @@ def _files(info: tfds.core.DatasetInfo, split: str) -> list[str]:
 def _scan(info: tfds.core.DatasetInfo, split: str) -> Iterator[Clip]:
     for record in ArrayRecordDataSource(_files(info, split)):
         values = records.parse(record)
+        content = {name: value.bytes_list.value for name, value in values.items()}
+        texts = {name: tuple(map(bytes.decode, content.get(name, ()))) for name in _TEXTS}
         first, end = values["active"].int64_list.value
         yield Clip(
-            id=values["id"].bytes_list.value[0].decode(),
-            label=values["label"].bytes_list.value[0].decode(),
-            captions=tuple(caption.decode() for caption in values["captions"].bytes_list.value),
-            source=values["source"].bytes_list.value[0].decode(),
+            id=texts["id"][0],
+            label=texts["label"][0],
+            captions=texts["captions"],
+            source=texts["source"][0],
             samples=values["samples"].int64_list.value[0],
             active=(first, end),
-            frames=frames_digest(values["frames"].bytes_list.value) if "frames" in values else "",
-            labels=tuple(name.decode() for name in values["labels"].bytes_list.value)
-            if "labels" in values
-            else (),
+            frames=frames_digest(content.get("frames", ())),
+            labels=texts["labels"],
         )

@@ -1,4 +1,4 @@
-"""The clips of all datasets, numbered through, and the rules which of them may meet in a mixture."""
+"""The clips of all datasets with consecutive numbers, and which of them may meet in a mixture."""
 
 import copy
 import itertools
@@ -14,8 +14,8 @@ from data_pipelines.mixtures.collisions import CaptionSimilarity, Names, name_cl
 
 _ATTEMPTS = 64
 
-# With vectors, who may meet cannot be listed beforehand: more is tried, and a stock of clips that are known
-# to be far from one another is what remains.
+# Clips that may meet by their conditions cannot be listed in advance. So more proposals are tried, and then a
+# stock of clips that may all meet one another.
 _ATTEMPTS_BY_VECTOR = 1024
 _STOCK = 64
 _SEARCH = 20_000
@@ -25,12 +25,12 @@ _BLOCK = 8192
 class ClipTable:
     """The clips of all datasets.
 
-    Which clips never meet is said by `mixture.collisions`: by default those that have a label or a caption in
-    common, whatever the case and the spacing (`_` in a label counts as a space). A clip never meets itself.
+    `mixture.collisions` decides which clips never meet: by default those that share a label or a caption,
+    regardless of case and spacing (`_` in a label counts as a space). A clip never meets itself.
 
     Args:
       datasets: the clips of each dataset.
-      mixture: the recipe; its collision rules are read.
+      mixture: the recipe, of which only the collision rules are used.
 
     Attributes:
       clips: metadata, dataset after dataset.
@@ -39,7 +39,7 @@ class ClipTable:
       captions_of: per clip, the numbers of its captions.
 
     Raises:
-      AudioSepError: the recipe's ontology cannot be used.
+      DatasetError: the recipe's ontology cannot be used.
     """
 
     def __init__(self, datasets: Sequence[Sequence[Clip]], mixture: MixtureConfig = MixtureConfig()):
@@ -55,11 +55,11 @@ class ClipTable:
 
     @property
     def lacks_conditions(self) -> bool:
-        """Whether the rules compare conditions that the table has not been given."""
+        """Whether the rule "similarity" still needs `with_conditions`."""
         return "similarity" in self._mixture.collisions and self._similarity is None
 
     def with_conditions(self, conditions: np.ndarray) -> "ClipTable":
-        """Returns a table that also follows the rule "similarity", if the recipe has it.
+        """Returns a table that also applies the rule "similarity", if the recipe has it.
 
         Args:
           conditions: float32 `[captions, size]`, in the order of `captions`.
@@ -80,15 +80,15 @@ class ClipTable:
                 return False
             if reach is not own and not reach.isdisjoint(names.own):
                 return False
-        # The dearest question last.
+        # The most expensive rule comes last.
         return self._similarity is None or not self._similarity.similar(clip, others)
 
     def check(self, together: int) -> None:
-        """Makes sure that every clip finds `together - 1` others that may all meet.
+        """Checks that every clip has `together - 1` others that may meet it and one another.
 
         Raises:
-          AudioSepError: a clip does not; the text names it. Where captions are compared by their conditions,
-            a search ends after 20,000 comparisons.
+          DatasetError: a clip has too few; the text names it. With the rule "similarity", the search for a
+            clip ends after 20,000 comparisons.
         """
         if self._similarity is not None:
             self._check_by_vector(together, self._similarity)
@@ -96,19 +96,20 @@ class ClipTable:
         kinds = set(self._names)
         excluded = _excluded(self._names, kinds)
         if len(self.clips) > (together - 1) * max(excluded.values()):
-            return  # whoever has been chosen leaves somebody over
-        # One clip stands for all that exclude the same: a thousand captions of speech are one case. Those
-        # that exclude fewest come first, so that a search is short unless it is hopeless.
+            return  # the chosen clips cannot exclude all others
+        # Clips that exclude the same others are one case, such as a thousand captions of speech; one clip is
+        # checked for all. Those that exclude fewest come first, which makes a successful search short.
         firsts = {key: index for index, key in reversed(list(enumerate(_cases(self._names, kinds))))}
         candidates = sorted(firsts.values(), key=lambda clip: (excluded[self._names[clip]], clip))
         for first in firsts.values():
             if self._complete([first], together, candidates) is None:
-                raise self._lonely(first, together)
+                raise self._too_few_partners(first, together)
 
     def _check_by_vector(self, together: int, similarity: CaptionSimilarity) -> None:
-        """Shows for each clip that it may meet some of a stock of clips that may all meet one another.
+        """Checks each clip against a stock of clips that may all meet one another.
 
-        That is one product of matrices for all clips. A search follows only for those it does not settle.
+        This takes one product of matrices for all clips. Clips with too few partners in the stock are
+        searched for one by one.
         """
         order = np.random.default_rng(0).permutation(len(self.clips)).tolist()
         stock: list[int] = []
@@ -128,7 +129,7 @@ class ClipTable:
                 budget = iter(range(_SEARCH))
                 found = self._complete([clip], together, [*self._stock, *order], budget=budget)
                 if found is None:
-                    raise self._lonely(clip, together)
+                    raise self._too_few_partners(clip, together)
                 self._stock += [other for other in found[1:] if other not in self._stock]
 
     def companions(
@@ -142,16 +143,15 @@ class ClipTable:
     ) -> list[int]:
         """Draws clips that may meet the target and one another.
 
-        After 64 proposals that do not do, companions are looked for among all clips in random order. Where
-        captions are compared by their conditions, it is 1024, and then among those that `check` found.
+        After 64 proposals, all clips are searched in random order. With the rule "similarity", the search
+        starts after 1024 proposals and covers only the clips that `check` found.
 
         Args:
           target: the clip that they join.
-          count: how many.
-          rng: decides.
+          count: number of clips to return.
+          rng: draws them.
           pick: proposes a clip.
-          beside: the first of them, where some are chosen already. They are given up if nobody is found who
-            may join them.
+          beside: clips that are chosen already, returned first; dropped if too few others may meet them.
         """
         chosen = [target, *beside]
         for _ in range(_ATTEMPTS if self._similarity is None else _ATTEMPTS_BY_VECTOR):
@@ -162,7 +162,7 @@ class ClipTable:
                 chosen.append(clip)
         others = rng.permutation(len(self.clips) if self._similarity is None else self._stock)
         found = self._complete([target], count + 1, others.tolist())
-        assert found is not None, "ClipTable.check lets no such table pass"
+        assert found is not None, "ClipTable.check raises for such a table"
         return found[1:]
 
     def _complete(
@@ -173,7 +173,7 @@ class ClipTable:
         begin: int = 0,
         budget: Iterator[object] = itertools.repeat(0),
     ) -> list[int] | None:
-        """Adds candidates from `begin` on until `size` are chosen; a comparison takes one of the budget."""
+        """Adds candidates from `begin` on until `size` are chosen; a comparison takes one of `budget`."""
         if len(chosen) == size:
             return chosen
         for place in range(begin, len(candidates)):
@@ -185,38 +185,38 @@ class ClipTable:
                     return found
         return None
 
-    def _lonely(self, clip: int, together: int) -> AudioSepError:
+    def _too_few_partners(self, clip: int, together: int) -> AudioSepError:
         how = rules_in_words(self._mixture) or "at all"
         return DatasetError(
-            f"The clip {self.clips[clip].id} finds no {together - 1} others {how} among the "
+            f"The clip {self.clips[clip].id} has fewer than {together - 1} others {how} among the "
             f"{len(self.clips)} clips, so it cannot be mixed: add data of other classes, lower "
             "mixture.sources or mixture.absent_probability, or relax mixture.collisions."
         )
 
 
 def _excluded(names: Sequence[Names], kinds: set[Names]) -> dict[Names, int]:
-    """Returns for each kind how many clips it excludes, or more: who is excluded twice counts twice."""
+    """Returns an upper bound of the number of clips that each kind excludes; some may be counted twice."""
     owners = Counter(name for kind in names for name in kind.own)
     reached = Counter(name for kind in names for name in kind.reach)
 
     def of(kind: Names) -> int:
         above = sum(owners[name] for name in kind.reach - kind.own) if kind.reach is not kind.own else 0
-        return max(1, sum(reached[name] for name in kind.own) + above)  # itself, if nobody else
+        return max(1, sum(reached[name] for name in kind.own) + above)  # at least itself
 
     return {kind: of(kind) for kind in kinds}
 
 
 def _cases(names: Sequence[Names], kinds: set[Names]) -> Iterator[Hashable]:
-    """Yields for each clip what it stands for: clips of one case exclude one another and the same others."""
+    """Yields the case of each clip: clips of one case exclude one another and the same others."""
     owners = Counter(name for kind in kinds for name in kind.own)
     reached = Counter(name for kind in kinds for name in kind.reach)
 
     def of(kind: Names) -> Hashable:
         own = frozenset(name for name in kind.own if reached[name] > 1)
         reach = frozenset(name for name in kind.reach if owners[name] > (name in kind.own))
-        # Without a name that another kind reaches too, nothing keeps two clips of such a case apart.
+        # If no other kind reaches one of its names, two clips of such a case may meet.
         return (own, reach) if own else kind
 
     found = {kind: of(kind) for kind in kinds}
-    # A clip without names excludes nobody but itself.
+    # A clip without names excludes only itself.
     return (found[kind] if kind.own else index for index, kind in enumerate(names))

@@ -1,4 +1,4 @@
-"""A clip of a dataset: what a source says about it, and what a record stores of it."""
+"""A clip of a dataset: the line of its source's table, and the content of its record."""
 
 import dataclasses
 import hashlib
@@ -12,21 +12,21 @@ import tensorflow_datasets as tfds
 from audiosep_jax.errors import DatasetError
 
 SILENCE_PEAK = 1e-4
-"""Clips whose peak is lower (80 dB below full scale, three steps of 16 bit) count as silent."""
+"""A clip with a lower peak (80 dB below full scale, three steps of 16 bit) counts as silent."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ClipRow:
-    """One line of a source's metadata.
+    """A clip in the table of a source.
 
     Attributes:
       file: path relative to the source folder; also the clip's identity.
-      captions: sentences that describe the clip; none for a clip that nobody has described.
-      label: class name, or "" when the source has none.
+      captions: sentences that describe the clip; may be empty.
+      label: class name, or "" if the source has none.
       source: identity of the original recording; clips that were cut from one recording share it.
-      split: the tfds split that the clip goes to.
+      split: the tfds split of the clip.
       frames: images of the clip's video, as `data_pipelines.prepare.frames.read_frames` takes them.
-      labels: every class name of a clip that has several, `label` among them; none where `label` says all.
+      labels: all class names, including `label`, of a clip that has several; otherwise empty.
     """
 
     file: str
@@ -40,16 +40,16 @@ class ClipRow:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Example:
-    """What a record stores; `features` describes the same to tfds.
+    """The content of a record; `features` describes it to tfds.
 
     Attributes:
-      active: int64 `[2]`, first active sample and the one after the last.
+      active: int64 `[2]`, first active sample, and the one after the last active sample.
       audio: uint8 `[bytes]`, a whole FLAC file.
       captions: sentences that describe the clip.
       frames: images of the clip's video, each a whole JPEG, PNG or other image file.
       id: path of the file in its source.
       label: class name or "".
-      labels: every class name of a clip that has several.
+      labels: all class names of a clip that has several.
       samples: length of the sound.
       source: identity of the original recording.
     """
@@ -69,10 +69,10 @@ def features(*, frames: bool = False, labels: bool = False) -> tfds.features.Fea
     """Returns the features of an `Example`; none of them needs TensorFlow.
 
     Args:
-      frames: whether the dataset has images. Without, records are what they were before there were any.
-      labels: whether a clip of the dataset has several class names; otherwise as above.
+      frames: whether the dataset has images; without them, records have no such field.
+      labels: whether a clip of the dataset has several class names; otherwise records have no such field.
     """
-    texts = tfds.features.Tensor(shape=(None,), dtype=np.str_)  # bytes, in truth: tfds changes none of them
+    texts = tfds.features.Tensor(shape=(None,), dtype=np.str_)  # also for bytes, which tfds does not change
     return tfds.features.FeaturesDict(
         {
             "active": tfds.features.Tensor(shape=(2,), dtype=np.int64),
@@ -96,15 +96,15 @@ def encode_flac(pcm: np.ndarray, *, sample_rate_hz: int) -> bytes:
 
 
 def decode_flac(flac: bytes, out: np.ndarray, *, start: int) -> None:
-    """Decodes `len(out)` samples of a mono FLAC file from `start` on, and nothing else, into `out`.
+    """Decodes only the samples `start` to `start + len(out)` of a mono FLAC file, into `out`.
 
     Args:
       flac: the file's bytes.
       out: float32 `[samples]`, filled with values in [-1, 1).
-      start: first sample that is wanted.
+      start: first sample.
 
     Raises:
-      AudioSepError: the bytes are damaged or hold fewer samples.
+      DatasetError: the bytes are damaged or hold fewer samples.
     """
     try:
         with soundfile.SoundFile(io.BytesIO(flac)) as file:
@@ -121,7 +121,7 @@ def decode_flac(flac: bytes, out: np.ndarray, *, start: int) -> None:
 
 
 def frames_digest(frames: Sequence[bytes]) -> str:
-    """Returns what identifies these frames in this order, "" for none."""
+    """Returns a digest of images in their order, "" for no images."""
     if not frames:
         return ""
     each = b"".join(hashlib.sha256(frame).digest() for frame in frames)

@@ -1,4 +1,4 @@
-"""The rules that keep clips apart: names they must not share, and captions that must not be too similar."""
+"""The rules for clips that must not meet: shared names, and captions with similar conditions."""
 
 import collections
 from collections.abc import Callable, Sequence
@@ -13,16 +13,16 @@ from data_pipelines.mixtures.ontology import Ontology, plain_class
 
 NameSet = frozenset[int]
 
-# A cosine in single precision is off by less than this.
+# The error of a cosine in single precision is smaller.
 _MARGIN = 1e-5
 
 
 class Names(NamedTuple):
-    """What keeps a clip away from others: two clips collide where one's `own` meets the other's `reach`.
+    """The names of a clip. Two clips collide if the `own` of one and the `reach` of the other overlap.
 
     Attributes:
-      own: numbers of what the clip is said to hold: captions, labels, classes.
-      reach: the same, and the ancestors of its classes.
+      own: numbers of the clip's captions, labels, classes and recording.
+      reach: the same and, in addition, the ancestors of its classes.
     """
 
     own: NameSet
@@ -32,10 +32,10 @@ class Names(NamedTuple):
 def name_clips(clips: Sequence[Clip], mixture: MixtureConfig) -> list[Names]:
     """Returns the names of each clip. Clips with the same names share one object.
 
-    Under any rule clips of one recording keep apart, in whichever datasets and under whichever captions.
+    With any rule, clips of one recording also collide, even across datasets.
 
     Raises:
-      AudioSepError: the ontology cannot be read, or has none of the clips' labels.
+      DatasetError: the ontology cannot be read, or has none of the clips' labels.
     """
     if not mixture.collisions:
         return [Names(frozenset(), frozenset())] * len(clips)
@@ -102,14 +102,14 @@ class _Classes:
             own.update(("label", _plain(label.replace("_", " "))) for label in labels)
         if self._ontology and "ontology" in self._rules:
             own.update(("class", one) for one in meant)
-            # What the ontology does not know is at least the same as itself.
+            # A label that the ontology lacks collides only with itself.
             own.update(("other class", plain_class(label)) for label in labels if not ids[label])
             above.update(("class", over) for one in meant for over in self._ontology.ancestors(one))
         return own, above
 
 
 def _labels(clip: Clip) -> tuple[str, ...]:
-    """Returns every label that says something, the first one first."""
+    """Returns all distinct labels of a clip that are not blank, `label` first."""
     return tuple(
         label for label in dict.fromkeys((clip.label, *clip.labels)) if _plain(label.replace("_", " "))
     )
@@ -120,14 +120,14 @@ def _plain(text: str) -> str:
 
 
 class CaptionSimilarity:
-    """Which clips have captions that say nearly the same, by the cosine of their conditions.
+    """Finds clips with similar captions, by the cosine of their conditions.
 
-    Only the vectors of the clips in question are compared; nothing grows with the square of the captions.
+    Only the vectors of the given clips are compared; memory does not grow with the square of the captions.
 
     Args:
       captions_of: per clip, the numbers of its captions.
-      conditions: float32 `[captions, size]`, of any lengths; one of zeros is similar to none.
-      highest: cosine up to which clips may meet.
+      conditions: float32 `[captions, size]`, of any norm; a vector of zeros is similar to none.
+      highest: largest cosine at which clips may meet.
     """
 
     def __init__(self, captions_of: Sequence[Sequence[int]], conditions: np.ndarray, highest: float):
@@ -138,12 +138,12 @@ class CaptionSimilarity:
         self._lengths = np.sqrt(np.where(energy > 0, energy, 1))
 
     def similar(self, clip: int, others: Sequence[int]) -> bool:
-        """Returns whether any caption of a clip is too similar to any of some others."""
-        # In double precision: whether two captions are the same must not depend on the order of a sum.
+        """Returns whether a caption of a clip is too similar to a caption of one of the others."""
+        # Double precision, so that the order of a sum does not decide about equal captions.
         return bool(np.any(self._cosines([clip], others, np.float64) > self._highest))
 
     def surely_apart(self, clips: Sequence[int], others: Sequence[int]) -> np.ndarray:
-        """Returns bool `[clips, others]`, true only where `similar` is false; one product, for many clips."""
+        """Returns bool `[clips, others]`, true only where `similar` is false, by one product for all."""
         close = self._cosines(clips, others, np.float32) > self._highest - _MARGIN
         return ~_any(_any(close, self._counts(clips)).T, self._counts(others)).T
 
@@ -160,14 +160,14 @@ class CaptionSimilarity:
 
 
 def _any(rows: np.ndarray, counts: Sequence[int]) -> np.ndarray:
-    """Returns for consecutive groups of rows, of which some may be empty, whether any of them is true."""
+    """Returns for consecutive groups of rows, some of which may be empty, whether any row is true."""
     sums = np.concatenate([np.zeros((1, rows.shape[1]), np.int32), np.cumsum(rows, axis=0, dtype=np.int32)])
     edges = np.cumsum([0, *counts])
     return sums[edges[1:]] > sums[edges[:-1]]
 
 
 def rules_in_words(mixture: MixtureConfig) -> str:
-    """Returns how clips that may meet differ, for an error."""
+    """Returns how clips that may meet differ, for an error message."""
     said: dict[str, Callable[[], str]] = {
         "label": lambda: "of other labels",
         "caption": lambda: "with other captions",

@@ -10,20 +10,20 @@ from data_pipelines.mixtures.draws import Draw
 from data_pipelines.mixtures.supervision import Supervision
 
 Conditions = Mapping[str, np.ndarray] | Callable[[Sequence[str]], np.ndarray]
-"""Condition vectors by caption, or what computes them: `QueryEncoder.encode` is one."""
+"""Condition vectors by caption, or a function that computes them, such as `QueryEncoder.encode`."""
 
 
 class QueryTable:
-    """Turns draws into conditions.
+    """Returns the conditions of draws.
 
     Args:
       table: the clips.
       conditions: of captions.
-      supervision: of the rest.
+      supervision: encodes sound and frames.
       frames: returns the image files of a clip by its index.
 
     Raises:
-      AudioSepError: a caption has no condition, or conditions have the wrong shape or are not finite.
+      DatasetError: a caption has no condition, or conditions have the wrong shape or are not finite.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class QueryTable:
         self._rows: dict[str, int] = {}
         self._frames: np.ndarray | None = None
         if supervision.see and not supervision.hear:
-            # Captions suffice for a clip that never draws its frames.
+            # A clip that always uses its caption needs no condition of its frames.
             seen = {
                 clip.frames: index
                 for index, clip in enumerate(table.clips)
@@ -73,7 +73,10 @@ class QueryTable:
             parts["audio"] = _checked(self._hear(heard), len(heard), "sound")
         sizes = {part.shape[1] for part in parts.values()}
         if len(sizes) > 1:
-            raise DatasetError(f"The conditions of {', '.join(parts)} differ in length: {sorted(sizes)}.")
+            raise DatasetError(
+                f"The conditions of {', '.join(parts)} differ in length ({sorted(sizes)}): use one tower for "
+                "all."
+            )
         result = np.empty((len(draws), sizes.pop()), np.float32)
         modalities = np.array([draw.modality for draw in draws])
         for modality, part in parts.items():
@@ -88,7 +91,7 @@ def _of_captions(conditions: Conditions, captions: Sequence[str]) -> np.ndarray:
     if missing:
         raise DatasetError(
             f"{len(missing)} of {len(captions)} captions have no condition, the first is {missing[0]!r}: "
-            "compute them anew."
+            "compute the conditions again."
         )
     return _checked(np.stack([conditions[caption] for caption in captions]), len(captions), "caption")
 
@@ -97,7 +100,7 @@ def _checked(rows: np.ndarray, count: int, each: str) -> np.ndarray:
     rows = np.asarray(rows)
     if rows.ndim != 2 or len(rows) != count or not np.isfinite(rows).all():
         raise DatasetError(
-            f"The conditions have shape {rows.shape}: finite numbers of shape [{count}, size] are needed, "
-            f"one row per {each}."
+            f"The conditions have shape {rows.shape}: give finite numbers of shape [{count}, size], one row "
+            f"per {each}."
         )
     return rows.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Which clips meet, where they are cut and how loud they are: pure functions of (seed, step, position)."""
+"""Draws clips, crops and gains of a mixture: pure functions of (seed, step, position)."""
 
 import dataclasses
 import functools
@@ -19,18 +19,18 @@ NO_CAPTION = -1
 
 _ENDLESS = 2**48
 
-# What came later is drawn from streams of its own, so that it changes no other draw.
+# Draws that were added later have random streams of their own, so that they do not change the others.
 _MODALITY_STREAM, _RECIPE_STREAM, _NEIGHBOUR_STREAM = 1, 2, 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Crop:
-    """A piece of a clip and its place in the segment.
+    """A part of a clip and its place in the segment.
 
     Attributes:
       clip: index of the clip.
-      start, stop: samples of the clip that are decoded.
-      offset: where they begin in the segment; the rest is zero.
+      start, stop: range of the clip's samples.
+      offset: where they begin in the segment; the rest of the segment is zero.
     """
 
     clip: int
@@ -41,21 +41,20 @@ class Crop:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Draw:
-    """All that is random in one mixture.
+    """All random numbers of one mixture.
 
     Attributes:
-      step, position: which example of which batch it is.
-      crops: one per source that the mixture has, the target first.
-      caption: index of the caption in `ClipTable.captions`, or `NO_CAPTION`. It is drawn whether or not the
-        condition comes from it.
-      absent: the query belongs to none of the sources.
-      gains_db: integer gain of each interferer that a mixture may have, then of their sum.
+      step, position: of the example: its batch, and its place in the batch.
+      crops: one per source, the target first.
+      caption: index in `ClipTable.captions`, or `NO_CAPTION`; drawn even if the condition does not use it.
+      absent: whether the query describes none of the sources.
+      gains_db: integer gains of the interferers (as many as a mixture can have), then that of their sum.
       level_db: gain of the finished mixture.
-      asked: index of the clip that the query describes: the target, or one that is absent.
-      modality: what the condition is taken from.
-      heard: the piece of `asked` that the condition is taken from where it is taken from sound.
-      snr_db: energy of the target over that of the sum of interferers, in place of the sum's gain; None
-        where the recipe leaves it to the gain.
+      asked: index of the clip that the query describes: the target, or an absent clip.
+      modality: source of the condition.
+      heard: the part of `asked` whose sound is encoded as the condition; None for other modalities.
+      snr_db: energy of the target over that of the sum of interferers, in place of the sum's gain; None if
+        the recipe uses the gain.
     """
 
     step: int
@@ -72,20 +71,19 @@ class Draw:
 
 
 class DrawSource:
-    """Random access to draws: element `k` is the `k % local`-th of this process in step `k // local`.
+    """Random access to draws: element `k` is example `k % local` of this process in step `k // local`.
 
     Args:
       table: the clips, and which of them may meet.
       mixture: the recipe.
       sample_rate_hz: rate of the clips.
       batch_size: examples of a global batch.
-      seed: with step and position it decides every draw.
-      weights: share of targets and of interferers per dataset; empty means by number of clips.
-      supervision: what conditions are taken from.
-      process_index, process_count: which slice of the global batch, or of each of its microbatches, this
-        process reads.
-      microbatches: consecutive parts of the global batch. A process reads its slice of each, so that what
-        stands in a part does not depend on the number of processes.
+      seed: decides every draw, together with step and position.
+      weights: share of each dataset among targets and interferers; empty means its share of the clips.
+      supervision: decides the source of each condition.
+      process_index, process_count: this process reads one slice of the global batch, or of each microbatch.
+      microbatches: consecutive parts of the global batch. A process reads a slice of each, so the content of
+        a part does not depend on the number of processes.
     """
 
     def __init__(
@@ -180,7 +178,7 @@ class DrawSource:
         return sources, float(rng.uniform(lowest, highest))
 
     def _neighbours(self, step: int, position: int, count: int) -> dict[int, int]:
-        """Returns the next targets of the batch that may meet this one and each other, with positions."""
+        """Returns the next targets of the batch that may all meet, each with its position in the batch."""
         chosen = {self._target(step, position): position}
         for further in range(1, self._batch_size):
             if len(chosen) == count + 1:
@@ -192,12 +190,12 @@ class DrawSource:
         return dict(list(chosen.items())[1:])
 
     def _target_crop(self, step: int, position: int) -> Crop:
-        """Draws the crop of a target without its mixture, for those that it is a neighbour of."""
+        """Draws the crop of a target independently of its mixture, so that its neighbours can share it."""
         rng = np.random.default_rng([self._seed, step, position, _NEIGHBOUR_STREAM])
         return self._crop(self._target(step, position), rng)
 
     def _with_modality(self, draw: Draw) -> Draw:
-        """Draws what the condition is taken from, where there is a choice or no caption."""
+        """Draws the modality, if there is a choice or no caption."""
         ratio, described = self._supervision.text_ratio, draw.caption != NO_CAPTION
         beside_text = self._supervision.beside_text(self._table.clips[draw.asked])
         if beside_text is None or (described and ratio == 1):
@@ -228,10 +226,10 @@ class DrawSource:
 
 
 class _EpochOrder:
-    """Random access to the clips `first` to `first + size`, each once per epoch, in another order each time.
+    """Random access to the clips `first` to `first + size`, each once per epoch, in a new order each epoch.
 
-    Permutations are drawn whole: grain's `shuffle` walks a 16-bit cipher until it meets a valid index, which
-    takes milliseconds when a dataset has ten clips.
+    It draws whole permutations. For ten clips, grain's `shuffle` takes milliseconds per index, because it
+    walks a 16-bit cipher until it finds a valid index.
     """
 
     def __init__(self, first: int, size: int, seed: tuple[int, int]):

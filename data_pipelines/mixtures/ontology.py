@@ -1,4 +1,4 @@
-"""AudioSet's ontology of classes: which class is a kind of which other."""
+"""AudioSet's ontology: classes and the more general classes above them."""
 
 import json
 import re
@@ -18,7 +18,7 @@ class Ontology:
       path: a list of classes in JSON, each with `id`, `name` and `child_ids`.
 
     Raises:
-      AudioSepError: the file cannot be read, is no such list, names an unknown child, or has a class that is
+      DatasetError: the file cannot be read, is not such a list, has an unknown child, or has a class that is
         its own ancestor.
     """
 
@@ -33,32 +33,32 @@ class Ontology:
             for child in children:
                 if child not in classes:
                     raise DatasetError(
-                        f"{self.path}: class {one!r} ({name}) has the child {child!r}, which the file does "
-                        f"not hold: {_SOURCE}, whole."
+                        f"{self.path}: class {one!r} ({name}) has the child {child!r}, which the file "
+                        f"lacks: {_SOURCE}, the whole file."
                     )
                 parents[child].add(one)
         self._ancestors = self._closure(classes, parents)
 
     def ids(self, label: str) -> frozenset[str]:
-        """Returns the classes of a name or id: none, one, or several where classes share a name.
+        """Returns the classes of a name or id: none, one, or several if classes share the name.
 
-        Upper and lower case are one, `_` is a space, and a comma is an "and", as FSD50K writes it.
+        Case is ignored, `_` is a space, and a comma is an "and", as FSD50K writes it.
         """
         return frozenset(self._ids.get(plain_class(label), ()))
 
     def ancestors(self, one: str) -> frozenset[str]:
-        """Returns every class that `one` is a kind of, itself left out."""
+        """Returns all classes above a class, without itself."""
         return self._ancestors[one]
 
     def most_specific(self, ids: Iterable[str]) -> frozenset[str]:
-        """Returns those of some classes that are no ancestors of others of them."""
+        """Returns the given classes that are not ancestors of another of them."""
         ids = frozenset(ids)
         return ids.difference(*(self._ancestors[one] for one in ids))
 
     def _closure(
         self, classes: dict[str, tuple[str, list[str]]], parents: dict[str, set[str]]
     ) -> dict[str, frozenset[str]]:
-        """Goes from the roots down, so that a class comes after all of its parents."""
+        """Returns the ancestors of each class; goes down from the roots, parents before children."""
         missing = {one: len(above) for one, above in parents.items()}
         ready = [one for one, count in missing.items() if not count]
         ancestors: dict[str, frozenset[str]] = {}
@@ -77,15 +77,19 @@ class Ontology:
 
 
 def plain_class(name: str) -> str:
-    """Returns a class name as it is compared: "Burping_and_eructation" is "Burping, eructation"."""
+    """Returns the form of a class name that is compared.
+
+    >>> plain_class("Burping_and_eructation") == plain_class("Burping, eructation")
+    True
+    """
     words = re.sub(r"[_\s]+", " ", name.lower().replace(",", " and ")).strip()
     return re.sub(r"\band( and)+\b", "and", words)
 
 
 def _circle(parents: dict[str, set[str]], left: set[str]) -> list[str]:
-    """Returns classes of which each is a child of the next, the last the first again."""
+    """Returns classes each of which is a child of the next; the last is the first again."""
     way = [min(left)]
-    # Whoever is left over has a parent that is left over too: else it would have become ready.
+    # Each class that is left has a parent that is left; otherwise it would have become ready.
     while way[-1] not in way[:-1]:
         way.append(min(parents[way[-1]] & left))
     return way[way.index(way[-1]) :]
@@ -99,7 +103,7 @@ def _read(path: Path) -> dict[str, tuple[str, list[str]]]:
     except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"mixture.ontology: {path} is not a readable JSON file: {error}.") from error
     if not isinstance(values, list) or not values:
-        raise DatasetError(f"{path} is no list of classes: {_SOURCE}.")
+        raise DatasetError(f"{path} is not a list of classes: {_SOURCE}.")
     classes: dict[str, tuple[str, list[str]]] = {}
     for number, value in enumerate(values, 1):
         found = value if isinstance(value, dict) else {}
@@ -114,6 +118,6 @@ def _read(path: Path) -> dict[str, tuple[str, list[str]]]:
                 f"{_SOURCE}."
             )
         if one in classes:
-            raise DatasetError(f"{path}: class {one!r} ({name}) stands there twice: {_SOURCE}.")
+            raise DatasetError(f"{path}: class {one!r} ({name}) is listed twice: {_SOURCE}.")
         classes[one] = (name, children)
     return classes

@@ -1,4 +1,4 @@
-"""The grain pipeline: prepared datasets in, batches of segments with their draws and conditions out."""
+"""The grain pipeline: reads prepared datasets, yields batches of segments with draws and conditions."""
 
 import dataclasses
 
@@ -17,21 +17,21 @@ from data_pipelines.mixtures.supervision import Modality, Supervision
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MixtureBatch:
-    """One batch, this process's part of it. Mixing happens on the device, from `arrays`.
+    """This process's part of one batch. The device mixes `arrays`.
 
     Attributes:
-      step: which step it belongs to.
-      segments: float32 `[batch, sources, samples]`; source 0 is the target. A mixture of fewer sources ends
-        with zeros.
+      step: the step of the batch.
+      segments: float32 `[batch, sources, samples]`; source 0 is the target. Missing sources of a mixture are
+        zeros at the end.
       gains_db: int32 `[batch, sources]`; a gain per interferer, then the gain of their sum.
       level_db: float32 `[batch]`; gain of the finished mixture.
-      absent: bool `[batch]`; the query means none of the sources, so the target is silence.
+      absent: bool `[batch]`; the query describes none of the sources, so the target is silence.
       condition: float32 `[batch, size]`.
-      captions: a caption of what each example asks for, "" where there is none. Where the modality is "text"
-        it is the query.
-      modality: what each example's condition is taken from.
+      captions: a caption of the clip that each query describes, "" if it has none; the query itself if the
+        modality is "text".
+      modality: the source of each example's condition.
       ids: per example, the files of its sources.
-      snr_db: float32 `[batch]`, energy of the target over that of the others; None where gains decide it.
+      snr_db: float32 `[batch]`, energy of the target over that of the others; None if gains decide it.
     """
 
     step: int
@@ -47,37 +47,37 @@ class MixtureBatch:
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """What goes to the device."""
+        """The arrays that are sent to the device, by name."""
         names = ("segments", "gains_db", "level_db", "absent", "condition")
         arrays = {name: getattr(self, name) for name in names}
         return arrays if self.snr_db is None else {**arrays, "snr_db": self.snr_db}
 
 
 class MixturePipeline:
-    """Mixtures from prepared datasets. What step holds what depends on the arguments alone.
+    """Mixtures from prepared datasets. The content of a step depends on the arguments alone.
 
     Args:
       data: `datasets`, `weights`, `seed` and the reading threads; pass `dataclasses.replace(data,
         datasets=data.validation, weights=())` for validation.
       mixture: the recipe.
-      sample_rate_hz: the model's rate; the datasets must be stored at it.
+      sample_rate_hz: the model's rate, which must be the datasets' rate.
       batch_size: examples of a global batch.
-      conditions: vectors per caption; a callable is asked once for all captions.
-      supervision: what conditions are taken from besides captions. Sound is encoded by the threads that
-        decode it.
-      process_index, process_count: this process's place; with `local = batch_size / process_count` it gets
-        the positions from `process_index · local` on of each global batch.
-      microbatches: parts that a step computes one after the other: consecutive positions of the global batch.
-        A process gets its slice of each part, the first part's first.
+      conditions: vectors per caption, or a function that is called once with all captions.
+      supervision: encodes sound and frames as conditions. The threads that decode sound encode it.
+      process_index, process_count: this process gets `local = batch_size / process_count` positions of each
+        global batch, from `process_index · local` on.
+      microbatches: parts of consecutive positions of the global batch, which a step computes one after the
+        other. A process gets its slice of each part, that of the first part first.
 
     Attributes:
       table: the clips.
       captions: every distinct caption, sorted.
-      modalities: what conditions may be taken from.
+      modalities: the possible sources of conditions.
 
     Raises:
-      AudioSepError: a dataset is unusable or of another rate, a caption or a clip has no condition, or some
-        clip could meet no other.
+      ConfigError: datasets are not given, or weights or the batch size do not fit.
+      DatasetError: a dataset is damaged or has another rate, a caption or clip has no condition, or a clip
+        may meet too few others.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class MixturePipeline:
     ):
         if batch_size % (process_count * microbatches):
             parts = f" in {microbatches} microbatches" if microbatches > 1 else ""
-            raise DatasetError(
+            raise ConfigError(
                 f"A batch of {batch_size} cannot be split over {process_count} processes{parts}: choose a "
                 f"multiple of {process_count * microbatches}."
             )
@@ -114,7 +114,7 @@ class MixturePipeline:
         ]
         self._segment = round(mixture.segment_seconds * sample_rate_hz)
         self._sources = mixture.sources
-        # What names say is checked before conditions are computed, which may take hours.
+        # Names are checked before conditions are computed, which may take hours.
         table.check(mixture.sources + (mixture.absent_probability > 0))
         self.table = table
         self._queries = QueryTable(table, conditions, supervision, self._frames)
@@ -135,11 +135,11 @@ class MixturePipeline:
     def batches(
         self, *, start_step: int = 0, stop_step: int | None = None
     ) -> grain.IterDataset[MixtureBatch]:
-        """Returns the batches from `start_step` on; starting late costs nothing.
+        """Returns the batches from `start_step` on, without computing the earlier ones.
 
         Args:
           start_step: step of the first batch.
-          stop_step: the step that is not delivered any more; None goes on for ever.
+          stop_step: step after the last batch; None never stops.
         """
         last = None if stop_step is None else stop_step * self._local
         draws = grain.MapDataset.source(self._draws)[start_step * self._local : last]
@@ -156,7 +156,7 @@ class MixturePipeline:
         decoded: dict[Crop, np.ndarray] = {}
         for example, draw in zip(segments, draws, strict=True):
             for segment, crop in zip(example, draw.crops, strict=False):
-                if crop in decoded:  # a neighbour's
+                if crop in decoded:  # a neighbour has the same crop
                     segment[:] = decoded[crop]
                 else:
                     self._decode(crop, segment)
@@ -182,14 +182,14 @@ class MixturePipeline:
         )
 
     def _heard(self, draw: Draw, target: np.ndarray) -> np.ndarray:
-        """Returns the segment that a condition is taken from: the target itself, or one that is absent."""
+        """Returns the segment that is encoded as the condition: the target, or that of an absent clip."""
         assert draw.heard is not None
         segment = target
         if draw.absent:
             segment = np.zeros(self._segment, np.float32)
             self._decode(draw.heard, segment)
         if np.max(np.abs(segment)) < SILENCE_PEAK:
-            # A clip may pause for a whole segment, which says nothing of its sound; its beginning does.
+            # A clip may pause for a whole segment; then its beginning is encoded.
             clip = self.table.clips[draw.asked]
             start = clip.active[0]
             stop = min(start + self._segment, clip.samples)
@@ -221,7 +221,7 @@ def _snr_db(draws: list[Draw]) -> np.ndarray | None:
 
 def _open(data: DataConfig, sample_rate_hz: int) -> list[ClipStore]:
     if not data.datasets:
-        raise ConfigError("data.datasets is empty: name folders that `audiosep prepare` wrote.")
+        raise ConfigError("data.datasets is empty: give folders that `audiosep prepare` wrote.")
     if data.weights and (len(data.weights) != len(data.datasets) or min(data.weights) <= 0):
         raise ConfigError(
             f"data.weights is {data.weights}: give one positive number for each of the "

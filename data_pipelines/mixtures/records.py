@@ -1,4 +1,4 @@
-"""Serialised examples: written the same way every time, parsed without TensorFlow."""
+"""Serialised examples: written with deterministic bytes, parsed without TensorFlow."""
 
 import functools
 import os
@@ -14,15 +14,14 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from data_pipelines.mixtures import clips
 
-# One group per record: each can be read by itself. They hold FLAC, which only costs time to compress again.
+# One group per record, so that each can be read alone. They hold FLAC, which does not compress further.
 _OPTIONS = "group_size:1,uncompressed"
 
 
 class RecordWriter(tfds_writer.ExampleWriter):
-    """Writes ArrayRecord files whose bytes are a function of the examples, where tfds itself writes.
+    """Writes ArrayRecord files with deterministic bytes for a builder that tfds runs.
 
-    tfds's own writer leaves the order of an example's features to protobuf, which draws it anew in every
-    process.
+    With tfds's own writer, the order of an example's features would differ from process to process.
     """
 
     def __init__(self):
@@ -34,7 +33,7 @@ class RecordWriter(tfds_writer.ExampleWriter):
 
 
 def write_file(path: Path, records: Iterable[bytes]) -> None:
-    """Writes an ArrayRecord file and makes sure that it is whole.
+    """Writes an ArrayRecord file and checks its number of records.
 
     Raises:
       OSError: it cannot be written.
@@ -49,7 +48,7 @@ def write_file(path: Path, records: Iterable[bytes]) -> None:
         reader = array_record_module.ArrayRecordReader(os.fspath(path))
         found = reader.num_records()
         reader.close()
-    except (RuntimeError, ValueError) as error:  # what its C++ makes of a full disk
+    except (RuntimeError, ValueError) as error:  # the C++ writer's errors, such as a full disk
         raise OSError(str(error)) from error
     if found != count:
         raise OSError(f"{found} of {count} records were written")
@@ -59,9 +58,9 @@ def serialise(values: Mapping[str, Any], *, frames: bool, labels: bool) -> bytes
     """Returns the record of an example, the same bytes in every process.
 
     Args:
-      values: what `clips.features` describes.
-      frames: see there.
-      labels: see there.
+      values: by the names of `clips.features`.
+      frames: as in `clips.features`.
+      labels: as in `clips.features`.
     """
     features, serialiser = _serialiser(frames, labels)
     return _deterministic(serialiser.get_tf_example(features.encode_example(values)))

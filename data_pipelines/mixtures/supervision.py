@@ -1,4 +1,4 @@
-"""What a condition is taken from: the caption of a clip, its sound, or the frames of its video."""
+"""The source of a condition: the caption of a clip, its sound, or the frames of its video."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -12,21 +12,21 @@ from data_pipelines.mixtures.clip_index import Clip
 Modality = Literal["text", "audio", "frames"]
 
 Hear = Callable[[Sequence[np.ndarray]], np.ndarray]
-"""Takes float32 `[samples]` at the rate of the pipeline and returns one condition for each."""
+"""Takes waveforms, float32 `[samples]` at the pipeline's rate, and returns one condition for each."""
 
 See = Callable[[Sequence[str], Callable[[str], Sequence[bytes]]], np.ndarray]
-"""Takes `Clip.frames` of distinct clips, and what returns the image files that one of them stands for;
-returns one condition for each. It is asked once, when a pipeline is made."""
+"""Takes `Clip.frames` of distinct clips, and a function that returns the image files of one of them; returns
+one condition for each. A pipeline calls it once, when it is made."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Supervision:
-    """How conditions are found. The default knows captions alone.
+    """Decides the source of each condition. By default, it is always the caption.
 
     Attributes:
-      text_ratio: share of the examples that use their caption, among those that have the choice.
-      hear: encodes sound; None where the tower cannot, or shall not.
-      see: encodes frames; used where `hear` is None.
+      text_ratio: share of examples that use their caption, among those with a caption and another source.
+      hear: encodes sound; None if the tower cannot or should not.
+      see: encodes frames; used if `hear` is None.
     """
 
     text_ratio: float = 1.0
@@ -34,30 +34,30 @@ class Supervision:
     see: See | None = None
 
     def modalities(self, clips: Sequence[Clip]) -> tuple[Modality, ...]:
-        """Returns what the conditions of these clips may be taken from, captions first."""
+        """Returns the sources of the conditions of these clips, captions first."""
         drawn = {self.beside_text(clip) for clip in clips if self.text_ratio < 1 or not clip.captions}
         beside: tuple[Modality, ...] = ("audio", "frames")
         return ("text", *(name for name in beside if name in drawn))
 
     def beside_text(self, clip: Clip) -> Modality | None:
-        """Returns what a clip's condition can be taken from other than a caption."""
+        """Returns the source of a clip's condition other than its captions, None if there is no other."""
         if self.hear:
             return "audio"
         return "frames" if self.see and clip.frames else None
 
     def check(self, clips: Sequence[Clip]) -> None:
-        """Makes sure that every clip has a condition, and that those who draw have a choice.
+        """Checks that every clip has a source of its condition, and with `text_ratio` below 1 some have two.
 
         Raises:
-          AudioSepError: a clip has none; the text names the first. Or no clip has other than its caption.
+          DatasetError: a clip has no source; the text names the first. Or no clip has a second source.
         """
         without = [clip for clip in clips if not clip.captions and not self.beside_text(clip)]
         if without:
             lack = "no caption and no frames" if self.see else "no caption"
             raise DatasetError(
-                f"{len(without)} of {len(clips)} clips have {lack}, the first is {without[0].id}, so nothing "
-                "says what to separate: describe them, or take their conditions from their sound (encoder "
-                "clap with query.text_ratio below 1) or from frames of their video (encoder clip)."
+                f"{len(without)} of {len(clips)} clips have {lack}, the first is {without[0].id}, so they "
+                "have no query: give them captions, or take their conditions from their sound (encoder clap "
+                "with query.text_ratio below 1) or from frames of their video (encoder clip)."
             )
         if self.text_ratio < 1 and not any(map(self.beside_text, clips)):
             raise DatasetError(

@@ -1,1 +1,1 @@
-"""Builds a dataset: reads and encodes clips, writes shards, resumes, on this machine or on Beam."""
+"""Builds a dataset: reads and encodes clips and writes shards, on this machine or on Beam; can resume."""

@@ -1,4 +1,4 @@
-"""Makes shards on Apache Beam: the same files, written by as many machines as a runner has."""
+"""Makes shards on Apache Beam: the same files, written by the machines of a runner."""
 
 import dataclasses
 import json
@@ -17,19 +17,20 @@ from data_pipelines.prepare.shards import Shard
 def make_shards(
     builder: ClipBuilder, shards: Sequence[Shard], files: ShardFiles, *, options: Sequence[str] = ()
 ) -> None:
-    """Makes shards, each by one worker, from rows that lie beside them.
+    """Makes each shard by one worker, from rows in a file beside it.
 
-    Nothing but the names of shards travels through the pipeline. Workers read the source and write the files
-    themselves, so both have to lie where all of them find them under the same path.
+    Only the names of shards are sent through the pipeline. Workers read the source and write the shards
+    themselves, so all machines need both folders under the same path.
 
     Args:
-      builder: whose clips they are.
+      builder: the dataset's builder.
       shards: those to make.
-      files: where they go.
-      options: Beam's, such as "--runner=FlinkRunner".
+      files: their folder.
+      options: of Beam, such as "--runner=FlinkRunner".
 
     Raises:
-      AudioSepError: Beam is not installed, does not take the options, or the pipeline failed.
+      MissingPackageError: Beam is not installed.
+      DatasetError: Beam refuses the options, or the pipeline failed.
     """
     try:
         import apache_beam as beam  # pyright: ignore[reportMissingImports]
@@ -50,18 +51,20 @@ def make_shards(
         with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
             names = pipeline | beam.Create([shard.name for shard in shards])
             _ = names | beam.Reshuffle() | beam.Map(worker)
-    except (Exception, SystemExit) as error:  # runners raise whatever they like; argparse exits
+    except (Exception, SystemExit) as error:  # each runner has errors of its own; argparse exits
         raise DatasetError(
-            f"The Beam pipeline failed ({shown(_last_line(error))}): give the same command again; it goes on "
-            "where it stopped."
+            f"The Beam pipeline failed ({shown(_last_line(error))}): give the same command again to resume."
         ) from error
 
 
 def parse_options(text: str) -> list[str]:
-    """Returns Beam's options from one text, in which the dashes may be left out.
+    """Returns Beam's options from one text, in which leading dashes are optional.
+
+    >>> parse_options("runner=FlinkRunner --streaming")
+    ['--runner=FlinkRunner', '--streaming']
 
     Raises:
-      AudioSepError: its quotes do not match.
+      UsageError: the quotes do not match.
     """
     try:
         words = shlex.split(text)
@@ -72,18 +75,18 @@ def parse_options(text: str) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class ShardWorker:
-    """What a worker does; sent to it as a whole.
+    """Makes a shard; Beam sends it to each worker.
 
     Attributes:
       recorder: reads and encodes a clip.
-      files: where shards and their rows lie.
+      files: the folder of the shards and of their rows.
     """
 
     recorder: Recorder
     files: ShardFiles
 
     def __call__(self, name: str) -> int:
-        """Makes one shard and returns how many clips it holds; one that is made already is left alone."""
+        """Makes the shard of a name, unless it is finished, and returns its number of clips."""
         shard = _read_rows(self.files, name)
         finished = self.files.read(shard) or self.files.write(shard, map(self.recorder, shard.rows))
         return finished.clips

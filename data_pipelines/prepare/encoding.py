@@ -1,27 +1,26 @@
-"""How a clip is read from its source, and what becomes of it: a record, or the reason why there is none."""
+"""Turns a clip of a source into a record, or into the reason why it cannot be used."""
 
 import dataclasses
 from pathlib import Path
 
 import numpy as np
 
-from audiosep_jax.audio.files import read_audio
 from audiosep_jax.errors import AudioSepError, DatasetError
 from data_pipelines.mixtures import clip_index, records
 from data_pipelines.mixtures.clips import SILENCE_PEAK, ClipRow, Example, encode_flac
-from data_pipelines.prepare import frames
+from data_pipelines.prepare import frames, video
 
 ACTIVE_DB = -60.0
 """Samples louder than this, relative to the clip's peak, are active."""
 
 
 @dataclasses.dataclass(frozen=True)
-class ClipEncoder:
-    """Reads the clips of one source.
+class MediaEncoder:
+    """Reads the clips of one source: sound files, and the sound of videos.
 
-    A dataset whose sounds are not plain sound files brings a subclass with another `waveform`. Encoders
-    travel to other processes, and their fields say what a record depends on besides its row and its files:
-    an unfinished build goes on only with an encoder that is equal.
+    A dataset that stores another sound than that of its files has a subclass with another `waveform`.
+    Encoders are sent to other processes. Their fields name everything that a record depends on besides its
+    row and its files: a build resumes only with an equal encoder.
 
     Attributes:
       source: folder of the sound files.
@@ -35,16 +34,16 @@ class ClipEncoder:
         """Returns the mono sound of a clip, float32 `[samples]` at `sample_rate_hz`.
 
         Raises:
-          AudioSepError: the file is missing, not audio, damaged or not finite.
+          AudioFileError: the file is missing, has no sound, is damaged or not finite.
+          MissingPackageError: the file needs PyAV, which is not installed.
         """
-        path = self.source / row.file
-        return read_audio(path, sample_rate_hz=self.sample_rate_hz, mono=True).waveform[0]
+        return video.read_sound(self.source / row.file, sample_rate_hz=self.sample_rate_hz)
 
     def __call__(self, row: ClipRow) -> Example:
         """Returns what a record stores of a clip.
 
         The sound is stored in 16 bit. A clip whose peak exceeds full scale after resampling is scaled down to
-        it, so nothing is clipped. A mono 16-bit file of the dataset's rate is stored as it is.
+        full scale, so nothing is clipped. The samples of a mono 16-bit file of the dataset's rate stay equal.
 
         Raises:
           AudioSepError: as `waveform`; the clip is silent; or one of its frames is missing or no image.
@@ -68,7 +67,7 @@ class ClipEncoder:
         )
 
     def stamp(self, row: ClipRow) -> str:
-        """Returns the size and the time of change of the files of a clip, "-" for one that is absent."""
+        """Returns size and modification time of each file of a clip, "-" for an absent one."""
         paths = [self.source / row.file, *frames.find(self.source, row.frames)]
         return " ".join(map(_stamp, paths))
 
@@ -79,8 +78,8 @@ class Recorded:
 
     Attributes:
       record: the serialised example.
-      clip: what the index says of it.
-      stamp: see `ClipEncoder.stamp`; taken before the files were read.
+      clip: its entry in the index.
+      stamp: see `MediaEncoder.stamp`; taken before the files were read.
     """
 
     record: bytes
@@ -95,8 +94,8 @@ class Failure:
     Attributes:
       file: path relative to the source folder.
       reason: what is wrong with it.
-      absent: there is no such file.
-      stamp: as above.
+      absent: whether there is no such file.
+      stamp: as in `Recorded`.
     """
 
     file: str
@@ -107,7 +106,7 @@ class Failure:
 
 @dataclasses.dataclass(frozen=True)
 class Recorder:
-    """Turns rows into records. It may be called by several threads, and sent to other processes.
+    """Turns rows into records. Several threads may call it, and it can be sent to other processes.
 
     Attributes:
       encoder: reads the clips.
@@ -115,26 +114,23 @@ class Recorder:
       labels: whether a clip of the dataset has several class names.
     """
 
-    encoder: ClipEncoder
+    encoder: MediaEncoder
     frames: bool
     labels: bool
 
     def __call__(self, row: ClipRow) -> Recorded | Failure:
-        """Reads one clip; never raises for what is wrong with its files."""
+        """Reads one clip. Errors of its files are returned, not raised."""
         stamp = self.encoder.stamp(row)
         try:
             example = self.encoder(row)
         except AudioSepError as error:
             absent = not (self.encoder.source / row.file).exists()
             return Failure(row.file, str(error), absent, stamp)
-        return Recorded(self.serialise(example), clip_index.clip_of(example), stamp)
-
-    def serialise(self, example: Example) -> bytes:
-        """Returns the record of an example."""
-        return records.serialise(self.stored(example), frames=self.frames, labels=self.labels)
+        record = records.serialise(self.stored(example), frames=self.frames, labels=self.labels)
+        return Recorded(record, clip_index.clip_of(example), stamp)
 
     def stored(self, example: Example) -> dict[str, object]:
-        """Returns an example as tfds takes it."""
+        """Returns an example as the dictionary that tfds takes."""
         left_out = {"frames": not self.frames, "labels": not self.labels}
         return {name: value for name, value in vars(example).items() if not left_out.get(name)}
 

@@ -1,4 +1,4 @@
-"""The frames of a clip's video: image files that are stored as they are, or taken from the video."""
+"""The frames of a clip's video: image files, stored unchanged, or images taken from the video."""
 
 import contextlib
 import io
@@ -11,31 +11,33 @@ from audiosep_jax.errors import AudioSepError, DatasetError
 from data_pipelines.prepare import video
 
 MAX_PIXELS = 1 << 26
-"""Of one frame: far above any video's, far below what makes Pillow warn of a decompression bomb."""
+"""Largest size of a frame: far above any video's, far below Pillow's limit for a decompression bomb."""
 
 MAX_PROPORTION = 100
-"""Of the longer edge of a frame to the shorter one."""
+"""Largest ratio of the longer edge of a frame to the shorter one."""
 
 _PATTERN = frozenset("*?[")
 
 
 def read_frames(root: Path, entries: Sequence[str]) -> tuple[bytes, ...]:
-    """Reads image files whole, after decoding each once to see that it is one.
+    """Reads whole image files, and decodes each once to check that it is an image.
 
     Args:
       root: the folder that paths are relative to.
-      entries: paths, or patterns such as `frames/a/*.jpg`, whose matches are taken in the order of their
-        names. `a.mp4#frames=8` means eight images of a video at equal distances (see
-        `data_pipelines.prepare.video`). A file that has such a name is taken for itself.
+      entries: paths, or patterns such as `frames/a/*.jpg`, whose matches are sorted by name.
+        `a.mp4#frames=8` means eight images of a video at equal distances (see
+        `data_pipelines.prepare.video`). If a file has exactly this name, it is read instead.
 
     Raises:
-      AudioSepError: a file is missing or no image or video, or a pattern matches nothing.
+      DatasetError: an image is missing or damaged, or a pattern matches nothing.
+      AudioFileError: a video is missing, damaged or has no images.
+      MissingPackageError: a video needs PyAV, which is not installed.
     """
     return tuple(image for entry in entries for image in _images(root, entry))
 
 
 def find(root: Path, entries: Sequence[str]) -> list[Path]:
-    """Returns the files that entries name, whether they are there or not; nothing for a hopeless pattern."""
+    """Returns the files that entries name, also absent ones; a pattern without a match names none."""
     found = []
     for entry in entries:
         filmed = video.split_entry(entry)
@@ -62,9 +64,9 @@ def _paths(root: Path, entry: str) -> list[Path]:
             return [path]
         found = sorted(match for match in root.glob(entry) if match.is_file())
     except (OSError, ValueError, NotImplementedError) as error:
-        raise DatasetError(f"The frames {path} cannot be looked for: {error}.") from error
+        raise DatasetError(f"The frames {path} cannot be searched: {error}.") from error
     if not found:
-        raise DatasetError(f"The frames {path} do not exist: no file matches.")
+        raise DatasetError(f"The frames {path} do not exist: no file matches; correct the pattern.")
     return found
 
 
@@ -72,7 +74,7 @@ def _read(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise DatasetError(f"The frame {path} does not exist.") from None
+        raise DatasetError(f"The frame {path} does not exist: correct the path.") from None
     except (OSError, ValueError) as error:
         raise DatasetError(f"The frame {path} cannot be read: {error}.") from error
     try:
@@ -81,12 +83,14 @@ def _read(path: Path) -> bytes:
             if image.width * image.height > MAX_PIXELS:
                 raise DatasetError(f"The frame {path} has {shape}: scale it down.")
             if max(image.size) > MAX_PROPORTION * min(image.size):
-                raise DatasetError(f"The frame {path} has {shape}: it is too narrow to show something.")
+                raise DatasetError(
+                    f"The frame {path} has {shape}: it is too narrow to show anything; leave it out."
+                )
             if image.mode in ("I", "F"):
-                raise DatasetError(f"The frame {path} holds numbers of 32 bits, not colours.")
+                raise DatasetError(f"The frame {path} holds 32-bit numbers, not colours: convert it.")
             image.convert("RGB")
     except AudioSepError:
         raise
-    except Exception as error:  # what a damaged file raises depends on its format
-        raise DatasetError(f"The frame {path} is no image that can be read ({error}).") from error
+    except Exception as error:  # Pillow's error for a damaged file depends on the format
+        raise DatasetError(f"The frame {path} is not a readable image ({error}): replace it.") from error
     return content

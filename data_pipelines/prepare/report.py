@@ -1,4 +1,4 @@
-"""The report of a build: how many clips were prepared, which were skipped and why."""
+"""The report of a build: how many clips were prepared, and which were skipped for which reason."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ class SkippedClip:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BuildReport:
-    """What came of a build.
+    """The outcome of a build.
 
     Attributes:
       dataset: name of the builder.
@@ -34,8 +34,8 @@ class BuildReport:
       seconds: duration of the stored sound.
       uncaptioned: stored clips that have no caption.
       with_frames: stored clips that have images of their video.
-      skipped: clips that are there and were left out.
-      missing: files that a source names and nobody has, where that is expected.
+      skipped: clips that could not be prepared.
+      missing: absent files, if the builder expects them (`ClipBuilder.expects_missing`).
     """
 
     dataset: str
@@ -50,7 +50,7 @@ class BuildReport:
 
     @property
     def total(self) -> int:
-        """Clips that the source names."""
+        """Number of clips in the tables of the source."""
         return sum(self.prepared.values()) + len(self.skipped) + len(self.missing)
 
     def write(self, folder: Path) -> None:
@@ -60,10 +60,10 @@ class BuildReport:
 
 
 def read(folder: Path) -> BuildReport:
-    """Returns the report that lies in a dataset's folder.
+    """Returns the report in a dataset's folder.
 
     Raises:
-      AudioSepError: there is none, or it is damaged.
+      DatasetError: the report is absent or damaged.
     """
     try:
         values = json.loads((folder / FILE_NAME).read_text("utf-8"))
@@ -77,16 +77,16 @@ def read(folder: Path) -> BuildReport:
 
 
 class Failures:
-    """The clips that could not be prepared, as they come.
+    """Collects the clips that could not be prepared.
 
     Args:
       source: the folder that is read.
-      total: clips that it names.
+      total: number of its clips.
       expects_missing: absent files are missing, not skipped.
 
     Attributes:
-      skipped: clips that are there, or should be, and cannot be used.
-      missing: absent files, where that is expected.
+      skipped: clips that could not be prepared.
+      missing: absent files, if `expects_missing`.
     """
 
     def __init__(self, source: Path, *, total: int, expects_missing: bool) -> None:
@@ -97,7 +97,7 @@ class Failures:
         self.missing: list[str] = []
 
     def add(self, file: str, reason: str, *, absent: bool) -> bool:
-        """Notes a clip and returns whether it counts as skipped."""
+        """Adds a clip and returns whether it counts as skipped."""
         if absent and self._expects_missing:
             self.missing.append(file)
             return False
@@ -105,10 +105,10 @@ class Failures:
         return True
 
     def check(self, max_failed_share: float) -> None:
-        """Stops a build in which too much failed; what is missing counts neither way.
+        """Checks the share of skipped clips among those that are not missing.
 
         Raises:
-          AudioSepError: more than this share of the clips failed; the text shows three.
+          DatasetError: more than this share of the clips failed; the text shows three.
         """
         total = self._total - len(self.missing)
         if len(self.skipped) <= max_failed_share * total:

@@ -1,4 +1,4 @@
-"""The files of finished shards: the records, and beside them what is said of them, which is written last."""
+"""The two files of a finished shard: its records, and a description that is written last."""
 
 import contextlib
 import dataclasses
@@ -18,16 +18,16 @@ _UNFINISHED = ".part"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finished:
-    """What is known of a finished shard.
+    """The description of a finished shard.
 
     Attributes:
-      clips: records of its file.
-      record_bytes: their sum.
-      file_bytes: size of the file.
-      samples: of the sound.
+      clips: number of records.
+      record_bytes: sum of their sizes.
+      file_bytes: size of the record file.
+      samples: sum of the clips' lengths.
       uncaptioned: clips that have no caption.
       with_frames: clips that have images of their video.
-      stamp: of the files that it was made from.
+      stamp: hash of the stamps of the files that the shard was made from.
       failures: clips that could not be used, as [file, reason, absent].
     """
 
@@ -45,20 +45,20 @@ class ShardFiles:
     """A folder of finished shards. A shard is finished when both of its files are there.
 
     Args:
-      folder: where they lie or will lie.
+      folder: the folder; it is made with the first file.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def records(self, shard: Shard) -> Path:
-        """Returns where the ArrayRecord file of a shard lies."""
+        """Returns the path of a shard's ArrayRecord file."""
         return self.folder / f"{shard.name}.array_record"
 
     def read(self, shard: Shard) -> Finished | None:
-        """Returns what is known of a shard, None where it is not finished or damaged."""
+        """Returns the description of a shard, or None if the shard is unfinished or damaged."""
         try:
-            with self._said(shard).open(encoding="utf-8") as lines:
+            with self._description(shard).open(encoding="utf-8") as lines:
                 values = json.loads(next(lines))
             finished = Finished(**values)
             whole = self.records(shard).stat().st_size == finished.file_bytes
@@ -67,28 +67,28 @@ class ShardFiles:
         return finished if whole else None
 
     def is_current(self, shard: Shard, finished: Finished, recorder: Recorder) -> bool:
-        """Whether the files that a shard was made from are those that are there now."""
+        """Returns whether the files that a shard was made from are unchanged."""
         return finished.stamp == _joined(recorder.encoder.stamp(row) for row in shard.rows)
 
     def index_lines(self, shard: Shard) -> Iterator[str]:
-        """Yields the lines of the index that belong to a shard, in record order."""
-        with self._said(shard).open(encoding="utf-8") as lines:
+        """Yields a shard's lines of the index, in record order."""
+        with self._description(shard).open(encoding="utf-8") as lines:
             next(lines)
             yield from lines
 
     def forget(self, shard: Shard) -> None:
         """Makes a shard unfinished."""
-        self._said(shard).unlink(missing_ok=True)
+        self._description(shard).unlink(missing_ok=True)
 
     def write(self, shard: Shard, outcomes: Iterable[Recorded | Failure]) -> Finished:
-        """Writes a shard whole: killed at any moment, it is unfinished. Two that write it do no harm.
+        """Writes a shard. If the process is killed, the shard is unfinished. Two may write it at once.
 
         Args:
           shard: the shard.
-          outcomes: what came of its rows, in their order.
+          outcomes: the outcomes of its rows, in their order.
 
         Raises:
-          AudioSepError: the folder cannot be written.
+          StorageError: the folder cannot be written.
         """
         stamps, failures, lines = [], [], []
         samples = uncaptioned = with_frames = record_bytes = 0
@@ -122,24 +122,24 @@ class ShardFiles:
             failures=failures,
         )
         header = json.dumps(dataclasses.asdict(finished), ensure_ascii=False)
-        self.write_text(self._said(shard), "".join(f"{text}\n" for text in (header, *lines)))
+        self.write_text(self._description(shard), "".join(f"{text}\n" for text in (header, *lines)))
         return finished
 
     def write_text(self, path: Path, text: str) -> None:
         """Writes a file of the folder whole or not at all.
 
         Raises:
-          AudioSepError: the folder cannot be written.
+          StorageError: the folder cannot be written.
         """
         with self._replacing(path) as temporary:
             temporary.write_text(text, "utf-8")
 
     def sweep(self) -> None:
-        """Removes what writers that were killed have left."""
+        """Removes the temporary files of killed writers."""
         for path in self.folder.glob(f".*{_UNFINISHED}"):
             path.unlink(missing_ok=True)
 
-    def _said(self, shard: Shard) -> Path:
+    def _description(self, shard: Shard) -> Path:
         return self.folder / f"{shard.name}.jsonl"
 
     @contextlib.contextmanager
@@ -150,8 +150,8 @@ class ShardFiles:
                 yield temporary
         except OSError as error:
             raise StorageError(
-                f"{path.parent} cannot be written ({error.strerror or error}): make room, and give the same "
-                "command again; it goes on where it stopped."
+                f"{path.parent} cannot be written ({error.strerror or error}): make room, then give the "
+                "same command again to resume."
             ) from error
 
 

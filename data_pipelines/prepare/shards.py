@@ -1,4 +1,4 @@
-"""Which clips each file of a dataset holds: a function of the rows alone."""
+"""Assigns the clips of a dataset to its record files; depends on the rows alone."""
 
 import dataclasses
 import itertools
@@ -10,15 +10,15 @@ from audiosep_jax.errors import DatasetError
 from data_pipelines.mixtures.clips import ClipRow
 
 MIN_CLIPS = 1024
-"""Rows of a shard, where its split does not need more of them."""
+"""Default number of rows of a shard."""
 
 MAX_SHARDS = 512
-"""Of a split: readers keep all of them open, and many systems allow a process 1,024 files."""
+"""Most shards of a split: readers keep all of them open, and many systems allow a process 1,024 files."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Shard:
-    """Rows whose clips end up in one file.
+    """Rows whose clips are stored in one file.
 
     Attributes:
       split: the tfds split.
@@ -32,23 +32,23 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """What tells it from the others."""
+        """Unique name within the dataset."""
         return f"{self.split}-{self.number:05d}"
 
 
 def plan(rows: Sequence[ClipRow], *, clips_per_shard: int | None = None) -> list[Shard]:
     """Returns the shards of a dataset, split after split.
 
-    The rows of a split stand in the order of a hash of their file, as tfds shuffles: each record's place is
-    known before the first is made, so shards can be made in any order and nothing has to be sorted.
+    The rows of a split are ordered by a hash of their file, as tfds shuffles. So the place of each record is
+    known before the first is made, and shards can be made in any order.
 
     Args:
       rows: all clips.
-      clips_per_shard: rows of a shard; None takes `MIN_CLIPS`, or more where a split would have more than
-        `MAX_SHARDS`.
+      clips_per_shard: rows of a shard; None takes `MIN_CLIPS`, or more if a split would otherwise have more
+        than `MAX_SHARDS`.
 
     Raises:
-      AudioSepError: a file stands twice in one split.
+      DatasetError: a file is listed twice in one split.
     """
     shards = []
     by_split = sorted(rows, key=lambda row: row.split)
@@ -58,7 +58,7 @@ def plan(rows: Sequence[ClipRow], *, clips_per_shard: int | None = None) -> list
         for (key, row), (following, _) in itertools.pairwise(keyed):
             if key == following:
                 raise DatasetError(
-                    f"The clip {row.file!r} stands twice in the split {split!r}: remove one of its lines."
+                    f"The clip {row.file!r} is listed twice in the split {split!r}: remove one of its lines."
                 )
         size = clips_per_shard or max(MIN_CLIPS, -(-len(keyed) // MAX_SHARDS))
         ordered = [row for _, row in keyed]

@@ -1,9 +1,9 @@
-"""The sound and the images of videos, and of sound files that libsndfile does not decode, through PyAV."""
+"""Reads sound and images of videos, and sound files that libsndfile cannot decode, through PyAV."""
 
 import contextlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     import av.container  # pyright: ignore[reportMissingImports]
 
 CONTAINER_SUFFIXES = (".m4a", ".aac", ".mp4", ".m4v", ".webm", ".mkv", ".mov", ".avi")
-"""Of files that are read here; libsndfile reads all others."""
+"""Files that PyAV reads; libsndfile reads all others."""
 
 FRAME_EDGE = 336
-"""Pixels of the shorter edge of a stored image, if the video has more; no CLIP tower looks at more."""
+"""Largest shorter edge of a stored image in pixels; no CLIP tower uses more."""
 
 MISSING_SHARE, MISSING_SECONDS = 0.05, 0.25
-"""Of a video's length that its sound may lack: both, as sound may end before the images. More was cut off."""
+"""Sound may end this much before its video: the sum of both. If more is missing, the file was cut off."""
 
 _FRAMES = re.compile(r"(?P<video>.+)#frames=(?P<count>\d+)")
 
@@ -34,15 +34,15 @@ def read_sound(path: Path, *, sample_rate_hz: int) -> Float32[np.ndarray, " samp
     """Reads the sound of a file, sound alone or video, as mono at one rate.
 
     Raises:
-      AudioSepError: the file is missing, damaged, cut off or has no sound, or a video is given and PyAV is
-        not installed.
+      AudioFileError: the file is missing, damaged, cut off or has no sound.
+      MissingPackageError: the file needs PyAV, which is not installed.
     """
     if path.suffix.lower() not in CONTAINER_SUFFIXES:
         return read_audio(path, sample_rate_hz=sample_rate_hz, mono=True).waveform[0]
     name = printable(path)
     with _opened(path) as container:
         if not container.streams.audio:
-            raise AudioFileError(f"{name} has no sound: leave it out.")
+            raise AudioFileError(f"{name} has no sound: leave the file out.")
         stream = container.streams.audio[0]
         rate = stream.rate
         length = stream.duration * stream.time_base if stream.duration and stream.time_base else None
@@ -65,7 +65,7 @@ def read_sound(path: Path, *, sample_rate_hz: int) -> Float32[np.ndarray, " samp
 
 
 def _mono(frame: "av.AudioFrame") -> np.ndarray:
-    """Returns the mean of a frame's channels in ±1."""
+    """Returns the mean of a frame's channels, float32 `[samples]` in [-1, 1]."""
     samples: np.ndarray = frame.to_ndarray()
     channels = frame.layout.nb_channels
     if not frame.format.is_planar:
@@ -79,16 +79,21 @@ def _mono(frame: "av.AudioFrame") -> np.ndarray:
 
 
 def split_entry(entry: str) -> tuple[str, int] | None:
-    """Returns the video and the number of images of an entry such as `a.mp4#frames=8`, None for any other."""
+    """Returns the video and the number of images of an entry, None for one without `#frames=`.
+
+    >>> split_entry("a.mp4#frames=8")
+    ('a.mp4', 8)
+    """
     found = _FRAMES.fullmatch(entry)
     return (found["video"], int(found["count"])) if found else None
 
 
 def read_images(path: Path, count: int) -> Iterator[bytes]:
-    """Yields images of a video as JPEG files: those in the middle of `count` parts of equal length.
+    """Yields images of a video as JPEG files, one from the middle of each of `count` equal parts.
 
     Raises:
-      AudioSepError: the video is missing, damaged or has no images, or PyAV is not installed.
+      AudioFileError: the video is missing, damaged or has no images.
+      MissingPackageError: PyAV is not installed.
     """
     with _opened(path) as container:
         if not container.streams.video:
@@ -99,7 +104,7 @@ def read_images(path: Path, count: int) -> Iterator[bytes]:
 
 
 def _image(container: "av.container.InputContainer", seconds: float) -> bytes:
-    """Returns the image that is shown at a time, or the last one before the video ends."""
+    """Returns the image shown at a time, or the last image if the video ends earlier."""
     container.seek(int(seconds * 1_000_000))
     image = None
     for frame in container.decode(video=0):
@@ -118,12 +123,19 @@ def _image(container: "av.container.InputContainer", seconds: float) -> bytes:
     return file.getvalue()
 
 
-def import_av(path: Path) -> None:
-    """Imports the package that reads a file.
+def check_installed(paths: Iterable[Path]) -> None:
+    """Checks that PyAV is installed if one of some files is there and needs it.
 
     Raises:
-      AudioSepError: it is not installed.
+      MissingPackageError: PyAV is not installed.
     """
+    for path in paths:
+        if path.suffix.lower() in CONTAINER_SUFFIXES and path.exists():
+            _import_av(path)
+            return
+
+
+def _import_av(path: Path) -> None:
     try:
         import av  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -134,11 +146,11 @@ def import_av(path: Path) -> None:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator["av.container.InputContainer"]:
-    """Opens a file; whatever goes wrong with it inside the block becomes an `AudioSepError`."""
+    """Opens a file; an error in the block becomes an `AudioFileError`."""
     name = printable(path)
     if not path.exists():
         raise AudioFileError(f"{name} does not exist: check the path.")
-    import_av(path)
+    _import_av(path)
     import av  # pyright: ignore[reportMissingImports]
     from av.error import FFmpegError  # pyright: ignore[reportMissingImports]
 
@@ -147,5 +159,5 @@ def _opened(path: Path) -> Iterator["av.container.InputContainer"]:
             yield container
     except (FFmpegError, OSError, ValueError) as error:
         raise AudioFileError(
-            f"{name} is no video or sound that can be decoded ({shown(error)}): get a complete copy of it."
+            f"{name} cannot be decoded as video or sound ({shown(error)}): get a complete copy of it."
         ) from error

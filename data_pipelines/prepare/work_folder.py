@@ -1,4 +1,4 @@
-"""The folder beside a dataset in which its unfinished build lies, and who may write there."""
+"""The hidden folder beside a dataset that holds its unfinished build, with a lock."""
 
 import contextlib
 import io
@@ -18,8 +18,8 @@ _ASSEMBLED = "assembled"
 class WorkFolder:
     """`.NAME.preparing` beside the dataset NAME.
 
-    It holds one folder per fingerprint of a build. It outlives a build that was cut off or has failed, and
-    is removed with everything in it when a build succeeds.
+    It holds one folder per fingerprint of a build. It stays after a build that was interrupted or failed. A
+    build that succeeds removes it with everything in it.
 
     Args:
       out: the dataset's folder.
@@ -30,16 +30,16 @@ class WorkFolder:
         self.path = out.parent / f".{out.name}.preparing"
         self._replaced = self.path / _REPLACED
         self._assembled = self.path / _ASSEMBLED
-        self._removed = False  # afterwards it may be another process's
+        self._removed = False  # once removed, the path may belong to another process
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Makes the folder and keeps every other process out of it; the system lets go of a killed one's.
+        """Makes the folder and locks it; the system frees the lock of a killed process.
 
-        Afterwards a folder in which no build has got anywhere is removed.
+        Afterwards a folder without a finished shard is removed.
 
         Raises:
-          AudioSepError: another process builds there, or the folder cannot be written.
+          StorageError: another process builds there, or the folder cannot be written.
         """
         with self._locked():
             if self._replaced.exists() and not self.out.exists():
@@ -51,10 +51,10 @@ class WorkFolder:
                     self.remove()
 
     def publish(self, folder: Path, *, fingerprint: str) -> None:
-        """Puts a complete dataset at `out`, in one step where nothing is there, and removes the folder.
+        """Moves a complete dataset to `out`, in one step if nothing is there, and removes the folder.
 
         Raises:
-          OSError: it cannot be put there; what was there stays.
+          OSError: it cannot be moved; a dataset at `out` stays.
         """
         self._assembled.write_text(fingerprint)
         if not self.out.exists():
@@ -70,7 +70,7 @@ class WorkFolder:
         self.remove()
 
     def was_published(self, folder: Path, *, fingerprint: str) -> bool:
-        """Whether a build got as far as `publish` and was killed before the folder was removed."""
+        """Returns whether a build was killed after it moved the dataset and before it removed the folder."""
         try:
             marked = self._assembled.read_text() == fingerprint
         except OSError:
@@ -78,7 +78,7 @@ class WorkFolder:
         return marked and not folder.exists() and (self.out / "dataset_info.json").is_file()
 
     def remove(self) -> None:
-        """Removes the folder; what says that the dataset is complete goes last."""
+        """Removes the folder; the mark that the dataset is complete is removed last."""
         self._removed = True
         for path in self.path.iterdir():
             if path.name not in (_LOCK, _ASSEMBLED):

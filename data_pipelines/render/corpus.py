@@ -1,4 +1,4 @@
-"""Rendering a whole corpus: in parallel, going on after an interruption, and the same bytes every time."""
+"""Renders a corpus: in parallel, with the same bytes every time; an interrupted rendering can be resumed."""
 
 import contextlib
 import csv
@@ -7,20 +7,19 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent import futures
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from audiosep_jax.errors import AudioSepError, DatasetError, printable
+from audiosep_jax.errors import AudioSepError, DatasetError, UsageError, printable
 from audiosep_jax.utils import serialization
 from audiosep_jax.utils.atomic import replacing
+from audiosep_jax.utils.threads import map_ahead
 from data_pipelines.render import manifest as manifests
 from data_pipelines.render.draws import draw_plan
 from data_pipelines.render.lock import only_rendering_in
 from data_pipelines.render.manifest import Manifest, Mixture, SourceFile
-from data_pipelines.render.mixture import Hear, Rendered, hear_sound_file, render_draw
+from data_pipelines.render.mixture import ReadClip, Rendered, read_sound_file, render_draw
 from data_pipelines.render.recipe import Clip, Recipe
-from data_pipelines.render.wav import write_whole
 
 JOURNAL = ".rendering.jsonl"
 
@@ -35,32 +34,35 @@ def render_corpus(
     root: str | Path,
     out: str | Path,
     workers: int = 1,
-    hear: Hear = hear_sound_file,
+    hear: ReadClip = read_sound_file,
     progress: Progress | None = None,
 ) -> Manifest:
     """Draws and writes a corpus: `segment-{i}.wav`, `mixture-{i}.wav`, `NAME_eval.csv` and `manifest.json`.
 
-    Called again after an interruption it goes on; called again when it is complete it checks the files and
-    writes those again that are gone or changed. The manifest is written last.
+    After an interruption, the same call resumes. On a complete corpus it checks all files and writes missing
+    or changed ones again. The manifest is written last.
 
     Args:
       clips: to draw from.
       recipe: how.
       name: of the corpus, for its table.
       root: folder that the clips' paths start from.
-      out: folder of the corpus, new or the one of an earlier call with the same arguments.
+      out: folder of the corpus, new or from an earlier call with the same arguments.
       workers: threads; the bytes do not depend on them.
       hear: reads a clip's file; the default reads sound files.
-      progress: called with (mixtures done, mixtures in all).
+      progress: called with (number of finished mixtures, number of all mixtures).
 
     Returns:
-      What was written.
+      The manifest.
 
     Raises:
-      AudioSepError: clips cannot be used or have changed, or the folder holds something else or is in use.
+      UsageError: the name or the number of workers is wrong.
+      DatasetError: clips are unusable or have changed, or the folder holds something else.
+      AudioFileError: a clip cannot be read.
+      StorageError: the folder is in use or cannot be written.
     """
     if not name or set(name) & set("/\\\0") or workers < 1:
-        raise DatasetError(f"{name!r} with {workers} worker(s): give a name without / and a positive number.")
+        raise UsageError(f"{name!r} with {workers} worker(s): give a name without / and a positive number.")
     root, out = Path(root), Path(out)
     clips = sorted(clips, key=lambda clip: clip.file)
     draws = draw_plan(clips, recipe)
@@ -81,7 +83,8 @@ def render_corpus(
             return rendered
 
         with journal:
-            for rendered in in_parallel(render, [draw.index for draw in todo], workers=workers):
+            indices = [draw.index for draw in todo]
+            for rendered in map_ahead(render, indices, workers=workers):
                 journal.add(rendered)
                 done += 1
                 if progress:
@@ -104,9 +107,10 @@ def render_corpus(
 
 
 def table(manifest: Manifest) -> str:
-    """The corpus's list in columns of the reference's: AudioCaps' for captions, ESC-50's for classes.
+    """Returns the corpus's CSV with the columns of the PyTorch AudioSep's lists.
 
-    Several noises of a mixture stand in one cell, separated by "|".
+    They are those of its AudioCaps list for captions, and of its ESC-50 list for classes. Several noises of a
+    mixture share a cell, separated by "|".
     """
     with_labels = manifest.recipe.query == "caption" and any(mixture.label for mixture in manifest.mixtures)
     text = io.StringIO()
@@ -120,24 +124,8 @@ def table(manifest: Manifest) -> str:
     return text.getvalue()
 
 
-def in_parallel(work: Callable[[int], Rendered], items: Sequence[int], *, workers: int) -> Iterator[Rendered]:
-    """Yields results in order, a few ahead; when the caller stops, what has not begun never does."""
-    with futures.ThreadPoolExecutor(workers) as pool:
-        waiting: list[futures.Future[Rendered]] = []
-        try:
-            for item in items:
-                if len(waiting) == 2 * workers:
-                    yield waiting.pop(0).result()
-                waiting.append(pool.submit(work, item))
-            while waiting:
-                yield waiting.pop(0).result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
 def files_are_there(out: Path, mixture: Mixture) -> bool:
-    """Whether both files of a mixture are what they were."""
+    """Returns whether both files of a mixture exist unchanged."""
     return all(
         (out / file).is_file() and manifests.sha256_of(out / file) == sha256
         for file, sha256 in mixture.hashes.items()
@@ -145,10 +133,20 @@ def files_are_there(out: Path, mixture: Mixture) -> bool:
 
 
 def remove_strays(out: Path) -> None:
-    """Removes what a killed process had begun to write."""
+    """Removes the temporary files of a killed process."""
     for start in (".segment-", ".mixture-", ".manifest-", ".*_eval-", f".{Path(JOURNAL).stem}-"):
         for stray in out.glob(f"{start}*"):
             stray.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all.
+
+    Raises:
+      StorageError: it cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def _plan_hash(name: str, clips: Sequence[Clip], recipe: Recipe) -> str:
@@ -158,7 +156,7 @@ def _plan_hash(name: str, clips: Sequence[Clip], recipe: Recipe) -> str:
 
 
 def _check_folder(out: Path, plan: str) -> None:
-    """Refuses a folder that holds another corpus, or what is none."""
+    """Raises if a folder holds another corpus, or other files."""
     if (out / manifests.NAME).exists():
         known = manifests.load_manifest(out / manifests.NAME).plan
     else:
@@ -168,10 +166,10 @@ def _check_folder(out: Path, plan: str) -> None:
             return
         if (out / JOURNAL).exists():
             raise DatasetError(
-                f"{printable(out)} holds files of a rendering whose journal is lost: remove the folder, or "
-                "choose another one."
+                f"{printable(out)} holds files of an interrupted rendering without its journal: remove the "
+                "folder, or choose another one."
             )
-        raise DatasetError(f"{printable(out)} is not empty and holds no corpus: choose another folder.")
+        raise DatasetError(f"{printable(out)} has files but no corpus: choose another folder.")
     if known != plan:
         raise DatasetError(
             f"{printable(out)} holds a corpus of other clips, another recipe or other library versions: "

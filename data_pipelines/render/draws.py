@@ -1,27 +1,25 @@
-"""Which clips meet: drawn without listening to them, the same for the same clips and recipe."""
+"""Draws which clips meet in a corpus, without reading them; the same for the same clips and recipe."""
 
 import collections
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
 
 import numpy as np
 
 from audiosep_jax.errors import DatasetError
+from audiosep_jax.evals.evaluation_set_builder import shuffled_forever
 from data_pipelines.render.recipe import Clip, Recipe
 
 ATTEMPTS = 50
 
-T = TypeVar("T")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Draw:
-    """A mixture as it is planned; clips without an audible part are replaced when they are heard.
+    """A planned mixture. Rendering replaces clips without an audible segment.
 
     Attributes:
       index: of the mixture.
-      label: the class that is asked for; "" where the target has none.
+      label: the target's class; "" if it has none.
       clips: positions in the list of clips, the target first.
       snr_db: energy of the target over that of all others together.
     """
@@ -35,24 +33,24 @@ class Draw:
 def draw_plan(clips: Sequence[Clip], recipe: Recipe) -> tuple[Draw, ...]:
     """Draws all mixtures of a corpus.
 
-    Targets take turns, within their class where there is a number per class. Interferers take turns by
-    class and within it, so that a class of few clips is heard as often as one of many. No two sounds of a
-    mixture share a class, a caption or the recording that they were cut from.
+    Targets take turns; with a number per class, within their class. Interferers take turns by class and
+    within it, so a class of few clips occurs as often as one of many. No two sounds of a mixture share a
+    class, a caption or the recording that they were cut from.
 
     Args:
       clips: to draw from.
       recipe: how.
 
     Raises:
-      AudioSepError: clips lack what the recipe asks for them by, or a clip can be mixed with no other.
+      DatasetError: a clip lacks the caption or class that the recipe needs, or can be mixed with no other.
     """
     _check(clips, recipe)
     rng = np.random.default_rng(recipe.seed)
     groups = by_class(clips)
     targets, others = _Turns(groups, rng), _Turns(groups, rng)
-    sizes, levels = _forever(recipe.sources, rng), _forever(recipe.snrs_db, rng)
+    sizes, levels = shuffled_forever(recipe.sources, rng), shuffled_forever(recipe.snrs_db, rng)
     draws = []
-    for label in _asked(clips, groups, recipe, rng):
+    for label in _targets(clips, groups, recipe, rng):
         if isinstance(label, int):
             target, name = label, (clips[label].labels or ("",))[0]
         else:
@@ -69,7 +67,7 @@ def draw_plan(clips: Sequence[Clip], recipe: Recipe) -> tuple[Draw, ...]:
 
 
 def by_class(clips: Sequence[Clip]) -> dict[str, list[int]]:
-    """Positions of the clips of each class, in the order of names; clips without a class under ""."""
+    """Returns the positions of the clips of each class, sorted by class; "" stands for no class."""
     groups = collections.defaultdict(list)
     for place, clip in enumerate(clips):
         for label in clip.labels or ("",):
@@ -78,7 +76,7 @@ def by_class(clips: Sequence[Clip]) -> dict[str, list[int]]:
 
 
 def may_meet(first: Clip, second: Clip) -> bool:
-    """Whether two clips have neither a class nor a caption nor their recording in common."""
+    """Returns whether two clips share no class, no caption and not their recording."""
     return (
         first.file != second.file
         and (not first.recording or first.recording != second.recording)
@@ -93,27 +91,27 @@ def _names(texts: Sequence[str]) -> set[str]:
 
 def _check(clips: Sequence[Clip], recipe: Recipe) -> None:
     if len(clips) < 2:
-        raise DatasetError(f"a corpus needs two clips or more to mix, but there are {len(clips)}.")
+        raise DatasetError(f"a corpus needs two clips or more to mix, but there are {len(clips)}: give more.")
     by_caption = recipe.query == "caption"
-    nameless = [clip.file for clip in clips if not (clip.captions if by_caption else clip.labels)]
-    if nameless:
+    without = [clip.file for clip in clips if not (clip.captions if by_caption else clip.labels)]
+    if without:
         other = "label" if by_caption else "caption"
         raise DatasetError(
-            f"{len(nameless)} of {len(clips)} clips have no {recipe.query}, such as {nameless[0]}: leave "
-            f"them out, or ask by {other}."
+            f"{len(without)} of {len(clips)} clips have no {recipe.query}, such as {without[0]}: leave "
+            f"them out, or use the query {other}."
         )
     if recipe.per_class and not any(clip.labels for clip in clips):
-        raise DatasetError("the clips have no classes to make mixtures of each: give the number in all.")
+        raise DatasetError("the clips have no classes: give the number of all mixtures, not per class.")
 
 
-def _asked(
+def _targets(
     clips: Sequence[Clip], groups: dict[str, list[int]], recipe: Recipe, rng: np.random.Generator
 ) -> Iterator[str | int]:
-    """Yields the class of each target, or, where a number in all is asked for, its position."""
+    """Yields the class of each target or, if the recipe gives the number of all mixtures, its position."""
     if recipe.per_class:
         yield from (label for label in groups if label for _ in range(recipe.per_class))
         return
-    places = _forever(range(len(clips)), rng)
+    places = shuffled_forever(range(len(clips)), rng)
     yield from (next(places) for _ in range(recipe.count))
 
 
@@ -138,18 +136,11 @@ class _Turns:
     """Clips by class, the classes and the clips of each taking turns."""
 
     def __init__(self, groups: dict[str, list[int]], rng: np.random.Generator) -> None:
-        self._labels = _forever(list(groups), rng)
-        self._places = {label: _forever(places, rng) for label, places in groups.items()}
+        self._labels = shuffled_forever(list(groups), rng)
+        self._places = {label: shuffled_forever(places, rng) for label, places in groups.items()}
 
     def next(self) -> int:
         return self.next_of(next(self._labels))
 
     def next_of(self, label: str) -> int:
         return next(self._places[label])
-
-
-def _forever(items: Sequence[T], rng: np.random.Generator) -> Iterator[T]:
-    """Yields the items in a shuffled order, again and again."""
-    while True:
-        for index in rng.permutation(len(items)):
-            yield items[int(index)]

@@ -1,17 +1,15 @@
-"""Rendering a corpus from its manifest, and saying what differs where something does."""
+"""Renders a corpus from its manifest and reports every difference."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from audiosep_jax.errors import DatasetError, printable
+from audiosep_jax.errors import DatasetError, UsageError, listed, printable
+from audiosep_jax.utils.threads import map_ahead
 from data_pipelines.render import manifest as manifests
-from data_pipelines.render.corpus import files_are_there, in_parallel, remove_strays, table
+from data_pipelines.render.corpus import files_are_there, remove_strays, table, write_whole
 from data_pipelines.render.lock import only_rendering_in
 from data_pipelines.render.manifest import Manifest
-from data_pipelines.render.mixture import Hear, Rendered, hear_sound_file, render_again
-from data_pipelines.render.wav import write_whole
-
-_NAMED = 5
+from data_pipelines.render.mixture import ReadClip, Rendered, read_sound_file, render_again
 
 
 def render_from_manifest(
@@ -20,13 +18,13 @@ def render_from_manifest(
     root: str | Path,
     out: str | Path,
     workers: int = 1,
-    hear: Hear = hear_sound_file,
+    hear: ReadClip = read_sound_file,
     progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
     """Writes the corpus of a manifest and checks every byte of it.
 
-    Files that are there already and right are kept, so that an interrupted call goes on. A file that comes
-    out differently is not kept, and neither are the table and the manifest then.
+    Existing correct files are kept, so the same call resumes after an interruption. A file that differs from
+    the manifest is not written; then the table and the manifest are not written either.
 
     Args:
       path: the manifest.
@@ -34,14 +32,17 @@ def render_from_manifest(
       out: folder of the corpus.
       workers: threads.
       hear: reads a clip's file, as when the corpus was rendered.
-      progress: called with (mixtures done, mixtures in all).
+      progress: called with (number of finished mixtures, number of all mixtures).
 
     Raises:
-      AudioSepError: clips are missing or not those of the manifest, or files differ from it; the text says
-        which, and which library versions differ; or the folder holds something else or is in use.
+      UsageError: the number of workers is wrong.
+      DatasetError: clips are missing or changed, or files differ from the manifest; the text names them, and
+        the library versions that differ. Or the folder holds something else.
+      AudioFileError: a clip cannot be read.
+      StorageError: the folder is in use or cannot be written.
     """
     if workers < 1:
-        raise DatasetError(f"{workers} worker(s) were asked for: give a positive number.")
+        raise UsageError(f"the number of workers is {workers}: give 1 or more.")
     root, out = Path(root), Path(out)
     manifest = manifests.load_manifest(path)
     text = Path(path).read_bytes()
@@ -62,7 +63,7 @@ def render_from_manifest(
             return rendered
 
         differing = []
-        for rendered in in_parallel(render, todo, workers=workers):
+        for rendered in map_ahead(render, todo, workers=workers):
             wanted = manifest.mixtures[rendered.mixture.index].hashes
             differing += [file for file, sha256 in rendered.mixture.hashes.items() if wanted[file] != sha256]
             done += 1
@@ -70,8 +71,8 @@ def render_from_manifest(
                 progress(done, total)
         if differing:
             raise DatasetError(
-                f"{len(differing)} of {2 * total} files come out differently from {printable(path)}: "
-                f"{_some(differing)}; {_why(manifest)}"
+                f"{len(differing)} of {2 * total} files differ from {printable(path)}: "
+                f"{listed(map(printable, differing))}; {_why(manifest)}"
             )
         write_whole(out / manifests.table_name(manifest.name), table(manifest).encode())
         write_whole(out / manifests.NAME, text)
@@ -88,14 +89,14 @@ def _check_sources(manifest: Manifest, root: Path, path: str | Path) -> None:
         if one.file not in missing and manifests.sha256_of(root / one.file) != one.sha256
     ]
     problems = [
-        f"{len(files)} {what} ({_some(files)})"
-        for files, what in ((missing, "missing"), (changed, "other than they were"))
+        f"{len(files)} of {len(manifest.sources)} {what} ({listed(map(printable, files))})"
+        for files, what in ((missing, "missing"), (changed, "changed"))
         if files
     ]
     if problems:
         raise DatasetError(
-            f"of the {len(manifest.sources)} clips that {printable(path)} was made from, below "
-            f"{printable(root)} {' and '.join(problems)}: get the same files."
+            f"the clips in {printable(root)} are not those of {printable(path)}: {', '.join(problems)}; get "
+            "the same files."
         )
 
 
@@ -109,13 +110,8 @@ def _why(manifest: Manifest) -> str:
         if here.get(library.name) != library.version
     ]
     if others:
-        return f"it was written with {', '.join(others)} from the same clips: install those versions."
+        return f"it was made from the same clips with {listed(others)}: install those versions."
     return (
         "clips and library versions are the same, so this machine decodes or resamples differently: render "
-        "on one like that of the manifest, or exchange the files."
+        "on a machine like that of the manifest, or copy the files."
     )
-
-
-def _some(files: list[str]) -> str:
-    more = len(files) - _NAMED
-    return ", ".join(printable(file) for file in files[:_NAMED]) + (f" and {more} more" if more > 0 else "")

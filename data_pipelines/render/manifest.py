@@ -1,4 +1,4 @@
-"""What was rendered, down to gains and hashes: enough to make the same files again and to check them."""
+"""The manifest of a rendered corpus: offsets, gains and hashes, from which its files can be made again."""
 
 import dataclasses
 import hashlib
@@ -28,9 +28,9 @@ class Part:
     Attributes:
       file: path below the root of the clips.
       labels: its classes.
-      offset_seconds: where it starts in the file.
-      gain: what its samples are multiplied by in the files.
-      recording: what the clip was cut from; "" where that is not known.
+      offset_seconds: where the segment starts in the file.
+      gain: factor of its samples in the mixture.
+      recording: the recording that the clip was cut from; "" if unknown.
     """
 
     file: str
@@ -42,15 +42,15 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mixture:
-    """A mixture that was rendered.
+    """A rendered mixture.
 
     Attributes:
       index: its number in the names of its files.
-      caption: the sentence that asks for the target.
-      label: the target's class that stands for it in tables; "" where it has none.
-      snr_db: energy of the target over that of all others, as asked for.
+      caption: the query for the target.
+      label: the target's class in tables; "" if it has none.
+      snr_db: energy of the target over that of all others, as drawn.
       reached_db: the same, measured from the two files.
-      parts: what is mixed, the target first.
+      parts: the mixed sounds, the target first.
       segment_sha256, mixture_sha256: of the files of the target and of the mixture.
     """
 
@@ -65,13 +65,13 @@ class Mixture:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """File name to hash."""
+        """SHA-256 by file name."""
         return {segment_name(self.index): self.segment_sha256, mixture_name(self.index): self.mixture_sha256}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SourceFile:
-    """A clip's file that was read."""
+    """The file of a clip that is in the corpus."""
 
     file: str
     sha256: str
@@ -79,7 +79,7 @@ class SourceFile:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Library:
-    """A library, or the machine, that has a say in the bytes."""
+    """A library, or the machine, on which the bytes depend."""
 
     name: str
     version: str
@@ -92,11 +92,11 @@ class Manifest:
     Attributes:
       version: of this format.
       name: of the corpus, and of its table, NAME_eval.csv.
-      digest: SHA-256 over the names and hashes of all files: two corpora of one digest are the same.
-      plan: hash of clips, recipe and libraries, by which an interrupted rendering knows itself.
-      recipe: how it was drawn.
-      libraries: what decoded, resampled and drew.
-      sources: every clip's file that was read.
+      digest: SHA-256 over the names and hashes of all files: corpora with equal digests are equal.
+      plan: hash of clips, recipe and libraries; an interrupted rendering resumes only if it is equal.
+      recipe: how the mixtures were drawn.
+      libraries: those that decoded, resampled and drew.
+      sources: the files of all clips in the corpus.
       mixtures: in the order of their numbers.
     """
 
@@ -118,40 +118,40 @@ class Manifest:
         if [mixture.index for mixture in self.mixtures] != list(
             range(len(self.mixtures))
         ) or not self.mixtures:
-            raise DatasetError(f"the manifest of {self.name!r} lacks mixtures: get it whole.")
+            raise DatasetError(f"the manifest of {self.name!r} lacks mixtures: get the whole file.")
         for source in self.sources:
             path = PurePosixPath(source.file)
             if path.is_absolute() or ".." in path.parts:
                 raise DatasetError(
                     f"the manifest of {self.name!r} names {printable(source.file)}, which lies outside of "
-                    "the clips' folder: get it from whom you trust."
+                    "the clips' folder: get it from a source that you trust."
                 )
         known = {source.file for source in self.sources}
         if any(part.file not in known for mixture in self.mixtures for part in mixture.parts):
             raise DatasetError(
-                f"the manifest of {self.name!r} has no hash for some of its clips: get it whole."
+                f"the manifest of {self.name!r} has no hash for some of its clips: get the whole file."
             )
 
 
 def segment_name(index: int) -> str:
-    """The target's file, as the reference names it."""
+    """Returns the name of a target's file, as in the PyTorch AudioSep's corpora."""
     return f"segment-{index}.wav"
 
 
 def mixture_name(index: int) -> str:
-    """The mixture's file, as the reference names it."""
+    """Returns the name of a mixture's file, as in the PyTorch AudioSep's corpora."""
     return f"mixture-{index}.wav"
 
 
 def table_name(name: str) -> str:
-    """The table of a corpus, as the reference names it."""
+    """Returns the name of a corpus's table, as in the PyTorch AudioSep's corpora."""
     return f"{name}_eval.csv"
 
 
 def libraries(files: Iterable[str]) -> tuple[Library, ...]:
-    """What decides the bytes beside clips and recipe: drawing, decoding, resampling, and the machine.
+    """Returns the libraries that draw, decode and resample, and the machine: the bytes depend on them.
 
-    PyAV is among them where a file is none that libsndfile reads.
+    PyAV is among them if libsndfile cannot read one of the files.
     """
     versions = {
         "audiosep_jax": _version("audiosep_jax"),
@@ -174,7 +174,7 @@ def _version(package: str) -> str:
 
 
 def digest_of(mixtures: Iterable[Mixture]) -> str:
-    """SHA-256 over all files' names and hashes."""
+    """Returns the SHA-256 over the names and hashes of all files."""
     digest = hashlib.sha256()
     for mixture in mixtures:
         for name, sha256 in mixture.hashes.items():
@@ -183,10 +183,10 @@ def digest_of(mixtures: Iterable[Mixture]) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """Hash of a file's bytes.
+    """Returns the SHA-256 of a file's bytes.
 
     Raises:
-      AudioSepError: it cannot be read.
+      DatasetError: the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -203,7 +203,7 @@ def load_manifest(path: str | Path) -> Manifest:
     """Reads a manifest.
 
     Raises:
-      AudioSepError: it is missing or is not one; the text names the file.
+      DatasetError: the file is missing or not a manifest; the text names it.
     """
     return serialization.load_json(
         Manifest, path, what="the manifest.json of a rendered corpus", kind=DatasetError
@@ -211,7 +211,7 @@ def load_manifest(path: str | Path) -> Manifest:
 
 
 def manifest_text(manifest: Manifest) -> str:
-    """A manifest as JSON, with one line per source and mixture so that differences can be read."""
+    """Returns a manifest as JSON with one line per source and mixture, so that a diff is readable."""
     values = dataclasses.asdict(manifest)
     lists = {key: values.pop(key) for key in ("sources", "mixtures")}
     parts = [json.dumps(values, indent=1, ensure_ascii=False).removesuffix("\n}")]

@@ -1,65 +1,65 @@
-"""One mixture: its clips heard and cut, its gains found, and its two files as bytes.
+"""Renders one mixture: cuts its clips, finds their gains and encodes its two files.
 
-Sums run in one order and gains have nine digits, so that processors with other vector units or another
-mathematical library come to the same bytes wherever the decoded sound is the same.
+Sums run in one order and gains have nine digits. So the same decoded sound gives the same bytes on processors
+with other vector units or another mathematical library.
 """
 
 import dataclasses
 import hashlib
+import io
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Int16
+from scipy.io import wavfile
 
 from audiosep_jax.audio.containers import quantise
 from audiosep_jax.audio.files import read_audio
-from audiosep_jax.errors import DatasetError
-from audiosep_jax.evals.evaluation_set_builder import SILENCE_DB
+from audiosep_jax.errors import AudioFileError, DatasetError
+from audiosep_jax.evals.evaluation_set_builder import SILENCE_DB, SILENCE_POWER, draw_offset
 from data_pipelines.render.draws import Draw, by_class, may_meet
 from data_pipelines.render.manifest import Mixture, Part, mixture_name, segment_name, sha256_of
 from data_pipelines.render.recipe import Clip, Encoding, Recipe
-from data_pipelines.render.wav import wav_bytes
 
 FULL_PEAK, PEAK = 0.9999, 0.9
 TOLERANCE_DB = 0.01
 
 OFFSETS_TRIED, CLIPS_TRIED = 8, 20
-_SILENCE = 10 ** (SILENCE_DB / 10)
-
 
 # (path, sample rate) -> mono waveform float32 [samples].
-Hear = Callable[[Path, int], Float[np.ndarray, " samples"]]
+ReadClip = Callable[[Path, int], Float[np.ndarray, " samples"]]
 
 
-def hear_sound_file(path: Path, sample_rate_hz: int) -> Float[np.ndarray, " samples"]:
-    """Reads a sound file, its channels averaged.
+def read_sound_file(path: Path, sample_rate_hz: int) -> Float[np.ndarray, " samples"]:
+    """Reads a sound file and averages its channels.
 
     Raises:
-      AudioSepError: it is missing, no sound or damaged.
+      AudioFileError: the file is missing, no sound or damaged.
     """
     return read_audio(path, sample_rate_hz=sample_rate_hz, mono=True).waveform[0]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """A mixture with the bytes of its files, and the hashes of the clips that it was made from."""
+    """A mixture, the content of its files by name, and the SHA-256 of its clips by file."""
 
     mixture: Mixture
     files: dict[str, bytes]
     sources: dict[str, str]
 
 
-def render_draw(draw: Draw, *, clips: Sequence[Clip], recipe: Recipe, root: Path, hear: Hear) -> Rendered:
-    """Renders a mixture as it was drawn, a function of its arguments and the files alone.
+def render_draw(draw: Draw, *, clips: Sequence[Clip], recipe: Recipe, root: Path, hear: ReadClip) -> Rendered:
+    """Renders a drawn mixture; depends on the arguments and the clips' files alone.
 
-    A clip is cut where its mean energy over the segment is -60 dB of full scale or more; where eight
-    places are fainter, another clip takes its turn: for the target one of the same class, for an
-    interferer any that may meet the others.
+    A segment of a clip needs a mean energy of -60 dB of full scale or more. If eight segments are fainter,
+    another clip takes its place: for the target one of the same class, for an interferer any that may meet
+    the others.
 
     Raises:
-      AudioSepError: a file cannot be read, or no clip has an audible part.
+      AudioFileError: a file cannot be read.
+      DatasetError: none of the tried clips has an audible segment.
     """
     rng = np.random.default_rng([recipe.seed, draw.index])
     chosen: list[Clip] = []
@@ -110,11 +110,12 @@ def render_draw(draw: Draw, *, clips: Sequence[Clip], recipe: Recipe, root: Path
     )
 
 
-def render_again(mixture: Mixture, *, recipe: Recipe, root: Path, hear: Hear) -> Rendered:
-    """Renders a mixture of a manifest, by its offsets and gains.
+def render_again(mixture: Mixture, *, recipe: Recipe, root: Path, hear: ReadClip) -> Rendered:
+    """Renders a mixture of a manifest with its offsets and gains.
 
     Raises:
-      AudioSepError: a file cannot be read, or ends before its offset.
+      AudioFileError: a file cannot be read.
+      DatasetError: a file ends before its offset.
     """
     segments = []
     for part in mixture.parts:
@@ -129,18 +130,18 @@ def render_again(mixture: Mixture, *, recipe: Recipe, root: Path, hear: Hear) ->
 
 
 def find_gains(segments: Sequence[Float[np.ndarray, " samples"]], *, snr_db: float) -> tuple[float, ...]:
-    """The gains of target and interferers in the files.
+    """Returns the gains of target and interferers in the files.
 
-    Interferers are brought to one energy; their sum lies `snr_db` below the target's. What peaks above
-    full scale is scaled to 0.9; what is so faint that 16 bits would change its SNR is raised until the
-    fainter of target and interferers has -60 dB of full scale, or the peak 0.9.
+    All interferers get the same energy; that of their sum is `snr_db` below the target's. A mixture that
+    peaks above full scale is scaled to a peak of 0.9. A mixture so faint that 16 bits would change its SNR is
+    raised until the fainter of target and interferers has -60 dB of full scale, or the peak is 0.9.
 
     Args:
       segments: `[samples]` each, the target first.
       snr_db: energy of the target over that of the interferers' sum.
 
     Raises:
-      AudioSepError: the interferers cancel each other out.
+      DatasetError: the interferers cancel each other out.
     """
     energies = [_energy(segment) for segment in segments]
     gains = [1.0] + [np.sqrt(energies[0] / energy) for energy in energies[1:]]
@@ -156,15 +157,15 @@ def find_gains(segments: Sequence[Float[np.ndarray, " samples"]], *, snr_db: flo
     scale = 1.0
     if peak > FULL_PEAK:
         scale = PEAK / peak
-    elif faintest < _SILENCE:
-        scale = max(1.0, min(np.sqrt(_SILENCE / faintest), PEAK / peak))
+    elif faintest < SILENCE_POWER:
+        scale = max(1.0, min(np.sqrt(SILENCE_POWER / faintest), PEAK / peak))
     return tuple(float(f"{gain * scale:.9g}") for gain in gains)
 
 
 def _candidates(
     place: int, draw: Draw, clips: Sequence[Clip], chosen: Sequence[Clip], rng: np.random.Generator
 ) -> Iterator[Clip]:
-    """The clip that was drawn and others that may stand for it, all fit to meet those before it."""
+    """Yields the drawn clip and clips that may replace it, all of which may meet the chosen ones."""
     if all(may_meet(clips[place], one) for one in chosen):
         yield clips[place]
     group = range(len(clips)) if chosen else by_class(clips)[draw.label]
@@ -176,18 +177,17 @@ def _candidates(
 def _audible(
     waveform: np.ndarray, *, recipe: Recipe, rng: np.random.Generator
 ) -> tuple[float, np.ndarray] | None:
-    """An offset in seconds and the segment from there, or None where eight places are too faint."""
-    spare = max(0.0, len(waveform) / recipe.sample_rate_hz - recipe.seconds)
-    for _ in range(OFFSETS_TRIED if spare else 1):
-        offset = round(rng.uniform(0, spare), 3) if spare else 0.0
+    """Returns an offset in seconds and the segment from there, or None if eight segments are too faint."""
+    for _ in range(OFFSETS_TRIED):
+        offset = draw_offset(len(waveform), rate=recipe.sample_rate_hz, seconds=recipe.seconds, rng=rng)
         segment = _cut(waveform, offset, recipe)
-        if _energy(segment) >= _SILENCE:
+        if _energy(segment) >= SILENCE_POWER:
             return offset, segment
     return None
 
 
 def _cut(waveform: np.ndarray, offset_seconds: float, recipe: Recipe) -> np.ndarray:
-    """`[samples]` float64 from the offset on, zeros behind the end."""
+    """Returns `[samples]` float64 from the offset on, with zeros after the end."""
     start = round(offset_seconds * recipe.sample_rate_hz)
     segment = np.zeros(recipe.samples)
     crop = waveform[start : start + recipe.samples]
@@ -196,7 +196,7 @@ def _cut(waveform: np.ndarray, offset_seconds: float, recipe: Recipe) -> np.ndar
 
 
 def _energy(waveform: np.ndarray) -> float:
-    """Mean square, added up from first to last: `sum` has another order on every processor."""
+    """Returns the mean square, summed from first to last: the order of `sum` depends on the processor."""
     return float(np.cumsum(waveform * waveform)[-1]) / len(waveform)
 
 
@@ -214,7 +214,7 @@ def _written(
     noise = _sum(segments[1:], [part.gain for part in mixture.parts[1:]])
     target, whole = _encoded(target, noise, recipe.encoding)
     exact = target.astype(np.float64)
-    with np.errstate(divide="ignore"):  # 16 bits may leave nothing of the noise
+    with np.errstate(divide="ignore"):  # 16 bits may round all of the noise to zero
         reached_db = float(
             10 * np.log10(_energy(exact) / np.float64(_energy(whole.astype(np.float64) - exact)))
         )
@@ -222,8 +222,8 @@ def _written(
     if abs(reached_db - mixture.snr_db) > TOLERANCE_DB:
         raise DatasetError(
             f"mixture {mixture.index} of {', '.join(part.file for part in mixture.parts)} reaches "
-            f"{reached_db} dB in {recipe.encoding} where {mixture.snr_db:g} dB were asked for: write FLOAT, "
-            "or ask for less."
+            f"{reached_db} dB in {recipe.encoding} instead of {mixture.snr_db:g} dB: write FLOAT, or give a "
+            "smaller SNR."
         )
     files = {
         segment_name(mixture.index): wav_bytes(target, sample_rate_hz=recipe.sample_rate_hz),
@@ -240,8 +240,27 @@ def _written(
 
 
 def _encoded(target: np.ndarray, noise: np.ndarray, encoding: Encoding) -> tuple[np.ndarray, np.ndarray]:
-    """Target and mixture as they are stored. In 16 bits the mixture is the sum of what was rounded."""
+    """Returns target and mixture as stored. In 16 bits the mixture is the sum of the rounded signals."""
     if encoding == "FLOAT":
         return target.astype(np.float32), (target + noise).astype(np.float32)
     steps = quantise(target, 16)
     return steps.astype(np.int16), (steps + quantise(noise, 16)).astype(np.int16)
+
+
+def wav_bytes(
+    samples: Int16[np.ndarray, " samples"] | Float32[np.ndarray, " samples"], *, sample_rate_hz: int
+) -> bytes:
+    """Returns a mono WAV file, whose bytes depend on the samples alone: it has no dates or program names.
+
+    Args:
+      samples: `[samples]`, int16 or float32, which decides the encoding.
+      sample_rate_hz: samples per second.
+
+    Raises:
+      AudioFileError: the file would exceed 4 GB.
+    """
+    if samples.nbytes + 50 >= 1 << 32:  # the header has at most 50 bytes
+        raise AudioFileError("a mixture would exceed the 4 GB that WAV can hold: make shorter ones.")
+    file = io.BytesIO()
+    wavfile.write(file, sample_rate_hz, samples)
+    return file.getvalue()

@@ -1,4 +1,4 @@
-"""What a rendered corpus is made from: the clips, and how they are to meet."""
+"""The inputs of a rendered corpus: its clips, and the recipe of its mixtures."""
 
 import dataclasses
 from typing import Literal
@@ -15,13 +15,13 @@ QueryKind = Literal["caption", "label"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Clip:
-    """A sound file and what it holds.
+    """A sound file with its classes and captions.
 
     Attributes:
-      file: path below the corpus's root, with forward slashes.
-      labels: its classes, the first one foremost; none where the corpus has none.
+      file: path below the root of the clips, with forward slashes.
+      labels: its classes, the most important first; empty if unknown.
       captions: sentences that describe it.
-      recording: what it was cut from; clips of one recording are not mixed with each other.
+      recording: the recording that it was cut from; clips of one recording are not mixed with each other.
     """
 
     file: str
@@ -35,12 +35,12 @@ class Recipe:
     """How a corpus is drawn.
 
     Attributes:
-      query: what a target is asked for by, one of its captions or its class.
-      per_class: mixtures for each class as the target; 0 where `count` says how many.
-      count: mixtures in all, the clips taking turns as the target; 0 where `per_class` says how many.
-      sources: how many sounds are in a mixture, the target among them; several numbers take turns.
+      query: the query for a target is one of its captions or its class.
+      per_class: mixtures for each class as the target; 0 if `count` is given.
+      count: number of all mixtures, in which the clips take turns as the target; 0 if `per_class` is given.
+      sources: sounds in a mixture, including the target; several numbers take turns.
       snrs_db: energy of the target over that of all others together; several values take turns.
-      snr_range_db: lowest and highest, in place of `snrs_db`; every value between is as likely.
+      snr_range_db: lowest and highest SNR of a uniform distribution, in place of `snrs_db`.
       seconds: length of every mixture.
       sample_rate_hz: of the files.
       seed: of all draws.

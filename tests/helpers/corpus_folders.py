@@ -1,4 +1,4 @@
-"""Small copies of the layouts of public corpora, and what `audiosep prepare` makes of them."""
+"""Small copies of the layouts of public corpora, and their prepared datasets."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ from data_pipelines.prepare.build import prepare
 
 
 def sound(path: Path, index: int = 0, *, seconds: float = 0.2) -> None:
-    """Writes a tone in whatever format the suffix says."""
+    """Writes a tone in the format of the suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".wav":
         write_wav(path, tone(index, seconds=seconds))
@@ -70,7 +70,7 @@ class Prepared:
         return {clip.id: clip for clip in ClipStore(f"{self.folder}:{split}").clips}
 
     def is_the_same_after_an_interruption(self) -> bool:
-        """Builds twice more in files of one clip, and the second time is interrupted at the third clip."""
+        """Builds twice with one clip per shard, the second time interrupted at the third clip."""
         whole, cut = (self.folder.with_name(f"{self.folder.name}-{kind}") for kind in ("whole", "cut"))
         self._build(whole)
         clips = iter(range(2))

@@ -1,4 +1,4 @@
-"""Kills builds at every step that they take, and lets them go on: python kill_points.py SOURCE FOLDER EVERY.
+"""Kills builds at every step and resumes them: python kill_points.py SOURCE FOLDER EVERY.
 
 Prints the number of steps of a build. Each build is a process of its own, forked from this one, which has
 imported everything and started no thread.
@@ -72,7 +72,7 @@ def main(source, folder, every):
         assert status == 0, (at, status)
         assert digests(out) == wanted, at
         assert os.listdir(out.parent) == [str(at)], at
-        # Where it was there already, all that was left is an empty folder, so that it is built again.
+        # If the dataset was complete, the second build finds only an empty folder and builds anew.
         assert there or again <= steps + 2, (at, again)
         os.rename(out, folder / f"done {at}")
     print(steps)

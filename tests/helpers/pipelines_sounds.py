@@ -1,4 +1,4 @@
-"""Small datasets of tones: every clip has a frequency of its own, so a crop tells where it comes from."""
+"""Small datasets of tones: every clip has its own frequency, so a crop identifies its clip."""
 
 import csv
 import hashlib
@@ -15,7 +15,7 @@ RATE = 8000
 
 
 def tone(index: int, *, seconds: float, rate: int = RATE) -> np.ndarray:
-    """A tone whose frequency and slope say which clip it is; no two samples of a clip look alike."""
+    """Returns a tone whose frequency and slope identify the clip; no two samples of it are alike."""
     time = np.arange(round(seconds * rate)) / rate
     return (0.2 + 0.1 * time / max(seconds, 1)) * np.sin(2 * np.pi * (200 + 37 * index) * time)
 

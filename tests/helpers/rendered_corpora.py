@@ -1,4 +1,4 @@
-"""Small clips, and corpora of them."""
+"""Small clips, and corpora rendered from them."""
 
 import hashlib
 
@@ -53,7 +53,7 @@ def render(clips, root, out, *, name="small", workers=1, progress=None, **change
 
 
 def content(folder):
-    """File name to hash, of everything in a folder."""
+    """Returns the SHA-256 of every file of a folder, by name."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -62,7 +62,7 @@ def content(folder):
 
 
 def snr_db(folder, index):
-    """Measured from the two files by libsndfile."""
+    """Returns the SNR of a mixture, measured from its two files."""
     target, mixture = (
         read_audio(folder / f"{kind}-{index}.wav").waveform[0].astype(np.float64)
         for kind in ("segment", "mixture")

@@ -54,9 +54,9 @@ def test_a_faulty_line_is_named(tmp_path):
     with pytest.raises(AudioSepError, match=r"test\.csv, line 2 is incomplete: it has no start_time"):
         AudioCaps(source=tmp_path, data_dir=tmp_path / "out")
     text(tmp_path / "test.csv", f"{HEADER}\n1,r1nicOVtvkQ,soon,rain\n")
-    with pytest.raises(AudioSepError, match="line 2 starts at 'soon', which is no number of seconds"):
+    with pytest.raises(AudioSepError, match="line 2 has the time 'soon', which is not a number of seconds"):
         AudioCaps(source=tmp_path, data_dir=tmp_path / "out")
 
 
-def test_a_build_that_was_cut_off_ends_with_the_same_bytes(prepared):
+def test_a_resumed_build_ends_with_the_same_bytes(prepared):
     assert prepared.is_the_same_after_an_interruption()

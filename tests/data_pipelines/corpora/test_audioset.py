@@ -76,7 +76,7 @@ def test_clips_have_their_classes_and_one_caption_of_them_all(prepared):
     assert evaluated.id == "evaluation/-0RWZT-miFs_420000_430000.wav"
 
 
-def test_what_is_gone_is_missing_and_what_is_damaged_is_skipped(prepared):
+def test_absent_files_are_missing_and_damaged_ones_are_skipped(prepared):
     assert prepared.report["missing"] == ["gone_gone-1.wav", "gone_gone-2.wav"]
     assert list(prepared.skipped) == ["bal_train/brokenbroke.wav"]
     assert "truncated" in prepared.skipped["bal_train/brokenbroke.wav"]
@@ -84,7 +84,7 @@ def test_what_is_gone_is_missing_and_what_is_damaged_is_skipped(prepared):
     assert prepared.report["total"] == 8
 
 
-def test_the_dataset_says_where_it_comes_from(prepared):
+def test_the_dataset_has_its_metadata(prepared):
     assert prepared.info["name"] == "audioset"
     assert "Gemmeke" in prepared.info["citation"]
     assert prepared.info["location"]["urls"] == ["https://research.google.com/audioset/"]
@@ -105,7 +105,7 @@ def rows(source, **options):
     return AudioSet(source=source, data_dir=source / "out", **options).rows
 
 
-def test_the_ontology_names_the_classes_where_the_indices_do_not(tmp_path):
+def test_the_ontology_names_the_classes_without_the_indices(tmp_path):
     source = source_of(tmp_path, classes="")
     with pytest.raises(AudioSepError, match=r"holds neither class_labels_indices\.csv nor ontology\.json"):
         rows(source)
@@ -122,7 +122,10 @@ def test_the_ontology_names_the_classes_where_the_indices_do_not(tmp_path):
     ("line", "message"),
     [
         ('--PJHxphWEs, 30.000, 40.000, "/m/nobody"', r"line 4 has the class '/m/nobody', which"),
-        ('--PJHxphWEs, half, 40.000, "/m/09x0r"', "line 4 has no times in seconds"),
+        (
+            '--PJHxphWEs, half, 40.000, "/m/09x0r"',
+            "line 4 has the time 'half', which is not a number of seconds",
+        ),
         ("--PJHxphWEs, 30.000, 40.000", "line 4 has 3 fields where 4 are needed"),
         ('--PJHxphWEs, 30.000, 40.000, ""', "line 4 is incomplete: it has no positive_labels"),
     ],
@@ -132,5 +135,5 @@ def test_a_faulty_line_is_named(tmp_path, line, message):
         rows(source_of(tmp_path, line))
 
 
-def test_a_build_that_was_cut_off_ends_with_the_same_bytes(prepared):
+def test_a_resumed_build_ends_with_the_same_bytes(prepared):
     assert prepared.is_the_same_after_an_interruption()

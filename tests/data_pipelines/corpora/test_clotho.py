@@ -73,7 +73,7 @@ def test_a_name_of_two_splits_is_two_clips(prepared):
     assert clip.source == MOTOR  # there is no metadata of this split
 
 
-def test_what_is_gone_is_missing_and_what_is_damaged_is_skipped(prepared):
+def test_absent_files_are_missing_and_damaged_ones_are_skipped(prepared):
     assert prepared.report["missing"] == ["development/gone.wav"]
     assert list(prepared.skipped) == ["clotho_audio_development/development/broken.wav"]
 
@@ -85,9 +85,9 @@ def test_clips_may_be_chosen_by_licence(source, tmp_path):
 
     assert chosen("by") == {"30687", CAFE}
     assert chosen("by", "by-nc") == {"30687", "246004", CAFE}
-    with pytest.raises(AudioSepError, match="There is no licence 'gpl' on Freesound: choose of cc0, by"):
+    with pytest.raises(AudioSepError, match="Freesound has no licence 'gpl': choose from cc0, by"):
         chosen("gpl")
 
 
-def test_a_build_that_was_cut_off_ends_with_the_same_bytes(prepared):
+def test_a_resumed_build_ends_with_the_same_bytes(prepared):
     assert prepared.is_the_same_after_an_interruption()

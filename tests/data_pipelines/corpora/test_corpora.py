@@ -1,4 +1,4 @@
-"""What all corpora have in common, on AudioCaps."""
+"""The common behaviour of all corpora, tested with AudioCaps."""
 
 import json
 from pathlib import Path
@@ -35,16 +35,16 @@ def test_missing_clips_are_no_failures(tmp_path):
 def test_splits_are_chosen_by_name(tmp_path):
     source = write(tmp_path)
     assert {row.split for row in rows(source, splits=["val", "test"])} == {"val", "test"}
-    with pytest.raises(AudioSepError, match="audiocaps has no split 'eval': choose of train, val, test"):
+    with pytest.raises(AudioSepError, match="audiocaps has no split 'eval': choose from train, val, test"):
         rows(source, splits=["eval"])
     (source / "test.csv").unlink()
     assert {row.split for row in rows(source)} == {"train", "val"}
-    with pytest.raises(AudioSepError, match=r"says nothing of test: audiocaps needs train\.csv"):
+    with pytest.raises(AudioSepError, match=r"has no table of test: audiocaps needs train\.csv"):
         rows(source, splits=["test"])
 
 
 def test_a_folder_without_tables_or_without_sound_is_refused(tmp_path):
-    with pytest.raises(AudioSepError, match=r"says nothing of train, val, test: audiocaps needs train\.csv"):
+    with pytest.raises(AudioSepError, match=r"has no table of train, val, test: audiocaps needs train\.csv"):
         rows(tmp_path)
     write(tmp_path)
     for file in tmp_path.glob("*train*.wav"):
@@ -72,7 +72,7 @@ def test_recordings_are_left_out_by_name(tmp_path, name, content):
 def test_a_faulty_list_is_refused(tmp_path):
     source = write(tmp_path)
     text(tmp_path / "x.json", '{"AudioSet": 3}')
-    with pytest.raises(AudioSepError, match=r"x\.json is no list, and no object of lists"):
+    with pytest.raises(AudioSepError, match=r"x\.json is neither a list nor an object of lists"):
         rows(source, exclude=tmp_path / "x.json")
     with pytest.raises(AudioSepError, match=r"y\.txt cannot be read"):
         rows(source, exclude=tmp_path / "y.txt")
@@ -82,7 +82,7 @@ CORPORA = [cls for name in registry.DATASETS if issubclass(cls := registry.build
 
 
 @pytest.mark.parametrize("corpus", CORPORA, ids=lambda corpus: corpus.name)
-def test_every_corpus_says_what_it_is(corpus):
+def test_every_corpus_has_its_metadata(corpus):
     assert corpus.name in registry.DATASETS
     assert corpus.HOMEPAGE.startswith("https://")
     assert corpus.CITATION.startswith("@")

@@ -31,5 +31,5 @@ def test_folds_are_splits_and_takes_of_one_recording_share_it(prepared):
     assert "Piczak" in prepared.info["citation"]
 
 
-def test_a_build_that_was_cut_off_ends_with_the_same_bytes(prepared):
+def test_a_resumed_build_ends_with_the_same_bytes(prepared):
     assert prepared.is_the_same_after_an_interruption()

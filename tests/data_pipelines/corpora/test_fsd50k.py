@@ -55,7 +55,7 @@ def prepared(source):
     return Prepared("fsd50k", source, "--max-failed-share", 0.5)
 
 
-def test_all_classes_are_kept_and_the_caption_names_those_that_people_gave(prepared):
+def test_all_classes_are_kept_and_the_caption_names_those_of_the_annotators(prepared):
     guitar = prepared.clips("train")["FSD50K.dev_audio/64760.wav"]
     assert guitar.captions == ("electric guitar",)
     assert (guitar.label, guitar.source) == ("Electric guitar", "64760")
@@ -82,7 +82,7 @@ def test_classes_are_called_as_in_audioset(prepared):
     )
 
 
-def test_what_is_gone_is_missing_and_what_is_damaged_is_skipped(prepared):
+def test_absent_files_are_missing_and_damaged_ones_are_skipped(prepared):
     assert prepared.report["missing"] == ["FSD50K.dev_audio/404.wav"]
     assert list(prepared.skipped) == ["FSD50K.dev_audio/500.wav"]
 
@@ -93,7 +93,7 @@ def test_clips_may_be_chosen_by_licence(source, tmp_path):
     with pytest.raises(AudioSepError, match=r"eval_clips_info_FSD50K\.json does not exist"):
         FSD50K(source=source, splits=["eval"], licences=["by"], data_dir=tmp_path)
     text(source / "FSD50K.metadata" / "eval_clips_info_FSD50K.json", '{"37199": {"title": "x"}}')
-    with pytest.raises(AudioSepError, match=r"eval_clips_info_FSD50K\.json names no licence for each clip"):
+    with pytest.raises(AudioSepError, match=r"eval_clips_info_FSD50K\.json lacks the licence of a clip"):
         FSD50K(source=source, splits=["eval"], licences=["by"], data_dir=tmp_path)
 
 
@@ -105,5 +105,5 @@ def test_without_the_annotators_table_the_caption_names_all_classes(tmp_path):
     assert row.captions == ("rain, water",)
 
 
-def test_a_build_that_was_cut_off_ends_with_the_same_bytes(prepared):
+def test_a_resumed_build_ends_with_the_same_bytes(prepared):
     assert prepared.is_the_same_after_an_interruption()

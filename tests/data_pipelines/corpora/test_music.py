@@ -75,13 +75,13 @@ def test_videos_give_sound_and_images(tmp_path):
         assert shades == sorted(shades)
         assert shades[-1] - shades[0] > 60
     assert "has no images, only sound" in prepared.skipped["solo/violin/gonegonegon.mkv"]
-    assert "no video or sound that can be decoded" in prepared.skipped["solo/violin/brokenbroke.mp4"]
+    assert "cannot be decoded as video or sound" in prepared.skipped["solo/violin/brokenbroke.mp4"]
     assert prepared.report["missing"] == ["acoustic_guitar/-_guitar_01.mp4"]
     assert prepared.report["with_frames"] == 2
     assert prepared.is_the_same_after_an_interruption()
 
 
-def test_without_the_package_one_sentence_names_the_extra(tmp_path, monkeypatch):
+def test_a_missing_pyav_is_named_with_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     lists(tmp_path)
     (tmp_path / "8DHG_hVSw1o.mp4").write_bytes(b"x")
@@ -100,10 +100,10 @@ def test_without_the_package_one_sentence_names_the_extra(tmp_path, monkeypatch)
 @pytest.mark.parametrize("content", ["[]", "{}", '{"videos": []}', '{"videos": {"violin": [3]}}'])
 def test_a_list_of_another_shape_is_refused(tmp_path, content):
     text(tmp_path / "MUSIC_solo_videos.json", content)
-    with pytest.raises(AudioSepError, match=r"MUSIC_solo_videos\.json is no list of videos by instrument"):
+    with pytest.raises(AudioSepError, match=r"MUSIC_solo_videos\.json is not a list of videos by instrument"):
         Music(source=tmp_path, data_dir=tmp_path / "out")
 
 
-def test_less_than_no_frames_are_refused(tmp_path):
-    with pytest.raises(AudioSepError, match="-1 frames of a video are wanted"):
+def test_a_negative_number_of_frames_is_refused(tmp_path):
+    with pytest.raises(AudioSepError, match="The number of frames is -1: give 0 or more"):
         Music(source=tmp_path, frames=-1, data_dir=tmp_path / "out")

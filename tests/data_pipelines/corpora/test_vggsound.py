@@ -40,7 +40,7 @@ def test_clips_have_the_label_as_caption_and_the_splits_of_the_table(prepared):
     assert list(prepared.clips("test")) == ["audio/---g-f_I2yQ_000001.wav"]
 
 
-def test_a_name_without_time_is_no_clip_of_a_video_that_has_two(prepared):
+def test_a_name_without_time_is_ignored_for_a_video_of_two_clips(prepared):
     assert prepared.report["missing"] == ["gonegonegon_000004.wav", "twice_twice_000010.wav"]
     assert list(prepared.skipped) == ["audio/brokenbroke_000000.wav"]
 
@@ -49,7 +49,10 @@ def test_a_name_without_time_is_no_clip_of_a_video_that_has_two(prepared):
     ("line", "message"),
     [
         ("---g-f_I2yQ,1,people marching", "line 1 has 3 fields where 4 are needed"),
-        ("---g-f_I2yQ,soon,people marching,test", "line 1 starts at 'soon', which is no number"),
+        (
+            "---g-f_I2yQ,soon,people marching,test",
+            "line 1 has the time 'soon', which is not a number of seconds: give",
+        ),
         ("---g-f_I2yQ,1,people marching,validation", "line 1 has the split 'validation', which is neither"),
     ],
 )
@@ -59,5 +62,5 @@ def test_a_faulty_line_is_named(tmp_path, line, message):
         VGGSound(source=tmp_path, data_dir=tmp_path / "out")
 
 
-def test_a_build_that_was_cut_off_ends_with_the_same_bytes(prepared):
+def test_a_resumed_build_ends_with_the_same_bytes(prepared):
     assert prepared.is_the_same_after_an_interruption()

@@ -6,8 +6,7 @@ from corpus_folders import Prepared, damaged, sound, text
 from pipelines_sounds import tone, write_wav
 
 from audiosep_jax.errors import AudioSepError
-from data_pipelines.corpora.voicebank_demand import VoiceBankDemand
-from data_pipelines.prepare.media_encoding import clean_counterpart
+from data_pipelines.corpora.voicebank_demand import VoiceBankDemand, clean_counterpart
 
 LOG = """p226_001 cafeteria 15
 p226_002 ssn 5
@@ -64,7 +63,7 @@ def test_noise_is_the_difference_and_one_noise_is_one_recording(prepared):
     assert np.max(np.abs(waveform - 0.1 * tone(21, seconds=0.2))) < 1.5e-4  # three steps of 16 bit
 
 
-def test_what_is_gone_is_missing_and_what_does_not_fit_is_skipped(prepared):
+def test_absent_files_are_missing_and_unequal_ones_are_skipped(prepared):
     assert prepared.report["missing"] == [
         "clean_trainset_28spk_wav/p226_004.wav",
         "noisy_trainset_28spk_wav/p226_004.wav",
@@ -77,7 +76,7 @@ def test_what_is_gone_is_missing_and_what_does_not_fit_is_skipped(prepared):
 def test_without_logs_there_is_speech_but_no_noise(source, tmp_path):
     builder = VoiceBankDemand(source=source, splits=["testset"], data_dir=tmp_path)
     assert [row.file for row in builder.rows] == ["clean_testset_wav/p232_001.wav"]
-    with pytest.raises(AudioSepError, match=r"has no log_testset\.txt, which says what the noises are"):
+    with pytest.raises(AudioSepError, match=r"has no log_testset\.txt, which names the noises"):
         VoiceBankDemand(source=source, splits=["testset"], noise=True, data_dir=tmp_path)
 
 
@@ -102,5 +101,5 @@ def test_a_faulty_log_is_named(tmp_path):
         VoiceBankDemand(source=tmp_path, data_dir=tmp_path / "out")
 
 
-def test_a_build_that_was_cut_off_ends_with_the_same_bytes(prepared):
+def test_a_resumed_build_ends_with_the_same_bytes(prepared):
     assert prepared.is_the_same_after_an_interruption()

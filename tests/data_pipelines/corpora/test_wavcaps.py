@@ -8,7 +8,7 @@ from data_pipelines.corpora.wavcaps import WavCaps
 
 
 def write(path, entries):
-    """The layout of the corpus: everything else that an entry says stays unread."""
+    """Writes the layout of the corpus, with fields of an entry that are not read."""
     text(path, json.dumps({"num_captions_per_audio": 1, "data": entries}))
 
 
@@ -58,7 +58,7 @@ def prepared(source):
     return Prepared("wavcaps", source, "--max-failed-share", 0.5)
 
 
-def test_collections_are_splits_and_numbers_of_two_of_them_are_two_clips(prepared):
+def test_collections_are_splits_and_may_share_numbers(prepared):
     found = {
         split: {clip.rpartition("/")[2]: (*known.captions, known.source) for clip, known in clips.items()}
         for split in WavCaps.SPLITS
@@ -75,7 +75,7 @@ def test_collections_are_splits_and_numbers_of_two_of_them_are_two_clips(prepare
     }
 
 
-def test_what_is_gone_is_missing_and_what_is_damaged_is_skipped(prepared):
+def test_absent_files_are_missing_and_damaged_ones_are_skipped(prepared):
     assert prepared.report["missing"] == [
         "AudioSet_SL/Y--gonegone-.flac",
         "BBC_Sound_Effects/NHU05104 (α) [x], 1_2.flac",
@@ -109,5 +109,5 @@ def test_a_faulty_table_is_named(tmp_path, content, message):
         WavCaps(source=tmp_path, data_dir=tmp_path / "out")
 
 
-def test_a_build_that_was_cut_off_ends_with_the_same_bytes(prepared):
+def test_a_resumed_build_ends_with_the_same_bytes(prepared):
     assert prepared.is_the_same_after_an_interruption()

@@ -17,7 +17,7 @@ def clip(name, *, label="", captions=("x",), source=""):
 
 
 def conflict(one, two):
-    """The rule, said a second time and plainly."""
+    """A second, simple implementation of the rule."""
     same_label = one.label.lower().replace("_", " ") == two.label.lower().replace("_", " ")
     captions = [{caption.lower() for caption in clip.captions} for clip in (one, two)]
     return bool((one.label and same_label) or captions[0] & captions[1] or one.source == two.source)
@@ -66,9 +66,9 @@ def test_a_picker_that_never_proposes_a_partner_does_not_stop_the_draw():
     assert table.companions(0, count=1, rng=rng, pick=lambda rng: 1) == [2]
 
 
-def test_the_error_names_the_lonely_clip():
+def test_the_error_names_the_clip_with_too_few_partners():
     table = ClipTable([[clip("a", captions=("x", "y")), clip("b", captions="x"), clip("c", captions="y")]])
-    with pytest.raises(AudioSepError, match="The clip a finds no 1 others"):
+    with pytest.raises(AudioSepError, match="The clip a has fewer than 1 others"):
         table.check(2)
 
 
@@ -76,7 +76,7 @@ def test_many_clips_of_one_class_are_checked_quickly():
     speech = [clip(f"s{i}", label="speech", captions=[f"sentence {i}"]) for i in range(20_000)]
     table = ClipTable([speech, [clip("dog", label="dog"), clip("cat", label="cat", captions="y")]])
     table.check(3)
-    with pytest.raises(AudioSepError, match="finds no 3 others"):
+    with pytest.raises(AudioSepError, match="has fewer than 3 others"):
         table.check(4)
 
 

@@ -33,7 +33,7 @@ def ontology(tmp_path_factory):
 
 
 def meet(one, two, conditions=None, **options):
-    """Whether two clips may meet under some rules, asked from both sides."""
+    """Returns whether two clips may meet under some rules, and checks that the order does not matter."""
     table = ClipTable([[one, two]], MixtureConfig(**options))
     if conditions is not None:
         table = table.with_conditions(np.float32(conditions))
@@ -64,13 +64,13 @@ def test_each_rule_looks_at_its_own_names(rules, apart):
         assert meet(*pair, collisions=rules) == (name not in apart), name
 
 
-def test_no_rule_lets_all_meet_but_a_clip_and_itself():
+def test_without_rules_all_clips_meet_except_a_clip_and_itself():
     table = ClipTable([[clip("a", source="r"), clip("b", source="r")]], MixtureConfig(collisions=()))
     assert table.may_meet(0, [1])
     assert not table.may_meet(0, [0])
     table.check(2)
     assert table.companions(0, count=1, rng=np.random.default_rng(0), pick=lambda rng: 0) == [1]
-    with pytest.raises(AudioSepError, match=r"The clip . finds no 2 others at all among the 2 clips"):
+    with pytest.raises(AudioSepError, match=r"The clip . has fewer than 2 others at all among the 2 clips"):
         table.check(3)
 
 
@@ -105,12 +105,12 @@ IDS = {
 
 
 def below(one):
-    """A class and all that are kinds of it, by the children that the file names."""
+    """Returns a class and all classes below it, from the children in the file."""
     return {one}.union(*(below(child) for child in CLASSES.get(one, ("", []))[1]))
 
 
 def conflict(one, two, *, rules, specific=False):
-    """The rules, said a second time and plainly."""
+    """A second, simple implementation of the rules."""
     held = []
     for each in (one, two):
         ids = {id for label in (each.label, *each.labels) if label for id in IDS[label.lower()]}
@@ -125,7 +125,7 @@ def conflict(one, two, *, rules, specific=False):
 
 @given(clips=st.lists(labelled, min_size=2, max_size=6), together=st.integers(2, 4), specific=st.booleans())
 @settings(deadline=None, max_examples=100)
-def test_the_ontology_keeps_ancestors_apart_and_check_refuses_what_cannot_be(
+def test_the_ontology_keeps_ancestors_apart_and_check_refuses_impossible_tables(
     ontology, clips, together, specific
 ):
     clips = [dataclasses.replace(one, source=str(number)) for number, one in enumerate(clips)]
@@ -146,7 +146,7 @@ def test_the_ontology_keeps_ancestors_apart_and_check_refuses_what_cannot_be(
 
 
 def check_all_or_nothing(table, together, apart):
-    """`check` passes exactly where every clip finds a group, and then every draw gets one."""
+    """`check` passes exactly if every clip is in a group; then every draw has one."""
     count = range(len(table.clips))
     groups = [
         set(group)
@@ -202,7 +202,7 @@ def test_similar_captions_keep_clips_apart(angles, limit, together):
     check_all_or_nothing(table, together, apart)
 
 
-def test_rules_add_up():
+def test_rules_can_be_combined():
     pair = (clip("a", label="dog", captions="x"), clip("b", label="cat", captions="y"))
     near, far = [[1, 0], [1, 0.1]], [[1, 0], [0, 1]]
     assert meet(*pair, far, collisions=("caption", "label", "similarity"))
@@ -211,13 +211,15 @@ def test_rules_add_up():
     assert not meet(pair[0], clip("c", label="Dog", captions="z"), far, collisions=("label", "similarity"))
 
 
-def test_who_is_too_similar_to_all_is_named_with_the_rules():
+def test_a_clip_that_is_too_similar_to_all_is_named_with_the_rules():
     clips = [clip("lonely", captions="b"), clip("low", captions="a"), clip("high", captions="c")]
     radians = np.array([0, 0.25, 0.5]) * np.pi
     conditions = np.float32(np.stack([np.cos(radians), np.sin(radians)], 1))
     mixture = MixtureConfig(collisions=("caption", "similarity"), similarity=0.7)
     table = ClipTable([clips], mixture).with_conditions(conditions)
-    said = r"The clip lonely finds no 1 others with other captions, with captions of a cosine up to 0\.7"
+    said = (
+        r"The clip lonely has fewer than 1 others with other captions, with captions of a cosine up to 0\.7"
+    )
     with pytest.raises(AudioSepError, match=said):
         table.check(2)
 

@@ -7,7 +7,7 @@ from data_pipelines.mixtures.ontology import Ontology
 
 
 def write(path, classes):
-    """Writes {id: (name, children)} as AudioSet's file has it, further keys included."""
+    """Writes {id: (name, children)} in the format of AudioSet's file, with its other keys."""
     path.write_text(
         json.dumps(
             [
@@ -76,7 +76,7 @@ def test_the_most_specific_classes_are_no_ancestors_of_one_another(ontology):
             {"r": ("R", ["a"]), "a": ("A", ["b"]), "b": ("B", ["a", "z"]), "z": ("Z", [])},
             r"'a' \(A\) < 'b' \(B\) < 'a'",
         ),
-        ({"a": ("A", ["b"])}, r"class 'a' \(A\) has the child 'b', which the file does not hold"),
+        ({"a": ("A", ["b"])}, r"class 'a' \(A\) has the child 'b', which the file lacks"),
     ],
 )
 def test_a_damaged_hierarchy_is_named(tmp_path, classes, said):
@@ -89,14 +89,14 @@ def test_a_damaged_hierarchy_is_named(tmp_path, classes, said):
     [
         ("", "is not a readable JSON file"),
         ("[" * 100_000, "is not a readable JSON file"),
-        ('{"id": "a"}', "is no list of classes"),
-        ("[]", "is no list of classes"),
+        ('{"id": "a"}', "is not a list of classes"),
+        ("[]", "is not a list of classes"),
         ('[{"id": "a", "name": "A", "child_ids": []}, 3]', "class number 2 lacks"),
         ('[{"id": "", "name": "A", "child_ids": []}]', "class number 1 lacks"),
         ('[{"id": "a", "child_ids": []}]', "class number 1 lacks"),
         ('[{"id": "a", "name": "A", "child_ids": "b"}]', "class number 1 lacks"),
         ('[{"id": "a", "name": "A", "child_ids": [1]}]', "class number 1 lacks"),
-        (json.dumps([{"id": "a", "name": "A", "child_ids": []}] * 2), r"class 'a' \(A\) stands there twice"),
+        (json.dumps([{"id": "a", "name": "A", "child_ids": []}] * 2), r"class 'a' \(A\) is listed twice"),
     ],
 )
 def test_a_file_of_another_kind_is_refused(tmp_path, text, said):
@@ -108,7 +108,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path, text, said):
         Ontology(tmp_path / "none.json")
 
 
-def test_a_deep_hierarchy_is_no_recursion(tmp_path):
+def test_a_deep_hierarchy_needs_no_recursion(tmp_path):
     chain = {str(n): (f"class {n}", [str(n + 1)] if n < 2_000 else []) for n in range(2_001)}
     ontology = Ontology(write(tmp_path / "ontology.json", chain))
     assert len(ontology.ancestors("2000")) == 2_000

@@ -58,7 +58,7 @@ def test_a_batch_has_the_documented_arrays(dataset):
     np.testing.assert_array_equal(batch.condition, conditions(batch.captions))
 
 
-def test_segments_are_pieces_of_the_named_clips(dataset, tones):
+def test_segments_are_parts_of_the_named_clips(dataset, tones):
     for batch in take(dataset):
         for segments, ids in zip(batch.segments, batch.ids, strict=True):
             for segment, name in zip(segments, ids, strict=True):
@@ -87,7 +87,7 @@ def test_threads_and_the_first_step_change_nothing(dataset):
     assert [batch.step for batch in distant] == [10**9]
 
 
-def test_an_iterator_goes_on_where_its_state_says(dataset):
+def test_an_iterator_resumes_from_its_state(dataset):
     batches = pipeline(dataset, threads=2).batches(stop_step=6)
     iterator = iter(batches)
     next(iterator), next(iterator)
@@ -124,7 +124,7 @@ def test_datasets_and_splits_are_chosen_by_their_entry(tmp_path):
     both = ClipStore(f"{out}:train+validation").clips
     assert both == train + validation
     assert sorted(clip.id for clip in ClipStore(str(out)).clips) == sorted(clip.id for clip in both)
-    with pytest.raises(AudioSepError, match=r"no split 'test'; it has train, validation"):
+    with pytest.raises(AudioSepError, match=r"no split 'test': choose from train, validation"):
         ClipStore(f"{out}:train+test")
 
 
@@ -152,11 +152,11 @@ def test_conditions_may_be_a_mapping_and_must_be_complete(dataset):
         ),
         ({"data": DataConfig()}, "data.datasets is empty"),
         ({"data": DataConfig(datasets=("x",), weights=(1.0, 2.0))}, "one positive number for each of the 1"),
-        ({"mixture": MixtureConfig(sources=5)}, "finds no 5 others"),
+        ({"mixture": MixtureConfig(sources=5)}, "has fewer than 5 others"),
     ],
 )
 def test_impossible_pipelines_are_refused_when_they_are_made(dataset, options, message):
-    if message.startswith("finds"):
+    if message.startswith("has fewer"):
         options["mixture"] = dataclasses.replace(options["mixture"], absent_probability=0.1)
     with pytest.raises(AudioSepError, match=message):
         pipeline(dataset, **options)

@@ -18,7 +18,7 @@ RATE = 100
 
 
 def clips(counts):
-    """Clips of which `counts[c]` have the caption c, mixed."""
+    """Returns clips, shuffled, of which `counts[c]` have the caption c."""
     captions = np.repeat(np.arange(len(counts)), counts)
     order = np.random.default_rng(0).permutation(captions).tolist()
     return [
@@ -86,7 +86,7 @@ def test_a_draw_of_any_recipe_depends_on_seed_step_and_position_alone(name):
     ],
 )
 def test_draws_of_the_recipes_stay_what_they_are(name, known):
-    """A run that is resumed after an upgrade must go on with the same data: change this only knowingly."""
+    """A run that is resumed after an upgrade must get the same data: change this only knowingly."""
     draws = source(RECIPES[name])
     text = "\n".join(repr(draws[index]) for index in (*range(30), 10**9))
     assert hashlib.sha256(text.encode()).hexdigest()[:16] == known
@@ -105,7 +105,7 @@ def test_the_reference_mixes_each_clip_of_a_batch_with_the_next_ones(most):
     assert {len(draws[index].crops) for index in range(80)} == set(range(2, most + 1))
 
 
-def test_neighbours_that_collide_are_passed_over_and_made_up_for():
+def test_colliding_neighbours_are_skipped_and_replaced():
     # Of 36 clips 28 are alike, so that some batches have too few others.
     draws = source(RECIPES["kind neighbours"], counts=(28, 2, 2, 2, 2), batch_size=8)
     table = draws._table
@@ -150,7 +150,7 @@ def test_threads_change_nothing_in_any_recipe(dataset):
         assert_same(take(dataset, mixture=mixture, threads=3), take(dataset, mixture=mixture))
 
 
-def test_neighbours_bring_the_segments_of_the_batch(dataset):
+def test_neighbours_share_the_segments_of_the_batch(dataset):
     mixture = dataclasses.replace(recipes.reference(), segment_seconds=1.0)
     for batch in take(dataset, mixture=mixture):
         np.testing.assert_array_equal(batch.segments[:, 1], np.roll(batch.segments[:, 0], -1, axis=0))
@@ -160,7 +160,7 @@ def test_neighbours_bring_the_segments_of_the_batch(dataset):
         np.testing.assert_array_equal(np.concatenate([part.segments for part in parts]), whole.segments)
 
 
-def test_similarity_takes_the_conditions_of_the_pipeline(dataset):
+def test_similarity_uses_the_conditions_of_the_pipeline(dataset):
     def conditions(captions):  # tones 0 and 1 sound alike to this tower, and so do 2 and 3
         return np.eye(2)[[int(caption[-1]) // 2 for caption in captions]]
 
@@ -174,7 +174,7 @@ def test_similarity_takes_the_conditions_of_the_pipeline(dataset):
 
 
 def collisions(draws, count, table):
-    """How many of the first mixtures hold two clips with one caption, counted plainly."""
+    """Returns how many of the first mixtures have two clips with one caption."""
     captions = [clip.captions for clip in table.clips]
     found = 0
     for index in range(count):
@@ -184,19 +184,19 @@ def collisions(draws, count, table):
 
 
 def expected_share(counts):
-    """Share of pairs of different clips with one caption: sum n(n - 1) / N(N - 1)."""
+    """Returns the share of pairs of different clips with one caption: sum n(n - 1) / N(N - 1)."""
     counts = np.asarray(counts, float)
     return float(np.sum(counts * (counts - 1)) / (counts.sum() * (counts.sum() - 1)))
 
 
 ZIPF = np.maximum(1, 2_000 / np.arange(1, 2_001)).astype(int)
-"""Clips per caption: some captions stand on hundreds of clips, most on one."""
+"""Clips per caption: some captions have hundreds of clips, most have one."""
 
 
 @pytest.mark.parametrize(
     "count", [2_000, pytest.param(100_000, marks=pytest.mark.slow)], ids=["few", "a hundred thousand"]
 )
-def test_clips_of_one_caption_never_meet_and_without_the_rule_as_often_as_chance_has_it(count):
+def test_clips_of_one_caption_never_meet_and_without_the_rule_meet_as_often_as_by_chance(count):
     free = MixtureConfig(collisions=())
     table = ClipTable([clips(ZIPF)], free)
     found = collisions(source(free, counts=ZIPF, table=table), count, table)

@@ -1,4 +1,4 @@
-"""What conditions are taken from: drawn per example, and found for each."""
+"""The modality of conditions: drawn per example, and encoded."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ MIXTURE = MixtureConfig(segment_seconds=1.0, absent_probability=0.3)
 
 
 def hear(segments):
-    """A condition that says which sound it was: its length, its energy, one of its samples."""
+    """Returns a condition that identifies a sound: its length, its energy, one of its samples."""
     return np.array([[len(segment), np.sum(segment**2), segment[len(segment) // 2]] for segment in segments])
 
 
@@ -102,7 +102,7 @@ def test_each_example_draws_for_itself(ratio):
 
 
 @pytest.mark.parametrize("process_count", [2, 4])
-def test_processes_draw_what_one_draws(process_count):
+def test_several_processes_draw_the_same_as_one(process_count):
     supervision = Supervision(text_ratio=0.5, hear=hear)
     assert draws(CLIPS, supervision, process_count=process_count) == draws(CLIPS, supervision)
 
@@ -118,7 +118,7 @@ def test_a_clip_that_lacks_one_of_the_two_uses_the_other():
         assert (draw.caption < 0) == (draw.asked % 3 == 0)
 
 
-def test_undescribed_clips_meet_none_of_their_own_recording():
+def test_clips_without_captions_meet_no_clip_of_their_recording():
     clips = [clip(index, captions=(), label="", source=f"{index % 3}") for index in range(12)]
     clips += [clip(index, source=f"{index % 6}") for index in range(12)]
     table = ClipTable([clips])
@@ -155,7 +155,7 @@ def test_clips_without_a_usable_query_are_refused(clips, supervision, said):
 
 @pytest.fixture(scope="module")
 def undescribed(tmp_path_factory):
-    """Tones, every second without caption; number 0 pauses for three seconds."""
+    """Tones, every second one without caption; number 0 pauses for three seconds."""
     source = tmp_path_factory.mktemp("undescribed") / "source"
     rows = []
     for index in range(8):
@@ -177,7 +177,7 @@ def batches(dataset, supervision, *, stop_step=6, threads=0, **options):
     )
 
 
-def test_what_is_heard_is_the_target_as_it_enters_the_mixture_or_an_absent_clip(dataset):
+def test_the_encoded_sound_is_the_target_in_the_mixture_or_an_absent_clip(dataset):
     for batch in batches(dataset, Supervision(text_ratio=0.4, hear=hear), threads=2, stop_step=8):
         for row, caption, modality, absent, segments in zip(
             batch.condition, batch.captions, batch.modality, batch.absent, batch.segments, strict=True
@@ -193,7 +193,7 @@ def test_what_is_heard_is_the_target_as_it_enters_the_mixture_or_an_absent_clip(
                 assert not any(np.allclose(row, other) for other in heard)
 
 
-def test_two_hosts_hear_the_halves_of_one_batch(dataset):
+def test_two_hosts_encode_the_halves_of_one_batch(dataset):
     supervision = Supervision(text_ratio=0.5, hear=hear)
     halves = [batches(dataset, supervision, process_index=index, process_count=2) for index in range(2)]
     for whole, first, second in zip(batches(dataset, supervision), *halves, strict=True):
@@ -201,7 +201,7 @@ def test_two_hosts_hear_the_halves_of_one_batch(dataset):
         np.testing.assert_array_equal(np.concatenate([first.condition, second.condition]), whole.condition)
 
 
-def test_nothing_but_sound_is_enough(undescribed):
+def test_sound_alone_is_enough(undescribed):
     found = batches(undescribed, Supervision(text_ratio=0.5, hear=hear), stop_step=30)
     assert {name for batch in found for name in batch.modality} == {"audio"}
     assert {caption for batch in found for caption in batch.captions} == {""}
@@ -218,10 +218,10 @@ def test_nothing_but_sound_is_enough(undescribed):
         batches(undescribed, Supervision())
 
 
-def test_conditions_that_are_none_are_refused(dataset):
+def test_unusable_conditions_are_refused(dataset):
     for wrong, said in (
         (lambda segments: np.full((len(segments), 3), np.nan), "one row per sound"),
-        (lambda segments: np.zeros((len(segments), 4)), r"differ in length: \[3, 4\]"),
+        (lambda segments: np.zeros((len(segments), 4)), r"differ in length \(\[3, 4\]\): use one tower"),
     ):
         with pytest.raises(AudioSepError, match=said):
             batches(dataset, Supervision(text_ratio=0.0, hear=wrong))

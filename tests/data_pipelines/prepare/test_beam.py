@@ -1,4 +1,4 @@
-"""Apache Beam on this machine; the sentence that says it is missing is tested with the command."""
+"""Apache Beam on this machine; the error for a missing Beam is tested with the command."""
 
 import functools
 import json
@@ -45,13 +45,13 @@ def test_it_writes_the_same_bytes(tones, tmp_path, words):
     assert sorted(os.listdir(tmp_path)) == ["beam", "here"]
 
 
-def test_it_goes_on_with_what_was_begun_here_and_the_other_way_round(tones, tmp_path):
+def test_it_resumes_a_build_of_this_process_and_vice_versa(tones, tmp_path):
     cut_off(tones, tmp_path / "out", after=10)
     on_beam(tones, tmp_path / "out")
     assert digests(tmp_path / "out") == digests(prepared(tones, tmp_path / "here", clips_per_shard=4))
 
 
-def test_failures_are_reported_as_they_are_here(tmp_path):
+def test_failures_are_reported_as_without_beam(tmp_path):
     source = write_folder(tmp_path / "source", seconds=0.2)
     (source / "03.wav").write_text("no sound")
     (source / "05.wav").unlink()
@@ -62,13 +62,13 @@ def test_failures_are_reported_as_they_are_here(tmp_path):
     assert ([clip["file"] for clip in report["skipped"]], report["missing"]) == (["03.wav"], ["05.wav"])
 
 
-def test_a_runner_that_is_none_is_named(tones, tmp_path):
+def test_an_unknown_runner_is_named(tones, tmp_path):
     with pytest.raises(AudioSepError, match=r"The Beam pipeline failed .*Runner"):
         on_beam(tones, tmp_path / "out", "runner=NoSuchRunner")
     assert not (tmp_path / "out").exists()
 
 
-def test_what_a_worker_raises_ends_the_build_with_its_words(tones, tmp_path, monkeypatch):
+def test_the_error_of_a_worker_ends_the_build_with_its_text(tones, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 

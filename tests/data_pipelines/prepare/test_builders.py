@@ -64,11 +64,11 @@ def test_clips_of_one_recording_share_a_split_and_the_choice_is_stable(tmp_path)
     ("text", "options", "message"),
     [
         ("path,captions\na.wav,x\n", {}, "needs the columns file and captions"),
-        ("file,captions\na.wav,\n", {}, "line 2 names no caption"),
-        ("file,captions\n,x\n", {}, "line 2 names no file"),
+        ("file,captions\na.wav,\n", {}, "line 2 has no caption"),
+        ("file,captions\n,x\n", {}, "line 2 has no file"),
         ("file,captions\na.wav,x\n", {"source_column": "origin"}, "no field 'origin'"),
         ("file,captions,label\na.wav,x,1\na.wav,y,2\n", {}, "line 3 names a.wav again with another label"),
-        ("file,captions\n", {}, "names no clips"),
+        ("file,captions\n", {}, "has a table without clips"),
         ("file,captions\n\xff", {}, "not a readable CSV table"),
         ("file,captions\na.wav,x\n", {"validation_share": 1.5}, "validation share is 1.5"),
         ("file,captions\na.wav,x\n", {"validation_share": float("nan")}, "validation share is nan"),
@@ -86,7 +86,7 @@ def test_a_faulty_table_is_refused_with_the_place(tmp_path, text, options, messa
 
 
 @pytest.mark.parametrize("split", ["all", "ALL", " ", "a/b", "../x", "a+b", "a:b", ".a", "a[1]", "a\n"])
-def test_a_split_that_could_not_be_read_is_refused(tmp_path, split):
+def test_a_split_name_that_tfds_could_not_read_is_refused(tmp_path, split):
     write_table(tmp_path / "clips.csv", [{"file": "a.wav", "captions": "x", "split": split}])
     with pytest.raises(AudioSepError, match=r"clip 'a\.wav' has the split"):
         rows(tmp_path)
@@ -102,7 +102,7 @@ def test_two_spellings_of_a_path_are_one_clip(tmp_path):
         assert (row.file, row.captions, row.source) == ("0.wav", ("x", "y"), "0.wav")
 
 
-def test_a_json_caption_may_be_a_list_and_null_is_no_text(tmp_path):
+def test_a_json_caption_may_be_a_list_and_null_is_ignored(tmp_path):
     entry = {"wav": "a.wav", "caption": ["rain", "heavy rain"], "label": None}
     (tmp_path / "clips.json").write_text(json.dumps({"data": [entry]}))
     (row,) = rows(tmp_path)
@@ -118,7 +118,7 @@ def test_a_json_caption_may_be_a_list_and_null_is_no_text(tmp_path):
         ({"wav": "\ud800.wav"}, r"clip '\\ud800\.wav' has the text"),
     ],
 )
-def test_a_json_text_that_is_none_is_refused_with_its_row(tmp_path, change, message):
+def test_a_json_value_of_the_wrong_type_is_refused_with_its_row(tmp_path, change, message):
     (tmp_path / "clips.json").write_text(json.dumps({"data": [{"wav": "a.wav", "caption": "x"} | change]}))
     with pytest.raises(AudioSepError, match=message):
         rows(tmp_path, validation_share=0.1)
@@ -131,24 +131,27 @@ def test_a_json_text_that_is_none_is_refused_with_its_row(tmp_path, change, mess
         (b"filename,fold,category,src_file\na.wav,1\n", "line 2 is incomplete"),
     ],
 )
-def test_an_esc50_table_that_is_none_is_refused(tmp_path, content, message):
+def test_an_unusable_esc50_table_is_refused(tmp_path, content, message):
     (tmp_path / "meta").mkdir()
     (tmp_path / "meta" / "esc50.csv").write_bytes(content)
     with pytest.raises(AudioSepError, match=message):
         rows(tmp_path, Esc50)
 
 
-@pytest.mark.parametrize("text", ["[]", '{"data": 3}', "{", '{"data": ["a.wav"]}'])
-def test_a_json_of_another_shape_is_refused(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [("[]", "table"), ('{"data": 3}', "table"), ('{"data": ["a.wav"]}', "table"), ("{", "JSON file")],
+)
+def test_a_json_of_another_shape_is_refused(tmp_path, text, what):
     (tmp_path / "clips.json").write_text(text)
-    with pytest.raises(AudioSepError, match=r"clips\.json is not a readable table"):
+    with pytest.raises(AudioSepError, match=rf"clips\.json is not a readable {what}"):
         rows(tmp_path)
 
 
 def test_a_missing_folder_or_table_is_named(tmp_path):
     with pytest.raises(AudioSepError, match="nowhere is not a folder"):
         rows(tmp_path / "nowhere")
-    with pytest.raises(AudioSepError, match="name its table with --metadata"):
+    with pytest.raises(AudioSepError, match="give its table with --metadata"):
         rows(tmp_path)
     with pytest.raises(AudioSepError, match=r"x\.csv does not exist"):
         rows(tmp_path, metadata=tmp_path / "x.csv")
@@ -194,7 +197,7 @@ def test_esc10_reads_folders_as_both_releases_name_them(tmp_path, folder):
     assert "a dog barking" in first.captions
 
 
-def test_a_folder_that_is_no_esc_is_refused(tmp_path):
+def test_a_folder_with_neither_layout_is_refused(tmp_path):
     with pytest.raises(AudioSepError, match="neither ESC-50"):
         rows(tmp_path, Esc50)
 

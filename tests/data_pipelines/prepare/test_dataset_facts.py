@@ -1,4 +1,4 @@
-"""What a dataset says of its clips and of itself: classes, description, licence, what is missing."""
+"""The metadata of a dataset: classes of clips, description, licence, missing files."""
 
 import json
 
@@ -55,14 +55,14 @@ def test_records_and_index_hold_every_class_of_a_clip(birds, tmp_path):
     }
 
 
-def test_a_dataset_of_single_classes_is_what_it_was_before_there_were_several(tones, tmp_path):
+def test_a_dataset_of_single_classes_has_no_field_for_several(tones, tmp_path):
     out = prepared(tones, tmp_path / "out")
     assert "labels" not in json.loads((out / "features.json").read_text())["featuresDict"]["features"]
     assert '"labels"' not in (out / "clips-train.jsonl").read_text()
     assert {clip.labels for clip in ClipStore(str(out)).clips} == {()}
 
 
-def test_it_says_what_it_is_where_it_comes_from_and_under_which_licence(birds, tmp_path):
+def test_its_info_has_description_homepage_and_licence(birds, tmp_path):
     build(birds, tmp_path / "out")
     info = tfds.builder_from_directory(tmp_path / "out").info
     assert (info.description, info.homepage) == (Birds.DESCRIPTION, Birds.HOMEPAGE)

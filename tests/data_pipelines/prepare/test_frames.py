@@ -1,4 +1,4 @@
-"""Frames of a clip's video: from the table to the record, and what is wrong with them."""
+"""Frames of a clip's video: from the table to the record, and their errors."""
 
 import json
 
@@ -27,7 +27,7 @@ def folder_of(tmp_path, rows):
     return tmp_path
 
 
-def test_records_hold_the_files_as_they_are(tmp_path):
+def test_records_hold_the_unchanged_files(tmp_path):
     source = tmp_path / "source"
     files = {
         name: image(source / "video" / name, (len(name), 9, 9)) for name in ("a0.png", "a1.jpg", "[b].png")
@@ -62,7 +62,7 @@ def test_records_hold_the_files_as_they_are(tmp_path):
     assert (report["uncaptioned"], report["with_frames"]) == (1, 2)
 
 
-def test_the_name_of_frames_changes_with_content_and_order():
+def test_the_digest_of_frames_changes_with_content_and_order():
     assert frames_digest([b"a", b"b"]) != frames_digest([b"b", b"a"]) != frames_digest([b"ba"])
     assert frames_digest([]) == ""
 
@@ -80,17 +80,17 @@ def huge(path):
     ("write", "said"),
     [
         (lambda path: None, "does not exist"),
-        (lambda path: path.write_text("no image"), "is no image that can be read"),
-        (lambda path: path.write_bytes(b""), "is no image that can be read"),
-        (broken, "is no image that can be read"),
+        (lambda path: path.write_text("no image"), "is not a readable image"),
+        (lambda path: path.write_bytes(b""), "is not a readable image"),
+        (broken, "is not a readable image"),
         (huge, "has 8200 × 8200 pixels: scale it down"),
         (lambda path: image(path, size=(300, 2)), "too narrow"),
-        (lambda path: image(path, mode="I", colour=70000, format="TIFF"), "numbers of 32 bits"),
+        (lambda path: image(path, mode="I", colour=70000, format="TIFF"), "32-bit numbers"),
         (lambda path: path.mkdir(), "cannot be read"),
     ],
     ids=["missing", "text", "empty", "cut off", "huge", "narrow", "32 bits", "folder"],
 )
-def test_a_frame_that_is_none_leaves_its_clip_out_with_the_reason(tmp_path, write, said):
+def test_a_clip_with_an_unusable_frame_is_skipped_with_the_reason(tmp_path, write, said):
     source = tmp_path / "source"
     image(source / "good.png")
     rows = [
@@ -108,7 +108,7 @@ def test_a_frame_that_is_none_leaves_its_clip_out_with_the_reason(tmp_path, writ
 
 @pytest.mark.parametrize("entry", ["no/*.png", "/etc/*.png"])
 def test_a_pattern_without_a_match_is_named(tmp_path, entry):
-    with pytest.raises(AudioSepError, match=r"The frames .*\*\.png (do not exist|cannot be looked for)"):
+    with pytest.raises(AudioSepError, match=r"The frames .*\*\.png (do not exist|cannot be searched)"):
         read_frames(tmp_path, [entry])
 
 
@@ -131,13 +131,13 @@ def test_a_table_says_which_clips_have_no_caption(tmp_path):
     (row,) = rows('{"data": [{"wav": "a.wav", "frames": ["x.png", "y.png"]}]}', "clips.json")
     assert (row.captions, row.frames) == ((), ("x.png", "y.png"))
     for text in ("file,captions\na.wav,one\nb.wav,\n", "file,captions,frames\na.wav,one,\nb.wav,,\n"):
-        with pytest.raises(AudioSepError, match="line 3 names no caption"):
+        with pytest.raises(AudioSepError, match="line 3 has no caption"):
             rows(text)
     for column in ("Captions", "captoins", "text", "Caption", "descriptions"):
         with pytest.raises(AudioSepError, match=f"has a column '{column}' and none named captions"):
             rows(f"file,{column}\na.wav,a dog barks\n")
     entries = '{"data": [{"wav": "a.wav", "caption": "x"}, {"wav": "b.wav"}]}'
-    with pytest.raises(AudioSepError, match="entry 1 names no caption"):
+    with pytest.raises(AudioSepError, match="entry 1 has no caption"):
         rows(entries, "clips.json")
     with pytest.raises(AudioSepError, match="'frames' is a dict"):
         rows('{"data": [{"wav": "a.wav", "frames": {}}]}', "clips.json")

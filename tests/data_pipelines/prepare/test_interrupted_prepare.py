@@ -1,4 +1,4 @@
-"""The command `audiosep prepare` as a process that a signal ends, and that goes on."""
+"""`audiosep prepare` as a process that a signal ends, and that is resumed."""
 
 import os
 import re
@@ -23,7 +23,7 @@ PROGRAM = (
     [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
      pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow)],
 )  # fmt: skip
-def test_the_command_goes_on_after_a_signal(tmp_path, number, status):
+def test_the_command_resumes_after_a_signal(tmp_path, number, status):
     source = tmp_path / "source"
     rows = [{"file": f"{n}.wav", "captions": "a", "label": str(n)} for n in range(24)]
     for n, row in enumerate(rows):

@@ -46,7 +46,7 @@ def test_its_options_reach_the_builder(tmp_path):
     assert set(report["prepared"]) == {"train", "validation"}
 
 
-def test_it_refuses_options_of_the_other_dataset_and_a_source_that_is_none(tmp_path):
+def test_it_refuses_options_of_another_dataset_and_a_missing_source(tmp_path):
     with pytest.raises(AudioSepError, match="--validation-share belongs to audio_folder and means nothing"):
         command("esc50", "--source", tmp_path, "--out", tmp_path / "out", "--validation-share", 0.1)
     with pytest.raises(AudioSepError, match="neither ESC-50"):
@@ -92,7 +92,7 @@ def test_workers_are_at_least_one(tmp_path):
         command("audio_folder", "--source", source, "--out", tmp_path / "out", "--workers", 0)
 
 
-def test_a_dataset_brings_the_conditions_of_a_tower_for_training(tmp_path, monkeypatch):
+def test_a_dataset_stores_the_conditions_of_a_tower_for_training(tmp_path, monkeypatch):
     asked = []
 
     class Tower:
@@ -119,7 +119,7 @@ def test_a_dataset_brings_the_conditions_of_a_tower_for_training(tmp_path, monke
     assert not (tmp_path / ".out.preparing").exists()
 
 
-def test_beam_is_asked_for_by_name_and_its_options_belong_to_it(tmp_path, monkeypatch):
+def test_beam_needs_its_flag_and_its_options_belong_to_it(tmp_path, monkeypatch):
     source = write_folder(tmp_path / "source", seconds=0.2)
     options = ("audio_folder", "--source", source, "--out", tmp_path / "out")
     with pytest.raises(AudioSepError, match="--beam-options belongs to --beam"):
@@ -132,7 +132,7 @@ def test_beam_is_asked_for_by_name_and_its_options_belong_to_it(tmp_path, monkey
     assert os.listdir(tmp_path) == ["source"]
 
 
-def test_beam_s_options_keep_what_stands_in_quotes():
+def test_beam_s_options_keep_quoted_text():
     text = 'runner=FlinkRunner --parallelism=4 \'environment_config={"command": "/opt/boot"}\''
     assert beam.parse_options(text) == [
         "--runner=FlinkRunner",

@@ -1,4 +1,4 @@
-"""Builds that are cut off, by whatever and wherever, and go on."""
+"""Builds that are interrupted at any point and in any way, and resumed."""
 
 import json
 import os
@@ -21,7 +21,7 @@ HELPERS = Path(__file__).parents[2] / "helpers"
 
 @pytest.fixture
 def counted(monkeypatch):
-    """The files that were read, in order."""
+    """Returns the files that are read, in order."""
     read = []
     record = Recorder.__call__
 
@@ -34,7 +34,7 @@ def counted(monkeypatch):
 
 
 def cut_off(source, out, *, after, error=KeyboardInterrupt, **options):
-    """Starts a build in files of four clips and ends it after so many clips."""
+    """Starts a build with four clips per shard and interrupts it after some clips."""
     clips = iter(range(after - 1))
 
     def on_clip():
@@ -80,14 +80,14 @@ def test_other_options_use_nothing_of_an_unfinished_build(tones, tmp_path, count
 
 
 @pytest.mark.parametrize("options", [{"workers": 5}, {"max_failed_share": 0.3}, {"expects_missing": True}])
-def test_what_does_not_change_the_records_may_change(tones, tmp_path, counted, options):
+def test_options_that_do_not_change_the_records_may_change(tones, tmp_path, counted, options):
     cut_off(tones, tmp_path / "out", after=10)
     counted.clear()
     prepared(tones, tmp_path / "out", clips_per_shard=4, **options)
     assert len(counted) == 4
 
 
-def test_another_caption_makes_everything_again(tmp_path, counted):
+def test_another_caption_starts_the_build_anew(tmp_path, counted):
     source = write_folder(tmp_path / "source", seconds=0.2)
     cut_off(source, tmp_path / "out", after=10)
     table = source / "clips.csv"
@@ -97,7 +97,7 @@ def test_another_caption_makes_everything_again(tmp_path, counted):
     assert len(counted) == 12
 
 
-def test_a_sound_that_has_changed_meanwhile_is_read_again(tmp_path, counted):
+def test_a_sound_that_changed_during_the_interruption_is_read_again(tmp_path, counted):
     source = write_folder(tmp_path / "source", seconds=0.2)
     cut_off(source, tmp_path / "out", after=10)
     first = counted[0]
@@ -109,7 +109,7 @@ def test_a_sound_that_has_changed_meanwhile_is_read_again(tmp_path, counted):
     assert digests(out) == digests(prepared(source, tmp_path / "whole", clips_per_shard=4))
 
 
-def test_a_missing_file_that_has_come_meanwhile_is_used(tmp_path, counted):
+def test_a_missing_file_that_was_added_during_the_interruption_is_used(tmp_path, counted):
     source = write_folder(tmp_path / "source", seconds=0.2)
     cut_off(source, tmp_path / "probe", after=10)
     late = source / counted[1]
@@ -137,7 +137,7 @@ def damage(path):
         ("*.jsonl", lambda path: path.write_text("")),
     ],
 )
-def test_a_file_that_a_dying_machine_left_broken_is_made_again(tones, tmp_path, counted, pattern, harm):
+def test_a_shard_that_a_power_loss_damaged_is_made_again(tones, tmp_path, counted, pattern, harm):
     whole = prepared(tones, tmp_path / "whole", clips_per_shard=4)
     cut_off(tones, tmp_path / "out", after=10)
     harm(min((tmp_path / ".out.preparing").glob(f"*/{pattern}")))
@@ -146,7 +146,7 @@ def test_a_file_that_a_dying_machine_left_broken_is_made_again(tones, tmp_path, 
     assert len(counted) == 8
 
 
-def test_a_failed_build_leaves_what_is_done_and_tries_again_what_failed(tmp_path, counted):
+def test_a_failed_build_keeps_finished_shards_and_retries_failed_clips(tmp_path, counted):
     source = write_folder(tmp_path / "source", seconds=0.2)
     order = [row.file for shard in builder(source, tmp_path).shards for row in shard.rows]
     for file in order[5:8]:
@@ -188,7 +188,7 @@ def test_missing_clips_leave_no_empty_files_and_no_empty_splits(tmp_path):
     assert (report["total"], len(report["missing"]), report["skipped"]) == (24, 18, [])
 
 
-def test_nothing_that_is_there_is_an_error_even_where_absence_is_expected(tmp_path):
+def test_a_corpus_without_any_file_is_an_error(tmp_path):
     source = write_folder(tmp_path / "source", seconds=0.1)
     for path in source.glob("*.wav"):
         path.unlink()
@@ -197,7 +197,7 @@ def test_nothing_that_is_there_is_an_error_even_where_absence_is_expected(tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_of_the_clips_that_are_there_too_many_may_be_bad(tmp_path):
+def test_too_many_bad_clips_are_counted_among_the_existing_ones(tmp_path):
     source = write_folder(tmp_path / "source", seconds=0.1)
     for number in range(10):
         (source / f"{number:02}.wav").unlink()
@@ -215,7 +215,7 @@ def test_a_second_build_of_the_same_dataset_is_refused(tones, tmp_path):
     assert digests(out) == digests(prepared(tones, tmp_path / "other"))
 
 
-def test_a_full_disk_says_so_and_the_build_goes_on(tones, tmp_path, monkeypatch, counted):
+def test_a_full_disk_is_named_and_the_build_can_be_resumed(tones, tmp_path, monkeypatch, counted):
     written = []
     replace = os.replace
 
@@ -264,7 +264,7 @@ def test_a_folder_below_a_file_is_named(tones, tmp_path):
         prepared(tones, tmp_path / "file" / "out")
 
 
-def test_a_file_system_without_second_names_gets_copies(tones, tmp_path, monkeypatch):
+def test_a_file_system_without_hard_links_gets_copies(tones, tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(1, "Operation not permitted")
 
@@ -274,13 +274,13 @@ def test_a_file_system_without_second_names_gets_copies(tones, tmp_path, monkeyp
     assert digests(out) == digests(prepared(tones, tmp_path / "whole", clips_per_shard=4))
 
 
-def test_a_clip_that_stands_twice_is_refused(tmp_path):
+def test_a_clip_that_is_listed_twice_is_refused(tmp_path):
     class Twice(AudioFolder):
         def read_rows(self):
             return [*super().read_rows()] * 2
 
     write_table(tmp_path / "clips.csv", [{"file": "a.wav", "captions": "x"}])
-    with pytest.raises(AudioSepError, match=r"'a\.wav' stands twice in the split 'train'"):
+    with pytest.raises(AudioSepError, match=r"'a\.wav' is listed twice in the split 'train'"):
         Twice(source=tmp_path, data_dir=tmp_path / "out")
 
 

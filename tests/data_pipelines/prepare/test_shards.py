@@ -8,7 +8,7 @@ def rows(count, split="train"):
     return [ClipRow(file=f"{number}.wav", captions=("x",), split=split) for number in range(count)]
 
 
-def test_a_million_clips_lie_in_few_files_and_a_thousand_in_one(monkeypatch):
+def test_a_million_clips_have_few_shards_and_a_thousand_have_one(monkeypatch):
     assert [len(shard.rows) for shard in shards.plan(rows(1024))] == [1024]
     assert [len(shard.rows) for shard in shards.plan(rows(1500))] == [1024, 476]
     monkeypatch.setattr(shards, "MIN_CLIPS", 4)
@@ -18,7 +18,7 @@ def test_a_million_clips_lie_in_few_files_and_a_thousand_in_one(monkeypatch):
     assert [len(shard.rows) for shard in planned if shard.split == "test"] == [4, 4, 1]
 
 
-def test_the_order_is_the_one_of_tfds_s_own_shuffler(tmp_path):
+def test_the_order_is_that_of_tfds_s_own_shuffler(tmp_path):
     shuffler = shuffle.Shuffler(dirpath=tmp_path, hash_salt="train")
     for row in rows(200):
         shuffler.add(row.file, row.file.encode())

@@ -1,4 +1,4 @@
-"""Whole corpora: the same bytes however they are made, and what happens when something is not as it was."""
+"""Whole corpora: the same bytes in every rendering, and what happens after changes."""
 
 import csv
 import json
@@ -52,6 +52,20 @@ def test_the_files_hold_what_the_manifest_says(clips, tmp_path):
     sources = content(root)
     assert {one.file: one.sha256 for one in manifest.sources}.items() <= sources.items()
     assert {library.name for library in manifest.libraries} >= {"numpy", "soxr", "libsndfile", "machine"}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "known"),
+    [
+        ("PCM_16", "103dd95ceddabd8e0a10a0799d0a9c2d882cf54d3f12fcc2088533bf3b3b1980"),
+        ("FLOAT", "54ef71ce9aa08c95cd07585c0e57dc63403070b15e00cc34acbccc7e871871cd"),
+    ],
+)
+def test_a_rendered_corpus_stays_what_it_is(clips, tmp_path, encoding, known):
+    """Published corpora are checked by their digest: change this only knowingly."""
+    not_resampled = [clip for clip in clips if clip.file != "hiss/0.flac"]  # so that soxr's version is free
+    written = render(not_resampled, tmp_path / "clips", tmp_path / "out", sources=(2, 3), encoding=encoding)
+    assert written.digest == known
 
 
 def test_two_runs_processes_and_numbers_of_workers_give_the_same_bytes(clips, tmp_path):
@@ -114,8 +128,8 @@ def test_changed_and_missing_clips_are_named(clips, tmp_path):
     with pytest.raises(AudioSepError) as error:
         render_from_manifest(out / "manifest.json", root=root, out=tmp_path / "again")
     assert str(error.value) == (
-        f"of the 9 clips that {out / 'manifest.json'} was made from, below {root} 1 missing (hiss/2.flac) "
-        "and 1 other than they were (bell/1.flac): get the same files."
+        f"the clips in {root} are not those of {out / 'manifest.json'}: 1 of 9 missing (hiss/2.flac), "
+        "1 of 9 changed (bell/1.flac); get the same files."
     )
     assert not (tmp_path / "again").exists()
 
@@ -134,7 +148,7 @@ def test_other_bytes_are_named_with_the_library_that_differs(clips, tmp_path):
     ]
     path.write_text(json.dumps(values))
     with pytest.raises(
-        AudioSepError, match=r"written with soxr 0\.4\.0 \(here .*\) from the same clips: install"
+        AudioSepError, match=r"from the same clips with soxr 0\.4\.0 \(here .*\): install those versions"
     ):
         render_from_manifest(path, root=root, out=tmp_path / "again")
     left = content(tmp_path / "again")
@@ -143,7 +157,7 @@ def test_other_bytes_are_named_with_the_library_that_differs(clips, tmp_path):
     assert len(left) == 17
 
 
-def test_an_interruption_is_made_good(clips, tmp_path):
+def test_an_interrupted_rendering_is_resumed(clips, tmp_path):
     root, out = tmp_path / "clips", tmp_path / "out"
     render(clips, root, tmp_path / "whole")
 
@@ -214,7 +228,7 @@ def test_a_complete_corpus_is_checked_and_repaired(clips, tmp_path):
     assert content(out) == before
 
 
-def test_a_clip_that_changes_meanwhile_is_found(clips, tmp_path):
+def test_a_clip_that_changes_during_an_interruption_is_found(clips, tmp_path):
     root, out = tmp_path / "clips", tmp_path / "out"
     manifest = render(clips, root, out)
     part = manifest.mixtures[0].parts[0]
@@ -225,14 +239,14 @@ def test_a_clip_that_changes_meanwhile_is_found(clips, tmp_path):
         render(clips, root, out)
 
 
-def test_a_folder_of_something_else_is_refused(clips, tmp_path):
+def test_a_folder_with_other_files_is_refused(clips, tmp_path):
     root, out = tmp_path / "clips", tmp_path / "out"
     render(clips, root, out)
     with pytest.raises(AudioSepError, match="holds a corpus of other clips, another recipe"):
         render(clips, root, out, seed=1)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "diary.txt").write_text("mine")
-    with pytest.raises(AudioSepError, match="is not empty and holds no corpus"):
+    with pytest.raises(AudioSepError, match="has files but no corpus"):
         render(clips, root, tmp_path / "full")
     other = json.loads((out / "manifest.json").read_text()) | {"name": "x"}
     (tmp_path / "other.json").write_text(json.dumps(other))
@@ -249,7 +263,7 @@ def test_a_folder_of_something_else_is_refused(clips, tmp_path):
         ({"sources": [{"file": "../../secret.wav", "sha256": ""}]}, "lies outside of the clips' folder"),
     ],
 )
-def test_manifests_that_are_none(clips, tmp_path, change, sentence):
+def test_invalid_manifests_are_refused(clips, tmp_path, change, sentence):
     render(clips, tmp_path / "clips", tmp_path / "out")
     values = json.loads((tmp_path / "out" / "manifest.json").read_text()) | change
     (tmp_path / "bad.json").write_text(json.dumps(values))

@@ -72,7 +72,7 @@ def test_clips_without_a_file_are_left_out_and_counted(source, tmp_path, capsys)
         (("--from", "nothing.json"), "nothing.json does not exist"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_sentence(source, tmp_path, capsys, arguments, sentence):
+def test_wrong_arguments_end_in_one_sentence(source, tmp_path, capsys, arguments, sentence):
     assert call(*arguments, "--source", source, "--out", tmp_path / "out") == 2
     said = capsys.readouterr().err
     assert sentence in said

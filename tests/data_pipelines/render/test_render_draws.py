@@ -1,6 +1,7 @@
-"""Which clips meet."""
+"""The draws of a rendered corpus."""
 
 import collections
+import hashlib
 
 import pytest
 
@@ -31,6 +32,26 @@ def test_classes_and_clips_take_turns():
     assert min(others.values()) > 0.6 * max(others.values()), others  # a class of one clip is heard as often
 
 
+@pytest.mark.parametrize(
+    ("changes", "known"),
+    [
+        (
+            {"count": 64, "sources": (2, 3), "snr_range_db": (-10, 10)},
+            "c6215fceeb9162742545787924e435d603e472c24897443732fd436ff3f7a122",
+        ),
+        (
+            {"per_class": 16, "sources": (2, 3, 4), "snrs_db": (-5, 0, 5)},
+            "da667bf1f946ca5e7e83e1fef2abe7db4a2f86aac0eb3b053dbaae845c2a151a",
+        ),
+    ],
+)
+def test_64_draws_of_a_seed_stay_what_they_are(changes, known):
+    """The corpora of a recipe are the same for everyone: change this only knowingly."""
+    draws = draw_plan(CLIPS, Recipe(seed=3, **changes))
+    assert len(draws) == 64
+    assert hashlib.sha256(repr(draws).encode()).hexdigest() == known
+
+
 def test_no_two_sounds_share_a_class_a_caption_or_a_recording():
     for draw in draw_plan(CLIPS, Recipe(count=200, sources=(4,))):
         labels = [CLIPS[place].labels[0] for place in draw.clips]
@@ -49,7 +70,7 @@ def test_no_two_sounds_share_a_class_a_caption_or_a_recording():
         (Clip(file="y"), True),
     ],
 )
-def test_what_may_meet(other, may):
+def test_clips_may_meet_unless_they_share_something(other, may):
     one = Clip(file="x", labels=("dog bark", "rain"), captions=("rain falls",), recording="1")
     assert may_meet(one, other) is may_meet(other, one) is may
 
@@ -86,7 +107,7 @@ def test_the_same_recipe_draws_the_same_and_another_seed_does_not():
         (CLIPS, {"sources": (5,)}, "can be mixed with no other clip.*ask for fewer sounds"),
     ],
 )
-def test_what_cannot_be_drawn(clips, changes, sentence):
+def test_clips_that_cannot_be_drawn_are_refused(clips, changes, sentence):
     with pytest.raises(AudioSepError, match=sentence):
         draw_plan(clips, Recipe(**({"per_class": 1} | changes)))
 
@@ -109,6 +130,6 @@ def test_what_cannot_be_drawn(clips, changes, sentence):
         ({"seed": -1}, "seed -1"),
     ],
 )
-def test_recipes_that_make_no_sense(changes, sentence):
+def test_invalid_recipes_are_refused(changes, sentence):
     with pytest.raises(AudioSepError, match=sentence):
         Recipe(**({"per_class": 1} | changes))

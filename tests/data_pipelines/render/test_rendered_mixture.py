@@ -1,5 +1,6 @@
 """Gains, levels and the bytes of files."""
 
+import hashlib
 import io
 
 import numpy as np
@@ -10,9 +11,8 @@ from rendered_corpora import RATE, recipe, write_clips
 from audiosep_jax.audio.files import read_audio, write_audio
 from audiosep_jax.errors import AudioSepError
 from data_pipelines.render.draws import Draw
-from data_pipelines.render.mixture import find_gains, hear_sound_file, render_draw
+from data_pipelines.render.mixture import find_gains, read_sound_file, render_draw, wav_bytes
 from data_pipelines.render.recipe import Clip
-from data_pipelines.render.wav import wav_bytes
 
 RNG = np.random.default_rng(0)
 
@@ -37,6 +37,26 @@ def test_wav_bytes_are_what_libsndfile_reads(samples):
     assert b"PEAK" not in data  # libsndfile's chunk, which holds the time
 
 
+@pytest.mark.parametrize(
+    ("dtype", "known"),
+    [
+        ("int16", "99de2f723ee7cc820560b42a5aa62dfe9b0c2e0fce7ed9bfd29df3e788fa0eb7"),
+        ("float32", "168e489efe023a77b81b01605173680e7f2f716747c04eff1cf684157ddaa234"),
+    ],
+)
+def test_wav_bytes_stay_what_they_are(dtype, known):
+    steps = np.random.default_rng(0).integers(-(2**15), 2**15, 999)
+    samples = steps.astype(np.int16) if dtype == "int16" else (steps / 2**15).astype(np.float32)
+    assert hashlib.sha256(wav_bytes(samples, sample_rate_hz=22_050)).hexdigest() == known
+
+
+def test_a_wav_file_above_4_gb_is_an_error():
+    for dtype, count in ((np.int16, 2**31), (np.float32, 2**30)):
+        samples = np.broadcast_to(dtype(0), count)  # takes no memory
+        with pytest.raises(AudioSepError, match="exceed the 4 GB that WAV can hold: make shorter ones"):
+            wav_bytes(samples, sample_rate_hz=8000)
+
+
 @pytest.mark.parametrize("snr_db", [-20.0, 0.0, 7.25, 30.0])
 def test_interferers_are_equally_loud_and_their_sum_lies_at_the_snr(snr_db):
     segments = [scale * RNG.standard_normal(4000) for scale in (0.05, 0.5, 0.001)]
@@ -53,7 +73,7 @@ def test_a_loud_mixture_is_scaled_to_a_peak_of_0_9():
     assert gains[0] < 1
 
 
-def test_a_quiet_one_stays_as_it_is_and_a_faint_side_is_raised_to_60_db():
+def test_a_quiet_mixture_is_unchanged_and_a_faint_side_is_raised_to_60_db():
     quiet = [0.05 * np.sin(np.arange(4000)), 0.05 * np.cos(1.3 * np.arange(4000))]
     assert find_gains(quiet, snr_db=0)[0] == 1.0
     gains = find_gains([0.02 * one / 0.05 for one in quiet], snr_db=30)
@@ -75,7 +95,7 @@ def test_gains_have_nine_digits():
         assert float(f"{gain:.9g}") == gain
 
 
-def test_a_silent_clip_makes_room_for_another_of_its_class(tmp_path):
+def test_a_silent_clip_is_replaced_by_another_of_its_class(tmp_path):
     clips = write_clips(tmp_path)
     write_audio(tmp_path / clips[0].file, np.zeros(2 * RATE), sample_rate_hz=RATE)
     rendered = render_draw(
@@ -83,7 +103,7 @@ def test_a_silent_clip_makes_room_for_another_of_its_class(tmp_path):
         clips=clips,
         recipe=recipe(),
         root=tmp_path,
-        hear=hear_sound_file,
+        hear=read_sound_file,
     )
     target, other = rendered.mixture.parts
     assert target.file in ("bell/1.flac", "bell/2.flac")
@@ -103,7 +123,7 @@ def test_an_audible_part_is_found_in_a_mostly_silent_clip(tmp_path):
             clips=clips,
             recipe=recipe(),
             root=tmp_path,
-            hear=hear_sound_file,
+            hear=read_sound_file,
         )
         assert rendered.mixture.parts[0].file == clips[0].file
         offsets.add(rendered.mixture.parts[0].offset_seconds)
@@ -123,17 +143,15 @@ def test_silence_alone_is_an_error(tmp_path):
             clips=clips,
             recipe=recipe(),
             root=tmp_path,
-            hear=hear_sound_file,
+            hear=read_sound_file,
         )
 
 
 def test_an_snr_that_16_bits_cannot_hold_is_an_error(tmp_path):
     clips = write_clips(tmp_path)
-    arguments = {"clips": clips, "root": tmp_path, "hear": hear_sound_file}
+    arguments = {"clips": clips, "root": tmp_path, "hear": read_sound_file}
     far = Draw(index=0, label="tick_tock", clips=(6, 0), snr_db=75.0)
-    with pytest.raises(
-        AudioSepError, match=r"reaches .* dB in PCM_16 where 75 dB were asked for: write FLOAT"
-    ):
+    with pytest.raises(AudioSepError, match=r"reaches .* dB in PCM_16 instead of 75 dB: write FLOAT"):
         render_draw(far, recipe=recipe(), **arguments)
     assert render_draw(far, recipe=recipe(encoding="FLOAT"), **arguments).mixture.reached_db == pytest.approx(
         75, abs=0.01
@@ -147,7 +165,7 @@ def test_short_clips_end_in_silence(tmp_path):
         clips=clips,
         recipe=recipe(),
         root=tmp_path,
-        hear=hear_sound_file,
+        hear=read_sound_file,
     )
     path = tmp_path / "out.wav"
     path.write_bytes(rendered.files["segment-0.wav"])

@@ -18,7 +18,7 @@ def clips(tmp_path):
 
 
 @pytest.mark.parametrize("left", [b"", b"\0\0\0\n", b"\xff\xfe"])
-def test_a_journal_that_never_reached_the_disk_is_none(clips, tmp_path, left):
+def test_a_lost_journal_starts_the_rendering_anew_or_is_an_error(clips, tmp_path, left):
     root, out = tmp_path / "clips", tmp_path / "out"
     render(clips, root, tmp_path / "whole")
     out.mkdir()
@@ -27,7 +27,9 @@ def test_a_journal_that_never_reached_the_disk_is_none(clips, tmp_path, left):
     assert content(out) == content(tmp_path / "whole")
     (out / "manifest.json").unlink()
     (out / ".rendering.jsonl").write_bytes(left)
-    with pytest.raises(AudioSepError, match="holds files of a rendering whose journal is lost: remove"):
+    with pytest.raises(
+        AudioSepError, match="holds files of an interrupted rendering without its journal: remove"
+    ):
         render(clips, root, out)
 
 
@@ -51,7 +53,7 @@ def test_the_journal_is_on_the_disk_before_the_first_file(clips, tmp_path, monke
     assert len(written) == 20
 
 
-def test_a_second_process_is_kept_out_and_removes_nothing(clips, tmp_path):
+def test_a_second_process_is_refused_and_removes_nothing(clips, tmp_path):
     root, out = tmp_path / "clips", tmp_path / "out"
     render(clips, root, tmp_path / "whole")
     sentences = []
