@@ -3,6 +3,8 @@
 import signal
 from collections.abc import Iterable
 
+_MOST_NAMES = 5
+
 
 class AudioSepError(Exception):
     """A mistake of the user, or an input that cannot be used; every error of this package is one.
@@ -125,13 +127,15 @@ def shown(text: object, *, longest: int = 200) -> str:
     return printable(kept)
 
 
-def listed(names: Iterable[object], *, most: int = 5) -> str:
-    """Returns names for an error's one line, at most five of them: "a, b, c, d, e and 165 more".
+def listed(names: Iterable[object], *, separator: str = ", ") -> str:
+    """Returns at most five names for an error's one line, and how many more there are.
 
-    Args:
-      names: in the order in which they are shown.
-      most: names that are shown.
+    Examples:
+      >>> listed("abc")
+      'a, b, c'
+      >>> listed(range(170))
+      '0, 1, 2, 3, 4 and 165 more'
     """
     texts = [str(name) for name in names]
-    more = f" and {len(texts) - most} more" if len(texts) > most else ""
-    return ", ".join(texts[:most]) + more
+    more = f" and {len(texts) - _MOST_NAMES} more" if len(texts) > _MOST_NAMES else ""
+    return separator.join(texts[:_MOST_NAMES]) + more

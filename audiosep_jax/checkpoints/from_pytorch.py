@@ -17,11 +17,11 @@ from audiosep_jax.checkpoints.source import (
     TowerFolder,
     open_source,
 )
+from audiosep_jax.checkpoints.targets import new_folder
 from audiosep_jax.config import ExperimentConfig, MixtureConfig, ModelConfig, QueryConfig
 from audiosep_jax.encoders.clap import constants
 from audiosep_jax.errors import CheckpointError
 from audiosep_jax.utils import safetensors_file
-from audiosep_jax.utils.staging import new_folder
 
 Kind = Literal["auto", "audiosep", "tower"]
 

@@ -104,7 +104,7 @@ def open_source(source: str | Path) -> Tensors | TowerFolder | CheckpointFolder:
 def _state_dict(path: Path) -> tuple[str, Mapping[str, Any]]:
     kind = file_kinds.file_kind(path)
     if kind == "safetensors":
-        return "a safetensors file", safetensors_file.read(path)[0]
+        return "a safetensors file", safetensors_file.TensorFile(path)
     content = torch_file.read(path)
     form = "a PyTorch file"
     if isinstance(content, dict):

@@ -11,9 +11,9 @@ import numpy as np
 
 from audiosep_jax.checkpoints import folder, pytorch_constants, pytorch_names, torch_writer, tower_folder
 from audiosep_jax.checkpoints.source import SEPARATOR_PREFIX, TOWER_PREFIX, CheckpointFolder, open_source
+from audiosep_jax.checkpoints.targets import new_file
 from audiosep_jax.errors import CheckpointError
 from audiosep_jax.utils import safetensors_file
-from audiosep_jax.utils.staging import new_file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,8 @@ def _as_imported(
     file = path / folder.CARRIED_FILE
     if not file.is_file():
         return None
-    carried, metadata = safetensors_file.read(file)
+    carried = safetensors_file.TensorFile(file)
+    metadata = carried.metadata
     order, dtypes = json.loads(metadata.get("state_dict", "[]")), json.loads(metadata.get("dtypes", "{}"))
     tensors = {SEPARATOR_PREFIX + name: tensor for name, tensor in {**weights, **carried}.items()}
     tensors |= {TOWER_PREFIX + name: tensor for name, tensor in clap.items()}

@@ -16,7 +16,7 @@ from audiosep_jax.encoders.base import load_encoder
 from audiosep_jax.encoders.clap import config as clap_config
 from audiosep_jax.encoders.clap import constants, params
 from audiosep_jax.errors import AudioSepError, CheckpointError
-from audiosep_jax.utils import safetensors_file
+from audiosep_jax.utils import hub_download, safetensors_file
 
 # What a transformers folder has besides its weights, and a tower folder keeps.
 _SETTINGS = (
@@ -126,24 +126,23 @@ def find_tokenizer(source: str) -> Path:
             f"{folder} holds no tokenizer (tokenizer.json, or vocab.json with merges.txt): give another "
             "folder with --tokenizer."
         )
-    from huggingface_hub import snapshot_download
-
-    # The oldest models on the hub have no owner in their ids; new caches know them by the owner they got.
+    # The oldest models on the hub have no owner in their ids; newer caches use the owner they got later.
     ids = (source,) if "/" in source else (source, f"FacebookAI/{source}")
+    for name in ids:
+        found = hub_download.cached(name, files=tokenizer.FILES)
+        if found is not None and tokenizer_files(found):
+            return found
     reason: Exception | None = None
-    for cached_only in (True, False):
-        for name in ids:
-            try:
-                found = Path(
-                    snapshot_download(
-                        name, allow_patterns=list(tokenizer.FILES), local_files_only=cached_only
-                    )
-                )
-            except Exception as error:  # whatever the HTTP library of the day raises without a network
-                reason = error
-                continue
-            if tokenizer_files(found):
-                return found
+    for name in ids:
+        try:
+            found = hub_download.downloaded(
+                name, files=tokenizer.FILES, kind=CheckpointError, instead="a folder"
+            )
+        except CheckpointError as error:
+            reason = error
+            continue
+        if tokenizer_files(found):
+            return found
     raise CheckpointError(
         f"The tokenizer {source!r} is neither a folder, nor in the Hugging Face cache, nor can it be "
         "downloaded: connect to the network, or give a folder with its tokenizer.json (or vocab.json and "
@@ -177,8 +176,8 @@ def laion_tensors(folder: Path) -> dict[str, np.ndarray] | None:
     """Returns the tensors of a LAION tower folder in their original order, or None for another tower."""
     if model_files.read_json(folder / "config.json").get("model_type") != LAION_MODEL_TYPE:
         return None
-    tensors, metadata = safetensors_file.read(folder / "model.safetensors")
-    order = json.loads(metadata.get("state_dict", "[]"))
+    tensors = safetensors_file.TensorFile(folder / "model.safetensors")
+    order = json.loads(tensors.metadata.get("state_dict", "[]"))
     names = order if sorted(order) == sorted(tensors) else list(tensors)
     return {name: tensors[name] for name in names}
 

@@ -26,6 +26,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
     try:
         with staging.staged_folder(out, check=lambda: _check_replaceable(out)) as new:
             yield new
+            new.chmod(0o755)
     except OSError as error:
         raise StorageError(
             f"The export folder {out} cannot be written ({error.strerror or error}): make room or choose "

@@ -174,8 +174,9 @@ def test_streamed_safetensors_are_those_of_the_library(tmp_path):
 
     theirs = load_file(tmp_path / "ours.safetensors")
     for path in ("ours.safetensors", "theirs.safetensors"):
-        ours, read_metadata = safetensors_file.read(tmp_path / path)
-        assert read_metadata == metadata
+        ours = safetensors_file.TensorFile(tmp_path / path)
+        assert ours.metadata == metadata
+        assert ours.shapes == {name: value.shape for name, value in tensors.items()}
         assert set(ours) == set(theirs) == set(tensors)
         for name, value in tensors.items():
             for read in (ours[name], theirs[name]):
@@ -189,4 +190,4 @@ def test_damaged_safetensors_are_named(damage, tmp_path):
     save_file({"x": ONE}, path)
     path.write_bytes(path.read_bytes()[:-3] if damage is None else damage)
     with pytest.raises(AudioSepError, match=r"x\.safetensors is damaged or not a safetensors file"):
-        safetensors_file.read(path)
+        safetensors_file.TensorFile(path)

@@ -203,11 +203,11 @@ def test_carried_tensors_of_another_model_are_refused(what, converted, tmp_path)
     else:
         from audiosep_jax.utils import safetensors_file
 
-        carried, metadata = safetensors_file.read(file)
-        carried = {name: np.array(value) for name, value in carried.items()}
+        tensors = safetensors_file.TensorFile(file)
+        carried = {name: np.array(value) for name, value in tensors.items()}
         if what == "window":
             carried["base.stft.conv_real.weight"] = np.zeros((1025, 1, 2048), np.float32)
         else:
             del carried["base.bn0.num_batches_tracked"]
-        safetensors_file.write(file, carried, metadata=metadata)
+        safetensors_file.write(file, carried, metadata=tensors.metadata)
     refused(tmp_path, tmp_path / "model", "carried.safetensors belongs to another model")

@@ -180,6 +180,7 @@ def test_a_failed_exchange_puts_the_old_export_back(exported, checkpoint, tmp_pa
             raise OSError(errno.EBUSY, "Device or resource busy")
         rename(source, target)
 
+    monkeypatch.setattr(staging, "_exchange", lambda *_: False)
     monkeypatch.setattr(staging.os, "rename", failing)
     with pytest.raises(AudioSepError, match="Device or resource busy"):
         exporter.export(checkpoint, place, export_format="safetensors")

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, StorageError
 from audiosep_jax.evals.suites.journal import Journal
 from audiosep_jax.sweeps.workdir import only_sweep_in
 from audiosep_jax.train.run_lock import only_run_in
@@ -88,9 +88,22 @@ def test_a_file_that_was_removed_meanwhile_is_opened_again(tmp_path, monkeypatch
             locked(path, **SAYS)
 
 
-def test_a_folder_that_is_gone_is_the_callers_to_name(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        locked(tmp_path / "gone" / "lock", **SAYS)
+def test_a_missing_folder_is_made(tmp_path):
+    with locked(tmp_path / "new" / "folder" / "lock", **SAYS):
+        assert (tmp_path / "new" / "folder" / "lock").is_file()
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone" / "lock")
+    for path, reason in (
+        (tmp_path / "file" / "lock", "File exists"),
+        (tmp_path / "file" / "below" / "lock", "Not a directory"),
+        (tmp_path / "dangling", "No such file or directory"),
+    ):
+        with pytest.raises(StorageError) as error:
+            locked(path, **SAYS)
+        assert str(error.value) == f"{path.parent} cannot be written ({reason}): choose another place."
 
 
 @pytest.mark.parametrize(

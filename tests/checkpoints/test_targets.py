@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import released_files
 
-from audiosep_jax.checkpoints import folder, tower_folder
+from audiosep_jax.checkpoints import folder, targets, tower_folder
 from audiosep_jax.checkpoints.from_pytorch import convert
+from audiosep_jax.checkpoints.targets import new_file, new_folder
 from audiosep_jax.checkpoints.to_pytorch import to_lightning
 from audiosep_jax.encoders import tokenizer
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.utils import staging
-from audiosep_jax.utils.staging import new_file, new_folder
 
 PARTS = ("config.json", "model.safetensors", "carried.safetensors", "tower/config.json")
 
@@ -94,8 +94,8 @@ def test_overwrite_replaces_a_checkpoint_and_keeps_its_readme(tmp_path):
 
 def test_all_that_a_conversion_writes_may_be_replaced(files):
     tower_files = {"config.json", "model.safetensors", *tower_folder._SETTINGS, *tokenizer.FILES}
-    assert tower_files | {f"tower/{name}" for name in tower_files} <= staging.PARTS
-    assert staging.foreign(files / "model", staging.PARTS) is None
+    assert tower_files | {f"tower/{name}" for name in tower_files} <= targets.PARTS
+    assert staging.foreign(files / "model", targets.PARTS) is None
 
 
 def test_a_source_in_the_target_is_not_converted_away(files, tmp_path):
@@ -257,6 +257,7 @@ def test_a_failed_exchange_puts_the_old_one_back(tmp_path, monkeypatch):
             raise OSError(errno.EBUSY, "Device or resource busy")
         rename(source, target)
 
+    monkeypatch.setattr(staging, "_exchange", lambda *_: False)
     monkeypatch.setattr(staging.os, "rename", failing)
     with pytest.raises(AudioSepError, match="out cannot be written: Device or resource busy"):
         write(place, overwrite=True)
@@ -272,6 +273,7 @@ def test_an_old_one_that_cannot_be_put_back_is_not_lost(tmp_path, monkeypatch):
             raise OSError(errno.EBUSY, "Device or resource busy")
         rename(source, target)
 
+    monkeypatch.setattr(staging, "_exchange", lambda *_: False)
     monkeypatch.setattr(staging.os, "rename", failing)
     with pytest.raises(AudioSepError, match=r"could not be put back .*: its files are in (.*)\."):
         write(place, overwrite=True)
@@ -285,13 +287,14 @@ def test_an_old_one_that_cannot_be_put_back_is_not_lost(tmp_path, monkeypatch):
 
 COMMAND = """
 import sys, time
-from audiosep_jax import cli
-from audiosep_jax.checkpoints import safetensors_stream as stream, torch_writer
+from audiosep_jax.cli import main
+from audiosep_jax.checkpoints import torch_writer
+from audiosep_jax.utils import safetensors_file
 def slow(*_):
     print("writing", flush=True)
     time.sleep(60)
-stream.raw = torch_writer.raw = slow
-sys.exit(cli.main(sys.argv[1:]))
+safetensors_file.raw = torch_writer.raw = slow
+sys.exit(main.main(sys.argv[1:]))
 """
 
 
@@ -340,14 +343,16 @@ def test_what_a_killed_process_left_goes_with_the_next_one(files, tmp_path):
 
 EXCHANGE = """
 import os, signal, sys
-from audiosep_jax.checkpoints import staging
+from audiosep_jax.checkpoints.targets import new_folder
+from audiosep_jax.utils import staging
+staging._exchange = lambda *_: False
 rename = os.rename
 def dying(source, target):
     rename(source, target)
     if str(target).endswith("old"):
         os.kill(os.getpid(), getattr(signal, sys.argv[2]))
 os.rename = dying
-with staging.new_folder(sys.argv[1], overwrite=True) as new:
+with new_folder(sys.argv[1], overwrite=True) as new:
     for name in ("config.json", "model.safetensors"):
         (new / name).write_text("new")
 """
