@@ -459,7 +459,7 @@ def test_ctrl_c_leaves_nothing(files, tmp_path):
     # A shell that runs the tests in the background would have SIGINT ignored.
     slow = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "import time; from audiosep_jax.checkpoints import safetensors_stream as stream; raw = stream.raw\n"
+        "import time; from audiosep_jax.utils import safetensors_file as stream; raw = stream.raw\n"
         "stream.raw = lambda tensor: (print('writing', flush=True), time.sleep(0.2), raw(tensor))[2]"
     )
     process = run(files, tmp_path / "out", slow)

@@ -452,7 +452,7 @@ EXHAUSTING = {
     terminal_codes_as_no_tensor: r"in its state_dict '\x1b[31m' are no tensors",
     terminal_codes_as_a_storage: r"there is no storage '\x1b[31m'",
     long_name_of_a_tensor: "which no model has",
-    number_as_the_name_of_a_tensor: "a tensor whose name is no text",
+    number_as_the_name_of_a_tensor: "a tensor whose name is not text",
     nonsense_that_python_quotes: "is damaged or cut short",
 }
 
