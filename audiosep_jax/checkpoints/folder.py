@@ -20,7 +20,7 @@ from audiosep_jax.utils.serialization import load_json, to_dict
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-CARRIED_FILE = "carried.safetensors"  # tensors of PyTorch that this model does not use
+CARRIED_FILE = "carried.safetensors"  # tensors of the PyTorch file that this model does not use
 PRESENCE_FILE = "presence.json"  # whether the sound is there; read by audiosep_jax.separation.presence
 TOWER_FOLDER = "tower"
 _REPLACED = (CONFIG_FILE, WEIGHTS_FILE, PRESENCE_FILE)
@@ -31,7 +31,7 @@ class Checkpoint:
     """A trained model.
 
     Attributes:
-      config: the experiment that it came from.
+      config: of the experiment that trained it.
       variables: "params" and "batch_stats", trees of float32 NumPy arrays.
     """
 
@@ -119,7 +119,7 @@ def _load(folder: Path) -> Checkpoint:
         config = dataclasses.replace(config, query=query)
     weights = folder / WEIGHTS_FILE
     if not weights.is_file():
-        raise CheckpointError(f"{folder} holds no {WEIGHTS_FILE}: it is not a whole checkpoint folder.")
+        raise CheckpointError(f"{folder} holds no {WEIGHTS_FILE}: it is not a complete checkpoint folder.")
     flat, problems = {}, []
     shapes = separator.flat_shapes(config.model)
     expected = {".".join(path): path for path in shapes}
@@ -143,21 +143,21 @@ def _inside(folder: Path, path: Path) -> bool:
 
 
 def _check_kind(folder: Path) -> None:
-    """Raises where weights of another kind were given, and says what to do with them."""
+    """Raises if `folder` is another kind of weights, and says what to do with them."""
     if folder.is_file():
         advice = ""
         if folder.suffix in file_kinds.SUFFIXES:
-            advice = f"; make one of it with `audiosep convert {folder} FOLDER`"
+            advice = f"; convert it with `audiosep convert {folder} FOLDER`"
         raise CheckpointError(f"{folder} is not a checkpoint folder but a file{advice}.")
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is not a checkpoint folder: it does not exist.")
     try:
         values = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
     except (OSError, ValueError):
-        return  # reading the config says what is wrong
+        return  # `load_json` then says what is wrong
     kind = values.get("model_type") if isinstance(values, dict) else None
     if kind is not None:
         raise CheckpointError(
-            f"{folder} is not a checkpoint folder but a {kind!r} model, which separates nothing: give "
-            "the folder of an AudioSep; a tower belongs in its query.source."
+            f"{folder} is not a checkpoint folder but a {kind!r} model, which cannot separate: give the "
+            "folder of an AudioSep; name a tower in its query.source."
         )

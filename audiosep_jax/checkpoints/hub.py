@@ -9,7 +9,7 @@ from audiosep_jax.utils import hub_download
 
 REPOSITORY = re.compile(rf"({hub_download.MODEL_ID.pattern})(?:@([\w./-]+))?")
 
-# All that a checkpoint folder may hold: a repository's other files are left where they are.
+# All files of a checkpoint folder. Other files of a repository are not downloaded.
 FILES = (
     "config.json",
     "model.safetensors",
@@ -24,14 +24,14 @@ REQUIRED = ("config.json", "model.safetensors")
 
 
 def resolve(checkpoint: str | Path) -> Path:
-    """Returns the folder that a checkpoint's name stands for.
+    """Returns the folder of a checkpoint; a model on the hub is downloaded if it is not cached.
 
     Args:
       checkpoint: a folder, or a model on the hub as "org/name" or "org/name@revision" (a branch, tag or
-        commit). A copy in the Hugging Face cache is used as it is, without asking the hub.
+        commit). A copy in the Hugging Face cache is used without contacting the hub.
 
     Raises:
-      AudioSepError: the hub has no such model, or it is not in the cache and cannot be downloaded.
+      CheckpointError: the hub has no such model, or it is not in the cache and cannot be downloaded.
     """
     path = Path(checkpoint).expanduser()
     name = REPOSITORY.fullmatch(checkpoint) if isinstance(checkpoint, str) else None
@@ -54,11 +54,11 @@ def resolve(checkpoint: str | Path) -> Path:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether a cached folder has what it needs: an interrupted download leaves a part."""
+    """Whether a cached folder has all required files; an interrupted download leaves some out."""
     if not all((folder / file).is_file() for file in REQUIRED):
         return False
     try:
         source = json.loads((folder / "config.json").read_text("utf-8"))["query"]["source"]
     except (OSError, ValueError, KeyError, TypeError):
-        return True  # whatever it is, it is there; loading it says what is wrong
+        return True  # loading the config says what is wrong
     return source != "tower" or all((folder / "tower" / file).is_file() for file in REQUIRED)

@@ -1,4 +1,4 @@
-"""Tower folders: config.json, tensors and tokenizer of a frozen query tower, in one place."""
+"""Tower folders: config.json, tensors and tokenizer of a frozen query tower."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from audiosep_jax.encoders.clap import constants, params
 from audiosep_jax.errors import AudioSepError, CheckpointError
 from audiosep_jax.utils import hub_download, safetensors_file
 
-# What a transformers folder has besides its weights, and a tower folder keeps.
+# Settings that a tower folder keeps of a transformers folder.
 _SETTINGS = (
     "preprocessor_config.json",
     "processor_config.json",
@@ -26,7 +26,7 @@ _SETTINGS = (
     "modules.json",
     "1_Pooling/config.json",
 )
-# Either of them is a whole tokenizer.
+# Each of these is a complete tokenizer.
 _TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("vocab.txt",))
 
 # LAION's text towers are RoBERTa-base, and its files hold no tokenizer.
@@ -34,7 +34,7 @@ ROBERTA = "roberta-base"
 
 
 def laion_problems(tensors: dict[str, np.ndarray], *, where: str) -> list[str]:
-    """Returns a phrase for everything that keeps tensors by LAION's names from being a whole CLAP."""
+    """Returns a phrase for everything that is wrong with the tensors of a CLAP, by LAION's names."""
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     numbers = finite.problems(tensors)
     try:
@@ -48,22 +48,22 @@ def laion_problems(tensors: dict[str, np.ndarray], *, where: str) -> list[str]:
         if name in tensors and not jnp.issubdtype(tensors[name].dtype, np.floating)
     ]
     problems += [
-        f"{name} is not the constant of the audio tower that the shapes tell"
+        f"{name} differs from the constant that the audio tower needs"
         for name in constants.different(config, tensors)
     ]
     return problems + numbers
 
 
 def write_laion(folder: Path, tensors: dict[str, np.ndarray], *, tokenizer_folder: Path) -> int:
-    """Writes the folder of a CLAP with LAION's tensors, each as it is; returns the length of a condition.
+    """Writes the folder of a CLAP with LAION's unchanged tensors; returns the length of a condition.
 
     Args:
       folder: is created.
-      tensors: a whole CLAP (see `laion_problems`).
-      tokenizer_folder: RoBERTa's tokenizer is copied from there.
+      tensors: of a complete CLAP (see `laion_problems`).
+      tokenizer_folder: holds RoBERTa's tokenizer, which is copied.
 
     Raises:
-      AudioSepError: the tokenizer does not belong to the CLAP.
+      CheckpointError: the tokenizer does not belong to the CLAP.
       OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True)
@@ -73,7 +73,7 @@ def write_laion(folder: Path, tensors: dict[str, np.ndarray], *, tokenizer_folde
     words = tokenizer.load_tokenizer(folder)[0].get_vocab_size()
     if words > config.text.vocab_size:
         raise CheckpointError(
-            f"the tokenizer in {tokenizer_folder} has {words} tokens and the text tower "
+            f"the tokenizer in {tokenizer_folder} has {words} tokens, but the text tower has "
             f"{config.text.vocab_size}: give the folder of its own tokenizer with --tokenizer."
         )
     metadata = {"format": "pt", "state_dict": json.dumps(list(tensors))}
@@ -87,13 +87,13 @@ def write_folder(folder: Path, source: TowerFolder, *, tokenizer_folder: Path) -
     Args:
       folder: is created.
       source: the tower.
-      tokenizer_folder: the tokenizer is copied from there.
+      tokenizer_folder: holds the tokenizer, which is copied.
 
     Returns:
       The length of a condition.
 
     Raises:
-      AudioSepError: it is not a tower that the query encoder can read.
+      CheckpointError: the query encoder cannot read the tower.
       OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True)
@@ -116,7 +116,7 @@ def find_tokenizer(source: str) -> Path:
       source: a folder, or a Hugging Face id such as `roberta-base`.
 
     Raises:
-      AudioSepError: there is none.
+      CheckpointError: there is none.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
@@ -144,14 +144,14 @@ def find_tokenizer(source: str) -> Path:
         if tokenizer_files(found):
             return found
     raise CheckpointError(
-        f"The tokenizer {source!r} is neither a folder, nor in the Hugging Face cache, nor can it be "
+        f"The tokenizer {source!r} is not a folder, not in the Hugging Face cache, and could not be "
         "downloaded: connect to the network, or give a folder with its tokenizer.json (or vocab.json and "
         "merges.txt) with --tokenizer."
     ) from reason
 
 
 def tokenizer_files(folder: Path) -> tuple[str, ...]:
-    """Returns the names of the files that make up a folder's tokenizer, or nothing."""
+    """Returns the names of the files of a folder's tokenizer; none if it has no complete one."""
     for names in _TOKENIZERS:
         if all((folder / name).is_file() for name in names):
             return names
@@ -162,11 +162,11 @@ def copy_tokenizer(source: Path, target: Path) -> None:
     """Copies a tokenizer's files.
 
     Raises:
-      AudioSepError: there is none.
+      CheckpointError: there is none.
     """
     names = tokenizer_files(source)
     if not names:
-        raise CheckpointError(f"{source} holds no tokenizer: give a folder that does with --tokenizer.")
+        raise CheckpointError(f"{source} holds no tokenizer: give a folder that has one with --tokenizer.")
     for name in (*names, "tokenizer_config.json"):
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
@@ -183,7 +183,7 @@ def laion_tensors(folder: Path) -> dict[str, np.ndarray] | None:
 
 
 def described(source: Tensors | TowerFolder) -> str:
-    """Returns in words which tower a source is or holds."""
+    """Returns the name of the tower that a source holds."""
     if isinstance(source, Tensors):
         return "LAION's CLAP"
     names = {"clap": "CLAP", "clip": "CLIP", "bert": "a sentence encoder (BERT)"}

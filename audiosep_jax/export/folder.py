@@ -1,4 +1,4 @@
-"""Writing an export folder whole or not at all."""
+"""The folder of an export, which is written whole or not at all."""
 
 import contextlib
 import json
@@ -15,12 +15,13 @@ KIND = "audiosep_jax export"
 
 @contextlib.contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
-    """Gives an empty folder beside `out` and, when the block ends without an error, moves it there.
+    """Gives an empty folder beside `out` and moves it there when the block ends without an error.
 
-    An earlier export at `out` is replaced; whatever else lies there is never touched.
+    An earlier export at `out` is replaced; a folder with other files is refused.
 
     Raises:
-      AudioSepError: `out` is a file or a folder with foreign files, or something cannot be written.
+      ExportError: `out` is a file, or a folder with other files.
+      StorageError: the folder cannot be written.
     """
     out = Path(os.path.abspath(out))  # not resolve(): a link at `out` is refused below
     try:
@@ -39,15 +40,15 @@ def _check_replaceable(out: Path) -> None:
         raise ExportError(f"{out} is not a folder: choose another --out.")
     if not out.exists():
         return
-    # Where somebody imports run.py, Python leaves a cache.
+    # Python leaves a cache where run.py was imported.
     cache = {path.relative_to(out).as_posix() for path in out.glob("__pycache__/*.pyc")}
     name = staging.foreign(out, _listed(out) | cache)
     if name is not None:
-        raise ExportError(f"{out} holds {name!r}, which is no part of an export: choose a new folder.")
+        raise ExportError(f"{out} holds {name!r}, which is not part of an export: choose a new folder.")
 
 
 def _listed(out: Path) -> set[str]:
-    """Returns the files of an export that lies at `out`; nothing where there is none."""
+    """Returns the files of the export at `out`; none if it is no export."""
     try:
         manifest = json.loads((out / MANIFEST_FILE).read_text("utf-8"))
         if manifest["kind"] != KIND:

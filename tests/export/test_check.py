@@ -105,7 +105,7 @@ def test_not_a_number_is_found_beside_a_target_as_well(compared):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda result: result[:1], "returned float32 [1, 800] where float32 [2, 800] is due"),
+        (lambda result: result[:1], "returned float32 [1, 800], expected is float32 [2, 800]"),
         (lambda result: result[:, None], "returned float32 [2, 1, 800] where"),
         (lambda result: result.astype(np.float64), "returned float64 [2, 800] where"),
     ],
