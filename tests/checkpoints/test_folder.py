@@ -1,4 +1,4 @@
-"""Checkpoint folders: round trips, all faults named at once, and never half a checkpoint."""
+"""Checkpoint folders: round trips, named faults, and no half or mixed checkpoint after a kill."""
 
 import json
 import os
@@ -281,7 +281,7 @@ def test_what_is_no_folder_is_said_to_be_none(tmp_path, place):
 def test_weights_that_are_not_converted_are_told_how(suffix, tmp_path):
     path = tmp_path / f"audiosep{suffix}"
     path.write_bytes(b"x")
-    with pytest.raises(AudioSepError, match=r"make one of it with `audiosep convert .*audiosep\.\w+ FOLDER`"):
+    with pytest.raises(AudioSepError, match=r"convert it with `audiosep convert .*audiosep\.\w+ FOLDER`"):
         folder.load(path)
 
 

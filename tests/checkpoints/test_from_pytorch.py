@@ -175,7 +175,7 @@ def test_a_separator_gets_the_tower_that_is_named(files, converted, tmp_path):
 def test_a_tower_of_another_size_or_a_broken_one_is_refused(files, converted, tmp_path):
     separator = bare_separator(tmp_path / "separator.pt")
     clap_folders.write_transformers(tmp_path / "clap", "a")
-    said = "gives conditions of 20 numbers, and the separator needs 6"
+    said = "gives conditions of 20 numbers, but the separator needs 6"
     refused(tmp_path, separator, said, preset="paper", tower_source=tmp_path / "clap")
     shutil.copytree(converted / "tower", tmp_path / "broken")
     tensors = load_file(tmp_path / "broken" / "model.safetensors")
@@ -219,33 +219,54 @@ def write_clip(folder):
     save_file(tensors, folder / "model.safetensors")
 
 
-def test_every_problem_is_named_at_once_and_nothing_is_written(files, tensors, tmp_path):
+SEPARATOR_PROBLEMS = {
+    "ss_model.base.bn0.bias": (None, "base.bn0.bias is missing"),
+    "ss_model.base.pre_conv.bias": (
+        np.zeros(9, np.float32),
+        "base.pre_conv.bias has shape (9,), needed is (2,)",
+    ),
+    "ss_model.base.encoder_block3.conv_block1.conv2.weight": (
+        np.zeros((4, 4, 3, 2), np.float32),
+        "base.encoder_block3.conv_block1.conv2.weight has shape (4, 4, 3, 2), needed is (4, 4, 3, 3)",
+    ),
+    "ss_model.base.after_conv.bias": (np.zeros(3, np.float64), "base.after_conv.bias is float64"),
+    "ss_model.base.attention.weight": (np.zeros(1, np.float32), "base.attention.weight is unknown"),
+}
+OTHER_PROBLEMS = {
+    "query_encoder.model.text_branch.pooler.dense.bias": (None, "missing text_branch.pooler.dense.bias"),
+    "query_encoder.model.audio_branch.norm.bias": (
+        np.zeros(5, np.float32),
+        "mis-shaped audio_branch.norm.bias",
+    ),
+    "query_encoder.model.extra": (np.zeros(1, np.float32), "unmapped extra"),
+    "discriminator.weight": (np.zeros(1, np.float32), "discriminator.weight is unknown"),
+}
+
+
+@pytest.mark.parametrize(
+    ("problems", "shown"),
+    [
+        (SEPARATOR_PROBLEMS, SEPARATOR_PROBLEMS),
+        (OTHER_PROBLEMS, OTHER_PROBLEMS),
+        (SEPARATOR_PROBLEMS | OTHER_PROBLEMS, SEPARATOR_PROBLEMS),
+    ],
+    ids=["separator", "others", "all"],
+)
+def test_problems_are_named_at_once_and_nothing_is_written(files, tensors, tmp_path, problems, shown):
     broken = OrderedDict(tensors)
-    for name in ("ss_model.base.bn0.bias", "query_encoder.model.text_branch.pooler.dense.bias"):
-        del broken[name]
-    broken["ss_model.base.pre_conv.bias"] = np.zeros(9, np.float32)
-    broken["ss_model.base.encoder_block3.conv_block1.conv2.weight"] = np.zeros((4, 4, 3, 2), np.float32)
-    broken["ss_model.base.after_conv.bias"] = np.zeros(3, np.float64)
-    broken["query_encoder.model.audio_branch.norm.bias"] = np.zeros(5, np.float32)
-    broken["ss_model.base.attention.weight"] = np.zeros(1, np.float32)
-    broken["query_encoder.model.extra"] = np.zeros(1, np.float32)
-    broken["discriminator.weight"] = np.zeros(1, np.float32)
+    for name, (value, _) in problems.items():
+        if value is None:
+            del broken[name]
+        else:
+            broken[name] = value
     source = tmp_path / "broken.ckpt"
     torch_writer.write(source, torch_writer.lightning_checkpoint(broken))
     with pytest.raises(AudioSepError, match=r"broken\.ckpt does not fit AudioSep: ") as error:
         convert(source, tmp_path / "out", preset="paper", tokenizer=str(files / "tokenizer"))
-    for part in (
-        "base.bn0.bias is missing",
-        "missing text_branch.pooler.dense.bias",
-        "base.pre_conv.bias has shape (9,), needed is (2,)",
-        "base.encoder_block3.conv_block1.conv2.weight has shape (4, 4, 3, 2), needed is (4, 4, 3, 3)",
-        "base.after_conv.bias is float64",
-        "mis-shaped audio_branch.norm.bias",
-        "base.attention.weight is unknown",
-        "unmapped extra",
-        "discriminator.weight is unknown",
-    ):
-        assert part in str(error.value)
+    for _, phrase in shown.values():
+        assert phrase in str(error.value)
+    hidden = len(problems) - len(shown)
+    assert str(error.value).endswith(f" and {hidden} more.") == bool(hidden)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.ckpt"]
 
 
@@ -276,8 +297,8 @@ def test_constants_of_another_tower_are_named_with_the_other_problems(files, tmp
         convert(tmp_path / "clap.pt", tmp_path / "out", tokenizer=str(files / "tokenizer"))
     for part in (
         "missing text_branch.pooler.dense.weight",
-        f"{kernel} is not the constant of the audio tower that the shapes tell",
-        f"{mask} is not the constant of",
+        f"{kernel} differs from the constant that the audio tower needs",
+        f"{mask} differs from the constant",
     ):
         assert part in str(error.value)
     assert not (tmp_path / "out").exists()
@@ -350,8 +371,13 @@ def refused(tmp_path, source, said, **kwargs):
 def test_the_wrong_kind_is_named(files, converted, tmp_path):
     refused(tmp_path, laion_file(tmp_path / "c.pt"), "c.pt is LAION's CLAP, not AudioSep", kind="audiosep")
     refused(tmp_path, converted / "tower", "tower is LAION's CLAP, not AudioSep", kind="audiosep")
-    refused(tmp_path, files / "audiosep.ckpt", "is AudioSep, not a tower alone", kind="tower")
-    refused(tmp_path, converted, "is a checkpoint folder already")
+    refused(
+        tmp_path,
+        files / "audiosep.ckpt",
+        "is AudioSep, not a tower: convert it with --kind audiosep",
+        kind="tower",
+    )
+    refused(tmp_path, converted, "is already a checkpoint folder")
     refused(tmp_path, tmp_path / "nowhere.ckpt", "does not exist")
     refused(
         tmp_path,
@@ -383,7 +409,7 @@ def test_a_missing_tokenizer_is_said_before_anything_is_written(files, tmp_path,
     refused(
         tmp_path,
         source,
-        "The tokenizer 'nobody/nothing' is neither a folder, nor in the Hugging Face cache",
+        "The tokenizer 'nobody/nothing' is not a folder, not in the Hugging Face cache, and could not be",
         preset="paper",
         tokenizer="nobody/nothing",
     )
@@ -400,7 +426,9 @@ def test_a_tokenizer_of_another_tower_is_refused(files, tmp_path):
             '"vocab": {', '"vocab": {' + vocabulary + ", "
         )
     )
-    refused(tmp_path, files / "audiosep.ckpt", "the text tower 300", preset="paper", tokenizer=str(other))
+    refused(
+        tmp_path, files / "audiosep.ckpt", "but the text tower has 300", preset="paper", tokenizer=str(other)
+    )
 
 
 def test_what_is_there_is_not_lost(files, tmp_path):

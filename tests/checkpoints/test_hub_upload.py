@@ -129,7 +129,7 @@ def refusal(status):
     [
         (LocalTokenNotFoundError("no token"), "log in with `hf auth login`"),
         (refusal(401), "log in with `hf auth login`"),
-        (refusal(403), "does not let this token write org/name"),
+        (refusal(403), "This token may not write to org/name"),
         (refusal(500), "org/name could not be uploaded (HfHubHTTPError: no"),
         (ConnectionError("no route\nto host"), "could not be uploaded (ConnectionError: no route): check"),
     ],

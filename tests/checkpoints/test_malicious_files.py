@@ -1,4 +1,4 @@
-"""Files that attack whoever reads them: refused with a sentence, and nothing of them has run."""
+"""Files that attack their reader: they are refused with a sentence, and none of their code runs."""
 
 import json
 import os
@@ -241,7 +241,7 @@ def test_a_zip_bomb_does_not_fill_the_memory(tmp_path):
         method=zipfile.ZIP_DEFLATED,
     )
     assert path.stat().st_size < 100_000
-    with pytest.raises(AudioSepError, match="grows beyond measure"):
+    with pytest.raises(AudioSepError, match="expands to far more than its size"):
         torch_file.read(path)["state_dict"]["x"].read()
 
 
@@ -435,13 +435,13 @@ def nonsense_that_python_quotes():
 
 
 EXHAUSTING = {
-    shape_of_doublings: "shape, strides or offset are none",
-    offset_of_doublings: "shape, strides or offset are none",
+    shape_of_doublings: "shape, strides or offset are not sizes",
+    offset_of_doublings: "shape, strides or offset are not sizes",
     persistent_id_of_doublings: "is damaged or cut short",
     key_of_references_to_one_text: "a key of an unusual type",
     key_that_is_hashed_again_and_again: "a key of an unusual type",
     number_that_is_hashed_again_and_again: "a key of an unusual type",
-    sizes_of_one_long_list: "a size of unusual make",
+    sizes_of_one_long_list: "a size with unusual arguments",
     calls_with_a_million_arguments: "a call with too many arguments",
     class_names_of_one_long_text: "a name that is too long for a class",
     other_keys_of_one_long_text: "holds no state dict: its keys are 0xxx",
@@ -449,7 +449,7 @@ EXHAUSTING = {
     terminal_codes_as_a_class: r"asks for '\x1b[31mevil\x1b]0;owned\x07.run'",
     terminal_codes_as_a_tensor: r"\x1b[31mevil",
     terminal_codes_as_a_key: r"its keys are '\x1b[31mevil\n'",
-    terminal_codes_as_no_tensor: r"in its state_dict '\x1b[31m' are no tensors",
+    terminal_codes_as_no_tensor: r"entries of its state_dict are not tensors: '\x1b[31m'",
     terminal_codes_as_a_storage: r"there is no storage '\x1b[31m'",
     long_name_of_a_tensor: "which no model has",
     number_as_the_name_of_a_tensor: "a tensor whose name is not text",

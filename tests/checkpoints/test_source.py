@@ -69,7 +69,7 @@ def test_names_that_belong_to_neither_are_kept_for_the_report(tmp_path):
         ({}, "holds no weights"),
         ([ONE], "holds no weights"),
         ({"state_dict": {}}, "holds no weights"),
-        ({"state_dict": {"ss_model.x": ONE, "y": 3}}, "in its state_dict y are no tensors"),
+        ({"state_dict": {"ss_model.x": ONE, "y": 3}}, "entries of its state_dict are not tensors: y."),
         ({"text_model.x": ONE, "vision_model.y": ONE}, "named as transformers names them"),
         ({"bert.encoder.x": ONE}, "named as transformers names them"),
         ({"down_blocks.0.weight": ONE}, "looks like an image diffusion model"),
@@ -119,7 +119,7 @@ def test_older_weights_of_transformers_are_read_as_well(tmp_path):
     ("make", "said"),
     [
         (lambda path: folder(path, None, model_index__json="{}"), "is a folder of diffusers"),
-        (lambda path: folder(path, None), "there are no weights in it either"),
+        (lambda path: folder(path, None), "it holds no weights either"),
         (lambda path: folder(path, None, clap__pt="x"), "name the file itself: clap.pt"),
         (lambda path: folder(path, {"model_type": "t5"}), "config.json of model_type 't5'"),
         (lambda path: folder(path, {}), "config.json of model_type None"),
@@ -135,7 +135,7 @@ def test_older_weights_of_transformers_are_read_as_well(tmp_path):
                 {"model_type": "clip"},
                 model__safetensors__index__json='{"weight_map": {"x": "../y", "z": "absent"}}',
             ),
-            'names what is not there: "../y", "absent"',
+            'names missing files or tensors: "../y", "absent"',
         ),
     ],
 )
@@ -151,7 +151,7 @@ def test_a_shard_that_lacks_a_tensor_is_named(tmp_path):
     index = '{"weight_map": {"x": "part.safetensors", "y": "part.safetensors"}}'
     place = folder(tmp_path / "shards", None, model__safetensors__index__json=index)
     save_file({"x": ONE}, place / "part.safetensors")
-    with pytest.raises(AudioSepError, match=r"names what is not there: y in part\.safetensors"):
+    with pytest.raises(AudioSepError, match=r"names missing files or tensors: y in part\.safetensors"):
         open_source(place)
 
 

@@ -1,4 +1,4 @@
-"""Nothing of the user's is ever replaced or removed, whoever else writes there and however a process ends."""
+"""Conversions never replace or remove files of the user, even if they are killed or others write there."""
 
 import contextlib
 import errno

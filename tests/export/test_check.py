@@ -106,8 +106,8 @@ def test_not_a_number_is_found_beside_a_target_as_well(compared):
     ("change", "said"),
     [
         (lambda result: result[:1], "returned float32 [1, 800], expected is float32 [2, 800]"),
-        (lambda result: result[:, None], "returned float32 [2, 1, 800] where"),
-        (lambda result: result.astype(np.float64), "returned float64 [2, 800] where"),
+        (lambda result: result[:, None], "returned float32 [2, 1, 800], expected is float32 [2, 800]"),
+        (lambda result: result.astype(np.float64), "returned float64 [2, 800], expected is float32 [2, 800]"),
     ],
 )
 def test_another_shape_or_type_is_a_problem(change, said, compared):
