@@ -4,14 +4,12 @@ import contextlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from audiosep_jax.checkpoints import tower_folder
+from audiosep_jax.encoders import tokenizer
 from audiosep_jax.errors import StorageError
 from audiosep_jax.utils import staging
 
-_TOWER_PARTS = (
-    *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
-    *("vocab.json", "merges.txt", "vocab.txt", "preprocessor_config.json", "processor_config.json"),
-    *("sentence_bert_config.json", "modules.json", "1_Pooling/config.json"),
-)
+_TOWER_PARTS = ("config.json", "model.safetensors", *tower_folder.SETTINGS, *tokenizer.FILES)
 _KEPT = "README.md"  # the user's own words, which no conversion writes
 # All files that may lie in a folder that --overwrite replaces.
 PARTS = frozenset(

@@ -34,7 +34,7 @@ _LONGEST_KEY = 100
 # The limit of NumPy.
 _MOST_AXES = 32
 
-_STORAGES = {
+STORAGES = {
     "DoubleStorage": np.float64,
     "FloatStorage": np.float32,
     "HalfStorage": np.float16,
@@ -49,31 +49,17 @@ _STORAGES = {
     "ComplexDoubleStorage": np.complex128,
     "UntypedStorage": np.uint8,
 }
+# Types by their names in torch: NumPy's names, and others. ml_dtypes registers bfloat16 and float8.
 _DTYPES = {
-    "float64": np.float64,
-    "double": np.float64,
-    "float32": np.float32,
-    "float": np.float32,
-    "float16": np.float16,
-    "half": np.float16,
-    "bfloat16": ml_dtypes.bfloat16,
-    "int64": np.int64,
-    "long": np.int64,
-    "int32": np.int32,
-    "int": np.int32,
-    "int16": np.int16,
-    "short": np.int16,
-    "int8": np.int8,
-    "uint8": np.uint8,
-    "uint16": np.uint16,
-    "uint32": np.uint32,
-    "uint64": np.uint64,
-    "bool": np.bool_,
-    "complex64": np.complex64,
-    "complex128": np.complex128,
-    "float8_e4m3fn": ml_dtypes.float8_e4m3fn,
-    "float8_e5m2": ml_dtypes.float8_e5m2,
+    name: np.dtype(name)
+    for name in (
+        *("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"),
+        *("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8"),
+        *("bool", "complex64", "complex128"),
+    )
 }
+_DTYPES |= {"double": _DTYPES["float64"], "float": _DTYPES["float32"], "half": _DTYPES["float16"]}
+_DTYPES |= {"long": _DTYPES["int64"], "int": _DTYPES["int32"], "short": _DTYPES["int16"]}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -296,6 +282,6 @@ _KNOWN: dict[str, Any] = {
     "torch._utils._rebuild_parameter": Builder(_parameter),
     "torch._utils._rebuild_parameter_with_state": Builder(_parameter),
     "torch._tensor._rebuild_from_type_v2": Builder(_subclass),
-    **{f"torch.{name}": np.dtype(kind) for name, kind in (_STORAGES | _DTYPES).items()},
-    **{f"torch.storage.{name}": np.dtype(kind) for name, kind in _STORAGES.items()},
+    **{f"torch.{name}": np.dtype(kind) for name, kind in (STORAGES | _DTYPES).items()},
+    **{f"torch.storage.{name}": np.dtype(kind) for name, kind in STORAGES.items()},
 }

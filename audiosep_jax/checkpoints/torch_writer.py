@@ -7,26 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
+from audiosep_jax.checkpoints.torch_file import STORAGES
 from audiosep_jax.errors import CheckpointError
 from audiosep_jax.utils.safetensors_file import raw
 
 _ALIGNMENT = 64
 
-_STORAGES = {
-    np.dtype(np.float64): "DoubleStorage",
-    np.dtype(np.float32): "FloatStorage",
-    np.dtype(np.float16): "HalfStorage",
-    np.dtype(ml_dtypes.bfloat16): "BFloat16Storage",
-    np.dtype(np.int64): "LongStorage",
-    np.dtype(np.int32): "IntStorage",
-    np.dtype(np.int16): "ShortStorage",
-    np.dtype(np.int8): "CharStorage",
-    np.dtype(np.uint8): "ByteStorage",
-    np.dtype(np.bool_): "BoolStorage",
-}
+_TYPES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+_STORAGES = {np.dtype(STORAGES[f"{name}Storage"]): f"{name}Storage" for name in _TYPES}
 
 
 def lightning_checkpoint(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +18,7 @@ from audiosep_jax.errors import AudioSepError, CheckpointError
 from audiosep_jax.utils import hub_download, safetensors_file
 
 # Settings that a tower folder keeps of a transformers folder.
-_SETTINGS = (
+SETTINGS = (
     "preprocessor_config.json",
     "processor_config.json",
     "sentence_bert_config.json",
@@ -68,7 +67,8 @@ def write_laion(folder: Path, tensors: dict[str, np.ndarray], *, tokenizer_folde
     """
     folder.mkdir(parents=True)
     config = clap_config.from_laion({name: tensor.shape for name, tensor in tensors.items()})
-    _write_json(folder / "config.json", clap_config.to_json(config))
+    text = json.dumps(clap_config.to_json(config), indent=2) + "\n"
+    (folder / "config.json").write_text(text, "utf-8")
     copy_tokenizer(tokenizer_folder, folder)
     words = tokenizer.load_tokenizer(folder)[0].get_vocab_size()
     if words > config.text.vocab_size:
@@ -98,7 +98,7 @@ def write_folder(folder: Path, source: TowerFolder, *, tokenizer_folder: Path) -
     """
     folder.mkdir(parents=True)
     copy_tokenizer(tokenizer_folder, folder)
-    for name in ("config.json", *_SETTINGS):
+    for name in ("config.json", *SETTINGS):
         if (source.path / name).is_file():
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(source.path / name, folder / name)
@@ -188,7 +188,3 @@ def described(source: Tensors | TowerFolder) -> str:
         return "LAION's CLAP"
     names = {"clap": "CLAP", "clip": "CLIP", "bert": "a sentence encoder (BERT)"}
     return "LAION's CLAP" if source.model_type == LAION_MODEL_TYPE else names[source.model_type]
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n", "utf-8")

@@ -56,7 +56,7 @@ def place(tmp_path):
     return tmp_path / "model"
 
 
-def test_what_is_saved_is_loaded_bit_for_bit(tmp_path):
+def test_a_saved_model_is_loaded_bit_for_bit(tmp_path):
     folder.save(tmp_path / "new" / "model", CONFIG, values())
     assert_holds(tmp_path / "new" / "model", values())
 
@@ -172,7 +172,7 @@ def test_a_link_to_a_folder_stays_a_link(place):
     assert sorted(path.name for path in place.parent.iterdir()) == ["link", "model"]
 
 
-def test_all_that_lies_beside_the_checkpoint_survives(place):
+def test_other_files_of_the_folder_survive(place):
     (place / "tower").mkdir(mode=0o750)
     (place / "tower" / "config.json").write_text("tower")
     (place / "aim").symlink_to("nowhere")
@@ -199,7 +199,7 @@ def test_a_folder_in_which_other_processes_write_is_not_moved(tmp_path):
 
 
 @pytest.mark.parametrize("exchange", [True, False])
-def test_what_appears_during_a_save_survives(place, monkeypatch, exchange):
+def test_a_file_that_appears_during_a_save_survives(place, monkeypatch, exchange):
     link = staging._carry_over
 
     def appears(source, target, keep):
@@ -271,7 +271,7 @@ def test_a_damaged_folder_is_named_with_its_fault(place, damage, message):
     assert str(place) in str(error.value)
 
 
-def test_what_is_no_folder_is_said_to_be_none(tmp_path, place):
+def test_a_path_without_a_folder_is_named(tmp_path, place):
     for path in (tmp_path / "nowhere", place / "config.json"):
         with pytest.raises(AudioSepError, match="is not a checkpoint folder"):
             folder.load(path)

@@ -1,4 +1,4 @@
-"""From PyTorch's files to folders: exact, all problems at once, and nothing written on error."""
+"""Conversion of PyTorch files to folders: exact weights, named problems, nothing written on error."""
 
 import dataclasses
 import json
@@ -77,7 +77,7 @@ def test_a_released_checkpoint_becomes_a_whole_folder(converted, tensors):
         assert value.tobytes() == np.ascontiguousarray(expected[path]).tobytes(), path
 
 
-def test_what_the_model_does_not_use_is_carried_along(converted, tensors):
+def test_tensors_that_the_model_does_not_use_are_carried(converted, tensors):
     carried = load_file(converted / "carried.safetensors")
     assert "base.stft.conv_real.weight" in carried
     assert "base.decoder_block3.bn2.num_batches_tracked" in carried
@@ -186,7 +186,7 @@ def test_a_tower_of_another_size_or_a_broken_one_is_refused(files, converted, tm
 
 
 def fingerprint(query):
-    """The hash of everything that the tower's conditions depend on."""
+    """A hash of all inputs of the tower's conditions."""
     return load_encoder(query).fingerprint
 
 
@@ -272,7 +272,7 @@ def test_problems_are_named_at_once_and_nothing_is_written(files, tensors, tmp_p
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_a_rounded_tower_is_the_same_tower(dtype, files, tensors, tmp_path):
-    """Its constants are rounded, too; the first query by a sound must not take them for another's."""
+    """Its constants are rounded, too; the check of constants must accept them."""
     source = tmp_path / "half.ckpt"
     half = {n: v.astype(dtype) if v.dtype == np.float32 else v for n, v in tensors.items()}
     torch_writer.write(source, torch_writer.lightning_checkpoint(half))
@@ -305,7 +305,7 @@ def test_constants_of_another_tower_are_named_with_the_other_problems(files, tmp
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_weights_that_are_no_numbers_are_named_with_the_other_problems(dtype, files, tensors, tmp_path):
+def test_nan_and_infinity_are_named_with_the_other_problems(dtype, files, tensors, tmp_path):
     broken = OrderedDict(tensors)
     values = {
         "ss_model.base.encoder_block1.conv_block1.conv1.weight": np.nan,
@@ -402,7 +402,7 @@ def test_an_ambiguous_window_asks_for_a_preset(files, tmp_path):
     refused(tmp_path, source, "--preset base one of 2048: choose paper or dcase", preset="base")
 
 
-def test_a_missing_tokenizer_is_said_before_anything_is_written(files, tmp_path, monkeypatch):
+def test_a_missing_tokenizer_is_named_before_anything_is_written(files, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     source = files / "audiosep.ckpt"
     refused(tmp_path, source, "holds no tokenizer", preset="paper", tokenizer=str(tmp_path))
@@ -431,7 +431,7 @@ def test_a_tokenizer_of_another_tower_is_refused(files, tmp_path):
     )
 
 
-def test_what_is_there_is_not_lost(files, tmp_path):
+def test_an_existing_folder_is_not_lost(files, tmp_path):
     kwargs = {"preset": "paper", "tokenizer": str(files / "tokenizer")}
     target = tmp_path / "out"
     target.mkdir()

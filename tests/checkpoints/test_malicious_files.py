@@ -72,13 +72,13 @@ def nested_getattr(marker):
 
 
 def hidden_in_lightning(marker):
-    """A harmless module's name as the way to a function."""
+    """Reaches a function through a harmless module."""
     names = text("pathlib") + text("os.system")
     return b"\x80\x04" + names + b"\x93" + text(f"touch {marker}") + b"\x85R."
 
 
 def through_the_memo(marker):
-    """The function is put away, and called much later among harmless operations."""
+    """The function goes to the memo and is called much later among harmless operations."""
     return b"\x80\x02cos\nsystem\nq\x07N0]q\x0800h\x07" + text(f"touch {marker}") + b"\x85R."
 
 
@@ -116,7 +116,7 @@ def test_an_attack_is_refused_by_name_and_does_not_run(attack, tmp_path):
     assert not marker.exists()
 
 
-def test_all_names_that_are_refused_are_given_at_once(tmp_path):
+def test_all_refused_names_are_listed_at_once(tmp_path):
     pickled = b"\x80\x02cos\nsystem\ncbuiltins\nexec\nccollections\nOrderedDict\ncsubprocess\nPopen\n."
     with pytest.raises(AudioSepError, match=r"asks for os\.system, builtins\.exec, subprocess\.Popen: "):
         torch_file.read(archive(tmp_path / "x.pt", pickled))
@@ -287,7 +287,7 @@ def test_an_absurd_description_is_not_read(tmp_path):
     ],
     ids=repr,
 )
-def test_nonsense_is_damage_and_no_crash(operations, tmp_path):
+def test_nonsense_is_reported_as_damage(operations, tmp_path):
     path = archive(tmp_path / "x.pt", b"\x80\x02" + operations + b".")
     with pytest.raises(AudioSepError, match=r"x\.pt is damaged or cut short"):
         torch_file.read(path)
@@ -329,7 +329,7 @@ def test_mutated_descriptions_give_a_value_or_a_sentence(changes, tmp_path_facto
 
 
 def test_a_checksum_of_zero_is_none(tmp_path):
-    """PyTorch can be told to compute none; any other wrong one means damage."""
+    """PyTorch can be told to compute no checksum; any other wrong one means damage."""
     path = archive(tmp_path / "x.pt", in_state_dict(tensor()), (b"\1" * 16,))
     data = bytearray(path.read_bytes())
     place = data.rindex(struct.pack("<I", zlib.crc32(b"\1" * 16)))
@@ -343,7 +343,7 @@ def test_a_checksum_of_zero_is_none(tmp_path):
 
 
 def doubled(times):
-    """A tuple of two tuples of two tuples …: sixty bytes in memory, and 2^times parts for who walks it."""
+    """A tuple of two tuples of two tuples …: sixty bytes in memory, and 2^times parts to walk."""
     return b")" + b"q\x01h\x01\x86" * times
 
 

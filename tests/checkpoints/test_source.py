@@ -1,4 +1,4 @@
-"""What a file or folder is: known by its content, never by its name, and named when it is something else."""
+"""Sources of weights are recognized by their content, not by their name; other files are named."""
 
 import json
 from collections import OrderedDict
@@ -43,7 +43,7 @@ def write(path, names, *, form="lightning"):
         (["query_encoder.model.text_branch.x"], [], ["text_branch.x"]),
     ],
 )
-def test_weights_are_known_by_their_names_in_every_form(form, names, separator, tower, tmp_path):
+def test_weights_are_recognized_in_every_format(form, names, separator, tower, tmp_path):
     opened = open_source(write(tmp_path / "file.of.any.name", names, form=form))
     assert isinstance(opened, Tensors)
     assert set(opened.separator) == set(separator)
@@ -79,7 +79,7 @@ def test_names_that_belong_to_neither_are_kept_for_the_report(tmp_path):
         ),
     ],
 )
-def test_other_pytorch_files_are_named_for_what_they_are(content, said, tmp_path):
+def test_other_pytorch_files_are_named(content, said, tmp_path):
     torch_writer.write(tmp_path / "x.ckpt", content)
     with pytest.raises(AudioSepError) as error:
         open_source(tmp_path / "x.ckpt")
@@ -139,7 +139,7 @@ def test_older_weights_of_transformers_are_read_as_well(tmp_path):
         ),
     ],
 )
-def test_other_folders_are_named_for_what_they_are(make, said, tmp_path):
+def test_other_folders_are_named(make, said, tmp_path):
     make(tmp_path / "place")
     with pytest.raises(AudioSepError) as error:
         open_source(tmp_path / "place")

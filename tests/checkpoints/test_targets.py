@@ -32,7 +32,7 @@ def checkpoint(place, text="old", parts=PARTS):
 
 
 def contents(place):
-    """What lies below a folder: files with their text, links with their aim, folders."""
+    """Everything below a folder: files with their content, links with their target, folders."""
     return {
         path.relative_to(place).as_posix(): os.readlink(path)
         if path.is_symlink()
@@ -93,13 +93,13 @@ def test_overwrite_replaces_a_checkpoint_and_keeps_its_readme(tmp_path):
 
 
 def test_all_that_a_conversion_writes_may_be_replaced(files):
-    tower_files = {"config.json", "model.safetensors", *tower_folder._SETTINGS, *tokenizer.FILES}
+    tower_files = {"config.json", "model.safetensors", *tower_folder.SETTINGS, *tokenizer.FILES}
     assert tower_files | {f"tower/{name}" for name in tower_files} <= targets.PARTS
     assert staging.foreign(files / "model", targets.PARTS) is None
 
 
 def test_a_source_in_the_target_is_not_converted_away(files, tmp_path):
-    """The file, and the tower, that a conversion reads are not removed by it, whatever they are called."""
+    """A conversion does not remove the file or tower that it reads, whatever its name."""
     place = tmp_path / "loss"
     shutil.copytree(files / "model", place)
     shutil.copy(files / "audiosep.ckpt", place / "original.ckpt")
@@ -117,7 +117,7 @@ def test_a_source_in_the_target_is_not_converted_away(files, tmp_path):
     refused(place, "holds the source", lambda: convert(place / "tower", place, **words))
 
 
-def test_the_way_back_does_not_replace_a_part_of_its_source(files, tmp_path):
+def test_a_conversion_to_pytorch_does_not_replace_a_part_of_its_source(files, tmp_path):
     place = tmp_path / "model"
     shutil.copytree(files / "model", place)
     (tmp_path / "other").symlink_to(place, target_is_directory=True)
@@ -300,7 +300,7 @@ sys.exit(main.main(sys.argv[1:]))
 
 @contextlib.contextmanager
 def writing_process(*arguments):
-    """An `audiosep` that has begun to write and takes a minute for it."""
+    """An `audiosep` that has begun to write and needs a minute."""
     command = [sys.executable, "-c", COMMAND, *map(str, arguments)]
     with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
@@ -321,7 +321,7 @@ def test_sigterm_leaves_nothing(files, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_process_left_goes_with_the_next_one(files, tmp_path):
+def test_the_next_process_removes_what_a_killed_one_left(files, tmp_path):
     place = tmp_path / "out"
     words = str(files / "words")
     arguments = ("convert", files / "audiosep.ckpt", place, "--preset", "paper", "--tokenizer", words)

@@ -53,7 +53,7 @@ def converted(tensors, tokenizer, tmp_path_factory):
     return place / "model"
 
 
-def test_import_and_export_are_the_identity(converted, tensors, tmp_path):
+def test_import_and_export_give_the_same_bits(converted, tensors, tmp_path):
     result = to_lightning(converted, tmp_path / "back.ckpt")
     assert_identical(read(tmp_path / "back.ckpt"), tensors)
     assert "as they were imported" in result.lines[0]
@@ -106,7 +106,7 @@ SHORT = dataclasses.replace(SMALL, window_length=128, hop_length=20)
 
 
 def trained_here(place, **changes):
-    """A folder without anything that PyTorch left."""
+    """A folder without tensors from PyTorch."""
     config = ExperimentConfig(model=dataclasses.replace(SHORT, **changes))
     source = released_files.separator_tensors(SHORT)
     names = [name for name in source if not config.model.unused_tensors and is_unused(name)]

@@ -1,4 +1,4 @@
-"""The manifest of an export: what it says, and what is refused before anything runs."""
+"""The manifest of an export: its fields, and the exports that are refused before anything runs."""
 
 import datetime
 import functools
@@ -145,7 +145,7 @@ def test_a_damaged_field_is_one_sentence(kind, field, value, said, exported, tmp
     assert "Traceback" not in shown
 
 
-def test_all_that_is_wrong_with_a_manifest_is_said_at_once(exported, tmp_path):
+def test_all_faults_of_a_manifest_are_named_at_once(exported, tmp_path):
     place = copied(exported, "stablehlo", tmp_path)
     edit(place, functions={}, expires=None, query="x", audio={"sample_rate_hz": 8000})
     with pytest.raises(AudioSepError) as caught:
@@ -156,7 +156,7 @@ def test_all_that_is_wrong_with_a_manifest_is_said_at_once(exported, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["stablehlo", "onnx", "safetensors"])
-def test_what_an_export_writes_is_a_sound_manifest(kind, exported):
+def test_the_manifest_of_a_new_export_is_valid(kind, exported):
     assert manifest_check.read_manifest(exported[kind])["format"] == kind
 
 

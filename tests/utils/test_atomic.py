@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what is said where they cannot."""
+"""Files that appear whole or not at all, and the errors where they cannot be written."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path, durable):
     assert names(tmp_path) == ["record.json"]
 
 
-def test_two_that_write_one_file_do_no_harm(tmp_path):
+def test_two_writers_of_one_file_do_no_harm(tmp_path):
     path = tmp_path / "a.txt"
     with replacing(path) as first, replacing(path) as second:
         first.write_text("first", "utf-8")
@@ -47,7 +47,7 @@ def test_two_that_write_one_file_do_no_harm(tmp_path):
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
-def test_others_may_read_it_as_the_user_wants(tmp_path, mask, mode):
+def test_the_mode_of_a_file_follows_the_umask(tmp_path, mask, mode):
     before = os.umask(mask)
     try:
         write_json(tmp_path / "a.json", {})
@@ -56,7 +56,7 @@ def test_others_may_read_it_as_the_user_wants(tmp_path, mask, mode):
     assert (tmp_path / "a.json").stat().st_mode & 0o777 == mode
 
 
-def test_what_must_last_is_on_the_disk_before_it_is_moved(tmp_path, monkeypatch):
+def test_durable_content_is_on_the_disk_before_the_move(tmp_path, monkeypatch):
     steps, sync, replace = [], os.fsync, os.replace
 
     def synced(descriptor):
@@ -123,6 +123,6 @@ def test_json_is_utf_8_with_an_end_and_without_nan(tmp_path):
     assert names(tmp_path) == ["a.json"]
 
 
-def test_json_of_a_name_that_is_no_text_comes_back(tmp_path):
+def test_json_keeps_names_that_are_not_utf_8(tmp_path):
     write_json(tmp_path / "a.json", ["not \udcff text", "ü"])
     assert json.loads((tmp_path / "a.json").read_text("utf-8")) == ["not \udcff text", "ü"]
