@@ -6,7 +6,7 @@ from pathlib import Path
 
 from audiosep_jax.checkpoints import folder, hub, model_card, tower_folder
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import CheckpointError
+from audiosep_jax.errors import CheckpointError, StorageError
 from audiosep_jax.utils.serialization import load_json, to_dict
 
 
@@ -30,7 +30,8 @@ def push(
       message: of the commit.
 
     Raises:
-      AudioSepError: the folder cannot be loaded, or the hub refuses it or cannot be reached.
+      CheckpointError: the folder cannot be loaded, or the name is impossible.
+      StorageError: the hub refuses the upload or cannot be reached.
     """
     checkpoint = Path(checkpoint).expanduser()
     if not hub.REPOSITORY.fullmatch(repository) or "@" in repository:
@@ -53,7 +54,7 @@ def push(
             revision=revision,
         )
     except Exception as error:  # the HTTP libraries raise many kinds of error
-        raise CheckpointError(_refusal(repository, error)) from error
+        raise StorageError(_refusal(repository, error)) from error
     return f"https://huggingface.co/{repository}"
 
 

@@ -56,6 +56,10 @@ def is_carried(name: str) -> bool:
     """Whether a tensor of the reference has no leaf in our tree.
 
     These are the kernels of its STFT and the batch counters of its BatchNorms.
+
+    Examples:
+      >>> is_carried("base.bn0.num_batches_tracked"), is_carried("base.bn0.weight")
+      (True, False)
     """
     return _CARRIED.fullmatch(name) is not None
 

@@ -50,9 +50,9 @@ def export(
 
     Raises:
       CheckpointError: the checkpoint cannot be read.
-      ExportError: the window is unusable, there are no functions, or `out` holds other files.
+      ExportError: the window is unusable, or there are no functions.
       MissingPackageError: onnx is not installed.
-      StorageError: the folder cannot be written.
+      StorageError: `out` holds other files or cannot be written.
     """
     loaded = checkpoints.load(checkpoint)
     # With the tower's path as it is in the file: `load` makes it absolute.

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from audiosep_jax.errors import ExportError, StorageError
+from audiosep_jax.errors import StorageError
 from audiosep_jax.utils import staging
 
 MANIFEST_FILE = "manifest.json"
@@ -20,8 +20,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
     An earlier export at `out` is replaced; a folder with other files is refused.
 
     Raises:
-      ExportError: `out` is a file, or a folder with other files.
-      StorageError: the folder cannot be written.
+      StorageError: `out` is a file, a folder with other files, or cannot be written.
     """
     out = Path(os.path.abspath(out))  # not resolve(): a link at `out` is refused below
     try:
@@ -37,14 +36,14 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
 def _check_replaceable(out: Path) -> None:
     if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise ExportError(f"{out} is not a folder: choose another --out.")
+        raise StorageError(f"{out} is not a folder: choose another --out.")
     if not out.exists():
         return
     # Python leaves a cache where run.py was imported.
     cache = {path.relative_to(out).as_posix() for path in out.glob("__pycache__/*.pyc")}
     name = staging.foreign(out, _listed(out) | cache)
     if name is not None:
-        raise ExportError(f"{out} holds {name!r}, which is not part of an export: choose a new folder.")
+        raise StorageError(f"{out} holds {name!r}, which is not part of an export: choose a new folder.")
 
 
 def _listed(out: Path) -> set[str]:

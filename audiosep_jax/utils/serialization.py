@@ -35,6 +35,17 @@ def from_dict(
 
     Raises:
       AudioSepError: of `kind`: a field is unknown, or a value has the wrong type.
+
+    Examples:
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Window:
+      ...     length: int = 1024
+      ...     seconds: float = 2.0
+      >>> from_dict(Window, {"seconds": 5})
+      Window(length=1024, seconds=5.0)
+      >>> from_dict(Window, {"hop": 5}, where="window")
+      Traceback (most recent call last):
+      audiosep_jax.errors.ConfigError: window has unknown field(s) hop; known: length, seconds.
     """
     if not isinstance(values, dict):
         raise kind(f"{where} must be a JSON object, but is {values!r}.")
