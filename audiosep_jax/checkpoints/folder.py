@@ -88,7 +88,9 @@ def load(folder: str | Path) -> Checkpoint:
     """
     folder = Path(folder)
     if not folder.exists():
-        staging.recover(folder.absolute())  # `save` may have been killed while it replaced the folder
+        staging.recover(
+            Path(os.path.realpath(folder))
+        )  # `save` may have been killed while it replaced the folder
     while True:
         before = _identity(folder)
         try:

@@ -198,6 +198,24 @@ def test_a_folder_in_which_other_processes_write_is_not_moved(tmp_path):
     assert (tmp_path / "model" / "batch.npz").read_text() == "batch"
 
 
+def test_a_folder_whose_save_was_killed_between_two_steps_is_found_through_a_link(place, monkeypatch):
+    def killed(new, path, *, aside):
+        path.rename(aside)
+        raise KeyboardInterrupt  # and nothing is cleaned up
+
+    link = place.parent / "link"
+    link.symlink_to(place, target_is_directory=True)
+    monkeypatch.setattr(staging, "_exchange", lambda *_: False)
+    monkeypatch.setattr(staging, "swap", killed)
+    monkeypatch.setattr(staging, "_settle", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        folder.save(link, CONFIG, values(2))
+    monkeypatch.undo()
+    assert not place.exists()
+    assert_holds(link, values(1))
+    assert sorted(path.name for path in place.parent.iterdir()) == ["link", "model"]
+
+
 @pytest.mark.parametrize("exchange", [True, False])
 def test_a_file_that_appears_during_a_save_survives(place, monkeypatch, exchange):
     link = staging._carry_over
