@@ -382,7 +382,7 @@ def test_the_wrong_kind_is_named(files, converted, tmp_path):
     refused(
         tmp_path,
         files / "audiosep.ckpt",
-        "has a tower of its own",
+        "has its own tower: remove --tower",
         preset="paper",
         tower_source=tmp_path / "c.pt",
     )
