@@ -386,7 +386,7 @@ def test_the_wrong_kind_is_named(files, converted, tmp_path):
         preset="paper",
         tower_source=tmp_path / "c.pt",
     )
-    refused(tmp_path, tmp_path / "c.pt", "is a tower itself", tower_source=tmp_path / "c.pt")
+    refused(tmp_path, tmp_path / "c.pt", "is a tower: --tower is for a separator without one", tower_source=tmp_path / "c.pt")
     refused(
         tmp_path,
         bare_separator(tmp_path / "s.pt"),
