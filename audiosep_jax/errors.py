@@ -1,49 +1,51 @@
-"""The errors of this package, each for a kind of cause, and the signals that end a command."""
+"""The errors of this package, one class per kind of cause, and how their messages show names."""
 
 import signal
 from collections.abc import Iterable
 
+_MOST_NAMES = 5
+
 
 class AudioSepError(Exception):
-    """A mistake of the user, or an input that cannot be used; every error of this package is one.
+    """A mistake of the user, or an input that cannot be used; the base class of this package's errors.
 
-    Its text is one clear sentence: what is wrong, where, and what to do about it. The command line
-    prints it without a traceback and exits with `status`.
+    Its text is one line: what is wrong, where, and what to do. The command line prints it without a
+    traceback and exits with `status`.
     """
 
     status = 2
 
 
 class UsageError(AudioSepError):
-    """Arguments of a command or of a function that are wrong or do not go together."""
+    """A wrong argument of a command or function, or arguments that exclude each other."""
 
 
 class AudioFileError(AudioSepError):
-    """A file or pipe of sound that cannot be found, read, decoded or written."""
+    """A sound file or audio pipe that cannot be found, read, decoded or written."""
 
 
 class WaveformError(AudioSepError):
-    """Samples, a shape or a sample rate that cannot be used."""
+    """A waveform whose samples, shape or sample rate cannot be used."""
 
 
 class QueryError(AudioSepError):
-    """A sentence, an example or a condition that describes no sound."""
+    """A query that cannot be used: its text, example recording, image or condition vector."""
 
 
 class SeparationError(AudioSepError):
-    """A separation that cannot start or go on."""
+    """A separation that cannot start or continue."""
 
 
 class CheckpointError(AudioSepError):
-    """A file or folder of weights, here or on the hub, that is missing, damaged or of another model."""
+    """A file or folder of weights, on disk or on the hub, that is missing, damaged or of another model."""
 
 
 class EncoderError(AudioSepError):
-    """A query encoder whose files are missing or damaged, or that does not fit the model."""
+    """A query encoder whose files are missing or damaged, or which does not fit the model."""
 
 
 class ConfigError(AudioSepError):
-    """A field of a config, or a file that defines one, with a value that cannot be used."""
+    """A config, or a file that defines one, with a missing, unknown or unusable value."""
 
 
 class DatasetError(AudioSepError):
@@ -51,35 +53,35 @@ class DatasetError(AudioSepError):
 
 
 class EvaluationError(AudioSepError):
-    """An evaluation set, a benchmark's list or a result that cannot be used."""
+    """An evaluation set, a benchmark's list of mixtures or a result that cannot be used."""
 
 
 class TrainingError(AudioSepError):
-    """A training run that cannot start or go on."""
+    """A training run that cannot start or continue."""
 
 
 class SweepError(AudioSepError):
-    """A sweep that cannot start or go on."""
+    """A sweep that cannot start or continue."""
 
 
 class ExportError(AudioSepError):
-    """An export that cannot be made, or that does not compute what the model computes."""
+    """An export that cannot be made or used, or whose results differ from the model's."""
 
 
 class ReportError(AudioSepError):
-    """A report that cannot be drawn from what it was given."""
+    """A report that cannot be made from the given results."""
 
 
 class PageError(AudioSepError):
-    """A request to the page that it cannot serve."""
+    """A request that the web page cannot serve."""
 
 
 class DeviceError(AudioSepError):
-    """A device, or a program compiled for one, that cannot be used."""
+    """A device that cannot be used, or a program that cannot be compiled for it."""
 
 
 class StorageError(AudioSepError):
-    """A place that cannot be written, or that another process holds."""
+    """A file or folder that cannot be written, or that another process has locked."""
 
 
 class MissingPackageError(AudioSepError):
@@ -87,19 +89,19 @@ class MissingPackageError(AudioSepError):
 
 
 class TransientError(AudioSepError):
-    """A failure that may pass by itself, such as a host that is late: started again, the same may succeed.
+    """A failure that may pass by itself, such as a late host: the same command may succeed next time.
 
-    The exit status is one on which launchers start a training again.
+    Its exit status is one on which launchers start a training again.
     """
 
     status = 1
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal came, and the work has ended where it can go on later.
+    """A signal stopped the work at a point from which it can resume.
 
     Args:
-      number: of the signal; the command line exits with 128 more, as a shell says it.
+      number: of the signal; the command line exits with 128 + `number`, as shells do.
     """
 
     def __init__(self, number: int) -> None:
@@ -108,30 +110,36 @@ class Stopped(KeyboardInterrupt):
 
 
 def printable(text: object) -> str:
-    """Returns a path or text for an error's one line: as it is, or quoted where it would break it."""
+    """Returns a path or text for a one-line message; one with control characters is escaped and quoted."""
     whole = str(text)
     return whole if whole.isprintable() else repr(whole)
 
 
 def shown(text: object, *, longest: int = 200) -> str:
-    """Returns what a stranger wrote, for an error's one line: cut, and escaped where a terminal would obey.
+    """Returns untrusted text for a one-line message: cut, and escaped if it holds control characters.
 
     Args:
       text: a text, or an exception that may quote one.
-      longest: characters that are kept.
+      longest: number of characters that are kept.
+
+    Examples:
+      >>> print(shown("a name", longest=4))
+      a na…
     """
     whole = str(text)
     kept = whole if len(whole) <= longest else f"{whole[:longest]}…"
     return printable(kept)
 
 
-def listed(names: Iterable[object], *, most: int = 5) -> str:
-    """Returns names for an error's one line, at most five of them: "a, b, c, d, e and 165 more".
+def listed(names: Iterable[object], *, separator: str = ", ") -> str:
+    """Returns names for a one-line message: at most five of them, and how many more there are.
 
-    Args:
-      names: in the order in which they are shown.
-      most: names that are shown.
+    Examples:
+      >>> listed("abc")
+      'a, b, c'
+      >>> listed(range(170))
+      '0, 1, 2, 3, 4 and 165 more'
     """
     texts = [str(name) for name in names]
-    more = f" and {len(texts) - most} more" if len(texts) > most else ""
-    return ", ".join(texts[:most]) + more
+    more = f" and {len(texts) - _MOST_NAMES} more" if len(texts) > _MOST_NAMES else ""
+    return separator.join(texts[:_MOST_NAMES]) + more

@@ -5,7 +5,7 @@ from typing import Literal
 
 from audiosep_jax.errors import CheckpointError
 
-# Files that weights come in.
+# Suffixes of files that hold weights.
 SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".safetensors")
 
 # Of `torch.save` before PyTorch 1.6: a pickle that begins with this number.
@@ -30,10 +30,10 @@ _OTHERS = {
 
 
 def file_kind(path: Path) -> Literal["torch", "safetensors"]:
-    """Returns which of the two a file is.
+    """Returns the format of a file of weights.
 
     Raises:
-      AudioSepError: it is neither, or a PyTorch file of an older format; the text says what it is.
+      CheckpointError: the file is of neither format, or of an older PyTorch format; the text says which.
     """
     try:
         with path.open("rb") as file:
@@ -54,8 +54,8 @@ def file_kind(path: Path) -> Literal["torch", "safetensors"]:
         )
     if head[:1] == b"\x80" and head[1] <= 5:
         raise CheckpointError(
-            f"{path} is a bare Python pickle, which torch.save does not write: it is not read, because a "
-            "pickle can run any program."
+            f"{path} is a bare Python pickle, which torch.save does not write. It is not read, because a "
+            "pickle can run any program: get the weights as safetensors."
         )
     for start, what in _OTHERS.items():
         if head.lstrip(b"\xef\xbb\xbf\r\n\t ").startswith(start):

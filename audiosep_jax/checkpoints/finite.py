@@ -1,11 +1,11 @@
-"""Finds weights that are no numbers, which a failed training leaves behind."""
+"""Finds NaN and infinity in weights, which a failed training leaves behind."""
 
 from collections.abc import Mapping
 
-import ml_dtypes  # noqa: F401  NumPy judges bfloat16 from here
+import ml_dtypes  # noqa: F401  makes NumPy's isfinite accept bfloat16
 import numpy as np
 
-# One block is judged at a time, so that a mapped file is not copied.
+# Elements that are tested at a time, so that a mapped file is not copied as a whole.
 _BLOCK = 1 << 20
 
 

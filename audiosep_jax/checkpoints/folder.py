@@ -3,28 +3,27 @@
 import dataclasses
 import json
 import os
-import shutil
-import tempfile
+import stat
 from pathlib import Path
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from audiosep_jax.checkpoints import file_kinds
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import CheckpointError, StorageError
+from audiosep_jax.errors import CheckpointError, StorageError, listed
 from audiosep_jax.models import separator
+from audiosep_jax.utils import staging
+from audiosep_jax.utils.safetensors_file import TensorFile
 from audiosep_jax.utils.serialization import load_json, to_dict
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-CARRIED_FILE = "carried.safetensors"  # tensors of PyTorch that this model does not use
-PRESENCE_FILE = (
-    "presence.json"  # what the level of an estimate says, read by audiosep_jax.separation.presence
-)
+CARRIED_FILE = "carried.safetensors"  # tensors of the PyTorch file that this model does not use
+PRESENCE_FILE = "presence.json"  # whether the sound is there; read by audiosep_jax.separation.presence
 TOWER_FOLDER = "tower"
+_REPLACED = (CONFIG_FILE, WEIGHTS_FILE, PRESENCE_FILE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +31,7 @@ class Checkpoint:
     """A trained model.
 
     Attributes:
-      config: the experiment that it came from.
+      config: of the experiment that trained it.
       variables: "params" and "batch_stats", trees of float32 NumPy arrays.
     """
 
@@ -47,35 +46,33 @@ def save(
     *,
     kernel_dtype: str = "float32",
 ) -> None:
-    """Writes a checkpoint folder; an older checkpoint there is replaced, other files in it stay.
+    """Writes a checkpoint folder, whole or not at all.
+
+    An older checkpoint there is replaced in one step, except its presence.json, which is removed because it
+    describes the old weights; other files in the folder stay.
 
     Args:
-      folder: created where it does not exist.
+      folder: is made if it does not exist.
       config: is stored whole.
       variables: "params" and "batch_stats".
       kernel_dtype: "float32", or "float16" to halve the file; biases, scales and statistics stay float32.
 
     Raises:
-      AudioSepError: the folder cannot be written.
+      StorageError: the folder cannot be written.
     """
-    folder = Path(folder)
+    place = Path(os.path.realpath(folder))  # a link stays, its folder is replaced
     tensors = {
         ".".join(path): np.ascontiguousarray(value, kernel_dtype if path[-1] == "kernel" else np.float32)
         for path, value in flatten_dict(dict(variables)).items()
     }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
-        try:
-            save_file(tensors, staging / WEIGHTS_FILE, metadata={"format": "audiosep_jax"})
-            text = json.dumps(to_dict(config), indent=2) + "\n"
-            (staging / CONFIG_FILE).write_text(text, "utf-8")
+        with staging.staged_folder(place, keep=lambda name: name not in _REPLACED) as new:
+            save_file(tensors, new / WEIGHTS_FILE, metadata={"format": "audiosep_jax"})
+            (new / CONFIG_FILE).write_text(json.dumps(to_dict(config), indent=2) + "\n", "utf-8")
             for name in (WEIGHTS_FILE, CONFIG_FILE):
-                os.chmod(staging / name, 0o644)
-                os.replace(staging / name, folder / name)
-            (folder / PRESENCE_FILE).unlink(missing_ok=True)  # it was measured on the weights before
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+                os.chmod(new / name, 0o644)
+            if place.is_dir():
+                new.chmod(stat.S_IMODE(place.stat().st_mode))
     except OSError as error:
         raise StorageError(f"checkpoint folder {folder} cannot be written: {error}.") from error
 
@@ -83,11 +80,39 @@ def save(
 def load(folder: str | Path) -> Checkpoint:
     """Reads a checkpoint folder; a `query.source` inside the folder becomes the path to it.
 
+    A folder that is replaced meanwhile is read again, so that config and weights belong together.
+
     Raises:
-      AudioSepError: the folder is something else, a file is missing or damaged, or tensors are missing,
-        unknown or mis-shaped; all such tensors are named at once.
+      CheckpointError: the folder is something else, a file is missing or damaged, or tensors are missing,
+        unknown or mis-shaped.
     """
     folder = Path(folder)
+    if not folder.exists():
+        staging.recover(
+            Path(os.path.realpath(folder))
+        )  # `save` may have been killed while it replaced the folder
+    while True:
+        before = _identity(folder)
+        try:
+            checkpoint = _load(folder)
+        except CheckpointError:
+            if _identity(folder) == before:
+                raise
+        else:
+            if _identity(folder) == before:
+                return checkpoint
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Returns values that change when another folder takes this one's place."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_ctime_ns
+
+
+def _load(folder: Path) -> Checkpoint:
     _check_kind(folder)
     config = load_json(ExperimentConfig, folder / CONFIG_FILE, kind=CheckpointError)
     source = config.query.source
@@ -96,26 +121,22 @@ def load(folder: str | Path) -> Checkpoint:
         config = dataclasses.replace(config, query=query)
     weights = folder / WEIGHTS_FILE
     if not weights.is_file():
-        raise CheckpointError(f"{folder} holds no {WEIGHTS_FILE}: it is not a whole checkpoint folder.")
+        raise CheckpointError(f"{folder} holds no {WEIGHTS_FILE}: it is not a complete checkpoint folder.")
     flat, problems = {}, []
     shapes = separator.flat_shapes(config.model)
     expected = {".".join(path): path for path in shapes}
-    try:
-        with safe_open(weights, framework="numpy") as tensors:
-            names = set(tensors.keys())
-            problems += [f"{name} is not part of this model" for name in sorted(names - set(expected))]
-            for name, path in expected.items():
-                if name not in names:
-                    problems.append(f"{name} is missing")
-                    continue
-                value = tensors.get_tensor(name).astype(np.float32)
-                if value.shape != shapes[path]:
-                    problems.append(f"{name} has shape {value.shape}, needed is {shapes[path]}")
-                flat[path] = value
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{weights} is damaged or not a safetensors file: {error}.") from error
+    tensors = TensorFile(weights)
+    problems += [f"{name} is not part of this model" for name in sorted(set(tensors) - set(expected))]
+    for name, path in expected.items():
+        if name not in tensors:
+            problems.append(f"{name} is missing")
+        elif tensors.shapes[name] != shapes[path]:
+            problems.append(f"{name} has shape {tensors.shapes[name]}, needed is {shapes[path]}")
+        else:
+            flat[path] = tensors[name].astype(np.float32)
     if problems:
-        raise CheckpointError(f"{weights} does not fit its {CONFIG_FILE}: {'; '.join(problems)}.")
+        found = listed(problems, separator="; ")
+        raise CheckpointError(f"{weights} does not fit its {CONFIG_FILE}: {found}.")
     return Checkpoint(config=config, variables=unflatten_dict(flat))
 
 
@@ -124,21 +145,21 @@ def _inside(folder: Path, path: Path) -> bool:
 
 
 def _check_kind(folder: Path) -> None:
-    """Raises where weights of another kind were given, and says what to do with them."""
+    """Raises if `folder` is another kind of weights, and says what to do with them."""
     if folder.is_file():
         advice = ""
         if folder.suffix in file_kinds.SUFFIXES:
-            advice = f"; make one of it with `audiosep convert {folder} FOLDER`"
+            advice = f"; convert it with `audiosep convert {folder} FOLDER`"
         raise CheckpointError(f"{folder} is not a checkpoint folder but a file{advice}.")
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is not a checkpoint folder: it does not exist.")
     try:
         values = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
     except (OSError, ValueError):
-        return  # reading the config says what is wrong
+        return  # `load_json` then says what is wrong
     kind = values.get("model_type") if isinstance(values, dict) else None
     if kind is not None:
         raise CheckpointError(
-            f"{folder} is not a checkpoint folder but a {kind!r} model, which separates nothing: give "
-            "the folder of an AudioSep; a tower belongs in its query.source."
+            f"{folder} is not a checkpoint folder but a {kind!r} model, which cannot separate: give the "
+            "folder of an AudioSep; name a tower in its query.source."
         )

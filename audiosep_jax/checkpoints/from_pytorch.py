@@ -1,4 +1,4 @@
-"""Takes over weights of PyTorch: any source that `source` knows becomes a checkpoint or tower folder."""
+"""Converts PyTorch weights to a checkpoint or tower folder."""
 
 import dataclasses
 import json
@@ -17,23 +17,23 @@ from audiosep_jax.checkpoints.source import (
     TowerFolder,
     open_source,
 )
+from audiosep_jax.checkpoints.targets import new_folder
 from audiosep_jax.config import ExperimentConfig, MixtureConfig, ModelConfig, QueryConfig
 from audiosep_jax.encoders.clap import constants
-from audiosep_jax.errors import CheckpointError
+from audiosep_jax.errors import CheckpointError, listed
 from audiosep_jax.utils import safetensors_file
-from audiosep_jax.utils.staging import new_folder
 
 Kind = Literal["auto", "audiosep", "tower"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """What was found and what was written.
+    """The result of a conversion.
 
     Attributes:
       folder: the new folder.
-      found: lines about the source.
-      written: lines about the result.
+      found: lines that describe the source.
+      written: lines that describe the new folder.
     """
 
     folder: Path
@@ -51,37 +51,38 @@ def convert(
     kind: Kind = "auto",
     overwrite: bool = False,
 ) -> Conversion:
-    """Makes a checkpoint folder of an AudioSep, or a tower folder of a query tower.
+    """Converts an AudioSep to a checkpoint folder, or a query tower to a tower folder.
 
-    Nothing is written unless everything fits. The weights are mapped from the source and streamed to the
-    target, so that no whole copy of them is ever in memory.
+    Nothing is written unless everything fits. The weights are streamed from the source to the target, so that
+    memory never holds all of them.
 
     Args:
       source: the released `.ckpt`, its safetensors form, a LAION `.pt`, a transformers folder or id.
       target: the new folder.
-      preset: "base", "paper" or "dcase": sample rate and hop, where the STFT window leaves a choice.
-      tokenizer: of a tower that comes without: a folder or a Hugging Face id. The default is for CLAPs only.
-      tower_source: a CLAP, CLIP or sentence encoder for a separator that comes without one.
-      kind: "audiosep" and "tower" refuse the other.
+      preset: "base", "paper" or "dcase", which sets sample rate and hop if the STFT window leaves a choice.
+      tokenizer: for a tower without one: a folder or a Hugging Face id. The default fits CLAPs only.
+      tower_source: a CLAP, CLIP or sentence encoder for a separator without a tower.
+      kind: "audiosep" and "tower" refuse a source of the other kind.
       overwrite: replace a checkpoint or tower folder at the target.
 
     Raises:
-      AudioSepError: the source is none of these or another kind, tensors are missing, unknown or mis-shaped
-        (all are named at once), the tokenizer is not to be found, or the target cannot be written.
+      CheckpointError: the source is none of these or of another kind, tensors are missing, unknown or
+        mis-shaped, or the tokenizer cannot be found.
+      StorageError: the target cannot be written.
     """
     opened = open_source(source)
     if isinstance(opened, CheckpointFolder):
-        raise CheckpointError(f"{source} is a checkpoint folder already: there is nothing to convert.")
+        raise CheckpointError(f"{source} is already a checkpoint folder: it needs no conversion.")
     is_tower = isinstance(opened, TowerFolder) or not opened.separator
     if kind == "audiosep" and is_tower:
         raise CheckpointError(
-            f"{source} is {tower_folder.described(opened)}, not AudioSep: it is the tower that turns "
-            "sentences into conditions, and holds no separator."
+            f"{source} is {tower_folder.described(opened)}, not AudioSep: it turns queries into conditions "
+            "and holds no separator; convert it with --kind tower."
         )
     if kind == "tower" and not is_tower:
-        raise CheckpointError(f"{source} is AudioSep, not a tower alone: convert it with --kind audiosep.")
+        raise CheckpointError(f"{source} is AudioSep, not a tower: convert it with --kind audiosep.")
     if is_tower and tower_source is not None:
-        raise CheckpointError(f"{source} is a tower itself: --tower is for a separator that has none.")
+        raise CheckpointError(f"{source} is a tower: --tower is for a separator without one; remove it.")
     if is_tower:
         return _convert_tower(opened, Path(target), tokenizer=tokenizer, overwrite=overwrite)
     assert isinstance(opened, Tensors)
@@ -126,12 +127,12 @@ def _convert_separator(
     place = None
     if source.tower:
         if tower_source is not None:
-            raise CheckpointError(f"{source.path} has a tower of its own: leave out --tower.")
+            raise CheckpointError(f"{source.path} has its own tower: remove --tower.")
         place = _Tower(source, tokenizer)
         problems += place.problems()
     problems += [f"{name} is unknown" for name in source.unknown]
     if problems:
-        raise CheckpointError(f"{source.path} does not fit AudioSep: {'; '.join(problems)}.")
+        raise CheckpointError(f"{source.path} does not fit AudioSep: {listed(problems, separator='; ')}.")
     if tower_source is not None:
         place = _Tower(_opened_tower(tower_source), tokenizer)
         place.check()
@@ -163,22 +164,22 @@ def _convert_separator(
     ]
     if _odd_kernels(config, carried):
         found.append(
-            "its STFT kernels are not the Hann-windowed DFT that this model computes; they are kept."
+            "its STFT kernels differ from the Hann-windowed DFT that this model computes; they are kept."
         )
     written = [f"{target} is a checkpoint folder."]
     if place is None:
         written.append(
-            'The file holds no tower, so that conditions are given as vectors (query.encoder is "none"); '
-            "--tower adds one."
+            'The file holds no tower: give conditions as vectors (query.encoder is "none"), or add a tower '
+            "with --tower."
         )
     else:
         found.append(f"tower: {tower_folder.described(place.source)}, {_counted(place.tensors)}.")
-        written.append(f"Sentences are encoded by {target / folder.TOWER_FOLDER}.")
+        written.append(f"Queries are encoded by the tower in {target / folder.TOWER_FOLDER}.")
     return Conversion(folder=target, found=tuple(found), written=tuple(written))
 
 
 class _Tower:
-    """A tower that is to be written, whichever kind it is."""
+    """A tower that will be written, of any kind."""
 
     def __init__(self, source: Tensors | TowerFolder, tokenizer: str) -> None:
         self.source = source
@@ -194,7 +195,7 @@ class _Tower:
         return isinstance(self.source, Tensors) or self.source.model_type == LAION_MODEL_TYPE
 
     def problems(self) -> list[str]:
-        """Names what is wrong; the shapes of transformers' tensors are judged when they are loaded."""
+        """Returns phrases for what is wrong; loading checks the shapes of transformers' tensors."""
         if self._is_laion:
             return tower_folder.laion_problems(self.tensors, where=str(self.source.path))
         return finite.problems(self.tensors)
@@ -205,24 +206,26 @@ class _Tower:
             problems += [f"{name} is unknown" for name in self.source.unknown]
         if problems:
             what = "CLAP" if self._is_laion else "a query tower"
-            raise CheckpointError(f"{self.source.path} does not fit {what}: {'; '.join(problems)}.")
+            raise CheckpointError(
+                f"{self.source.path} does not fit {what}: {listed(problems, separator='; ')}."
+            )
         self.find_tokenizer()
 
     def find_tokenizer(self) -> Path:
-        """Returns the tokenizer's folder; towers that come in a folder have their own."""
+        """Returns the tokenizer's folder: the tower's own, or the one that the user named."""
         if isinstance(self.source, TowerFolder) and tower_folder.tokenizer_files(self.source.path):
             return self.source.path
-        # A CLAP's text tower is a RoBERTa; another's tokens would be other words.
+        # A CLAP's text tower is a RoBERTa; RoBERTa's tokens are wrong for other towers.
         if self.encoder != "clap" and self._tokenizer == tower_folder.ROBERTA:
             raise CheckpointError(
                 f"{self.source.path} holds no tokenizer (tokenizer.json, vocab.json with merges.txt, or "
-                f"vocab.txt): give the one of {tower_folder.described(self.source)}, a folder or a Hugging "
-                "Face id, with --tokenizer."
+                f"vocab.txt): name the tokenizer of {tower_folder.described(self.source)} with --tokenizer, "
+                "a folder or a Hugging Face id."
             )
         return tower_folder.find_tokenizer(self._tokenizer)
 
     def write(self, target: Path, *, condition_size: int | None = None) -> None:
-        """Writes the folder; `condition_size` is what the separator needs."""
+        """Writes the folder; `condition_size` is the length that the separator needs."""
         tokenizer = self.find_tokenizer()
         if isinstance(self.source, TowerFolder) and not self._is_laion:
             size = tower_folder.write_folder(target, self.source, tokenizer_folder=tokenizer)
@@ -230,8 +233,8 @@ class _Tower:
             size = tower_folder.write_laion(target, self.tensors, tokenizer_folder=tokenizer)
         if condition_size not in (None, size):
             raise CheckpointError(
-                f"{self.source.path} gives conditions of {size} numbers, and the separator needs "
-                f"{condition_size}: give the tower of its training with --tower."
+                f"{self.source.path} gives conditions of {size} numbers, but the separator needs "
+                f"{condition_size}: give the tower that it was trained with, with --tower."
             )
 
 
@@ -257,7 +260,7 @@ def _shape(config: ModelConfig) -> str:
 
 
 def _odd_kernels(config: ModelConfig, carried: Mapping[str, np.ndarray]) -> bool:
-    """Whether the file's STFT is another transform than ours; nothing would tell the user later."""
+    """Whether the file's STFT differs from ours; no later step would tell the user."""
     names = ("base.stft.conv_real.weight", "base.stft.conv_imag.weight")
     return any(
         name in carried

@@ -5,10 +5,11 @@ import re
 from pathlib import Path
 
 from audiosep_jax.errors import CheckpointError
+from audiosep_jax.utils import hub_download
 
-REPOSITORY = re.compile(r"([A-Za-z0-9][\w.-]*/[\w.-]+)(?:@([\w./-]+))?")
+REPOSITORY = re.compile(rf"({hub_download.MODEL_ID.pattern})(?:@([\w./-]+))?")
 
-# All that a checkpoint folder may hold: a repository's other files are left where they are.
+# All files of a checkpoint folder. Other files of a repository are not downloaded.
 FILES = (
     "config.json",
     "model.safetensors",
@@ -23,73 +24,41 @@ REQUIRED = ("config.json", "model.safetensors")
 
 
 def resolve(checkpoint: str | Path) -> Path:
-    """Returns the folder that a checkpoint's name stands for.
+    """Returns the folder of a checkpoint; a model on the hub is downloaded if it is not cached.
 
     Args:
       checkpoint: a folder, or a model on the hub as "org/name" or "org/name@revision" (a branch, tag or
-        commit). A copy in the Hugging Face cache is used as it is, without asking the hub.
+        commit). A copy in the Hugging Face cache is used without contacting the hub.
 
     Raises:
-      AudioSepError: the hub has no such model, or it is not in the cache and cannot be downloaded.
+      CheckpointError: the hub has no such model, or it is not in the cache and cannot be downloaded.
     """
     path = Path(checkpoint).expanduser()
     name = REPOSITORY.fullmatch(checkpoint) if isinstance(checkpoint, str) else None
     if path.exists() or name is None:
         return path
     repository, revision = name.groups()
-    return _cached(repository, revision) or _download(repository, revision, checkpoint=str(checkpoint))
-
-
-def _cached(repository: str, revision: str | None) -> Path | None:
-    from huggingface_hub import snapshot_download
-
-    try:
-        folder = Path(
-            snapshot_download(
-                repository, revision=revision, allow_patterns=list(FILES), local_files_only=True
-            )
+    folder = hub_download.cached(repository, files=FILES, revision=revision)
+    if folder is not None and _is_whole(folder):
+        return folder
+    folder = hub_download.downloaded(
+        repository, files=FILES, revision=revision, kind=CheckpointError, instead="a checkpoint folder"
+    )
+    absent = [file for file in REQUIRED if not (folder / file).is_file()]
+    if absent:
+        raise CheckpointError(
+            f"The model {checkpoint} on the hub has no {' and no '.join(absent)}: it is not a checkpoint of "
+            "audiosep_jax; PyTorch files are converted with `audiosep convert`."
         )
-    except Exception:  # not cached; whatever else is wrong, the download finds it again and says so
-        return None
-    return folder if _is_whole(folder) else None
+    return folder
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether a cached folder has what it needs: an interrupted download leaves a part."""
+    """Whether a cached folder has all required files; an interrupted download leaves some out."""
     if not all((folder / file).is_file() for file in REQUIRED):
         return False
     try:
         source = json.loads((folder / "config.json").read_text("utf-8"))["query"]["source"]
     except (OSError, ValueError, KeyError, TypeError):
-        return True  # whatever it is, it is there; loading it says what is wrong
+        return True  # loading the config says what is wrong
     return source != "tower" or all((folder / "tower" / file).is_file() for file in REQUIRED)
-
-
-def _download(repository: str, revision: str | None, *, checkpoint: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-
-    try:
-        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=list(FILES)))
-    except RevisionNotFoundError as error:
-        raise CheckpointError(
-            f"The model {repository} has no revision {revision!r}: name a branch, tag or commit of it."
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise CheckpointError(
-            f"{checkpoint!r} is neither a folder here nor a model on the Hugging Face hub that you may read: "
-            "check the spelling, and log in with `hf auth login` if it is private."
-        ) from error
-    except Exception as error:  # whatever the HTTP library of the day raises without a network
-        raise CheckpointError(
-            f"The model {checkpoint} is not in the Hugging Face cache and could not be downloaded "
-            f"({type(error).__name__}): connect to the network, set HF_HOME to a cache that holds it, "
-            "or give a checkpoint folder."
-        ) from error
-    absent = [file for file in REQUIRED if not (folder / file).is_file()]
-    if absent:
-        raise CheckpointError(
-            f"The model {checkpoint} on the hub has no {' and no '.join(absent)}: it is not a checkpoint of "
-            "audiosep_jax; PyTorch files are taken over with `audiosep convert`."
-        )
-    return folder

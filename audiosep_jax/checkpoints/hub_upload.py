@@ -6,7 +6,7 @@ from pathlib import Path
 
 from audiosep_jax.checkpoints import folder, hub, model_card, tower_folder
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import CheckpointError
+from audiosep_jax.errors import CheckpointError, StorageError
 from audiosep_jax.utils.serialization import load_json, to_dict
 
 
@@ -18,23 +18,24 @@ def push(
     revision: str | None = None,
     message: str | None = None,
 ) -> str:
-    """Uploads a checkpoint folder in one commit, so that `load("org/name")` finds it; returns its address.
+    """Uploads a checkpoint folder in one commit and returns its address; `load("org/name")` then finds it.
 
-    A tower that lies in another folder is uploaded with it. A folder without README.md gets a model card.
+    A tower in another folder is uploaded, too. A folder without README.md gets a model card.
 
     Args:
       checkpoint: a checkpoint folder.
       repository: "org/name"; it is created where it does not exist.
-      private: of a repository that is created.
+      private: whether a repository that is created is private.
       revision: a branch; it is created where it does not exist.
       message: of the commit.
 
     Raises:
-      AudioSepError: the folder does not load, or the hub refuses it or cannot be reached.
+      CheckpointError: the folder cannot be loaded, or the name is impossible.
+      StorageError: the hub refuses the upload or cannot be reached.
     """
     checkpoint = Path(checkpoint).expanduser()
     if not hub.REPOSITORY.fullmatch(repository) or "@" in repository:
-        raise CheckpointError(f"{repository!r} is no name on the hub: give one such as org/name.")
+        raise CheckpointError(f"{repository!r} is no name on the hub: give one like org/name.")
     loaded = folder.load(checkpoint)
     files = _files(checkpoint, loaded.config.query.source)
 
@@ -52,13 +53,13 @@ def push(
             commit_message=message or f"Upload {loaded.config.name}",
             revision=revision,
         )
-    except Exception as error:  # whatever the HTTP library of the day raises
-        raise CheckpointError(_refusal(repository, error)) from error
+    except Exception as error:  # the HTTP libraries raise many kinds of error
+        raise StorageError(_refusal(repository, error)) from error
     return f"https://huggingface.co/{repository}"
 
 
 def _files(checkpoint: Path, source: str) -> dict[str, str | bytes]:
-    """Returns what to upload: names in the repository, and paths or contents."""
+    """Returns the files to upload: by their name in the repository, a path or the content."""
     names = (
         *(folder.CONFIG_FILE, folder.WEIGHTS_FILE, folder.CARRIED_FILE, folder.PRESENCE_FILE),
         model_card.FILE,
@@ -71,7 +72,7 @@ def _files(checkpoint: Path, source: str) -> dict[str, str | bytes]:
     if source and bundled.is_dir():
         if not (bundled / folder.CONFIG_FILE).is_file() or not tower_folder.tokenizer_files(bundled):
             raise CheckpointError(
-                f"The tower {bundled} is not whole: its config.json or tokenizer is missing."
+                f"The tower {bundled} is incomplete: its config.json or tokenizer is missing."
             )
         query = dataclasses.replace(config.query, source=folder.TOWER_FOLDER)
         config = dataclasses.replace(config, query=query)
@@ -92,11 +93,11 @@ def _refusal(repository: str, error: Exception) -> str:
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
     if isinstance(error, LocalTokenNotFoundError) or status == 401:
         return (
-            f"The hub does not know who wants to write {repository}: log in with `hf auth login`, or set "
-            "HF_TOKEN to a token that may write."
+            f"The hub does not know who writes to {repository}: log in with `hf auth login`, or set HF_TOKEN "
+            "to a token with write access."
         )
     if status == 403:
-        return f"The hub does not let this token write {repository}: use one that may, or another name."
+        return f"This token may not write to {repository}: use one that may, or another name."
     detail = str(error).strip().splitlines()
     return (
         f"{repository} could not be uploaded ({type(error).__name__}: {detail[0] if detail else 'no reason'}"

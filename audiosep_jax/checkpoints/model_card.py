@@ -6,7 +6,7 @@ FILE = "README.md"
 
 
 def text(config: ExperimentConfig) -> str:
-    """Returns a model card that says what the config knows, for its author to complete."""
+    """Returns a model card with the facts of the config; the author completes the rest."""
     model = config.model
     towers = {"none": "none: conditions are given as vectors"}
     encoder = towers.get(config.query.encoder, config.query.encoder)

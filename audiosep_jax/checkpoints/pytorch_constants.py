@@ -1,4 +1,4 @@
-"""What the reference's state dict holds besides weights, and the order in which it holds everything."""
+"""The constants in the PyTorch reference's state dict, and the order of all its tensors."""
 
 from collections.abc import Iterator
 
@@ -10,10 +10,10 @@ _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 def constants(config: ModelConfig) -> dict[str, np.ndarray]:
-    """Returns the STFT kernels and batch counters of a model that PyTorch never trained.
+    """Returns the STFT kernels and batch counters for a model that was not trained in PyTorch.
 
-    The kernels are torchlibrosa's (`torchlibrosa/stft.py`), computed as there, rounding included: powers of
-    the root of unity in double precision, times the periodic Hann window, rounded to float32.
+    The kernels equal torchlibrosa's (`torchlibrosa/stft.py`) bit for bit: powers of the root of unity in
+    double precision, times the periodic Hann window, rounded to float32.
     """
     length = config.window_length
     bins = length // 2 + 1
@@ -39,7 +39,7 @@ def constants(config: ModelConfig) -> dict[str, np.ndarray]:
 def order() -> list[str]:
     """Returns the names of the reference's state dict (without prefix) in its order.
 
-    Shortcuts are named for every block; the model has them where the width changes.
+    The list has a shortcut for every block; a model has one only where the width changes.
     """
     return [f"base.{name}" for name in _base()] + [f"film.{name}" for name in _film()]
 

@@ -1,4 +1,4 @@
-"""Which tensor of the PyTorch reference is which leaf of our tree, and how its axes are ordered."""
+"""Pairs the tensors of the PyTorch reference with the leaves of our tree, and converts between them."""
 
 import dataclasses
 import re
@@ -8,11 +8,11 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from audiosep_jax.config import ModelConfig
-from audiosep_jax.errors import CheckpointError
+from audiosep_jax.errors import CheckpointError, listed
 from audiosep_jax.models import separator
 
 _BATCH_NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-# Constants and counters of the reference's modules: this model computes them or does without.
+# Constants and counters of the reference's modules; this model computes them or does not need them.
 _CARRIED = re.compile(r"base\.i?stft\.(conv_(real|imag)\.weight|ola_window)|base\..*\bnum_batches_tracked")
 _WEIGHT_TYPES = ("float32", "float16", "bfloat16")
 _KERNEL_AXES = {"conv": (2, 3, 1, 0), "up": (2, 3, 0, 1), "dense": (1, 0)}
@@ -34,10 +34,10 @@ class TensorName:
 
 
 def tensor_names(config: ModelConfig) -> list[TensorName]:
-    """Returns the pairs for every leaf of a released-shape model.
+    """Returns the pair of names for every leaf of a model that has the reference's architecture.
 
     Raises:
-      AudioSepError: the config has parts that the reference does not know.
+      CheckpointError: the config has parts that the reference lacks.
     """
     if config.film != "shift" or config.bottleneck_blocks != 1 or len(config.encoder_widths) != 6:
         raise CheckpointError(
@@ -53,15 +53,19 @@ def tensor_names(config: ModelConfig) -> list[TensorName]:
 
 
 def is_carried(name: str) -> bool:
-    """Whether the reference holds a tensor of this name that our model has no place for.
+    """Whether a tensor of the reference has no leaf in our tree.
 
-    Those are the kernels of its STFT and the batch counters of its BatchNorms.
+    These are the kernels of its STFT and the batch counters of its BatchNorms.
+
+    Examples:
+      >>> is_carried("base.bn0.num_batches_tracked"), is_carried("base.bn0.weight")
+      (True, False)
     """
     return _CARRIED.fullmatch(name) is not None
 
 
 def problems(config: ModelConfig, state_dict: Mapping[str, np.ndarray]) -> list[str]:
-    """Returns a phrase for every tensor that is missing, mis-shaped, of a wrong type or not the reference's.
+    """Returns a phrase for every tensor that is missing, mis-shaped, of a wrong type or unknown.
 
     Args:
       config: the model's shape.
@@ -85,14 +89,14 @@ def problems(config: ModelConfig, state_dict: Mapping[str, np.ndarray]) -> list[
 
 
 def from_pytorch(config: ModelConfig, state_dict: Mapping[str, np.ndarray]) -> separator.Variables:
-    """Returns our variables from a separator's state dict (without prefix), tensors unread so far untouched.
+    """Returns our variables from a separator's state dict (without prefix).
 
     Raises:
-      AudioSepError: tensors are missing, mis-shaped or unknown; all of them are named at once.
+      CheckpointError: tensors are missing, mis-shaped or unknown.
     """
     found = problems(config, state_dict)
     if found:
-        raise CheckpointError(f"the state dict does not fit this model: {'; '.join(found)}.")
+        raise CheckpointError(f"the state dict does not fit this model: {listed(found, separator='; ')}.")
     return unflatten_dict(
         {
             name.path: np.transpose(np.asarray(state_dict[name.pytorch], np.float32), name.axes)
@@ -102,10 +106,10 @@ def from_pytorch(config: ModelConfig, state_dict: Mapping[str, np.ndarray]) -> s
 
 
 def to_pytorch(config: ModelConfig, variables: separator.Variables) -> dict[str, np.ndarray]:
-    """Returns the separator's state dict (without prefix): what `from_pytorch` was given, bit for bit.
+    """Returns the separator's state dict (without prefix); the inverse of `from_pytorch`, bit for bit.
 
     Raises:
-      AudioSepError: the config has parts that the reference does not know.
+      CheckpointError: the config has parts that the reference lacks.
     """
     flat = flatten_dict(dict(variables))
     return {

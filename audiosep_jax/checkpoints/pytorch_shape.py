@@ -1,4 +1,4 @@
-"""The shape of a model from the tensors of the PyTorch reference."""
+"""Derives a model's config from the tensors of the PyTorch reference."""
 
 import re
 from collections import Counter
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from audiosep_jax.config import ModelConfig
-from audiosep_jax.errors import CheckpointError
+from audiosep_jax.errors import CheckpointError, listed
 
-# A tensor of the reference that is never used; a file may lack all of them.
+# Tensors of the reference that it never uses; a file may lack all of them.
 _UNUSED = re.compile(r"base\.decoder_block\d\.bn2\..*|film\.decoder_block\d->beta2\..*")
 
-# Rate and hop of the models that were trained with the reference: no tensor shows them.
+# Sample rate and hop of the models that were trained with the reference; no tensor reveals them.
 PRESETS = {
     "base": ModelConfig(sample_rate_hz=32_000, window_length=2048, hop_length=320),
     "paper": ModelConfig(sample_rate_hz=32_000, window_length=1024, hop_length=320),
@@ -23,16 +23,16 @@ PRESETS = {
 def model_config(state_dict: Mapping[str, np.ndarray], *, preset: str | None, where: str) -> ModelConfig:
     """Returns the config of a separator from its state dict (without prefix).
 
-    Every size is what most of the tensors say that show it, so that a single mis-shaped one is not believed.
+    Each size is a majority vote of the tensors that reveal it, so that one mis-shaped tensor does not count.
 
     Args:
       state_dict: the tensors; some may be missing.
-      preset: "base", "paper" or "dcase": sample rate and hop. None takes the one that has the window, if
-        there is only one.
+      preset: "base", "paper" or "dcase", which sets sample rate and hop. None takes the only preset with
+        this STFT window.
       where: how errors name the file.
 
     Raises:
-      AudioSepError: a size shows nowhere, the preset has another window, or several have this one.
+      CheckpointError: no tensor reveals a size, the preset has another window, or several have this one.
     """
     shapes = {name: value.shape for name, value in state_dict.items()}
 
@@ -42,7 +42,7 @@ def model_config(state_dict: Mapping[str, np.ndarray], *, preset: str | None, wh
         )
         if not sizes:
             raise CheckpointError(
-                f"{where} does not show {what}: {', '.join(name for name, _ in places)} are all missing."
+                f"{where} does not reveal {what}: {listed(name for name, _ in places)} are all missing."
             )
         return sizes.most_common(1)[0][0]
 
@@ -87,8 +87,8 @@ def _preset(window: int, preset: str | None, *, where: str) -> str:
         )
     if preset is None:
         raise CheckpointError(
-            f"{where} has an STFT window of {window} samples, and no tensor shows sample rate and hop: name "
-            f"the model with --preset, one of {described}."
+            f"{where} has an STFT window of {window} samples, and no tensor reveals sample rate and hop: "
+            f"name the model with --preset, one of {described}."
         )
     if preset not in fitting:
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""Finds out what a file or folder of weights is, and opens it."""
+"""Opens a file or folder of weights and says what it holds."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ import numpy as np
 
 from audiosep_jax.checkpoints import file_kinds, torch_file
 from audiosep_jax.encoders import model_files
-from audiosep_jax.errors import CheckpointError, shown
+from audiosep_jax.errors import CheckpointError, listed, shown
 from audiosep_jax.utils import safetensors_file
 
 SEPARATOR_PREFIX = "ss_model."
@@ -37,13 +37,13 @@ _DIFFUSION = re.compile(r"(model\.diffusion_model|down_blocks|up_blocks|mid_bloc
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tensors:
-    """The weights of the PyTorch reference, of LAION's CLAP, or both; mapped, not read.
+    """The weights of the PyTorch reference, of LAION's CLAP, or of both, mapped from their file.
 
     Attributes:
-      path: where they come from.
-      form: what the file is, in words.
+      path: of the file or folder.
+      form: the format, in words.
       separator: by the reference's names without prefix, such as `base.bn0.weight`; empty for a CLAP alone.
-      tower: by LAION's names without prefix, such as `text_branch.pooler.dense.weight`; may be empty.
+      tower: by LAION's names without prefix, such as `text_branch.pooler.dense.weight`; empty without CLAP.
       unknown: names that belong to neither.
       order: names of separator and tower as in the released checkpoint, in the order of the file.
     """
@@ -58,13 +58,13 @@ class Tensors:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TowerFolder:
-    """A folder that transformers or this project wrote: a query tower with config.json.
+    """A query tower with config.json, in a folder that transformers or this project wrote.
 
     Attributes:
       path: the folder.
       model_type: as its config.json says: "clap", "clip", "bert", or "laion_clap".
       encoder: the query encoder that reads it.
-      tensors: mapped, by the names in the folder.
+      tensors: mapped from the files, by the names in the folder.
     """
 
     path: Path
@@ -75,19 +75,20 @@ class TowerFolder:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckpointFolder:
-    """A folder that this project wrote, with a separator."""
+    """A checkpoint folder of this project."""
 
     path: Path
 
 
 def open_source(source: str | Path) -> Tensors | TowerFolder | CheckpointFolder:
-    """Finds out what a source is, and maps its tensors.
+    """Recognizes a source and maps its tensors.
 
     Args:
       source: a file of PyTorch or safetensors, a folder, or the Hugging Face id of a transformers model.
 
     Raises:
-      AudioSepError: it is missing, damaged, or none of what can be taken over; the text says what it is then.
+      CheckpointError: the source is missing, damaged or of another kind; the text says of which.
+      EncoderError: the transformers model cannot be downloaded or read.
     """
     path = Path(source).expanduser()
     if path.is_dir():
@@ -104,7 +105,7 @@ def open_source(source: str | Path) -> Tensors | TowerFolder | CheckpointFolder:
 def _state_dict(path: Path) -> tuple[str, Mapping[str, Any]]:
     kind = file_kinds.file_kind(path)
     if kind == "safetensors":
-        return "a safetensors file", safetensors_file.read(path)[0]
+        return "a safetensors file", safetensors_file.TensorFile(path)
     content = torch_file.read(path)
     form = "a PyTorch file"
     if isinstance(content, dict):
@@ -121,12 +122,10 @@ def _state_dict(path: Path) -> tuple[str, Mapping[str, Any]]:
             safetensors_file.check_names(content, where=path)
             return form, {name: value.read() for name, value in content.items()}
         odd = [name for name, value in content.items() if not isinstance(value, torch_file.TorchTensor)]
-        # A key that is no text is not written out: it may be a tuple of a million long texts.
-        keys = ", ".join(shown(key) if isinstance(key, str) else "one that is no text" for key in odd[:10])
+        # A key that is not text is not shown: it may be a tuple of a million long texts.
+        keys = listed(shown(key) if isinstance(key, str) else "a key that is not text" for key in odd)
         if isinstance(inner, dict) and inner:
-            raise CheckpointError(
-                f"{path}: in its state_dict {keys}{', …' if len(odd) > 10 else ''} are no tensors."
-            )
+            raise CheckpointError(f"{path}: entries of its state_dict are not tensors: {keys}.")
         if content:
             raise CheckpointError(
                 f"{path} holds no state dict: its keys are {keys}. Give the checkpoint of the "
@@ -169,7 +168,7 @@ def _described(names: list[str]) -> str:
         return "it looks like an image diffusion model."
     if names and sum(_TRANSFORMERS.fullmatch(name) is not None for name in names) > len(names) / 2:
         return "its tensors are named as transformers names them; give the folder with its config.json."
-    return f"its tensors are called {', '.join(names[:3])}{', …' if len(names) > 3 else ''}."
+    return f"its tensors are called {listed(names)}."
 
 
 def _folder(path: Path) -> Tensors | TowerFolder | CheckpointFolder:
@@ -179,7 +178,7 @@ def _folder(path: Path) -> Tensors | TowerFolder | CheckpointFolder:
         if (path / "model.safetensors.index.json").is_file():
             return _classify(path, "a sharded safetensors folder", _folder_tensors(path))
         files = sorted(file.name for file in path.iterdir() if file.suffix in file_kinds.SUFFIXES)
-        hint = f"name the file itself: {', '.join(files)}" if files else "there are no weights in it either"
+        hint = f"name the file itself: {listed(files)}" if files else "it holds no weights either"
         raise CheckpointError(f"{path} is a folder without config.json; {hint}.")
     values = model_files.read_json(path / "config.json")
     model_type = values.get("model_type")
@@ -191,7 +190,7 @@ def _folder(path: Path) -> Tensors | TowerFolder | CheckpointFolder:
         encoder = TRANSFORMERS_TOWERS[model_type]
     else:
         raise CheckpointError(
-            f"{path} has a config.json of model_type {shown(repr(model_type))}: towers are taken over from "
+            f"{path} has a config.json of model_type {shown(repr(model_type))}: give a tower of the types "
             f"{', '.join(TRANSFORMERS_TOWERS)} of transformers."
         )
     return TowerFolder(
@@ -230,7 +229,5 @@ def _shards(index: Path) -> dict[str, np.ndarray]:
             continue
         tensors[name] = shards[place][name]
     if absent:
-        raise CheckpointError(
-            f"{index} names what is not there: {', '.join(list(dict.fromkeys(absent))[:100])}."
-        )
+        raise CheckpointError(f"{index} names missing files or tensors: {listed(dict.fromkeys(absent))}.")
     return tensors

@@ -1,4 +1,4 @@
-"""The way back: a checkpoint folder becomes the `.ckpt` that the PyTorch reference loads."""
+"""Converts a checkpoint folder to a `.ckpt` that the PyTorch reference loads."""
 
 import dataclasses
 import json
@@ -6,23 +6,23 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-import ml_dtypes  # noqa: F401  NumPy knows bfloat16 by its name from here
+import ml_dtypes  # noqa: F401  registers the name bfloat16 with NumPy
 import numpy as np
 
 from audiosep_jax.checkpoints import folder, pytorch_constants, pytorch_names, torch_writer, tower_folder
 from audiosep_jax.checkpoints.source import SEPARATOR_PREFIX, TOWER_PREFIX, CheckpointFolder, open_source
-from audiosep_jax.errors import CheckpointError
+from audiosep_jax.checkpoints.targets import new_file
+from audiosep_jax.errors import CheckpointError, listed
 from audiosep_jax.utils import safetensors_file
-from audiosep_jax.utils.staging import new_file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Export:
-    """What was written.
+    """The result of a conversion to PyTorch.
 
     Attributes:
       file: the new file.
-      lines: about it, for the user.
+      lines: that describe it.
     """
 
     file: Path
@@ -32,8 +32,8 @@ class Export:
 def to_lightning(source: str | Path, target: str | Path, *, overwrite: bool = False) -> Export:
     """Writes a checkpoint folder as a Lightning-shaped `.ckpt`.
 
-    What was imported goes out as it came in: names, order, types, shapes and values. For a model that was
-    trained here the reference's constants are computed and its batch counters are zero.
+    An imported model is written as it was: names, order, types, shapes and values. For a model that was
+    trained here, the reference's constants are computed, and its batch counters are zero.
 
     Args:
       source: a checkpoint folder.
@@ -41,12 +41,13 @@ def to_lightning(source: str | Path, target: str | Path, *, overwrite: bool = Fa
       overwrite: replace an existing file.
 
     Raises:
-      AudioSepError: the source is no checkpoint folder, the reference has no such model, or the target
-        cannot be written.
+      CheckpointError: the source is no checkpoint folder, or the reference has no such model.
+      StorageError: the target cannot be written.
     """
     if Path(source).expanduser().exists() and not isinstance(open_source(source), CheckpointFolder):
         raise CheckpointError(
-            f"{source} is not a checkpoint folder of audiosep_jax: only such a folder is written for PyTorch."
+            f"{source} is not a checkpoint folder of audiosep_jax: only such a folder can be converted to "
+            "PyTorch."
         )
     path = Path(source).expanduser()
     loaded = folder.load(path)
@@ -80,11 +81,12 @@ def _as_imported(
     *,
     window: int,
 ) -> dict[str, np.ndarray] | None:
-    """Returns the state dict that the folder was made of, or None for a model that was trained here."""
+    """Returns the state dict that the folder was converted from, or None if it was trained here."""
     file = path / folder.CARRIED_FILE
     if not file.is_file():
         return None
-    carried, metadata = safetensors_file.read(file)
+    carried = safetensors_file.TensorFile(file)
+    metadata = carried.metadata
     order, dtypes = json.loads(metadata.get("state_dict", "[]")), json.loads(metadata.get("dtypes", "{}"))
     tensors = {SEPARATOR_PREFIX + name: tensor for name, tensor in {**weights, **carried}.items()}
     tensors |= {TOWER_PREFIX + name: tensor for name, tensor in clap.items()}
@@ -99,10 +101,10 @@ def _as_imported(
     ]
     if strange:
         raise CheckpointError(
-            f"{file} belongs to another model than {folder.WEIGHTS_FILE}, judged by {', '.join(strange)}: "
+            f"{file} belongs to another model than {folder.WEIGHTS_FILE}, see {listed(strange)}: "
             "delete it to have the constants computed."
         )
-    # The tower may have been added, with --tower, to a separator that came without.
+    # The tower may have been added with --tower to a separator without one.
     order += [name for name in tensors if name.startswith(TOWER_PREFIX) and name not in set(order)]
     return {
         name: tensors[name].astype(
@@ -113,18 +115,18 @@ def _as_imported(
 
 
 def _tower(path: Path, source: str) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Returns LAION's tensors of the checkpoint's tower, and a line for the user where there are none."""
+    """Returns LAION's tensors of the checkpoint's tower, or none and a line that says why."""
     if source and (Path(source) / folder.CONFIG_FILE).is_file():
         tensors = tower_folder.laion_tensors(Path(source))
         if tensors is not None:
             return tensors, ()
     if not source:
-        return {}, ("The checkpoint has no tower of its own, and neither has the file.",)
-    return {}, (f"The tower {source} is left out: the reference has LAION's CLAP only.",)
+        return {}, ("The checkpoint has no tower, so the file has none either.",)
+    return {}, (f"The tower {source} is not written: the reference supports only LAION's CLAP.",)
 
 
 def _unused(condition_size: int, separator: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns the 24 tensors that the reference declares and never uses, where a model does without them."""
+    """Returns those of the 24 tensors that the reference declares and never uses which a model lacks."""
     tensors = {}
     for index in range(1, 7):
         width = separator[f"base.decoder_block{index}.bn1.weight"].shape

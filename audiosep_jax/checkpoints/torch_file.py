@@ -1,4 +1,4 @@
-"""Files that `torch.save` wrote, as memory maps: tensors and plain values, nothing is executed."""
+"""Reads files of `torch.save` as memory maps: tensors and plain values, without executing anything."""
 
 import dataclasses
 import struct
@@ -25,16 +25,16 @@ _DAMAGE = (
     DamagedPickleError,
 )
 
-# A description of 50,000 tensors fits; a larger one would take minutes.
+# Enough for 50,000 tensors; a larger one would take minutes.
 _LARGEST_PICKLE = 8 << 20
-# Weights compress to nine tenths; what shrinks more than this was made to fill the memory.
+# Weights compress to nine tenths; an entry that shrinks more than this was made to fill the memory.
 _LARGEST_EXPANSION = 50
 # PyTorch numbers storages.
 _LONGEST_KEY = 100
-# NumPy has no more.
+# The limit of NumPy.
 _MOST_AXES = 32
 
-_STORAGES = {
+STORAGES = {
     "DoubleStorage": np.float64,
     "FloatStorage": np.float32,
     "HalfStorage": np.float16,
@@ -49,40 +49,26 @@ _STORAGES = {
     "ComplexDoubleStorage": np.complex128,
     "UntypedStorage": np.uint8,
 }
+# Types by their names in torch: NumPy's names, and others. ml_dtypes registers bfloat16 and float8.
 _DTYPES = {
-    "float64": np.float64,
-    "double": np.float64,
-    "float32": np.float32,
-    "float": np.float32,
-    "float16": np.float16,
-    "half": np.float16,
-    "bfloat16": ml_dtypes.bfloat16,
-    "int64": np.int64,
-    "long": np.int64,
-    "int32": np.int32,
-    "int": np.int32,
-    "int16": np.int16,
-    "short": np.int16,
-    "int8": np.int8,
-    "uint8": np.uint8,
-    "uint16": np.uint16,
-    "uint32": np.uint32,
-    "uint64": np.uint64,
-    "bool": np.bool_,
-    "complex64": np.complex64,
-    "complex128": np.complex128,
-    "float8_e4m3fn": ml_dtypes.float8_e4m3fn,
-    "float8_e5m2": ml_dtypes.float8_e5m2,
+    name: np.dtype(name)
+    for name in (
+        *("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"),
+        *("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8"),
+        *("bool", "complex64", "complex128"),
+    )
 }
+_DTYPES |= {"double": _DTYPES["float64"], "float": _DTYPES["float32"], "half": _DTYPES["float16"]}
+_DTYPES |= {"long": _DTYPES["int64"], "int": _DTYPES["int32"], "short": _DTYPES["int16"]}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TorchTensor:
-    """A tensor that still lies in its file.
+    """A tensor that has not been read from its file yet.
 
     Attributes:
-      shape: its shape.
-      dtype: its type; bfloat16 is that of ml_dtypes.
+      shape: of the tensor.
+      dtype: of the tensor; bfloat16 and float8 are those of ml_dtypes.
     """
 
     shape: tuple[int, ...]
@@ -93,10 +79,10 @@ class TorchTensor:
     _storage: "_Storage"
 
     def read(self) -> np.ndarray:
-        """Returns the values, read-only: a view of the mapped file, unless the file is compressed.
+        """Returns the values, read-only: a view of the mapped file, or a copy if it is compressed.
 
         Raises:
-          AudioSepError: the file is damaged.
+          CheckpointError: the file is damaged.
         """
         size = self.dtype.itemsize
         elements = self._storage.read()[self._start * size : self._stop * size].view(self.dtype)
@@ -107,12 +93,13 @@ class TorchTensor:
 def read(path: str | Path) -> Any:
     """Reads a file that `torch.save` of PyTorch 1.6 or newer wrote.
 
-    Dicts, lists, tuples, numbers and texts come as they are, tensors as `TorchTensor`; objects of Lightning
-    and NumPy become placeholders without content. Nothing that the file names is imported or called.
+    Dicts, lists, tuples, numbers and texts are returned as they are, tensors as `TorchTensor`; objects of
+    Lightning and NumPy become placeholders without content. Nothing that the file names is imported or
+    called.
 
     Raises:
-      AudioSepError: the file is missing, damaged, of another format, or names anything else than tensors and
-        the classes that training frameworks are known to write.
+      CheckpointError: the file is missing, damaged, of another format, or names anything but tensors and the
+        classes that training frameworks are known to write.
     """
     path = Path(path)
     try:
@@ -151,7 +138,9 @@ class _File:
                 f"{path} is a TorchScript program: give the checkpoint that was saved with torch.save."
             )
         if self._text("byteorder", "little") != "little":
-            raise CheckpointError(f"{path} was written on a big-endian machine: save it on another one.")
+            raise CheckpointError(
+                f"{path} was written on a big-endian machine: save it again on a little-endian one."
+            )
         self.storages: dict[str, _Storage] = {}
         self.object = load(
             self.entry(f"{self.root}data.pkl", largest=_LARGEST_PICKLE).tobytes(),
@@ -195,12 +184,12 @@ class _File:
         content = self.bytes[start:stop]
         if method == zipfile.ZIP_DEFLATED:
             if entry.file_size > _LARGEST_EXPANSION * max(entry.compress_size, 1 << 10):
-                raise DamagedPickleError(f"entry {name!r} grows beyond measure when it is expanded")
+                raise DamagedPickleError(f"entry {name!r} expands to far more than its size")
             expand = zlib.decompressobj(-15)
             content = np.frombuffer(expand.decompress(content.data, entry.file_size + 1), np.uint8)
         elif method != zipfile.ZIP_STORED:
             raise DamagedPickleError(f"entry {name!r} is compressed in an unknown way")
-        # PyTorch leaves the checksum 0 where it was told to compute none.
+        # PyTorch writes 0 if it was told to compute no checksum.
         if content.size != entry.file_size or (entry.CRC and zlib.crc32(content.data) != entry.CRC):
             raise DamagedPickleError(f"entry {name!r} does not match its checksum")
         return content
@@ -234,16 +223,16 @@ def _tensor(
         raise DamagedPickleError("a tensor without storage or shape")
     if len(shape) != len(strides) or len(shape) > _MOST_AXES:
         raise DamagedPickleError("a tensor with too many axes, or without a stride for each")
-    # Until here they may be anything: a nested tuple of 60 bytes takes more than the memory to write out.
+    # Checked before an error shows them: a nested tuple of 60 bytes may take more than the memory to print.
     if not all(map(_is_size, (offset, *shape, *strides))):
-        raise DamagedPickleError("a tensor whose shape, strides or offset are none")
+        raise DamagedPickleError("a tensor whose shape, strides or offset are not sizes")
     dtype = dtype or storage.dtype
     elements = 1 + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
     if 0 in shape:
         elements, strides, offset = 0, (0,) * len(shape), 0
     if (offset + elements) * dtype.itemsize > storage.size:
         raise DamagedPickleError(f"a tensor of shape {shape} reaches beyond its storage")
-    # Sorted by stride, every axis must step over the ones before it, or one value would be many.
+    # Sorted by stride, every axis must step over the axes before it; else elements would share a value.
     reach = 0
     for step, size in sorted((step, size) for size, step in zip(shape, strides, strict=True) if size > 1):
         if elements and step <= reach:
@@ -262,19 +251,19 @@ def _typed_tensor(
 
 def _parameter(data: Any, *_: Any) -> TorchTensor:
     if not isinstance(data, TorchTensor):
-        raise DamagedPickleError("a parameter that is no tensor")
+        raise DamagedPickleError("a parameter that is not a tensor")
     return data
 
 
 def _ordered_dict(*pairs: Any) -> "OrderedDict[str, Any]":
     if pairs and pairs != ([],):
-        raise DamagedPickleError("an ordered dict of unusual make")
+        raise DamagedPickleError("an ordered dict with unusual arguments")
     return OrderedDict()
 
 
 def _size(*dimensions: Any) -> tuple:
     if len(dimensions) != 1 or not isinstance(dimensions[0], list | tuple) or len(dimensions[0]) > _MOST_AXES:
-        raise DamagedPickleError("a size of unusual make")
+        raise DamagedPickleError("a size with unusual arguments")
     return tuple(dimensions[0])
 
 
@@ -293,6 +282,6 @@ _KNOWN: dict[str, Any] = {
     "torch._utils._rebuild_parameter": Builder(_parameter),
     "torch._utils._rebuild_parameter_with_state": Builder(_parameter),
     "torch._tensor._rebuild_from_type_v2": Builder(_subclass),
-    **{f"torch.{name}": np.dtype(kind) for name, kind in (_STORAGES | _DTYPES).items()},
-    **{f"torch.storage.{name}": np.dtype(kind) for name, kind in _STORAGES.items()},
+    **{f"torch.{name}": np.dtype(kind) for name, kind in (STORAGES | _DTYPES).items()},
+    **{f"torch.storage.{name}": np.dtype(kind) for name, kind in STORAGES.items()},
 }

@@ -1,24 +1,24 @@
-"""Reads a pickle without executing anything: a small machine that knows a fixed list of names."""
+"""Reads a pickle without executing anything: a small machine with a fixed list of names."""
 
 import dataclasses
 import pickletools
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from audiosep_jax.checkpoints.harmless_names import is_harmless
-from audiosep_jax.errors import AudioSepError, CheckpointError, shown
+from audiosep_jax.errors import AudioSepError, CheckpointError, listed, shown
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Builder:
-    """A function of this project that stands for a name in the pickle."""
+    """A function of this project that replaces a name in the pickle."""
 
     build: Callable[..., Any]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Inert:
-    """Stands for an object whose class is known and not needed. Nothing can be done with it."""
+    """Replaces an object of a known class that is not needed. It has no behaviour."""
 
     name: str
 
@@ -26,6 +26,31 @@ class Inert:
 class DamagedPickleError(Exception):
     """The bytes are not a pickle that this machine understands."""
 
+
+# Names that Lightning, its loggers and NumPy leave beside the weights. They become `Inert`.
+_CLASSES = """
+argparse.Namespace
+pathlib.Path pathlib.PosixPath pathlib.WindowsPath pathlib._local.PosixPath pathlib._local.WindowsPath
+pathlib.PurePath pathlib.PurePosixPath pathlib.PureWindowsPath
+datetime.date datetime.datetime datetime.timedelta uuid.UUID typing.Any
+collections.Counter collections.defaultdict collections.deque
+numpy.ndarray numpy.dtype numpy.core.multiarray.scalar numpy._core.multiarray.scalar
+numpy.core.multiarray._reconstruct numpy._core.multiarray._reconstruct
+_codecs.encode copyreg._reconstructor copy_reg._reconstructor
+torch.device torch.Generator torch.serialization._get_layout
+"""
+_BUILT_IN = (
+    "object int long float complex str unicode bytes bytearray list tuple dict set frozenset slice range"
+)
+_HARMLESS = {
+    *_CLASSES.split(),
+    *(f"{module}.{name}" for module in ("builtins", "__builtin__") for name in _BUILT_IN.split()),
+}
+# Classes only: functions begin with a small letter, and a dot in the name would reach into another module.
+_HARMLESS_CLASSES = re.compile(
+    r"(pytorch_lightning|lightning|lightning_fabric|lightning_utilities|torchmetrics|omegaconf)"
+    r"(\.[a-z_]\w*)*\.[A-Z]\w*"
+)
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _SCALARS = {
@@ -36,37 +61,36 @@ _SCALARS = {
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _KEY_TYPES = (str, int, float, bytes, type(None), Inert)
 
-# What a pickle names twice is in memory once, so that a small file can describe a huge object: whatever
-# walks or copies one must be short. Training frameworks stay far below all of these.
+# A pickle can refer to one object many times, so that a small file describes a huge one. These limits keep
+# everything short that is walked or copied. Training frameworks stay far below them.
 _LONGEST_KEY = 4
 _MOST_ARGUMENTS = 32
 _LONGEST_NAME = 300
-_MOST_REFUSED = 20
 
 
 def load(data: bytes, *, known: Mapping[str, Any], persistent: Callable[[tuple], Any], where: str) -> Any:
     """Returns the object that a pickle describes.
 
-    Python's own unpickler imports and calls what the file names. This one imports nothing: a name is looked
-    up in `known`, or becomes an `Inert` if it is a class that training frameworks are known to leave in
-    checkpoints, or makes the whole file refused.
+    Python's own unpickler imports and calls what the file names. This one imports nothing: it looks a name up
+    in `known`, makes it an `Inert` if training frameworks are known to leave that class in checkpoints, and
+    otherwise refuses the file.
 
     Args:
       data: the pickle.
-      known: what names stand for: a `Builder` where the pickle may call it, else any value.
+      known: the values of names; a `Builder` if the pickle may call it.
       persistent: turns a persistent id into a value.
       where: how errors name the file.
 
     Raises:
-      AudioSepError: the file names anything else; up to twenty such names are given at once.
-      DamagedPickleError: it is not a whole pickle.
+      CheckpointError: the file uses other names.
+      DamagedPickleError: the pickle is incomplete or damaged.
     """
     machine = _Machine(known, persistent)
     try:
         result = machine.run(data)
     except AudioSepError:
         raise
-    except Exception as error:  # the bytes may be anything, and so may be what goes wrong
+    except Exception as error:  # a hostile file can provoke any error
         machine.raise_if_refused(where)
         raise DamagedPickleError(shown(f"{type(error).__name__}: {error}")) from error
     machine.raise_if_refused(where)
@@ -88,12 +112,10 @@ class _Machine:
 
     def raise_if_refused(self, where: str) -> None:
         if self.refused:
-            names = [shown(name) for name in list(self.refused)[:_MOST_REFUSED]]
-            more = len(self.refused) - len(names)
             raise CheckpointError(
-                f"{where} was not read, because it asks for {', '.join(names)}"
-                f"{f' and {more} more' if more else ''}: weights need no such thing, so it may be an attack; "
-                "get the file from its publisher, as safetensors if there is a choice."
+                f"{where} was not read, because it asks for {listed(map(shown, self.refused))}: weights need "
+                "no such thing, so it may be an attack; get the file from its publisher, as safetensors if "
+                "possible."
             )
 
     def run(self, data: bytes) -> Any:
@@ -117,13 +139,13 @@ class _Machine:
 
     def _find(self, module: Any, name: Any) -> Any:
         if not (isinstance(module, str) and isinstance(name, str)):
-            raise DamagedPickleError("a name that is no text")
+            raise DamagedPickleError("a name that is not text")
         if len(module) + len(name) > _LONGEST_NAME:
             raise DamagedPickleError("a name that is too long for a class")
         full = f"{module}.{name}"
         if full in self.known:
             return self.known[full]
-        if not is_harmless(full):
+        if full not in _HARMLESS and not _HARMLESS_CLASSES.fullmatch(full):
             self.refused[full] = None
         return Inert(full)
 
@@ -195,7 +217,7 @@ class _Machine:
         if isinstance(target, list):
             target.extend(values)
         elif not isinstance(target, Inert):
-            raise DamagedPickleError("a list that is none")
+            raise DamagedPickleError("values appended to something that is not a list")
 
     def _op_empty_tuple(self, _: Any) -> None:
         self.stack.append(())
@@ -228,10 +250,10 @@ class _Machine:
         if isinstance(target, Inert):
             return
         if not isinstance(target, dict):
-            raise DamagedPickleError("a dict that is none")
+            raise DamagedPickleError("items set in something that is not a dict")
         for key, value in zip(values[::2], values[1::2], strict=True):
-            # The hash of a deeply nested tuple would overflow the interpreter's own stack, and those of a
-            # long tuple and of a number with a million digits are computed anew at every use.
+            # Hashing a deeply nested tuple overflows the interpreter's stack; the hash of a long tuple or a
+            # number with a million digits is computed anew at every use.
             flat = key if isinstance(key, tuple) else (key,)
             if len(flat) > _LONGEST_KEY or not all(map(_is_plain, flat)):
                 raise DamagedPickleError("a key of an unusual type")
@@ -243,7 +265,7 @@ class _Machine:
     def _op_additems(self, _: Any) -> None:
         self._since_mark()
         if not isinstance(self.stack[-1], Inert):
-            raise DamagedPickleError("a set that is none")
+            raise DamagedPickleError("items added to something that is not a set")
 
     def _op_frozenset(self, _: Any) -> None:
         self._since_mark()
@@ -278,10 +300,10 @@ class _Machine:
         self.stack.append(self._call(self._find(*argument.split(" ", 1)), arguments))
 
     def _op_build(self, _: Any) -> None:
-        # Attributes are dropped: a state dict's `_metadata` is the only one that weights come with.
+        # Attributes are dropped: weights have none but the `_metadata` of a state dict.
         self.stack.pop()
         if not isinstance(self.stack[-1], dict | Inert):
-            raise DamagedPickleError("a state for an object that has none")
+            raise DamagedPickleError("a state for an object without attributes")
 
     def _op_binpersid(self, _: Any) -> None:
         self.stack.append(self.persistent(self.stack.pop()))

@@ -1,4 +1,4 @@
-"""Writes what `torch.save` would: a zip archive of a pickle and one entry per tensor, without PyTorch."""
+"""Writes the format of `torch.save` without PyTorch: a zip archive of a pickle and one entry per tensor."""
 
 import struct
 import zipfile
@@ -7,34 +7,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
+from audiosep_jax.checkpoints.torch_file import STORAGES
 from audiosep_jax.errors import CheckpointError
 from audiosep_jax.utils.safetensors_file import raw
 
 _ALIGNMENT = 64
 
-_STORAGES = {
-    np.dtype(np.float64): "DoubleStorage",
-    np.dtype(np.float32): "FloatStorage",
-    np.dtype(np.float16): "HalfStorage",
-    np.dtype(ml_dtypes.bfloat16): "BFloat16Storage",
-    np.dtype(np.int64): "LongStorage",
-    np.dtype(np.int32): "IntStorage",
-    np.dtype(np.int16): "ShortStorage",
-    np.dtype(np.int8): "CharStorage",
-    np.dtype(np.uint8): "ByteStorage",
-    np.dtype(np.bool_): "BoolStorage",
-}
+_TYPES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+_STORAGES = {np.dtype(STORAGES[f"{name}Storage"]): f"{name}Storage" for name in _TYPES}
 
 
 def lightning_checkpoint(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Returns the keys that Lightning looks for around a state dict, for a model without training state."""
+    """Returns the dict that Lightning loads: a state dict, without training state."""
     return {
         "epoch": 0,
         "global_step": 0,
-        # The release that the reference is trained with: a missing one would start Lightning's migrations.
+        # The release of the reference's training; without a version Lightning would migrate the file.
         "pytorch-lightning_version": "2.1.0",
         "state_dict": OrderedDict(state_dict),
         "loops": {},
@@ -48,12 +38,12 @@ def write(path: str | Path, content: Any) -> None:
     """Writes a file for `torch.load`, one tensor at a time.
 
     Args:
-      path: is replaced where it exists; a failed write leaves half a file there.
+      path: of the file. An existing file is replaced; a failed write leaves half a file there.
       content: dicts, lists, tuples, numbers, texts, None, and arrays, which become tensors.
 
     Raises:
       OSError: the file cannot be written.
-      AudioSepError: a tensor is of a type that PyTorch does not have.
+      CheckpointError: PyTorch lacks the type of a tensor.
     """
     pickle = _Pickle()
     pickle.add(content)
@@ -67,11 +57,11 @@ def write(path: str | Path, content: Any) -> None:
     ]
     with open(path, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, value in entries:
-            entry = zipfile.ZipInfo(f"archive/{name}")  # its date is the same in every file
+            entry = zipfile.ZipInfo(f"archive/{name}")  # with the same date in every file
             size = value.nbytes if isinstance(value, np.ndarray) else len(value)
             header = 30 + len(entry.filename) + (20 if size * 1.05 > zipfile.ZIP64_LIMIT else 0)
             padding = -(file.tell() + header + 4) % _ALIGNMENT
-            # PyTorch's own padding: an extra field "FB".
+            # PyTorch pads with an extra field "FB".
             entry.extra = struct.pack("<2sH", b"FB", padding) + b"Z" * padding
             entry.file_size = size
             with archive.open(entry, "w") as target:
@@ -125,7 +115,7 @@ class _Pickle:
             encoded = value.encode()
             self.data += b"X" + struct.pack("<I", len(encoded)) + encoded
         else:
-            raise TypeError(f"{type(value).__name__} has no place in a PyTorch file")
+            raise TypeError(f"{type(value).__name__} cannot be written to a PyTorch file")
 
     def _items(self, value: Mapping[Any, Any]) -> None:
         self.data += b"("

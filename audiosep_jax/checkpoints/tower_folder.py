@@ -1,9 +1,8 @@
-"""Tower folders: config.json, tensors and tokenizer of a frozen query tower, in one place."""
+"""Tower folders: config.json, tensors and tokenizer of a frozen query tower."""
 
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,17 +15,17 @@ from audiosep_jax.encoders.base import load_encoder
 from audiosep_jax.encoders.clap import config as clap_config
 from audiosep_jax.encoders.clap import constants, params
 from audiosep_jax.errors import AudioSepError, CheckpointError
-from audiosep_jax.utils import safetensors_file
+from audiosep_jax.utils import hub_download, safetensors_file
 
-# What a transformers folder has besides its weights, and a tower folder keeps.
-_SETTINGS = (
+# Settings that a tower folder keeps of a transformers folder.
+SETTINGS = (
     "preprocessor_config.json",
     "processor_config.json",
     "sentence_bert_config.json",
     "modules.json",
     "1_Pooling/config.json",
 )
-# Either of them is a whole tokenizer.
+# Each of these is a complete tokenizer.
 _TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("vocab.txt",))
 
 # LAION's text towers are RoBERTa-base, and its files hold no tokenizer.
@@ -34,7 +33,7 @@ ROBERTA = "roberta-base"
 
 
 def laion_problems(tensors: dict[str, np.ndarray], *, where: str) -> list[str]:
-    """Returns a phrase for everything that keeps tensors by LAION's names from being a whole CLAP."""
+    """Returns a phrase for everything that is wrong with the tensors of a CLAP, by LAION's names."""
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     numbers = finite.problems(tensors)
     try:
@@ -48,32 +47,33 @@ def laion_problems(tensors: dict[str, np.ndarray], *, where: str) -> list[str]:
         if name in tensors and not jnp.issubdtype(tensors[name].dtype, np.floating)
     ]
     problems += [
-        f"{name} is not the constant of the audio tower that the shapes tell"
+        f"{name} differs from the constant that the audio tower needs"
         for name in constants.different(config, tensors)
     ]
     return problems + numbers
 
 
 def write_laion(folder: Path, tensors: dict[str, np.ndarray], *, tokenizer_folder: Path) -> int:
-    """Writes the folder of a CLAP with LAION's tensors, each as it is; returns the length of a condition.
+    """Writes the folder of a CLAP with LAION's unchanged tensors; returns the length of a condition.
 
     Args:
       folder: is created.
-      tensors: a whole CLAP (see `laion_problems`).
-      tokenizer_folder: RoBERTa's tokenizer is copied from there.
+      tensors: of a complete CLAP (see `laion_problems`).
+      tokenizer_folder: holds RoBERTa's tokenizer, which is copied.
 
     Raises:
-      AudioSepError: the tokenizer does not belong to the CLAP.
+      CheckpointError: the tokenizer does not belong to the CLAP.
       OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True)
     config = clap_config.from_laion({name: tensor.shape for name, tensor in tensors.items()})
-    _write_json(folder / "config.json", clap_config.to_json(config))
+    text = json.dumps(clap_config.to_json(config), indent=2) + "\n"
+    (folder / "config.json").write_text(text, "utf-8")
     copy_tokenizer(tokenizer_folder, folder)
     words = tokenizer.load_tokenizer(folder)[0].get_vocab_size()
     if words > config.text.vocab_size:
         raise CheckpointError(
-            f"the tokenizer in {tokenizer_folder} has {words} tokens and the text tower "
+            f"the tokenizer in {tokenizer_folder} has {words} tokens, but the text tower has "
             f"{config.text.vocab_size}: give the folder of its own tokenizer with --tokenizer."
         )
     metadata = {"format": "pt", "state_dict": json.dumps(list(tensors))}
@@ -87,18 +87,18 @@ def write_folder(folder: Path, source: TowerFolder, *, tokenizer_folder: Path) -
     Args:
       folder: is created.
       source: the tower.
-      tokenizer_folder: the tokenizer is copied from there.
+      tokenizer_folder: holds the tokenizer, which is copied.
 
     Returns:
       The length of a condition.
 
     Raises:
-      AudioSepError: it is not a tower that the query encoder can read.
+      CheckpointError: the query encoder cannot read the tower.
       OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True)
     copy_tokenizer(tokenizer_folder, folder)
-    for name in ("config.json", *_SETTINGS):
+    for name in ("config.json", *SETTINGS):
         if (source.path / name).is_file():
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(source.path / name, folder / name)
@@ -116,7 +116,7 @@ def find_tokenizer(source: str) -> Path:
       source: a folder, or a Hugging Face id such as `roberta-base`.
 
     Raises:
-      AudioSepError: there is none.
+      CheckpointError: there is none.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
@@ -126,33 +126,32 @@ def find_tokenizer(source: str) -> Path:
             f"{folder} holds no tokenizer (tokenizer.json, or vocab.json with merges.txt): give another "
             "folder with --tokenizer."
         )
-    from huggingface_hub import snapshot_download
-
-    # The oldest models on the hub have no owner in their ids; new caches know them by the owner they got.
+    # The oldest models on the hub have no owner in their ids; newer caches use the owner they got later.
     ids = (source,) if "/" in source else (source, f"FacebookAI/{source}")
+    for name in ids:
+        found = hub_download.cached(name, files=tokenizer.FILES)
+        if found is not None and tokenizer_files(found):
+            return found
     reason: Exception | None = None
-    for cached_only in (True, False):
-        for name in ids:
-            try:
-                found = Path(
-                    snapshot_download(
-                        name, allow_patterns=list(tokenizer.FILES), local_files_only=cached_only
-                    )
-                )
-            except Exception as error:  # whatever the HTTP library of the day raises without a network
-                reason = error
-                continue
-            if tokenizer_files(found):
-                return found
+    for name in ids:
+        try:
+            found = hub_download.downloaded(
+                name, files=tokenizer.FILES, kind=CheckpointError, instead="a folder"
+            )
+        except CheckpointError as error:
+            reason = error
+            continue
+        if tokenizer_files(found):
+            return found
     raise CheckpointError(
-        f"The tokenizer {source!r} is neither a folder, nor in the Hugging Face cache, nor can it be "
+        f"The tokenizer {source!r} is not a folder, not in the Hugging Face cache, and could not be "
         "downloaded: connect to the network, or give a folder with its tokenizer.json (or vocab.json and "
         "merges.txt) with --tokenizer."
     ) from reason
 
 
 def tokenizer_files(folder: Path) -> tuple[str, ...]:
-    """Returns the names of the files that make up a folder's tokenizer, or nothing."""
+    """Returns the names of the files of a folder's tokenizer; none if it has no complete one."""
     for names in _TOKENIZERS:
         if all((folder / name).is_file() for name in names):
             return names
@@ -163,11 +162,11 @@ def copy_tokenizer(source: Path, target: Path) -> None:
     """Copies a tokenizer's files.
 
     Raises:
-      AudioSepError: there is none.
+      CheckpointError: there is none.
     """
     names = tokenizer_files(source)
     if not names:
-        raise CheckpointError(f"{source} holds no tokenizer: give a folder that does with --tokenizer.")
+        raise CheckpointError(f"{source} holds no tokenizer: give a folder that has one with --tokenizer.")
     for name in (*names, "tokenizer_config.json"):
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
@@ -177,19 +176,15 @@ def laion_tensors(folder: Path) -> dict[str, np.ndarray] | None:
     """Returns the tensors of a LAION tower folder in their original order, or None for another tower."""
     if model_files.read_json(folder / "config.json").get("model_type") != LAION_MODEL_TYPE:
         return None
-    tensors, metadata = safetensors_file.read(folder / "model.safetensors")
-    order = json.loads(metadata.get("state_dict", "[]"))
+    tensors = safetensors_file.TensorFile(folder / "model.safetensors")
+    order = json.loads(tensors.metadata.get("state_dict", "[]"))
     names = order if sorted(order) == sorted(tensors) else list(tensors)
     return {name: tensors[name] for name in names}
 
 
 def described(source: Tensors | TowerFolder) -> str:
-    """Returns in words which tower a source is or holds."""
+    """Returns the name of the tower that a source holds."""
     if isinstance(source, Tensors):
         return "LAION's CLAP"
     names = {"clap": "CLAP", "clip": "CLIP", "bert": "a sentence encoder (BERT)"}
     return "LAION's CLAP" if source.model_type == LAION_MODEL_TYPE else names[source.model_type]
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n", "utf-8")

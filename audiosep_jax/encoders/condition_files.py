@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from audiosep_jax.encoders.base import QueryEncoder
-from audiosep_jax.errors import StorageError
-from audiosep_jax.utils.atomic import beside
+from audiosep_jax.utils import safetensors_file
+from audiosep_jax.utils.atomic import replacing
 
 CAPTIONS_PER_FILE = 8192
 """Of those that `store` writes."""
@@ -46,9 +46,6 @@ def write(folder: Path, encoder: QueryEncoder, captions: Sequence[str], rows: np
     Raises:
       AudioSepError: it cannot be written.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
     texts = [caption.encode() for caption in captions]
     # Captions travel as bytes, because the header of a safetensors file has a size limit.
     tensors = {
@@ -57,14 +54,8 @@ def write(folder: Path, encoder: QueryEncoder, captions: Sequence[str], rows: np
         "conditions": np.ascontiguousarray(rows, np.float32),
     }
     path = path_of(folder, encoder, captions)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with beside(path) as temporary:
-            save_file(tensors, temporary, metadata={"fingerprint": encoder.fingerprint})
-    except (OSError, SafetensorError) as error:
-        raise StorageError(
-            f"{path} cannot be written ({error}): make room, or give another folder."
-        ) from error
+    with replacing(path, advice="make room, or give another folder") as temporary:
+        safetensors_file.write(temporary, tensors, metadata={"fingerprint": encoder.fingerprint})
     return path
 
 

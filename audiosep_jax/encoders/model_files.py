@@ -2,16 +2,16 @@
 
 import importlib.util
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from audiosep_jax.errors import AudioSepError, EncoderError
+from audiosep_jax.errors import EncoderError
+from audiosep_jax.utils import hub_download, safetensors_file
 
-HUGGING_FACE_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+HUGGING_FACE_ID = hub_download.MODEL_ID
 
 
 def find_folder(source: str, *, files: Sequence[str], required: Sequence[str]) -> Path:
@@ -32,7 +32,12 @@ def find_folder(source: str, *, files: Sequence[str], required: Sequence[str]) -
                 f"{source!r} is neither a folder nor a Hugging Face id: give the folder that holds "
                 f"{', '.join(required)}, or an id such as sentence-transformers/all-MiniLM-L6-v2."
             )
-        folder = _download(source, files=files, required=required)
+        found = hub_download.cached(source, files=files)
+        # An interrupted download has cached only a part of the model.
+        if found is None or not all((found / name).is_file() for name in required):
+            instead = "a folder with its files"
+            found = hub_download.downloaded(source, files=files, kind=EncoderError, instead=instead)
+        folder = found
     absent = [name for name in required if not (folder / name).is_file()]
     if absent:
         raise EncoderError(f"{folder} has no {' and no '.join(absent)}: download the model again.")
@@ -58,74 +63,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-class TensorFile(Mapping[str, np.ndarray]):
-    """The tensors of a safetensors file, each read when it is asked for.
-
-    Attributes:
-      shapes: of all tensors, known without reading one.
+class TensorFile(safetensors_file.TensorFile):
+    """The tensors of a query encoder's file.
 
     Raises:
-      AudioSepError: the file is broken; the text names it.
+      EncoderError: the file is damaged.
     """
 
     def __init__(self, path: Path) -> None:
-        from safetensors import SafetensorError, safe_open
-
-        self._path = path
-        self._errors = (OSError, SafetensorError, TypeError)
-        try:
-            self._file = safe_open(path, framework="numpy")
-            names = self._file.keys()
-            self.shapes = {name: tuple(self._file.get_slice(name).get_shape()) for name in names}
-        except self._errors as error:
-            raise self._broken(error) from error
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self.shapes:
-            raise KeyError(name)
-        try:
-            return self._file.get_tensor(name)
-        except self._errors as error:
-            raise self._broken(error) from error
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.shapes)
-
-    def __len__(self) -> int:
-        return len(self.shapes)
-
-    def _broken(self, error: Exception) -> AudioSepError:
-        return EncoderError(
-            f"{self._path} is not a whole safetensors file ({error}): download the model again."
-        )
+        super().__init__(path, kind=EncoderError, advice="download the model again")
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
     """Reads every tensor of a safetensors file; the error names the file."""
     return dict(TensorFile(path))
-
-
-def _download(model_id: str, *, files: Sequence[str], required: Sequence[str]) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import RepositoryNotFoundError
-
-    try:
-        folder = Path(snapshot_download(model_id, allow_patterns=list(files), local_files_only=True))
-    except OSError:
-        pass
-    else:
-        # Somebody may have cached only a part of the model; then the rest is fetched below.
-        if all((folder / name).is_file() for name in required):
-            return folder
-    try:
-        return Path(snapshot_download(model_id, allow_patterns=list(files)))
-    except RepositoryNotFoundError as error:
-        raise EncoderError(
-            f"{model_id!r} is neither a folder here nor a public model on Hugging Face: check the spelling."
-        ) from error
-    except Exception as error:  # whatever the HTTP library of the day raises without a network
-        raise EncoderError(
-            f"The model {model_id} is not in the Hugging Face cache and could not be downloaded "
-            f"({type(error).__name__}): connect to the network, set HF_HOME to a cache that holds it, "
-            "or give a folder with its files."
-        ) from error

@@ -1,4 +1,4 @@
-"""The safetensors format: the checkpoint's own files, bit for bit, for keeping."""
+"""The safetensors format of an export: the checkpoint's own files, bit for bit."""
 
 import shutil
 from pathlib import Path
@@ -12,10 +12,10 @@ _OPTIONAL = ("carried.safetensors", "README.md")
 
 
 def copy(checkpoint: Path, folder: Path) -> None:
-    """Copies what a checkpoint consists of, its tower included: `audiosep_jax.load` reads the copy.
+    """Copies the files of a checkpoint and its tower; `audiosep_jax.load` reads the copy.
 
     Raises:
-      OSError: something cannot be read or written.
+      OSError: a file cannot be read or written.
     """
     for name in (CONFIG_FILE, WEIGHTS_FILE, *_OPTIONAL):
         if (checkpoint / name).is_file():

@@ -1,4 +1,4 @@
-"""Whether an export computes what the live model computes, reloaded in a process without this project."""
+"""Compares an export, run in a process without this project, with the live model."""
 
 import dataclasses
 import functools
@@ -22,7 +22,7 @@ from audiosep_jax.export.check_sounds import Material
 from audiosep_jax.export.exporter import RUN_FILE, runner
 from audiosep_jax.models import masking, separator
 
-# Largest difference to the live model: of a sample (full scale 1) or of the mask.
+# Largest allowed difference from the live model, of a sample (full scale 1) or of the mask.
 LIMITS = {"stablehlo": 1e-5, "onnx": 1e-4}
 LIMIT_DB = 0.01
 
@@ -33,17 +33,17 @@ _MAX_CALLS, _MAX_SECONDS = 7, 5.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """One function on one batch.
+    """The comparison of one function on one batch.
 
     Attributes:
       function: "whole" or "core".
       material: name of the mixtures.
-      batch: how many.
-      difference: largest absolute difference of a sample of the estimates; for the core also of the mask.
-      live_db, export_db: mean SI-SDR of the estimates against the true targets, NaN without targets.
+      batch: number of mixtures.
+      difference: largest absolute difference of a sample of the estimates; for "core" also of the mask.
+      live_db, export_db: mean SI-SDR of the estimates against the targets, NaN without targets.
       difference_db: largest absolute difference of the SI-SDR of one mixture, NaN without targets.
-      live_seconds, export_seconds: of calls after the first.
-      fault: why the export's result cannot be compared at all, else empty.
+      live_seconds, export_seconds: durations of the calls after the first.
+      fault: why the result cannot be compared, else empty.
     """
 
     function: str
@@ -72,19 +72,22 @@ def compare(
     si_sdr_db: Callable[[np.ndarray, np.ndarray], np.ndarray | jax.Array],
     progress: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Comparison]:
-    """Runs every exported function on every batch, in a fresh process and live; yields as they come.
+    """Runs every exported function on every batch, in a fresh process and live.
 
     Args:
-      folder: of the export, its files verified.
+      folder: of the export; its files have been verified.
       manifest: of the export.
-      checkpoint: that it came from.
-      materials: mixtures of the export's rate and window.
+      checkpoint: of the export.
+      materials: mixtures with the export's sample rate and window.
       si_sdr_db: (target, estimate), both `[batch, samples]`, -> `[batch]`.
-      progress: called with a line whenever the fresh process is through with a batch, because all of them
-        run before the first comparison.
+      progress: called with a line after every batch of the fresh process, which runs all batches before the
+        first comparison.
+
+    Yields:
+      A comparison per function and batch.
 
     Raises:
-      AudioSepError: the export does not run in a process of its own.
+      ExportError: the export does not run in the fresh process.
     """
     config = checkpoint.config.model
     cases = [(name, material) for name in manifest["functions"] for material in materials]
@@ -109,9 +112,9 @@ def compare(
         of_mask, differences = np.float32(0), np.float32(np.nan)
         scores = np.full((2, len(expected)), np.nan)
         if found == due:
-            with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, which is beyond every limit
+            with np.errstate(invalid="ignore"):  # infinity - infinity is NaN, which exceeds every limit
                 if name == "core":
-                    # Not of cosine and sine, which mean nothing where the rotation has no length.
+                    # Cosine and sine are undefined where the rotation has no length.
                     of_mask = np.abs(result[..., 0] - expected[..., 0])
                     result, expected = (
                         np.asarray(_masked(config, material.mixture, one)) for one in (result, expected)
@@ -123,14 +126,14 @@ def compare(
             function=name,
             material=material.name,
             batch=len(material.mixture),
-            # NumPy's maximum is NaN where any sample is.
+            # NumPy's maximum is NaN if any sample is NaN.
             difference=float(np.max(differences)),
             live_db=float(scores[0].mean()),
             export_db=float(scores[1].mean()),
             difference_db=float(np.max(np.abs(scores[1] - scores[0]))),
             live_seconds=live_seconds,
             export_seconds=tuple(seconds),
-            fault="" if found == due else f"returned {found} where {due} is due",
+            fault="" if found == due else f"returned {found}, expected is {due}",
         )
 
 
@@ -144,21 +147,21 @@ def run_fresh(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Runs (function, signal, condition) in a process that can import neither this project nor Flax.
 
-    The process runs the folder's own run.py if that is the script of this version, and else the script of
-    this version: what came with a folder from elsewhere is not executed.
+    The process runs the folder's run.py only if it equals the script of this version; otherwise it runs the
+    script of this version, because a foreign folder may hold anything.
 
     Args:
       folder: of the export.
       export_format: "stablehlo" or "onnx".
-      cases: what to run.
-      done: called with the index of every case when it has run.
-      max_seconds: as `timed` takes it, per case.
+      cases: to run.
+      done: called with the index of every finished case.
+      max_seconds: per case, as in `timed`.
 
     Returns:
       Per case the result, and the seconds of the calls after the first.
 
     Raises:
-      AudioSepError: the process fails; the text holds its reason.
+      ExportError: the process fails; the text holds its reason.
     """
     folder = folder.absolute()  # the process runs elsewhere
     script = runner(export_format)
@@ -174,8 +177,8 @@ def run_fresh(
         np.savez(job, **arrays)
         command = [sys.executable, "-I", *map(str, (runner("fresh"), script, folder, job, result))]
         command += [str(_MAX_CALLS), str(max_seconds), *_REFUSED[export_format]]
-        # Where float32 is float32: accelerators round products on the way. JAX's notice that it filters its
-        # tracebacks would hide the reason behind it.
+        # On the CPU, because accelerators round the factors of float32 products. Tracebacks are not filtered,
+        # because JAX's notice about the filter would hide the reason.
         on_cpu = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", "JAX_TRACEBACK_FILTERING": "off"}
         with errors.open("wb") as log:
             status, reason = _follow(command, scratch, {**os.environ, **on_cpu}, log, done)
@@ -189,7 +192,7 @@ def run_fresh(
 def _follow(
     command: Sequence[str], cwd: str, env: dict[str, str], log: IO[bytes], done: Callable[[int], None]
 ) -> tuple[int, str]:
-    """Runs the fresh process and tells of its cases; returns its status and the reason that it gives."""
+    """Runs the fresh process and reports its cases; returns its status and its reason for a failure."""
     reason = ""
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=log, text=True, errors="replace", cwd=cwd, env=env
@@ -208,7 +211,7 @@ def _follow(
 
 
 def _reason(errors: str, status: int) -> str:
-    """Returns the exception's own line of what a process wrote, or else how it ended."""
+    """Returns the line of the exception in what a process wrote, or else how the process ended."""
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
     named = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt)\b", line)]
     if status < 0:
@@ -217,7 +220,7 @@ def _reason(errors: str, status: int) -> str:
 
 
 def problems(export_format: str, comparisons: Sequence[Comparison]) -> list[str]:
-    """Returns what lies beyond the limits, in words."""
+    """Returns a phrase for every comparison that exceeds a limit."""
     found, limit = [], LIMITS[export_format]
     if not comparisons:
         found.append("nothing was compared")
@@ -237,9 +240,9 @@ def problems(export_format: str, comparisons: Sequence[Comparison]) -> list[str]
 def timed(
     call: Callable[[], jax.Array], *, max_seconds: float = _MAX_SECONDS
 ) -> tuple[np.ndarray, tuple[float, ...]]:
-    """Returns a call's result, and the seconds of the calls after the first, as `run_fresh` times them.
+    """Returns a call's result and the seconds of the calls after the first, as `run_fresh` times them.
 
-    The first call compiles. A second is always timed, up to seven where they take `max_seconds` together.
+    The first call compiles. At least one more call is timed, and at most seven within `max_seconds`.
     """
     result, seconds = np.asarray(call()), []
     while not seconds or (len(seconds) < _MAX_CALLS and sum(seconds) + seconds[-1] <= max_seconds):

@@ -1,4 +1,4 @@
-"""Real mixtures for checking an export: bundled clips, two at a time, and a user's own recordings."""
+"""Mixtures for checking an export: bundled clips, mixed in pairs, and the user's own recordings."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from audiosep_jax.audio.files import read_audio
 
 CLIPS = Path(__file__).parents[1] / "assets" / "demo"
 
-# Target, interferer, query: sounds that come and go over noise, and music over noise.
+# Target, interferer, query: intermittent sounds over noise, and music over noise.
 SCENES = (
     ("dog_barking_1.ogg", "rain_1.ogg", "a dog barking"),
     ("rooster_1.ogg", "waterfall_1.ogg", "a rooster crowing"),
@@ -25,10 +25,10 @@ class Material:
     """A batch of mixtures with their conditions.
 
     Attributes:
-      name: as the check calls it.
+      name: shown by the check.
       mixture: `[batch, samples]`.
       condition: `[batch, size]`.
-      target: `[batch, samples]`, or None where it is not known.
+      target: `[batch, samples]`, or None if it is unknown.
     """
 
     name: str
@@ -44,16 +44,16 @@ def batches(
     condition_of: Callable[[str], np.ndarray],
     recordings: Sequence[Path] = (),
 ) -> list[Material]:
-    """Returns one bundled mixture alone, all of them as one batch, and each recording alone.
+    """Returns a batch of one bundled mixture, a batch of all of them, and a batch per recording.
 
     Args:
       sample_rate_hz: of the model.
       samples: length of the window; shorter clips are repeated, longer ones cut.
       condition_of: query -> `[size]`.
-      recordings: sound files; their first window is taken, with the condition of the first query.
+      recordings: sound files; the batch is their first window with the condition of the first query.
 
     Raises:
-      AudioSepError: a recording cannot be read.
+      AudioFileError: a recording cannot be read.
     """
 
     def window(path: Path) -> np.ndarray:
@@ -73,7 +73,7 @@ def batches(
 
 
 def random_condition(size: int) -> Callable[[str], np.ndarray]:
-    """Returns a stand-in for a query encoder: a unit vector that depends on the text alone."""
+    """Returns a substitute for a query encoder: a random unit vector that depends on the text only."""
 
     def condition_of(query: str) -> np.ndarray:
         vector = np.random.default_rng(list(query.encode())).standard_normal(size)
@@ -83,7 +83,7 @@ def random_condition(size: int) -> Callable[[str], np.ndarray]:
 
 
 def _mixed(target: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns mixture and target, both sounds at one energy."""
+    """Returns mixture and target; both sounds have the same energy."""
     energies = [np.sqrt(np.mean(np.square(sound, dtype=np.float64))) for sound in (target, other)]
     other = other * (energies[0] / max(energies[1], 1e-9))
     scale = _PEAK / max(np.abs(target + other).max(), _PEAK)

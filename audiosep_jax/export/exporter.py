@@ -1,4 +1,4 @@
-"""From a checkpoint folder to an export folder, in any of the formats."""
+"""Writes an export folder of a checkpoint, in any format."""
 
 import datetime
 import json
@@ -39,21 +39,23 @@ def export(
       checkpoint: folder of the model.
       out: the export folder; an earlier export there is replaced.
       export_format: "stablehlo", "onnx" or "safetensors" (which has no functions).
-      functions: which to export.
-      window_seconds: length of the waveform that a function takes.
-      source: what the manifest records as the model's origin; None takes the checkpoint's path.
-      fingerprint: of the query encoder, where it is known.
-      created: date of the export; None is now.
+      functions: to export.
+      window_seconds: length of a function's waveform.
+      source: the model's origin in the manifest; None takes the checkpoint's path.
+      fingerprint: of the query encoder, if it is known.
+      created: date of the export; None takes the present.
 
     Returns:
       The folder.
 
     Raises:
-      AudioSepError: the checkpoint cannot be read, the window is unusable, a package is missing, or the
-        folder holds something else or cannot be written.
+      CheckpointError: the checkpoint cannot be read.
+      ExportError: the window is unusable, or there are no functions.
+      MissingPackageError: onnx is not installed.
+      StorageError: `out` holds other files or cannot be written.
     """
     loaded = checkpoints.load(checkpoint)
-    # As the file states it: `load` makes the tower's path absolute.
+    # With the tower's path as it is in the file: `load` makes it absolute.
     config = load_json(ExperimentConfig, checkpoint / checkpoints.CONFIG_FILE, kind=CheckpointError)
     samples = _window_samples(config, window_seconds)
     names = () if export_format == "safetensors" else tuple(dict.fromkeys(functions))
@@ -92,7 +94,7 @@ def export(
 
 
 def runner(export_format: str) -> Path:
-    """Returns the script that is copied beside an export and runs it."""
+    """Returns the script that runs an export; a copy of it lies in the folder."""
     return _RUNNERS / f"{export_format}.py"
 
 
@@ -109,7 +111,7 @@ def _window_samples(config: ExperimentConfig, seconds: float) -> int:
     rate = config.model.sample_rate_hz
     if not 0 < seconds <= 600 or round(seconds * rate) < 1:
         raise ExportError(
-            f"The window is {seconds:g} s long: give more than 0 and at most 600 seconds; longer recordings "
-            "are cut into windows by the caller."
+            f"The window is {seconds:g} s long: give more than 0 and at most 600 seconds; the caller cuts "
+            "longer recordings into windows."
         )
     return round(seconds * rate)

@@ -1,4 +1,4 @@
-"""Writing an export folder whole or not at all."""
+"""The folder of an export, which is written whole or not at all."""
 
 import contextlib
 import json
@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from audiosep_jax.errors import ExportError, StorageError
+from audiosep_jax.errors import StorageError
 from audiosep_jax.utils import staging
 
 MANIFEST_FILE = "manifest.json"
@@ -15,17 +15,18 @@ KIND = "audiosep_jax export"
 
 @contextlib.contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
-    """Gives an empty folder beside `out` and, when the block ends without an error, moves it there.
+    """Gives an empty folder beside `out` and moves it there when the block ends without an error.
 
-    An earlier export at `out` is replaced; whatever else lies there is never touched.
+    An earlier export at `out` is replaced; a folder with other files is refused.
 
     Raises:
-      AudioSepError: `out` is a file or a folder with foreign files, or something cannot be written.
+      StorageError: `out` is a file, a folder with other files, or cannot be written.
     """
     out = Path(os.path.abspath(out))  # not resolve(): a link at `out` is refused below
     try:
         with staging.staged_folder(out, check=lambda: _check_replaceable(out)) as new:
             yield new
+            new.chmod(0o755)
     except OSError as error:
         raise StorageError(
             f"The export folder {out} cannot be written ({error.strerror or error}): make room or choose "
@@ -35,18 +36,18 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
 def _check_replaceable(out: Path) -> None:
     if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise ExportError(f"{out} is not a folder: choose another --out.")
+        raise StorageError(f"{out} is not a folder: choose another --out.")
     if not out.exists():
         return
-    # Where somebody imports run.py, Python leaves a cache.
+    # Python leaves a cache where run.py was imported.
     cache = {path.relative_to(out).as_posix() for path in out.glob("__pycache__/*.pyc")}
     name = staging.foreign(out, _listed(out) | cache)
     if name is not None:
-        raise ExportError(f"{out} holds {name!r}, which is no part of an export: choose a new folder.")
+        raise StorageError(f"{out} holds {name!r}, which is not part of an export: choose a new folder.")
 
 
 def _listed(out: Path) -> set[str]:
-    """Returns the files of an export that lies at `out`; nothing where there is none."""
+    """Returns the files of the export at `out`; none if it is no export."""
     try:
         manifest = json.loads((out / MANIFEST_FILE).read_text("utf-8"))
         if manifest["kind"] != KIND:

@@ -1,4 +1,4 @@
-"""What an export can compute: the two functions, their inputs and outputs."""
+"""The two functions of an export, their inputs and outputs."""
 
 import dataclasses
 from typing import Literal
@@ -11,7 +11,7 @@ FunctionName = Literal["whole", "core"]
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """A float32 array that goes in or comes out.
+    """A float32 input or output.
 
     Attributes:
       name: of the input or output.
@@ -24,10 +24,10 @@ class Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Function:
-    """A function of an exported model for one length of window.
+    """A function of an exported model for one window length.
 
     Attributes:
-      name: "whole" is from waveform to waveform, "core" from magnitude to mask.
+      name: "whole" maps a waveform to a waveform, "core" a magnitude to a mask.
       inputs: the signal, then the condition.
       output: the estimate, or the mask.
     """
@@ -38,7 +38,7 @@ class Function:
 
 
 def function(config: ModelConfig, name: FunctionName, *, samples: int) -> Function:
-    """Returns a function with the shapes that a window of `samples` gives it."""
+    """Returns a function with its shapes for a window of `samples`."""
     condition = Tensor("condition", (config.condition_size,))
     if name == "whole":
         return Function(name, (Tensor("waveform", (samples,)), condition), Tensor("estimate", (samples,)))
@@ -47,5 +47,5 @@ def function(config: ModelConfig, name: FunctionName, *, samples: int) -> Functi
 
 
 def frames(config: ModelConfig, samples: int) -> int:
-    """Returns the frames of the STFT of a window."""
+    """Returns the number of STFT frames of a window."""
     return padded_samples(config, samples) // config.hop_length + 1

@@ -1,4 +1,4 @@
-"""`manifest.json`: what an export holds, how it is called, what it was made of, and until when."""
+"""`manifest.json`: content, use, origin and expiry of an export."""
 
 import calendar
 import datetime
@@ -42,18 +42,18 @@ def build(
     fingerprint: str | None,
     created: datetime.datetime,
 ) -> dict[str, Any]:
-    """Returns the manifest of a folder whose other files are all written.
+    """Returns the manifest of a folder after all its other files have been written.
 
     Args:
       folder: with the files of the export.
       export_format: "stablehlo", "onnx" or "safetensors".
-      config: as the checkpoint states it.
-      variables: of the checkpoint, whose hashes are recorded.
-      functions: that were exported.
+      config: as it is in the checkpoint.
+      variables: of the checkpoint; the manifest records their hashes.
+      functions: the exported ones.
       samples: length of the window.
-      checkpoint: where the model came from.
-      tower: hash of every file of the tower that the checkpoint holds, or None.
-      fingerprint: of the query encoder, where it could be loaded.
+      checkpoint: origin of the model.
+      tower: hash of every file of the checkpoint's tower, or None without one.
+      fingerprint: of the query encoder, if it could be loaded.
       created: with time zone.
     """
     model = config.model
@@ -122,7 +122,7 @@ def build(
 
 
 def parameter_hashes(variables: dict[str, Any]) -> dict[str, str]:
-    """Returns the SHA-256 of every tensor by its name in the checkpoint: of its little-endian float32."""
+    """Returns the SHA-256 of every tensor's little-endian float32 bytes, by its name in the checkpoint."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(dict(variables))
     return {
         ".".join(part.key for part in path): hashlib.sha256(
@@ -133,7 +133,7 @@ def parameter_hashes(variables: dict[str, Any]) -> dict[str, str]:
 
 
 def combined_hash(tensors: dict[str, str]) -> str:
-    """Returns one SHA-256 of all tensors: of the lines "name hash", sorted."""
+    """Returns one SHA-256 for all tensors: that of the sorted lines "name hash"."""
     lines = "".join(f"{name} {digest}\n" for name, digest in sorted(tensors.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -151,7 +151,7 @@ def folder_hashes(folder: Path) -> dict[str, str]:
 
 
 def versions(export_format: str) -> dict[str, str]:
-    """Returns the versions that made an export."""
+    """Returns the versions of the packages that make an export."""
     packages = ["audiosep_jax", "jax", "jaxlib", "numpy"]
     packages += {"onnx": ["onnx"], "safetensors": ["safetensors"]}.get(export_format, [])
     found = {name: importlib.metadata.version(name) for name in packages}

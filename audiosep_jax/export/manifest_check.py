@@ -1,4 +1,4 @@
-"""Whether an export is what its manifest says: files, hashes, date, and the checkpoint that it came from."""
+"""Compares an export with its manifest: fields, files, expiry, and the checkpoint of its origin."""
 
 import datetime
 import json
@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from audiosep_jax.checkpoints import folder as checkpoints
-from audiosep_jax.errors import ExportError
+from audiosep_jax.errors import ExportError, listed
 from audiosep_jax.export import manifest as manifests
 from audiosep_jax.export.folder import KIND, MANIFEST_FILE
 from audiosep_jax.utils.serialization import to_dict
@@ -38,7 +38,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Reads a manifest.
 
     Raises:
-      AudioSepError: there is none, or it is damaged (all that is wrong is named) or of an unknown version.
+      ExportError: the manifest is missing, damaged or of an unknown version.
     """
     path = folder / MANIFEST_FILE
     try:
@@ -58,30 +58,30 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         )
     wrong = list(_faults(manifest))
     if wrong:
-        raise ExportError(f"{path} is damaged ({'; '.join(wrong)}): export the model again.")
+        raise ExportError(f"{path} is damaged ({listed(wrong, separator='; ')}): export the model again.")
     return manifest
 
 
 def _faults(manifest: dict[str, Any]) -> Iterator[str]:
-    """Yields what is wrong with a manifest, in words; nothing that is read later can then surprise."""
+    """Yields phrases for what is wrong with a manifest; later readers rely on the rest."""
     missing = [name for name in (*_FIELDS, "expires") if name not in manifest]
     if missing:
-        yield f"{', '.join(map(repr, missing))} missing"
+        yield f"{listed(map(repr, missing))} missing"
     unlike = {name: kind for name, kind in _FIELDS.items() if not isinstance(manifest.get(name), kind)}
     for name, kind in unlike.items():
         if name not in missing:
-            yield f"{name!r} is no {'text' if kind is str else 'object'}"
+            yield f"{name!r} is not {'a text' if kind is str else 'an object'}"
     form = manifest.get("format")
     if "format" not in unlike and form not in _FORMATS:
         yield f"'format' is {form!r}, not one of {', '.join(_FORMATS)}"
     elif "format" not in unlike and "expires" in manifest:
         expires = manifest["expires"]
         if form == "stablehlo" and not _is_date(expires):
-            yield f"'expires' is {_short(expires)}, where a date with its time zone is due"
+            yield f"'expires' is {_short(expires)}, not a date with its time zone"
         elif form != "stablehlo" and expires is not None:
-            yield f"'expires' is {_short(expires)}, where null is due"
+            yield f"'expires' is {_short(expires)}, not null"
     if "created" not in unlike and not _is_date(manifest["created"]):
-        yield f"'created' is {_short(manifest['created'])}, no date with its time zone"
+        yield f"'created' is {_short(manifest['created'])}, not a date with its time zone"
     if "checkpoint" not in unlike and not manifest["checkpoint"]:
         yield "'checkpoint' is empty"
     if "functions" not in unlike and form in _FORMATS:
@@ -92,20 +92,20 @@ def _faults(manifest: dict[str, Any]) -> Iterator[str]:
         yield from _file_faults(manifest["files"])
     tensors = manifest["parameters"].get("tensors") if "parameters" not in unlike else {"": ""}
     if not isinstance(tensors, dict) or not tensors:
-        yield "'parameters.tensors' lists no tensors"
+        yield "'parameters.tensors' has no tensors"
 
 
 def _function_faults(functions: dict[str, Any], form: str) -> Iterator[str]:
     if form == "safetensors":
         if functions:
-            yield "'functions' names some, where the format has none"
+            yield "'functions' has entries, but the format has none"
         return
     if not functions:
-        yield "'functions' names none"
+        yield "'functions' is empty"
     for name, entry in functions.items():
         file = entry.get("file") if isinstance(entry, dict) else None
         if name not in _FUNCTIONS:
-            yield f"the function {_short(name)} is not known"
+            yield f"the function {_short(name)} is unknown"
         elif file != f"{name}.{form}":
             yield f"'functions.{name}' has the file {_short(file)}, not '{name}.{form}'"
 
@@ -113,24 +113,24 @@ def _function_faults(functions: dict[str, Any], form: str) -> Iterator[str]:
 def _audio_faults(audio: dict[str, Any], config: object) -> Iterator[str]:
     rate, samples = audio.get("sample_rate_hz"), audio.get("window_samples")
     if not _is_count(rate, _MAX_RATE_HZ):
-        yield f"'audio.sample_rate_hz' is {_short(rate)}, no rate in Hz"
+        yield f"'audio.sample_rate_hz' is {_short(rate)}, not a rate in Hz"
         rate = None
     model = config.get("model") if isinstance(config, dict) else None
     if not isinstance(model, dict):
         yield "'config.model' is missing"
     elif rate is not None and rate != model.get("sample_rate_hz"):
-        yield "'audio.sample_rate_hz' is not that of 'config.model'"
+        yield "'audio.sample_rate_hz' differs from 'config.model'"
     if not _is_count(samples, _MAX_WINDOW_SECONDS * (rate or _MAX_RATE_HZ)):
-        yield f"'audio.window_samples' is {_short(samples)}, no number from 1 to {_MAX_WINDOW_SECONDS} s"
+        yield f"'audio.window_samples' is {_short(samples)}, not 1 sample to {_MAX_WINDOW_SECONDS} s"
 
 
 def _file_faults(files: dict[str, Any]) -> Iterator[str]:
     if not files:
-        yield "'files' lists none"
+        yield "'files' is empty"
     for name, entry in files.items():
         path = PurePosixPath(name)
         if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
-            yield f"the file {_short(name)} does not lie in the folder"
+            yield f"the file {_short(name)} is not in the folder"
         digest = entry.get("sha256") if isinstance(entry, dict) else None
         if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest):
             yield f"the file {_short(name)} has no SHA-256"
@@ -156,7 +156,7 @@ def verify_files(folder: Path, manifest: dict[str, Any]) -> None:
     """Compares every file with its hash.
 
     Raises:
-      AudioSepError: files are missing, changed, or not listed; all of them are named.
+      ExportError: files are missing, changed or not listed.
     """
     problems = []
     for name, entry in manifest["files"].items():
@@ -175,7 +175,8 @@ def verify_files(folder: Path, manifest: dict[str, Any]) -> None:
     ]
     if problems:
         raise ExportError(
-            f"{folder} does not match its {MANIFEST_FILE}: {'; '.join(problems)}. Export the model again."
+            f"{folder} does not match its {MANIFEST_FILE}: {listed(problems, separator='; ')}. Export the "
+            "model again."
         )
 
 
@@ -183,20 +184,20 @@ def verify_date(folder: Path, manifest: dict[str, Any], *, now: datetime.datetim
     """Compares the expiry with a date.
 
     Raises:
-      AudioSepError: the export has expired.
+      ExportError: the export has expired.
     """
     if manifest["expires"] is None:
         return
     expires = datetime.datetime.fromisoformat(manifest["expires"])
     if now >= expires:
         raise ExportError(
-            f"{folder} expired on {expires:%Y-%m-%d}: JAX reads what jax.export wrote for six months. Export "
+            f"{folder} expired on {expires:%Y-%m-%d}: JAX reads files of jax.export for six months. Export "
             "the model again from its checkpoint."
         )
 
 
 def live_checkpoint(folder: Path, manifest: dict[str, Any], place: Path) -> checkpoints.Checkpoint:
-    """Loads the checkpoint that an export came from.
+    """Loads the checkpoint of an export.
 
     Args:
       folder: of the export.
@@ -204,11 +205,13 @@ def live_checkpoint(folder: Path, manifest: dict[str, Any], place: Path) -> chec
       place: folder of the checkpoint.
 
     Raises:
-      AudioSepError: it cannot be loaded, or is not the model that was exported.
+      CheckpointError: the checkpoint cannot be loaded.
+      ExportError: it is missing, or is not the exported model.
     """
     if not place.is_dir():
         raise ExportError(
-            f"{folder} was exported from {place}, which is not here: name the checkpoint with --checkpoint."
+            f"{folder} was exported from {place}, which does not exist: name the checkpoint with "
+            "--checkpoint."
         )
     loaded = checkpoints.load(place)
     recorded = manifest["parameters"]["tensors"]
@@ -218,11 +221,10 @@ def live_checkpoint(folder: Path, manifest: dict[str, Any], place: Path) -> chec
     if wrong:
         raise ExportError(
             f"{place} is not the model that {folder} was exported from: {len(wrong)} of {len(names)} tensors "
-            f"differ, {wrong[0]} among them."
+            f"differ: {listed(wrong)}."
         )
     if to_dict(loaded.config)["model"] != manifest["config"].get("model"):
         raise ExportError(
-            f"{place} has the parameters of {folder}, but another model config: give the checkpoint that was "
-            "exported."
+            f"{place} has the parameters of {folder}, but another model config: give the exported checkpoint."
         )
     return loaded

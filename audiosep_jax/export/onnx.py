@@ -14,25 +14,25 @@ if TYPE_CHECKING:
 
 
 def check_installed() -> None:
-    """Raises an `AudioSepError` that says what to install where ONNX is not."""
+    """Raises a `MissingPackageError` if onnx is not installed."""
     if importlib.util.find_spec("onnx") is None:
         raise MissingPackageError(
-            "The package onnx is not installed, which writes ONNX files: pip install 'audiosep_jax[onnx]'."
+            "The package onnx, which writes ONNX files, is not installed: pip install 'audiosep_jax[onnx]'."
         )
 
 
 def serialize(config: ModelConfig, params: FoldedParams, function: Function) -> bytes:
     """Returns a function as an ONNX model, its parameters embedded.
 
-    The model has passed `onnx.checker` with its full check.
+    The model has passed the full check of `onnx.checker`.
 
     Args:
       config: the model's shape.
-      params: as `folded.fold` returned them.
+      params: from `folded.fold`.
       function: which of the two functions, and its shapes.
 
     Raises:
-      AudioSepError: onnx is not installed.
+      MissingPackageError: onnx is not installed.
     """
     check_installed()
     from audiosep_jax.export import onnx_stft

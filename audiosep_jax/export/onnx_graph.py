@@ -1,4 +1,4 @@
-"""A graph of standard ONNX operators that is written node by node, with names that a viewer can show."""
+"""A graph of standard ONNX operators, built node by node; its names are meant for viewers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,13 +7,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-# Every operator that is used here has its present meaning since opset 13 (ONNX 1.8, 2020); a higher one would
-# shut out older runtimes and gain nothing.
+# All operators of these models have had their present meaning since opset 13 (ONNX 1.8, 2020). A higher opset
+# would exclude older runtimes without need.
 OPSET, IR_VERSION = 13, 7
 
 
 class Graph:
-    """Collects nodes and constants; every method that adds a node returns the name of its output."""
+    """Collects nodes and constants; a method that adds a node returns the name of its output."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
@@ -48,7 +48,7 @@ class Graph:
         return self.add("Slice", value, *bounds)
 
     def pad(self, value: str, before: Sequence[int], after: Sequence[int], *, mode: str = "constant") -> str:
-        """Pads with zeros or by reflection; returns the value itself where there is nothing to pad."""
+        """Pads with zeros or by reflection; returns the value itself if the padding is empty."""
         if not any((*before, *after)):
             return value
         return self.add("Pad", value, self.constant([*before, *after], ""), mode=mode)
@@ -67,15 +67,15 @@ class Graph:
         producer: str,
         producer_version: str,
     ) -> onnx.ModelProto:
-        """Returns the checked model; "batch" is symbolic, everything is float32.
+        """Returns the checked model; "batch" is symbolic, all tensors are float32.
 
         Args:
           name: of the graph.
           inputs: shapes after the batch.
-          result: name of the value that is returned.
-          output: its public name, and its shape after the batch.
-          producer: who made the model.
-          producer_version: its version.
+          result: name of the value to return.
+          output: the public name of the result, and its shape after the batch.
+          producer: name of the program that makes the model.
+          producer_version: version of that program.
 
         Raises:
           onnx.checker.ValidationError: the graph is not valid ONNX.

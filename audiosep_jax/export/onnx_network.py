@@ -13,7 +13,7 @@ from audiosep_jax.models.resunet import pooling_strides
 
 
 class Network:
-    """Writes the network of one model; `models/folded.py` is the same in JAX."""
+    """Writes the network of one model; `models/inference/folded.py` is the same network in JAX."""
 
     def __init__(self, graph: Graph, config: ModelConfig, params: FoldedParams) -> None:
         self._graph, self._config, self._params = graph, config, params
@@ -63,7 +63,7 @@ class Network:
         )
 
     def _projections(self, condition: str) -> list[str]:
-        """Returns the columns of FiLM's one product, per norm, `[batch, channels, 1, 1]`, last one first."""
+        """Returns FiLM's shifts and scales of every norm, `[batch, channels, 1, 1]`, the last norm first."""
         graph, film = self._graph, self._params["film"]
         weights = graph.constant(film["kernel"], "film.kernel"), graph.constant(film["bias"], "film.bias")
         projected = graph.unsqueeze(graph.add("Gemm", condition, *weights), 2, 3)
@@ -73,7 +73,7 @@ class Network:
         ]
 
     def _widths(self) -> list[int]:
-        """Returns the channels of every norm in the order of the network."""
+        """Returns the number of channels of every norm, in the order of the network."""
         config, found = self._config, []
         inputs = config.encoder_widths[0]
         for width in (*config.encoder_widths, *(config.encoder_widths[-1:] * config.bottleneck_blocks)):
@@ -85,7 +85,7 @@ class Network:
         return found
 
     def _activated(self, value: str, scale: np.ndarray | None) -> str:
-        """Applies a norm with its FiLM, and the leaky ReLU; `scale` is None where a kernel took it."""
+        """Applies a norm with its FiLM, and the leaky ReLU; `scale` is None if it is folded into a kernel."""
         graph = self._graph
         if self._config.film == "scale_shift":
             value = graph.add("Mul", value, self._film.pop())

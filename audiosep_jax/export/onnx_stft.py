@@ -1,8 +1,8 @@
 """STFT and its inverse as ONNX convolutions with constant kernels.
 
-ONNX has operators for transforms, but few runtimes have them, and before opset 20 none inverts a one-sided
-spectrum; every runtime has a fast convolution. The frames are `[batch, 2·bins, frames]`: real parts, then
-imaginary parts.
+Many runtimes lack ONNX's own operators for Fourier transforms, and before opset 20 none of these inverts a
+one-sided spectrum; every runtime has a fast convolution. The frames are `[batch, 2·bins, frames]`: real
+parts, then imaginary parts.
 """
 
 import numpy as np
@@ -37,7 +37,7 @@ def inverse(graph: Graph, config: ModelConfig, real: str, imag: str, *, samples:
     """Returns the waveform `[batch, samples]` of real and imaginary part, `[batch, frames, bins]` each."""
     window, hop = _hann(config.window_length), config.hop_length
     cosine, sine = _waves(config.window_length)
-    # All bins but the first and the last stand for their mirror images as well.
+    # All bins except the first and the last also stand for their mirror images.
     weight = np.full((len(cosine), 1), 2 / config.window_length)
     weight[[0, -1]] /= 2
     kernel = np.concatenate([weight * cosine, -weight * sine]) * window
@@ -63,7 +63,7 @@ def inverse(graph: Graph, config: ModelConfig, real: str, imag: str, *, samples:
 
 def _waves(length: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns cosine and sine, `[bins, length]`, in float64."""
-    # Reduced to one turn as integers, so that large angles lose no digits.
+    # Reduced to one turn in integers, so that large angles keep their precision.
     turns = np.outer(np.arange(length // 2 + 1), np.arange(length)) % length
     angles = 2 * np.pi * turns / length
     return np.cos(angles), np.sin(angles)

@@ -18,7 +18,7 @@ def serialize(config: ModelConfig, params: folded.FoldedParams, function: Functi
 
     Args:
       config: the model's shape.
-      params: as `folded.fold` returned them.
+      params: from `folded.fold`.
       function: which of the two functions, and its shapes.
     """
     (batch,) = jax.export.symbolic_shape("batch")

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from audiosep_jax.errors import AudioSepError, StorageError, SweepError, shown
+from audiosep_jax.errors import AudioSepError, SweepError, shown
 from audiosep_jax.sweeps.definition import Sweep
 from audiosep_jax.sweeps.runs import Run, runs_of
-from audiosep_jax.utils.atomic import make_folder, write_json
+from audiosep_jax.utils.atomic import write_json
 from audiosep_jax.utils.locks import locked
 
 PLAN = "sweep.json"
@@ -65,16 +65,8 @@ def only_sweep_in(workdir: Path) -> Iterator[int]:
     Raises:
       AudioSepError: another sweep works there, or the directory cannot be written.
     """
-    make_folder(workdir)
-    try:
-        file = locked(
-            workdir / _LOCK,
-            busy=f"another sweep works in {workdir}, or a training that one left behind",
-            instead="choose another --workdir",
-        )
-    except OSError as error:
-        raise StorageError(f"{workdir} cannot be written: {error.strerror}.") from error
-    with file:
+    busy = f"another sweep works in {workdir}, or a training that one left behind"
+    with locked(workdir / _LOCK, busy=busy, instead="choose another --workdir") as file:
         yield file.fileno()
 
 

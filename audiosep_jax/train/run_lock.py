@@ -31,7 +31,15 @@ def only_run_in(workdir: str | os.PathLike) -> Iterator[None]:
     Raises:
       AudioSepError: another process trains there, or the directory cannot be written.
     """
-    with _locked(Path(workdir)) if not is_remote(workdir) else _claimed(epath.Path(workdir)):
+    if is_remote(workdir):
+        holding = _claimed(epath.Path(workdir))
+    else:
+        holding = locked(
+            Path(workdir) / _NAME,
+            busy=f"another process is training in {workdir}",
+            instead="choose another --workdir",
+        )
+    with holding:
         yield
 
 
@@ -49,20 +57,6 @@ def check_held(workdir: str | os.PathLike) -> None:
             f"a run that was started later has taken over {workdir} (process {holder.get('process')} on "
             f"{holder.get('host')}): this one stops without writing there; choose another --workdir for it."
         )
-
-
-@contextlib.contextmanager
-def _locked(workdir: Path) -> Iterator[None]:
-    try:
-        file = locked(
-            workdir / _NAME,
-            busy=f"another process is training in {workdir}",
-            instead="choose another --workdir",
-        )
-    except OSError as error:
-        raise StorageError(f"work directory {workdir} cannot be written: {error}.") from error
-    with file:
-        yield
 
 
 @contextlib.contextmanager

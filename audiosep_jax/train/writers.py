@@ -16,11 +16,14 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[re
 
 from audiosep_jax.errors import StorageError
 from audiosep_jax.train.workdir import Workdir
-from audiosep_jax.utils.atomic import beside
+from audiosep_jax.utils.atomic import replacing
 
 METRICS_FILE = "metrics.jsonl"
 BOARD_FOLDER = "tensorboard"
 _LARGEST_EVENT_FILE = 16 << 20
+_ADVICE = (
+    "make room or permit it, then start the same command again: the run resumes from its newest checkpoint"
+)
 
 
 class JsonLines:
@@ -144,10 +147,7 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(
-            f"{path} cannot be written: {error.strerror or error}; make room or permit it, then start the "
-            "same command again: the run goes on from its newest checkpoint."
-        ) from error
+        raise StorageError(f"{path} cannot be written: {error.strerror or error}; {_ADVICE}.") from error
 
 
 def _drop_later_lines(path: Path, last_step: int) -> None:
@@ -161,5 +161,5 @@ def _drop_later_lines(path: Path, last_step: int) -> None:
                 kept.append(line + "\n")
         except (ValueError, KeyError, TypeError):
             continue
-    with beside(path) as temporary:
+    with replacing(path, advice=_ADVICE) as temporary:
         temporary.write_text("".join(kept), "utf-8")

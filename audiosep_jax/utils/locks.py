@@ -1,4 +1,4 @@
-"""Files that one process at a time holds; the system lets go when it ends, however it ends."""
+"""Locks for one process at a time; the system frees them when the process ends, even when it is killed."""
 
 import contextlib
 import fcntl
@@ -10,22 +10,32 @@ from audiosep_jax.errors import StorageError, printable
 
 
 def locked(path: Path, *, busy: str, instead: str) -> io.FileIO:
-    """Opens a file, making it where there is none, and holds it until it is closed.
+    """Opens a file and locks it until it is closed.
 
-    Processes that inherit the file's descriptor hold it, too.
+    Processes that inherit the file's descriptor hold the lock, too.
 
     Args:
-      path: of the file; what is in it stays, and what is written goes to its end.
-      busy: what an error says where somebody else holds it, such as "another process renders into out".
-      instead: what an error advises, such as "choose another folder".
+      path: of the file. It and its folder are made if they are missing. Its content stays, and writing
+        appends to it.
+      busy: what the error says when another process holds the lock, such as "another process renders into
+        out".
+      instead: what errors advise, such as "choose another folder".
 
     Raises:
-      AudioSepError: somebody else holds it, or it lies on a file system without locks.
-      OSError: it cannot be opened.
+      StorageError: another process holds the lock, the file system has no locks, or the file cannot be
+        written.
     """
     while True:
         with contextlib.ExitStack() as closing:
-            file = closing.enter_context(path.open("a+b", buffering=0))
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                file = closing.enter_context(path.open("a+b", buffering=0))
+            except OSError as error:
+                if isinstance(error, FileNotFoundError) and not os.path.lexists(path):
+                    continue  # the process that held the lock has just removed the folder
+                raise StorageError(
+                    f"{printable(path.parent)} cannot be written ({error.strerror}): {instead}."
+                ) from error
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -38,11 +48,11 @@ def locked(path: Path, *, busy: str, instead: str) -> io.FileIO:
             if _is_at(file, path):
                 closing.pop_all()
                 return file
-            # A process that has just ended removed it in between.
+            # The process that held the lock has just removed the file: others will lock a new one.
 
 
 def _is_at(file: io.FileIO, path: Path) -> bool:
-    """Whether the file that is held is the one that others would open."""
+    """Whether the locked file is the one that other processes would open."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:

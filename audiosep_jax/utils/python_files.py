@@ -1,4 +1,4 @@
-"""What Python files of users define."""
+"""Reads values from Python files of users."""
 
 import runpy
 from pathlib import Path
@@ -10,16 +10,16 @@ _Value = TypeVar("_Value")
 
 
 def load_name(path: Path, name: str, kind: type[_Value], *, wanted: str) -> _Value:
-    """Runs a file and returns what it calls `name`.
+    """Runs a file and returns the value that it calls `name`.
 
     Args:
       path: of the file.
-      name: that it must define.
-      kind: of the value.
-      wanted: the file that should be given, such as "a sweep file, such as experiments/ablations/film.py".
+      name: of the value.
+      kind: type of the value.
+      wanted: what the error asks for, such as "a sweep file, such as experiments/ablations/film.py".
 
     Raises:
-      AudioSepError: the file is missing, does not run, or does not define it.
+      ConfigError: the file is missing, fails when it runs, or does not define the value.
     """
     if not path.is_file():
         raise ConfigError(f"{path} does not exist: give {wanted}.")

@@ -2,14 +2,14 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from audiosep_jax.errors import CheckpointError, shown
+from audiosep_jax.errors import AudioSepError, CheckpointError, shown
 
 _DTYPES = {
     "F64": np.dtype(np.float64),
@@ -33,70 +33,90 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _LONGEST_NAME = 500
 
 
-def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Maps a safetensors file.
+class TensorFile(Mapping[str, np.ndarray]):
+    """The tensors of a safetensors file as read-only views of the mapped file, in the order of the file.
 
-    Returns:
-      The tensors as read-only views of the file, in the order in which they lie there, and the metadata.
+    Args:
+      path: of the file.
+      kind: of the error.
+      advice: what the error tells the user to do.
+
+    Attributes:
+      shapes: of all tensors.
+      metadata: of the header.
 
     Raises:
-      AudioSepError: the file cannot be read, is damaged, or holds a type that NumPy does not have.
+      AudioSepError: of `kind`: the file cannot be read, is damaged, or holds a type that NumPy does not have.
     """
-    path = Path(path)
-    try:
-        with safe_open(path, framework="numpy"):
-            pass  # it checks that the tensors lie inside the file and beside each other
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size))
-        content = np.memmap(path, np.uint8, "r")
-        metadata = header.pop("__metadata__", {})
-        check_names(header, where=path)
-        tensors = {}
-        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-            if entry["dtype"] not in _DTYPES:
-                raise CheckpointError(
-                    f"{path}: {name} is of type {shown(entry['dtype'])}, which is not supported."
-                )
-            start, stop = (8 + size + offset for offset in entry["data_offsets"])
-            tensors[name] = content[start:stop].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged or not a safetensors file: {shown(error)}.") from error
-    return tensors, metadata
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        kind: type[AudioSepError] = CheckpointError,
+        advice: str = "get the file again",
+    ) -> None:
+        path = Path(path)
+        try:
+            with safe_open(path, framework="numpy"):
+                pass  # it checks that the tensors lie inside the file and beside each other
+            with path.open("rb") as file:
+                size = int.from_bytes(file.read(8), "little")
+                header = json.loads(file.read(size))
+            content = np.memmap(path, np.uint8, "r").view(np.ndarray)
+            self.metadata: dict[str, str] = header.pop("__metadata__", {})
+            check_names(header, where=path, kind=kind)
+            self._tensors = {}
+            for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+                if entry["dtype"] not in _DTYPES:
+                    raise kind(f"{path}: {name} is of type {shown(entry['dtype'])}, which is not supported.")
+                start, stop = (8 + size + offset for offset in entry["data_offsets"])
+                values = content[start:stop].view(_DTYPES[entry["dtype"]])
+                self._tensors[name] = values.reshape(entry["shape"])
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise kind(f"{path} is damaged or not a safetensors file ({shown(error)}): {advice}.") from error
+        self.shapes: dict[str, tuple[int, ...]] = {n: value.shape for n, value in self._tensors.items()}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
 
 
-def check_names(names: Iterable[object], *, where: str | Path) -> None:
-    """Checks the names of tensors, which errors print: short texts that do nothing to a terminal.
+def check_names(
+    names: Iterable[object], *, where: str | Path, kind: type[AudioSepError] = CheckpointError
+) -> None:
+    """Checks that tensor names are short and printable, because errors show them in a terminal.
 
     Raises:
-      AudioSepError: there are others.
+      AudioSepError: of `kind`: a name is not.
     """
     for name in names:
         if not isinstance(name, str):
-            raise CheckpointError(
-                f"{where} has a tensor whose name is no text: get the file from its publisher."
-            )
+            raise kind(f"{where} has a tensor whose name is not text: get the file from its publisher.")
         if len(name) > _LONGEST_NAME or not name.isprintable():
-            raise CheckpointError(
+            raise kind(
                 f"{where} has a tensor with the name {shown(repr(name))}, which no model has: get the "
                 "file from its publisher."
             )
 
 
 def write(path: str | Path, tensors: Mapping[str, np.ndarray], *, metadata: Mapping[str, str]) -> None:
-    """Writes a safetensors file one tensor at a time, in the given order.
-
-    The library's own `save_file` first makes a second copy of everything.
+    """Writes a safetensors file one tensor at a time; the library's `save_file` first copies them all.
 
     Args:
-      path: is replaced where it exists; a failed write leaves half a file there.
-      tensors: of types that safetensors knows.
-      metadata: goes into the header.
+      path: of the file. An existing file is replaced; a failed write leaves half a file there.
+      tensors: of types that safetensors has, in the order of the file; larger types go before smaller ones.
+      metadata: of the header.
 
     Raises:
       OSError: the file cannot be written.
     """
-    # Wide types first, as the library has it, so that every tensor is aligned.
+    # As in the library: every tensor is aligned.
     names = sorted(tensors, key=lambda name: -tensors[name].dtype.itemsize)
     header: dict[str, object] = {"__metadata__": dict(metadata)}
     start = 0
@@ -119,5 +139,5 @@ def write(path: str | Path, tensors: Mapping[str, np.ndarray], *, metadata: Mapp
 
 
 def raw(tensor: np.ndarray) -> memoryview:
-    """Returns a tensor's bytes in C order, without a copy where it lies so already."""
+    """Returns a tensor's bytes in C order; copies it only if its order is another."""
     return np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data

@@ -1,4 +1,4 @@
-"""Frozen dataclasses to and from JSON, with errors that name the field."""
+"""Converts frozen dataclasses to JSON and back; errors name the field."""
 
 import dataclasses
 import json
@@ -8,7 +8,7 @@ import typing
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from audiosep_jax.errors import AudioSepError, ConfigError
+from audiosep_jax.errors import AudioSepError, ConfigError, listed
 
 T = TypeVar("T")
 
@@ -28,20 +28,31 @@ def from_dict(
     """Builds a config from plain JSON values.
 
     Args:
-      cls: a dataclass of this module.
-      values: as `to_dict` returned them; missing fields take their defaults.
-      where: how errors name the place.
-      kind: the error that is raised.
+      cls: the dataclass.
+      values: from `to_dict`; missing fields take their defaults.
+      where: how errors name the config.
+      kind: of the error.
 
     Raises:
-      AudioSepError: of that kind: an unknown field or a value of the wrong type; the text names the field.
+      AudioSepError: of `kind`: a field is unknown, or a value has the wrong type.
+
+    Examples:
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Window:
+      ...     length: int = 1024
+      ...     seconds: float = 2.0
+      >>> from_dict(Window, {"seconds": 5})
+      Window(length=1024, seconds=5.0)
+      >>> from_dict(Window, {"hop": 5}, where="window")
+      Traceback (most recent call last):
+      audiosep_jax.errors.ConfigError: window has unknown field(s) hop; known: length, seconds.
     """
     if not isinstance(values, dict):
         raise kind(f"{where} must be a JSON object, but is {values!r}.")
     hints = typing.get_type_hints(cls)
     unknown = sorted(set(values) - set(hints))
     if unknown:
-        raise kind(f"{where} has unknown field(s) {', '.join(unknown)}; known: {', '.join(hints)}.")
+        raise kind(f"{where} has unknown field(s) {listed(unknown)}; known: {', '.join(hints)}.")
     return cls(**{key: _convert(hints[key], value, f"{where}.{key}", kind) for key, value in values.items()})
 
 
@@ -57,11 +68,11 @@ def load_json(
     Args:
       cls: as in `from_dict`.
       path: of the file; errors name it.
-      what: the file that a user should give where there is none.
-      kind: the error that is raised.
+      what: the file to ask for if there is none.
+      kind: of the error.
 
     Raises:
-      AudioSepError: of that kind: the file is missing, is no JSON, or does not fit the class.
+      AudioSepError: of `kind`: the file is missing, is not JSON, or does not fit the class.
     """
     path = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""SIGTERM as an exception that unwinds, and signals whose exception got lost, raised again."""
+"""Turns SIGTERM into an exception, and sends signals again whose exception was lost."""
 
 import contextlib
 import os
@@ -14,26 +14,26 @@ _AGAIN_SECONDS = 0.2
 
 
 class Terminated(SystemExit):
-    """SIGTERM came; nothing that is to go on after an error catches it."""
+    """SIGTERM came. Code that continues after errors does not catch this."""
 
     number = signal.SIGTERM
 
 
 @contextlib.contextmanager
 def unwinding_at_sigterm() -> Iterator[None]:
-    """Makes SIGTERM an exception, so that what is half written is removed.
+    """Turns SIGTERM into an exception in the block, so that half-written files are removed.
 
-    A signal may come while Python runs what may not raise, such as a callback of the garbage collector, of
-    which JAX has one: its exception is printed and forgotten. Then the signal is sent once more.
+    Outside the main thread, and if SIGTERM has a handler already, nothing changes.
 
-    Outside the main thread, and where SIGTERM has a handler already, nothing changes.
+    The signal may come in code that cannot raise, such as JAX's callback of the garbage collector. Python
+    then prints and drops the exception, and the signal is sent once more.
     """
     last = -float("inf")
     usual = sys.unraisablehook
 
     def unwind(_number: int, _frame: FrameType | None) -> None:
-        # `timeout` and others send it twice, to the process and to its group: the second must not stop the
-        # cleaning up.
+        # `timeout` and others send the signal twice, to the process and to its group: the second one must not
+        # interrupt the cleanup.
         nonlocal last
         again = time.monotonic() - last < 1.0
         last = time.monotonic()
@@ -47,7 +47,7 @@ def unwinding_at_sigterm() -> Iterator[None]:
             return
         last = -float("inf")
         number = signal.SIGTERM if isinstance(unraisable.exc_value, Terminated) else signal.SIGINT
-        # From here it would be lost again.
+        # An exception that is raised here would be lost, too.
         later = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), number))
         later.daemon = True
         later.start()

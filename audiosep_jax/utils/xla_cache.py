@@ -1,4 +1,4 @@
-"""Compiled programs are kept between processes, so that only the first run of a command waits for XLA."""
+"""A cache of compiled programs on disk, so that only the first run of a command waits for XLA."""
 
 import hashlib
 import importlib.util
@@ -10,14 +10,14 @@ from audiosep_jax.errors import MissingPackageError, shown
 
 
 def use_cache() -> None:
-    """Points JAX to a cache on disk; call it before JAX is imported.
+    """Points JAX to a cache on disk; must be called before JAX is imported.
 
     `JAX_COMPILATION_CACHE_DIR` names another place, such as gs://BUCKET/FOLDER for all hosts of a pod; an
-    empty value switches the cache off. The folder's name carries the processor, because a program compiled
-    for one may not run on another that shares the home directory.
+    empty value disables the cache. The folder's name contains a hash of the processor, because machines with
+    different processors may share a home directory.
 
     Raises:
-      AudioSepError: the cache lies in a bucket that no installed package reads; JAX would only warn, and
+      MissingPackageError: the cache is in a bucket, and gcsfs is not installed. JAX would only warn, and
         compile everything at every start.
     """
     place = os.environ.get("JAX_COMPILATION_CACHE_DIR", "")

@@ -7,8 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from audiosep_jax.errors import StorageError
-from audiosep_jax.utils.atomic import beside
+from audiosep_jax.utils.atomic import replacing
 from data_pipelines.mixtures import clip_index, records
 from data_pipelines.prepare.encoding import Failure, Recorded, Recorder
 from data_pipelines.prepare.shards import Shard
@@ -142,17 +141,9 @@ class ShardFiles:
     def _description(self, shard: Shard) -> Path:
         return self.folder / f"{shard.name}.jsonl"
 
-    @contextlib.contextmanager
-    def _replacing(self, path: Path) -> Iterator[Path]:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with beside(path, suffix=_UNFINISHED, durable=True) as temporary:
-                yield temporary
-        except OSError as error:
-            raise StorageError(
-                f"{path.parent} cannot be written ({error.strerror or error}): make room, then give the "
-                "same command again to resume."
-            ) from error
+    def _replacing(self, path: Path) -> contextlib.AbstractContextManager[Path]:
+        advice = "make room, then give the same command again to resume"
+        return replacing(path, suffix=_UNFINISHED, durable=True, advice=advice)
 
 
 def _joined(stamps: Iterable[str]) -> str:

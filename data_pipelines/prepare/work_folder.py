@@ -1,14 +1,13 @@
 """The hidden folder beside a dataset that holds its unfinished build, with a lock."""
 
 import contextlib
-import io
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from audiosep_jax.errors import StorageError
 from audiosep_jax.utils.locks import locked
+from audiosep_jax.utils.staging import swap
 
 _LOCK = "lock"
 _REPLACED = "replaced"
@@ -41,9 +40,10 @@ class WorkFolder:
         Raises:
           StorageError: another process builds there, or the folder cannot be written.
         """
-        with self._locked():
+        busy = f"another process is preparing {self.out}"
+        with locked(self.path / _LOCK, busy=busy, instead="choose another --out"):
             if self._replaced.exists() and not self.out.exists():
-                os.replace(self._replaced, self.out)  # killed between the two steps of a swap
+                os.rename(self._replaced, self.out)  # killed between the two steps of a swap
             try:
                 yield
             finally:
@@ -58,15 +58,10 @@ class WorkFolder:
         """
         self._assembled.write_text(fingerprint)
         if not self.out.exists():
-            os.replace(folder, self.out)
+            os.rename(folder, self.out)
         else:
             shutil.rmtree(self._replaced, ignore_errors=True)
-            os.replace(self.out, self._replaced)
-            try:
-                os.replace(folder, self.out)
-            except BaseException:
-                os.replace(self._replaced, self.out)
-                raise
+            swap(folder, self.out, aside=self._replaced)
         self.remove()
 
     def was_published(self, folder: Path, *, fingerprint: str) -> bool:
@@ -85,19 +80,3 @@ class WorkFolder:
                 shutil.rmtree(path, ignore_errors=True)
         self._assembled.unlink(missing_ok=True)
         shutil.rmtree(self.path, ignore_errors=True)
-
-    def _locked(self) -> io.FileIO:
-        while True:
-            try:
-                self.path.mkdir(parents=True, exist_ok=True)
-                return locked(
-                    self.path / _LOCK,
-                    busy=f"another process is preparing {self.out}",
-                    instead="choose another --out",
-                )
-            except FileNotFoundError:
-                continue  # a build that has just ended removed the folder in between
-            except OSError as error:
-                raise StorageError(
-                    f"{self.out} cannot be written ({error.strerror}): choose another --out."
-                ) from error

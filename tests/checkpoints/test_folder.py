@@ -1,4 +1,4 @@
-"""Checkpoint folders: round trips, all faults named at once, and never half a checkpoint."""
+"""Checkpoint folders: round trips, named faults, and no half or mixed checkpoint after a kill."""
 
 import json
 import os
@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import jax
+import killed_saves
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
@@ -19,6 +20,7 @@ from audiosep_jax.checkpoints import folder
 from audiosep_jax.config import ExperimentConfig, ModelConfig, TrainConfig
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.models import separator
+from audiosep_jax.utils import staging
 
 CONFIG = ExperimentConfig(
     name="small",
@@ -54,7 +56,7 @@ def place(tmp_path):
     return tmp_path / "model"
 
 
-def test_what_is_saved_is_loaded_bit_for_bit(tmp_path):
+def test_a_saved_model_is_loaded_bit_for_bit(tmp_path):
     folder.save(tmp_path / "new" / "model", CONFIG, values())
     assert_holds(tmp_path / "new" / "model", values())
 
@@ -89,11 +91,12 @@ def test_an_older_checkpoint_is_replaced_and_other_files_stay(place):
     assert (place / "README.md").read_text() == "a card"
 
 
-@pytest.mark.parametrize("failing", ["audiosep_jax.checkpoints.folder.save_file", "os.replace"])
+@pytest.mark.parametrize("failing", ["audiosep_jax.checkpoints.folder.save_file", "os.rename"])
 def test_a_failed_save_leaves_the_old_checkpoint_whole(place, monkeypatch, failing):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr(staging, "_exchange", lambda *_: False)
     monkeypatch.setattr(failing, full)
     with pytest.raises(AudioSepError, match=r"cannot be written: .*No space left on device"):
         folder.save(place, CONFIG, values(2))
@@ -109,31 +112,125 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_the_user(tmp_path):
 
 
 SAVE_FOREVER = """
-import itertools, sys
-sys.path.insert(0, {tests!r})
-from test_folder import CONFIG, values
-from audiosep_jax.checkpoints import folder
-for level in itertools.count(2):
-    folder.save({place!r}, CONFIG, values(level))
+import itertools
+from pathlib import Path
+from audiosep_jax.models import separator
+from killed_saves import CONFIG, save
+shapes = separator.shapes(CONFIG.model)
+for level in itertools.count(1):
+    save(Path({place!r}), level, shapes)
     print(level, flush=True)
 """
+HELPERS = Path(killed_saves.__file__).parent
 
 
-def test_a_killed_save_leaves_the_old_or_the_new_checkpoint(place):
+def saving_forever(place):
+    code = f"import sys; sys.path.insert(0, {str(HELPERS)!r})\n" + SAVE_FOREVER.format(place=str(place))
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+
+
+def test_a_killed_save_leaves_the_old_or_the_new_checkpoint(tmp_path):
     seed = random.SystemRandom().getrandbits(32)
     print(f"seed {seed}")
     draw = random.Random(seed)
-    code = SAVE_FOREVER.format(tests=str(Path(__file__).parent), place=str(place))
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    process = saving_forever(tmp_path / "model")
     assert process.stdout is not None
     for _ in range(draw.randrange(1, 30)):
         last = int(process.stdout.readline())
     time.sleep(draw.uniform(0, 0.02))
     os.kill(process.pid, signal.SIGKILL)
     last = max([last, *map(int, process.communicate()[0].split())])
-    (level,) = {float(leaf.flat[0]) for leaf in jax.tree.leaves(folder.load(place).variables)}
-    assert level in (last, last + 1)
-    assert_holds(place, values(level))
+    assert killed_saves.level_of(tmp_path / "model") in (last, last + 1)
+
+
+@pytest.mark.parametrize("exchange", ["yes", "no"])
+def test_a_save_that_is_killed_at_any_step_leaves_one_whole_checkpoint(tmp_path, exchange):
+    command = [sys.executable, killed_saves.__file__, str(tmp_path / "saves" / "model"), exchange]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) > 30
+
+
+def test_a_reader_never_gets_the_config_of_one_model_and_the_weights_of_another(tmp_path):
+    with saving_forever(tmp_path / "model") as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "1\n"
+            levels = [killed_saves.level_of(tmp_path / "model") for _ in range(100)]
+        finally:
+            process.kill()
+    assert levels == sorted(levels)
+    assert len(set(levels)) > 1
+
+
+def test_a_link_to_a_folder_stays_a_link(place):
+    link = place.parent / "link"
+    link.symlink_to(place, target_is_directory=True)
+    folder.save(link, CONFIG, values(2))
+    assert link.is_symlink()
+    assert_holds(place, values(2))
+    assert sorted(path.name for path in place.parent.iterdir()) == ["link", "model"]
+
+
+def test_other_files_of_the_folder_survive(place):
+    (place / "tower").mkdir(mode=0o750)
+    (place / "tower" / "config.json").write_text("tower")
+    (place / "aim").symlink_to("nowhere")
+    (place / "presence.json").write_text("of the old weights")
+    place.chmod(0o770)
+    folder.save(place, CONFIG, values(2))
+    assert_holds(place, values(2))
+    names = ["aim", "config.json", "model.safetensors", "tower"]
+    assert sorted(path.name for path in place.iterdir()) == names
+    assert (place / "tower" / "config.json").read_text() == "tower"
+    assert os.readlink(place / "aim") == "nowhere"
+    assert (place / "tower").stat().st_mode & 0o777 == 0o750
+    assert place.stat().st_mode & 0o777 == 0o770
+
+
+def test_a_folder_in_which_other_processes_write_is_not_moved(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "batch.npz").write_text("batch")
+    before = (tmp_path / "model").stat().st_ino
+    folder.save(tmp_path / "model", CONFIG, values(1))
+    assert (tmp_path / "model").stat().st_ino == before
+    assert_holds(tmp_path / "model", values(1))
+    assert (tmp_path / "model" / "batch.npz").read_text() == "batch"
+
+
+def test_a_folder_whose_save_was_killed_between_two_steps_is_found_through_a_link(place, monkeypatch):
+    def killed(new, path, *, aside):
+        path.rename(aside)
+        raise KeyboardInterrupt  # and nothing is cleaned up
+
+    link = place.parent / "link"
+    link.symlink_to(place, target_is_directory=True)
+    monkeypatch.setattr(staging, "_exchange", lambda *_: False)
+    monkeypatch.setattr(staging, "swap", killed)
+    monkeypatch.setattr(staging, "_settle", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        folder.save(link, CONFIG, values(2))
+    monkeypatch.undo()
+    assert not place.exists()
+    assert_holds(link, values(1))
+    assert sorted(path.name for path in place.parent.iterdir()) == ["link", "model"]
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_file_that_appears_during_a_save_survives(place, monkeypatch, exchange):
+    link = staging._carry_over
+
+    def appears(source, target, keep):
+        link(source, target, keep)
+        if source == place:
+            (place / "late.txt").write_text("late")
+
+    monkeypatch.setattr(staging, "_carry_over", appears)
+    if not exchange:
+        monkeypatch.setattr(staging, "_exchange", lambda *_: False)
+    folder.save(place, CONFIG, values(2))
+    assert_holds(place, values(2))
+    assert (place / "late.txt").read_text() == "late"
 
 
 def rewrite(place, change):
@@ -192,7 +289,7 @@ def test_a_damaged_folder_is_named_with_its_fault(place, damage, message):
     assert str(place) in str(error.value)
 
 
-def test_what_is_no_folder_is_said_to_be_none(tmp_path, place):
+def test_a_path_without_a_folder_is_named(tmp_path, place):
     for path in (tmp_path / "nowhere", place / "config.json"):
         with pytest.raises(AudioSepError, match="is not a checkpoint folder"):
             folder.load(path)
@@ -202,7 +299,7 @@ def test_what_is_no_folder_is_said_to_be_none(tmp_path, place):
 def test_weights_that_are_not_converted_are_told_how(suffix, tmp_path):
     path = tmp_path / f"audiosep{suffix}"
     path.write_bytes(b"x")
-    with pytest.raises(AudioSepError, match=r"make one of it with `audiosep convert .*audiosep\.\w+ FOLDER`"):
+    with pytest.raises(AudioSepError, match=r"convert it with `audiosep convert .*audiosep\.\w+ FOLDER`"):
         folder.load(path)
 
 

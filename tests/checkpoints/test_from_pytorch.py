@@ -1,4 +1,4 @@
-"""From PyTorch's files to folders: exact, all problems at once, and nothing written on error."""
+"""Conversion of PyTorch files to folders: exact weights, named problems, nothing written on error."""
 
 import dataclasses
 import json
@@ -77,7 +77,7 @@ def test_a_released_checkpoint_becomes_a_whole_folder(converted, tensors):
         assert value.tobytes() == np.ascontiguousarray(expected[path]).tobytes(), path
 
 
-def test_what_the_model_does_not_use_is_carried_along(converted, tensors):
+def test_tensors_that_the_model_does_not_use_are_carried(converted, tensors):
     carried = load_file(converted / "carried.safetensors")
     assert "base.stft.conv_real.weight" in carried
     assert "base.decoder_block3.bn2.num_batches_tracked" in carried
@@ -175,7 +175,7 @@ def test_a_separator_gets_the_tower_that_is_named(files, converted, tmp_path):
 def test_a_tower_of_another_size_or_a_broken_one_is_refused(files, converted, tmp_path):
     separator = bare_separator(tmp_path / "separator.pt")
     clap_folders.write_transformers(tmp_path / "clap", "a")
-    said = "gives conditions of 20 numbers, and the separator needs 6"
+    said = "gives conditions of 20 numbers, but the separator needs 6"
     refused(tmp_path, separator, said, preset="paper", tower_source=tmp_path / "clap")
     shutil.copytree(converted / "tower", tmp_path / "broken")
     tensors = load_file(tmp_path / "broken" / "model.safetensors")
@@ -186,7 +186,7 @@ def test_a_tower_of_another_size_or_a_broken_one_is_refused(files, converted, tm
 
 
 def fingerprint(query):
-    """The hash of everything that the tower's conditions depend on."""
+    """A hash of all inputs of the tower's conditions."""
     return load_encoder(query).fingerprint
 
 
@@ -219,39 +219,60 @@ def write_clip(folder):
     save_file(tensors, folder / "model.safetensors")
 
 
-def test_every_problem_is_named_at_once_and_nothing_is_written(files, tensors, tmp_path):
+SEPARATOR_PROBLEMS = {
+    "ss_model.base.bn0.bias": (None, "base.bn0.bias is missing"),
+    "ss_model.base.pre_conv.bias": (
+        np.zeros(9, np.float32),
+        "base.pre_conv.bias has shape (9,), needed is (2,)",
+    ),
+    "ss_model.base.encoder_block3.conv_block1.conv2.weight": (
+        np.zeros((4, 4, 3, 2), np.float32),
+        "base.encoder_block3.conv_block1.conv2.weight has shape (4, 4, 3, 2), needed is (4, 4, 3, 3)",
+    ),
+    "ss_model.base.after_conv.bias": (np.zeros(3, np.float64), "base.after_conv.bias is float64"),
+    "ss_model.base.attention.weight": (np.zeros(1, np.float32), "base.attention.weight is unknown"),
+}
+OTHER_PROBLEMS = {
+    "query_encoder.model.text_branch.pooler.dense.bias": (None, "missing text_branch.pooler.dense.bias"),
+    "query_encoder.model.audio_branch.norm.bias": (
+        np.zeros(5, np.float32),
+        "mis-shaped audio_branch.norm.bias",
+    ),
+    "query_encoder.model.extra": (np.zeros(1, np.float32), "unmapped extra"),
+    "discriminator.weight": (np.zeros(1, np.float32), "discriminator.weight is unknown"),
+}
+
+
+@pytest.mark.parametrize(
+    ("problems", "shown"),
+    [
+        (SEPARATOR_PROBLEMS, SEPARATOR_PROBLEMS),
+        (OTHER_PROBLEMS, OTHER_PROBLEMS),
+        (SEPARATOR_PROBLEMS | OTHER_PROBLEMS, SEPARATOR_PROBLEMS),
+    ],
+    ids=["separator", "others", "all"],
+)
+def test_problems_are_named_at_once_and_nothing_is_written(files, tensors, tmp_path, problems, shown):
     broken = OrderedDict(tensors)
-    for name in ("ss_model.base.bn0.bias", "query_encoder.model.text_branch.pooler.dense.bias"):
-        del broken[name]
-    broken["ss_model.base.pre_conv.bias"] = np.zeros(9, np.float32)
-    broken["ss_model.base.encoder_block3.conv_block1.conv2.weight"] = np.zeros((4, 4, 3, 2), np.float32)
-    broken["ss_model.base.after_conv.bias"] = np.zeros(3, np.float64)
-    broken["query_encoder.model.audio_branch.norm.bias"] = np.zeros(5, np.float32)
-    broken["ss_model.base.attention.weight"] = np.zeros(1, np.float32)
-    broken["query_encoder.model.extra"] = np.zeros(1, np.float32)
-    broken["discriminator.weight"] = np.zeros(1, np.float32)
+    for name, (value, _) in problems.items():
+        if value is None:
+            del broken[name]
+        else:
+            broken[name] = value
     source = tmp_path / "broken.ckpt"
     torch_writer.write(source, torch_writer.lightning_checkpoint(broken))
     with pytest.raises(AudioSepError, match=r"broken\.ckpt does not fit AudioSep: ") as error:
         convert(source, tmp_path / "out", preset="paper", tokenizer=str(files / "tokenizer"))
-    for part in (
-        "base.bn0.bias is missing",
-        "missing text_branch.pooler.dense.bias",
-        "base.pre_conv.bias has shape (9,), needed is (2,)",
-        "base.encoder_block3.conv_block1.conv2.weight has shape (4, 4, 3, 2), needed is (4, 4, 3, 3)",
-        "base.after_conv.bias is float64",
-        "mis-shaped audio_branch.norm.bias",
-        "base.attention.weight is unknown",
-        "unmapped extra",
-        "discriminator.weight is unknown",
-    ):
-        assert part in str(error.value)
+    for _, phrase in shown.values():
+        assert phrase in str(error.value)
+    hidden = len(problems) - len(shown)
+    assert str(error.value).endswith(f" and {hidden} more.") == bool(hidden)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.ckpt"]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_a_rounded_tower_is_the_same_tower(dtype, files, tensors, tmp_path):
-    """Its constants are rounded, too; the first query by a sound must not take them for another's."""
+    """Its constants are rounded, too; the check of constants must accept them."""
     source = tmp_path / "half.ckpt"
     half = {n: v.astype(dtype) if v.dtype == np.float32 else v for n, v in tensors.items()}
     torch_writer.write(source, torch_writer.lightning_checkpoint(half))
@@ -259,7 +280,7 @@ def test_a_rounded_tower_is_the_same_tower(dtype, files, tensors, tmp_path):
     encoder = load_encoder(folder.load(tmp_path / "out").config.query)
     assert isinstance(encoder, ClapEncoder)
     assert len(encoder.fingerprint) == 64
-    tower = safetensors_file.read(tmp_path / "out" / "tower" / "model.safetensors")[0]
+    tower = safetensors_file.TensorFile(tmp_path / "out" / "tower" / "model.safetensors")
     params.audio_parameters(encoder.config, tower)
 
 
@@ -276,15 +297,15 @@ def test_constants_of_another_tower_are_named_with_the_other_problems(files, tmp
         convert(tmp_path / "clap.pt", tmp_path / "out", tokenizer=str(files / "tokenizer"))
     for part in (
         "missing text_branch.pooler.dense.weight",
-        f"{kernel} is not the constant of the audio tower that the shapes tell",
-        f"{mask} is not the constant of",
+        f"{kernel} differs from the constant that the audio tower needs",
+        f"{mask} differs from the constant",
     ):
         assert part in str(error.value)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_weights_that_are_no_numbers_are_named_with_the_other_problems(dtype, files, tensors, tmp_path):
+def test_nan_and_infinity_are_named_with_the_other_problems(dtype, files, tensors, tmp_path):
     broken = OrderedDict(tensors)
     values = {
         "ss_model.base.encoder_block1.conv_block1.conv1.weight": np.nan,
@@ -350,17 +371,27 @@ def refused(tmp_path, source, said, **kwargs):
 def test_the_wrong_kind_is_named(files, converted, tmp_path):
     refused(tmp_path, laion_file(tmp_path / "c.pt"), "c.pt is LAION's CLAP, not AudioSep", kind="audiosep")
     refused(tmp_path, converted / "tower", "tower is LAION's CLAP, not AudioSep", kind="audiosep")
-    refused(tmp_path, files / "audiosep.ckpt", "is AudioSep, not a tower alone", kind="tower")
-    refused(tmp_path, converted, "is a checkpoint folder already")
+    refused(
+        tmp_path,
+        files / "audiosep.ckpt",
+        "is AudioSep, not a tower: convert it with --kind audiosep",
+        kind="tower",
+    )
+    refused(tmp_path, converted, "is already a checkpoint folder")
     refused(tmp_path, tmp_path / "nowhere.ckpt", "does not exist")
     refused(
         tmp_path,
         files / "audiosep.ckpt",
-        "has a tower of its own",
+        "has its own tower: remove --tower",
         preset="paper",
         tower_source=tmp_path / "c.pt",
     )
-    refused(tmp_path, tmp_path / "c.pt", "is a tower itself", tower_source=tmp_path / "c.pt")
+    refused(
+        tmp_path,
+        tmp_path / "c.pt",
+        "is a tower: --tower is for a separator without one",
+        tower_source=tmp_path / "c.pt",
+    )
     refused(
         tmp_path,
         bare_separator(tmp_path / "s.pt"),
@@ -376,14 +407,14 @@ def test_an_ambiguous_window_asks_for_a_preset(files, tmp_path):
     refused(tmp_path, source, "--preset base one of 2048: choose paper or dcase", preset="base")
 
 
-def test_a_missing_tokenizer_is_said_before_anything_is_written(files, tmp_path, monkeypatch):
+def test_a_missing_tokenizer_is_named_before_anything_is_written(files, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     source = files / "audiosep.ckpt"
     refused(tmp_path, source, "holds no tokenizer", preset="paper", tokenizer=str(tmp_path))
     refused(
         tmp_path,
         source,
-        "The tokenizer 'nobody/nothing' is neither a folder, nor in the Hugging Face cache",
+        "The tokenizer 'nobody/nothing' is not a folder, not in the Hugging Face cache, and could not be",
         preset="paper",
         tokenizer="nobody/nothing",
     )
@@ -400,10 +431,12 @@ def test_a_tokenizer_of_another_tower_is_refused(files, tmp_path):
             '"vocab": {', '"vocab": {' + vocabulary + ", "
         )
     )
-    refused(tmp_path, files / "audiosep.ckpt", "the text tower 300", preset="paper", tokenizer=str(other))
+    refused(
+        tmp_path, files / "audiosep.ckpt", "but the text tower has 300", preset="paper", tokenizer=str(other)
+    )
 
 
-def test_what_is_there_is_not_lost(files, tmp_path):
+def test_an_existing_folder_is_not_lost(files, tmp_path):
     kwargs = {"preset": "paper", "tokenizer": str(files / "tokenizer")}
     target = tmp_path / "out"
     target.mkdir()

@@ -1,4 +1,4 @@
-"""Checkpoints by their names on the hub: downloaded once, found offline, and every refusal in a sentence."""
+"""Checkpoints by their names on the hub: downloaded once, found offline, clear errors."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def server():
 
 @pytest.fixture
 def ask(server, tmp_path):
-    """Resolves names in a new process, which reads where its hub is when it starts."""
+    """Resolves names in a new process, because the address of the hub is read at its start."""
 
     def ask(*names, **environment):
         settings = {
@@ -99,18 +99,18 @@ def test_without_a_network_the_error_says_what_to_do(ask):
 
 @pytest.mark.parametrize("lost", ["model.safetensors", "tower/model.safetensors"])
 def test_a_part_of_a_model_in_the_cache_is_completed(lost, ask):
-    """As an interrupted download leaves it."""
+    """An interrupted download leaves a part."""
     _, folder, files = ask("org/small")[0]
     (Path(folder) / lost).unlink()
     assert ask("org/small")[0][2] == files
 
 
 @pytest.mark.parametrize("name", ["a/b/c", "/nowhere/x", "small", "..", "org/na me", Path("org/small")])
-def test_what_is_no_name_on_the_hub_stays_a_path(name):
+def test_other_names_stay_paths(name):
     assert hub.resolve(name) == Path(name)
 
 
-def test_a_folder_here_goes_before_the_hub(tmp_path, monkeypatch):
+def test_a_local_folder_wins_over_the_hub(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "org" / "small").mkdir(parents=True)
     assert hub.resolve("org/small") == Path("org/small")

@@ -1,4 +1,4 @@
-"""Publishing: what goes to the hub, in one commit, and every refusal in a sentence."""
+"""Publishing: the uploaded files, one commit, and clear errors."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ from audiosep_jax.errors import AudioSepError
 
 
 class FakeApi:
-    """Stands for the hub: keeps what was committed, or raises."""
+    """A fake hub: keeps the committed files, or raises."""
 
     error: Exception | None = None
 
@@ -56,7 +56,7 @@ def place(tmp_path):
 
 
 def write_tower(path):
-    """A tower folder, as far as publishing looks at it."""
+    """A tower folder with the files that publishing reads."""
     path.mkdir(parents=True)
     (path / "config.json").write_text(json.dumps(clap_config.to_json(CLAP)))
     save_file({}, path / "model.safetensors")
@@ -129,7 +129,7 @@ def refusal(status):
     [
         (LocalTokenNotFoundError("no token"), "log in with `hf auth login`"),
         (refusal(401), "log in with `hf auth login`"),
-        (refusal(403), "does not let this token write org/name"),
+        (refusal(403), "This token may not write to org/name"),
         (refusal(500), "org/name could not be uploaded (HfHubHTTPError: no"),
         (ConnectionError("no route\nto host"), "could not be uploaded (ConnectionError: no route): check"),
     ],
@@ -160,7 +160,7 @@ def break_tower(place):
         (shutil.rmtree, "is not a checkpoint folder"),
     ],
 )
-def test_what_does_not_load_is_not_published(fault, said, api, place):
+def test_a_damaged_folder_is_not_published(fault, said, api, place):
     fault(place)
     with pytest.raises(AudioSepError, match=said):
         push(place, "org/name")

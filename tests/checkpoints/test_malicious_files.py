@@ -1,4 +1,4 @@
-"""Files that attack whoever reads them: refused with a sentence, and nothing of them has run."""
+"""Files that attack their reader: they are refused with a sentence, and none of their code runs."""
 
 import json
 import os
@@ -72,13 +72,13 @@ def nested_getattr(marker):
 
 
 def hidden_in_lightning(marker):
-    """A harmless module's name as the way to a function."""
+    """Reaches a function through a harmless module."""
     names = text("argparse") + text("_os.system")
     return b"\x80\x04" + names + b"\x93" + text(f"touch {marker}") + b"\x85R."
 
 
 def through_the_memo(marker):
-    """The function is put away, and called much later among harmless operations."""
+    """The function goes to the memo and is called much later among harmless operations."""
     return b"\x80\x02cos\nsystem\nq\x07N0]q\x0800h\x07" + text(f"touch {marker}") + b"\x85R."
 
 
@@ -116,7 +116,7 @@ def test_an_attack_is_refused_by_name_and_does_not_run(attack, tmp_path):
     assert not marker.exists()
 
 
-def test_all_names_that_are_refused_are_given_at_once(tmp_path):
+def test_all_refused_names_are_listed_at_once(tmp_path):
     pickled = b"\x80\x02cos\nsystem\ncbuiltins\nexec\nccollections\nOrderedDict\ncsubprocess\nPopen\n."
     with pytest.raises(AudioSepError, match=r"asks for os\.system, builtins\.exec, subprocess\.Popen: "):
         torch_file.read(archive(tmp_path / "x.pt", pickled))
@@ -241,7 +241,7 @@ def test_a_zip_bomb_does_not_fill_the_memory(tmp_path):
         method=zipfile.ZIP_DEFLATED,
     )
     assert path.stat().st_size < 100_000
-    with pytest.raises(AudioSepError, match="grows beyond measure"):
+    with pytest.raises(AudioSepError, match="expands to far more than its size"):
         torch_file.read(path)["state_dict"]["x"].read()
 
 
@@ -287,7 +287,7 @@ def test_an_absurd_description_is_not_read(tmp_path):
     ],
     ids=repr,
 )
-def test_nonsense_is_damage_and_no_crash(operations, tmp_path):
+def test_nonsense_is_reported_as_damage(operations, tmp_path):
     path = archive(tmp_path / "x.pt", b"\x80\x02" + operations + b".")
     with pytest.raises(AudioSepError, match=r"x\.pt is damaged or cut short"):
         torch_file.read(path)
@@ -329,7 +329,7 @@ def test_mutated_descriptions_give_a_value_or_a_sentence(changes, tmp_path_facto
 
 
 def test_a_checksum_of_zero_is_none(tmp_path):
-    """PyTorch can be told to compute none; any other wrong one means damage."""
+    """PyTorch can be told to compute no checksum; any other wrong one means damage."""
     path = archive(tmp_path / "x.pt", in_state_dict(tensor()), (b"\1" * 16,))
     data = bytearray(path.read_bytes())
     place = data.rindex(struct.pack("<I", zlib.crc32(b"\1" * 16)))
@@ -343,7 +343,7 @@ def test_a_checksum_of_zero_is_none(tmp_path):
 
 
 def doubled(times):
-    """A tuple of two tuples of two tuples …: sixty bytes in memory, and 2^times parts for who walks it."""
+    """A tuple of two tuples of two tuples …: sixty bytes in memory, and 2^times parts to walk."""
     return b")" + b"q\x01h\x01\x86" * times
 
 
@@ -435,13 +435,13 @@ def nonsense_that_python_quotes():
 
 
 EXHAUSTING = {
-    shape_of_doublings: "shape, strides or offset are none",
-    offset_of_doublings: "shape, strides or offset are none",
+    shape_of_doublings: "shape, strides or offset are not sizes",
+    offset_of_doublings: "shape, strides or offset are not sizes",
     persistent_id_of_doublings: "is damaged or cut short",
     key_of_references_to_one_text: "a key of an unusual type",
     key_that_is_hashed_again_and_again: "a key of an unusual type",
     number_that_is_hashed_again_and_again: "a key of an unusual type",
-    sizes_of_one_long_list: "a size of unusual make",
+    sizes_of_one_long_list: "a size with unusual arguments",
     calls_with_a_million_arguments: "a call with too many arguments",
     class_names_of_one_long_text: "a name that is too long for a class",
     other_keys_of_one_long_text: "holds no state dict: its keys are 0xxx",
@@ -449,10 +449,10 @@ EXHAUSTING = {
     terminal_codes_as_a_class: r"asks for '\x1b[31mevil\x1b]0;owned\x07.run'",
     terminal_codes_as_a_tensor: r"\x1b[31mevil",
     terminal_codes_as_a_key: r"its keys are '\x1b[31mevil\n'",
-    terminal_codes_as_no_tensor: r"in its state_dict '\x1b[31m' are no tensors",
+    terminal_codes_as_no_tensor: r"entries of its state_dict are not tensors: '\x1b[31m'",
     terminal_codes_as_a_storage: r"there is no storage '\x1b[31m'",
     long_name_of_a_tensor: "which no model has",
-    number_as_the_name_of_a_tensor: "a tensor whose name is no text",
+    number_as_the_name_of_a_tensor: "a tensor whose name is not text",
     nonsense_that_python_quotes: "is damaged or cut short",
 }
 

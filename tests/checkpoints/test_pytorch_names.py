@@ -1,4 +1,4 @@
-"""Our names and those of the reference's state dict: one to one, nothing left over."""
+"""Our names and those of the reference's state dict match one to one."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What a file or folder is: known by its content, never by its name, and named when it is something else."""
+"""Sources of weights are recognized by their content, not by their name; other files are named."""
 
 import json
 from collections import OrderedDict
@@ -43,7 +43,7 @@ def write(path, names, *, form="lightning"):
         (["query_encoder.model.text_branch.x"], [], ["text_branch.x"]),
     ],
 )
-def test_weights_are_known_by_their_names_in_every_form(form, names, separator, tower, tmp_path):
+def test_weights_are_recognized_in_every_format(form, names, separator, tower, tmp_path):
     opened = open_source(write(tmp_path / "file.of.any.name", names, form=form))
     assert isinstance(opened, Tensors)
     assert set(opened.separator) == set(separator)
@@ -69,7 +69,7 @@ def test_names_that_belong_to_neither_are_kept_for_the_report(tmp_path):
         ({}, "holds no weights"),
         ([ONE], "holds no weights"),
         ({"state_dict": {}}, "holds no weights"),
-        ({"state_dict": {"ss_model.x": ONE, "y": 3}}, "in its state_dict y are no tensors"),
+        ({"state_dict": {"ss_model.x": ONE, "y": 3}}, "entries of its state_dict are not tensors: y."),
         ({"text_model.x": ONE, "vision_model.y": ONE}, "named as transformers names them"),
         ({"bert.encoder.x": ONE}, "named as transformers names them"),
         ({"down_blocks.0.weight": ONE}, "looks like an image diffusion model"),
@@ -79,7 +79,7 @@ def test_names_that_belong_to_neither_are_kept_for_the_report(tmp_path):
         ),
     ],
 )
-def test_other_pytorch_files_are_named_for_what_they_are(content, said, tmp_path):
+def test_other_pytorch_files_are_named(content, said, tmp_path):
     torch_writer.write(tmp_path / "x.ckpt", content)
     with pytest.raises(AudioSepError) as error:
         open_source(tmp_path / "x.ckpt")
@@ -119,7 +119,7 @@ def test_older_weights_of_transformers_are_read_as_well(tmp_path):
     ("make", "said"),
     [
         (lambda path: folder(path, None, model_index__json="{}"), "is a folder of diffusers"),
-        (lambda path: folder(path, None), "there are no weights in it either"),
+        (lambda path: folder(path, None), "it holds no weights either"),
         (lambda path: folder(path, None, clap__pt="x"), "name the file itself: clap.pt"),
         (lambda path: folder(path, {"model_type": "t5"}), "config.json of model_type 't5'"),
         (lambda path: folder(path, {}), "config.json of model_type None"),
@@ -135,11 +135,11 @@ def test_older_weights_of_transformers_are_read_as_well(tmp_path):
                 {"model_type": "clip"},
                 model__safetensors__index__json='{"weight_map": {"x": "../y", "z": "absent"}}',
             ),
-            'names what is not there: "../y", "absent"',
+            'names missing files or tensors: "../y", "absent"',
         ),
     ],
 )
-def test_other_folders_are_named_for_what_they_are(make, said, tmp_path):
+def test_other_folders_are_named(make, said, tmp_path):
     make(tmp_path / "place")
     with pytest.raises(AudioSepError) as error:
         open_source(tmp_path / "place")
@@ -151,7 +151,7 @@ def test_a_shard_that_lacks_a_tensor_is_named(tmp_path):
     index = '{"weight_map": {"x": "part.safetensors", "y": "part.safetensors"}}'
     place = folder(tmp_path / "shards", None, model__safetensors__index__json=index)
     save_file({"x": ONE}, place / "part.safetensors")
-    with pytest.raises(AudioSepError, match=r"names what is not there: y in part\.safetensors"):
+    with pytest.raises(AudioSepError, match=r"names missing files or tensors: y in part\.safetensors"):
         open_source(place)
 
 
@@ -174,8 +174,9 @@ def test_streamed_safetensors_are_those_of_the_library(tmp_path):
 
     theirs = load_file(tmp_path / "ours.safetensors")
     for path in ("ours.safetensors", "theirs.safetensors"):
-        ours, read_metadata = safetensors_file.read(tmp_path / path)
-        assert read_metadata == metadata
+        ours = safetensors_file.TensorFile(tmp_path / path)
+        assert ours.metadata == metadata
+        assert ours.shapes == {name: value.shape for name, value in tensors.items()}
         assert set(ours) == set(theirs) == set(tensors)
         for name, value in tensors.items():
             for read in (ours[name], theirs[name]):
@@ -189,4 +190,4 @@ def test_damaged_safetensors_are_named(damage, tmp_path):
     save_file({"x": ONE}, path)
     path.write_bytes(path.read_bytes()[:-3] if damage is None else damage)
     with pytest.raises(AudioSepError, match=r"x\.safetensors is damaged or not a safetensors file"):
-        safetensors_file.read(path)
+        safetensors_file.TensorFile(path)

@@ -1,4 +1,4 @@
-"""The way back to PyTorch: bit for bit what came in, and the reference's constants where there was none."""
+"""Back to PyTorch: an imported model bit for bit, and one trained here with the reference's constants."""
 
 import dataclasses
 import shutil
@@ -53,7 +53,7 @@ def converted(tensors, tokenizer, tmp_path_factory):
     return place / "model"
 
 
-def test_import_and_export_are_the_identity(converted, tensors, tmp_path):
+def test_import_and_export_give_the_same_bits(converted, tensors, tmp_path):
     result = to_lightning(converted, tmp_path / "back.ckpt")
     assert_identical(read(tmp_path / "back.ckpt"), tensors)
     assert "as they were imported" in result.lines[0]
@@ -106,7 +106,7 @@ SHORT = dataclasses.replace(SMALL, window_length=128, hop_length=20)
 
 
 def trained_here(place, **changes):
-    """A folder without anything that PyTorch left."""
+    """A folder without tensors from PyTorch."""
     config = ExperimentConfig(model=dataclasses.replace(SHORT, **changes))
     source = released_files.separator_tensors(SHORT)
     names = [name for name in source if not config.model.unused_tensors and is_unused(name)]
@@ -163,7 +163,7 @@ def test_a_tower_that_the_reference_does_not_know_is_left_out(tmp_path):
     query = QueryConfig(encoder="sentence", source="sentence-transformers/all-MiniLM-L6-v2")
     folder.save(place, dataclasses.replace(loaded.config, query=query), loaded.variables)
     result = to_lightning(place, tmp_path / "model.ckpt")
-    assert "all-MiniLM-L6-v2 is left out" in result.lines[1]
+    assert "all-MiniLM-L6-v2 is not written" in result.lines[1]
     assert all(name.startswith("ss_model.") for name in read(tmp_path / "model.ckpt"))
 
 
@@ -171,7 +171,7 @@ def test_a_tower_that_was_deleted_is_left_out(converted, tensors, tmp_path):
     shutil.copytree(converted, tmp_path / "model")
     shutil.rmtree(tmp_path / "model" / "tower")
     result = to_lightning(tmp_path / "model", tmp_path / "model.ckpt")
-    assert "is left out" in result.lines[1]
+    assert "tower is not written" in result.lines[1]
     expected = {name: value for name, value in tensors.items() if name.startswith("ss_model.")}
     assert_identical(read(tmp_path / "model.ckpt"), expected)
 
@@ -203,11 +203,11 @@ def test_carried_tensors_of_another_model_are_refused(what, converted, tmp_path)
     else:
         from audiosep_jax.utils import safetensors_file
 
-        carried, metadata = safetensors_file.read(file)
-        carried = {name: np.array(value) for name, value in carried.items()}
+        tensors = safetensors_file.TensorFile(file)
+        carried = {name: np.array(value) for name, value in tensors.items()}
         if what == "window":
             carried["base.stft.conv_real.weight"] = np.zeros((1025, 1, 2048), np.float32)
         else:
             del carried["base.bn0.num_batches_tracked"]
-        safetensors_file.write(file, carried, metadata=metadata)
+        safetensors_file.write(file, carried, metadata=tensors.metadata)
     refused(tmp_path, tmp_path / "model", "carried.safetensors belongs to another model")

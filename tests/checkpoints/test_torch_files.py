@@ -1,4 +1,4 @@
-"""PyTorch files: real ones are read, ours are built like them, damaged and foreign ones are named."""
+"""PyTorch files: real ones are read, ours are built like them, damaged and other ones are named."""
 
 import pickletools
 import zipfile
@@ -62,7 +62,7 @@ def test_tensors_are_views_of_the_file():
     assert np.shares_memory(whole, row)
 
 
-def test_what_lightning_leaves_beside_the_weights_does_not_disturb():
+def test_other_entries_of_lightning_are_accepted():
     content = torch_file.read(RECORDED / "lightning.ckpt")
     names = ["0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var"]
     assert list(content["state_dict"]) == [*names, "1.num_batches_tracked"]
@@ -75,7 +75,7 @@ def test_what_lightning_leaves_beside_the_weights_does_not_disturb():
 
 
 def operations(path):
-    """The pickle of a file without what is only there for brevity: the memo."""
+    """The pickle of a file without its memo operations."""
     values, memo = [], {}
     with zipfile.ZipFile(path) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
@@ -184,7 +184,7 @@ def assert_same(read, written):
 
 @settings(max_examples=40)
 @given(content=CONTENTS)
-def test_what_is_written_is_read_bit_for_bit(content, tmp_path_factory):
+def test_a_written_file_is_read_bit_for_bit(content, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "content.pt"
     torch_writer.write(path, content)
     assert_same(torch_file.read(path), content)

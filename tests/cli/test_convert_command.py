@@ -49,7 +49,10 @@ def test_mistakes_are_one_line_and_write_nothing(files, capsys):
             ["./words", "./out.ckpt", "--to", "pytorch", "--preset", "base", "--kind", "tower"],
             "--preset and --kind cannot be used with --to pytorch",
         ),
-        (["./audiosep.ckpt", "./out", "--kind", "tower"], "is AudioSep, not a tower alone"),
+        (
+            ["./audiosep.ckpt", "./out", "--kind", "tower"],
+            "is AudioSep, not a tower: convert it with --kind audiosep",
+        ),
     ):
         assert call(files, *arguments) == 2
         error = capsys.readouterr().err
@@ -62,6 +65,4 @@ def test_mistakes_are_one_line_and_write_nothing(files, capsys):
 def test_separating_with_a_file_that_is_not_converted_says_what_to_do(files, capsys):
     arguments = ["separate", "x.wav", "--query", "rain", "--checkpoint", str(files / "audiosep.ckpt")]
     assert main.main(arguments) == 2
-    assert (
-        f"make one of it with `audiosep convert {files / 'audiosep.ckpt'} FOLDER`" in capsys.readouterr().err
-    )
+    assert f"convert it with `audiosep convert {files / 'audiosep.ckpt'} FOLDER`" in capsys.readouterr().err

@@ -245,7 +245,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(AudioSepError, match=r"conditions-.* cannot be written .*No space left"):
+    with pytest.raises(AudioSepError, match=r"conditions-.* cannot be written: No space left"):
         cache.conditions(["wind"])
     monkeypatch.undo()
     assert os.listdir(tmp_path) == [one_file(cache).name]

@@ -1,4 +1,4 @@
-"""Whether the check finds what it must: values beyond its limits, no values at all, processes that fail."""
+"""The check of an export finds values beyond its limits, missing values and failed processes."""
 
 import functools
 
@@ -17,7 +17,7 @@ SAMPLES = 800
 
 @pytest.fixture
 def compared(checkpoint, monkeypatch):
-    """Compares what a changed result of the export would be with a live model that halves its input."""
+    """Compares a changed result of the export with a live model that halves its input."""
     loaded = checkpoints.load(checkpoint)
     monkeypatch.setattr(check.separator, "apply", lambda config, variables, waveform, condition: waveform / 2)
     monkeypatch.setattr(
@@ -89,13 +89,13 @@ def test_a_hundredth_of_a_decibel_is_the_limit_of_every_mixture(export_format, s
     ],
     ids=["all NaN", "one NaN", "one infinity"],
 )
-def test_what_is_not_a_number_is_beyond_every_limit(function, change, compared):
+def test_nan_and_infinity_exceed_every_limit(function, change, compared):
     (one,) = compared(change, function=function)
     assert not one.difference <= 1e9
     assert len(check.problems("onnx", [one])) == 1
 
 
-def test_not_a_number_is_found_beside_a_target_as_well(compared):
+def test_nan_is_found_with_a_target_too(compared):
     target = drawn_models.noise(2, SAMPLES, seed=3)
     found = check.problems("onnx", compared(lambda result: np.full_like(result, np.nan), target=target))
     assert len(found) == 2
@@ -105,9 +105,9 @@ def test_not_a_number_is_found_beside_a_target_as_well(compared):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda result: result[:1], "returned float32 [1, 800] where float32 [2, 800] is due"),
-        (lambda result: result[:, None], "returned float32 [2, 1, 800] where"),
-        (lambda result: result.astype(np.float64), "returned float64 [2, 800] where"),
+        (lambda result: result[:1], "returned float32 [1, 800], expected is float32 [2, 800]"),
+        (lambda result: result[:, None], "returned float32 [2, 1, 800], expected is float32 [2, 800]"),
+        (lambda result: result.astype(np.float64), "returned float64 [2, 800], expected is float32 [2, 800]"),
     ],
 )
 def test_another_shape_or_type_is_a_problem(change, said, compared):
@@ -160,7 +160,7 @@ def test_the_reason_of_a_failure_is_the_exception_itself(kind, exported):
         ),
     ],
 )
-def test_a_process_that_ends_badly_says_how(body, said, exported, tmp_path, monkeypatch):
+def test_a_failed_process_says_how_it_ended(body, said, exported, tmp_path, monkeypatch):
     script, real = tmp_path / "bad.py", exporter.runner
     script.write_text(body)
     monkeypatch.setattr(check, "runner", lambda name: script if name == "onnx" else real(name))
@@ -168,7 +168,7 @@ def test_a_process_that_ends_badly_says_how(body, said, exported, tmp_path, monk
         check.run_fresh(exported["onnx"], "onnx", [("whole", np.zeros((1, 8)), np.zeros((1, 5)))])
 
 
-def test_slow_calls_are_few_and_every_case_is_told(exported, tmp_path, monkeypatch):
+def test_slow_calls_are_few_and_every_case_is_reported(exported, tmp_path, monkeypatch):
     script, real = tmp_path / "slow.py", exporter.runner
     script.write_text(
         "import time\ndef load(function, folder): return lambda a, b: time.sleep(float(b[0])) or a\n"

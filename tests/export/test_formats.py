@@ -1,4 +1,4 @@
-"""What StableHLO and ONNX compute, for several shapes of model; what they are made of."""
+"""StableHLO and ONNX compute what the live model computes, for several models; how the files are built."""
 
 import functools
 import re

@@ -1,4 +1,4 @@
-"""Running the command, and exports to damage."""
+"""Runs the command, and copies exports for tests that damage them."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ from audiosep_jax.cli import main
 
 
 def audiosep(capsys, *arguments):
-    """Returns the status and what was printed, output and errors together."""
+    """Returns the exit status, and output and errors together."""
     status = main.main([str(argument) for argument in arguments])
     shown = capsys.readouterr()
     return status, shown.out + shown.err

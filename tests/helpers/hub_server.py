@@ -1,4 +1,4 @@
-"""A Hugging Face hub on this machine: the few answers over HTTP that downloading and uploading need."""
+"""A Hugging Face hub on this machine: the HTTP answers that downloads and uploads need."""
 
 import contextlib
 import hashlib
@@ -11,7 +11,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(http.server.ThreadingHTTPServer):
-    """Serves models from memory, and notes what is asked of it.
+    """Serves models from memory and records the requests.
 
     Attributes:
       models: "org/name" -> name of a file -> its bytes; all revisions are the same.
@@ -91,7 +91,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def running():
-    """Gives a hub that answers while the block runs."""
+    """Runs a hub during the block."""
     hub = Hub()
     thread = threading.Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

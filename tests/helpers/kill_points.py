@@ -14,7 +14,7 @@ from data_pipelines.corpora.audio_folder import AudioFolder
 from data_pipelines.prepare import encoding
 from data_pipelines.prepare.build import prepare
 
-STEPS = ("replace", "link", "unlink", "rmdir", "mkdir", "fsync")
+STEPS = ("rename", "replace", "link", "unlink", "rmdir", "mkdir", "fsync")
 
 
 def build(source, out, *, workers, at=None, **options):

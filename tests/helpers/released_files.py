@@ -1,4 +1,4 @@
-"""Files as the publishers of AudioSep and CLAP make them, of small or of released shape."""
+"""Files like those that AudioSep and LAION publish, with small or released shapes."""
 
 import functools
 import json
@@ -69,7 +69,7 @@ def separator_tensors(config=SMALL):
 
 
 def clap_tensors(config=CLAP):
-    """LAION's state dict of a small CLAP, with all that LAION's files hold."""
+    """LAION's state dict of a small CLAP, with all tensors of LAION's files."""
     shapes = params.tensor_shapes(config)
     tensors = {"logit_scale_a": np.array(2.6, np.float32), "logit_scale_t": np.array(2.6, np.float32)}
     tensors |= {name: reference_tensor(name, tuple(shape)) for name, shape in shapes.items()}
@@ -97,7 +97,7 @@ def state_dict(separator_=None, clap=None):
 
 
 def write_lightning(path, tensors):
-    """A checkpoint with what Lightning stores beside the weights, AdamW's AMSGrad state included."""
+    """A checkpoint with Lightning's other entries, including AdamW's AMSGrad state."""
     trained = [
         name
         for name in tensors
@@ -127,7 +127,7 @@ def write_lightning(path, tensors):
 
 
 def write_tokenizer(folder):
-    """A tokenizer for the small CLAP, as `--tokenizer` takes one."""
+    """A tokenizer for the small CLAP, for `--tokenizer`."""
     folder.mkdir(parents=True, exist_ok=True)
     clap_folders.write_tokenizer(folder, CLAP.text)
     return folder

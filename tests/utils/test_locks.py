@@ -1,4 +1,4 @@
-"""Files that one process at a time holds: who is kept out, until when, and what is said."""
+"""Locks for one process at a time: who is refused, until when, and with which error."""
 
 import errno
 import fcntl
@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, StorageError
 from audiosep_jax.evals.suites.journal import Journal
 from audiosep_jax.sweeps.workdir import only_sweep_in
 from audiosep_jax.train.run_lock import only_run_in
@@ -28,7 +28,7 @@ SAYS = {"busy": "another process works in here", "instead": "choose another plac
 BUSY = "another process works in here: wait for it, or choose another place."
 
 
-def test_another_process_keeps_it_until_it_is_killed(tmp_path):
+def test_another_process_holds_the_lock_until_it_is_killed(tmp_path):
     path = tmp_path / "lock"
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -43,7 +43,7 @@ def test_another_process_keeps_it_until_it_is_killed(tmp_path):
     locked(path, **SAYS).close()
 
 
-def test_it_is_held_until_the_file_is_closed_here_and_in_those_that_inherit_it(tmp_path):
+def test_the_lock_lasts_until_this_process_and_its_heirs_close_the_file(tmp_path):
     path = tmp_path / "lock"
     child = [sys.executable, "-c", "import sys; sys.stdin.read()"]
     with locked(path, **SAYS) as file:
@@ -58,7 +58,7 @@ def test_it_is_held_until_the_file_is_closed_here_and_in_those_that_inherit_it(t
     locked(path, **SAYS).close()
 
 
-def test_what_is_in_the_file_stays(tmp_path):
+def test_the_content_of_the_file_stays(tmp_path):
     path = tmp_path / "lock"
     path.write_bytes(b"first\n")
     with locked(path, **SAYS) as file:
@@ -88,9 +88,22 @@ def test_a_file_that_was_removed_meanwhile_is_opened_again(tmp_path, monkeypatch
             locked(path, **SAYS)
 
 
-def test_a_folder_that_is_gone_is_the_callers_to_name(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        locked(tmp_path / "gone" / "lock", **SAYS)
+def test_a_missing_folder_is_made(tmp_path):
+    with locked(tmp_path / "new" / "folder" / "lock", **SAYS):
+        assert (tmp_path / "new" / "folder" / "lock").is_file()
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone" / "lock")
+    for path, reason in (
+        (tmp_path / "file" / "lock", "File exists"),
+        (tmp_path / "file" / "below" / "lock", "Not a directory"),
+        (tmp_path / "dangling", "No such file or directory"),
+    ):
+        with pytest.raises(StorageError) as error:
+            locked(path, **SAYS)
+        assert str(error.value) == f"{path.parent} cannot be written ({reason}): choose another place."
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Where compiled programs are kept between processes."""
+"""The place of the cache of compiled programs."""
 
 import importlib.util
 import os
@@ -12,7 +12,7 @@ from audiosep_jax.utils.xla_cache import use_cache
 
 @pytest.fixture
 def environment(monkeypatch, tmp_path):
-    """Puts everything back that `use_cache` sets."""
+    """Restores the variables that `use_cache` sets."""
     for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
@@ -35,7 +35,7 @@ def test_another_place_is_kept(environment, place):
 
 
 @pytest.mark.parametrize("installed", [True, False])
-def test_a_bucket_needs_what_reads_it(environment, installed, capsys):
+def test_a_bucket_needs_gcsfs(environment, installed, capsys):
     found = importlib.util.find_spec
     environment.setattr(
         importlib.util,

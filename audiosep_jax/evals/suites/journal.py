@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from audiosep_jax.errors import EvaluationError, StorageError, printable
 from audiosep_jax.evals.suites.plan import Row
-from audiosep_jax.utils.atomic import make_folder, write_json
+from audiosep_jax.utils.atomic import write_json
 from audiosep_jax.utils.locks import locked
 
 RUN_FILE = "run.json"
@@ -50,18 +50,12 @@ class Journal:
     def __init__(
         self, folder: Path, run: Mapping[str, Any], stamps: Mapping[tuple[str, str], str] | None = None
     ) -> None:
-        self.folder = make_folder(folder)
+        self.folder = folder
         self._stamps = dict(stamps or {})
         self.values: dict[Key, dict[str, float]] = {}
         self._path = self.folder / ROWS_FILE
-        try:
-            self._file = locked(
-                self._path,
-                busy=f"another process measures into {printable(self.folder)}",
-                instead="choose another --out",
-            )
-        except OSError as error:
-            raise StorageError(f"{printable(self._path)} cannot be written: {error.strerror}.") from error
+        busy = f"another process measures into {printable(self.folder)}"
+        self._file = locked(self._path, busy=busy, instead="choose another --out")
         try:
             self._check_run({"version": VERSION, **run})
             self._read()

@@ -1,1 +1,1 @@
-"""Scripts that know nothing of this project: those beside an export, and the one that tests it."""
+"""Scripts that do not import this project: those that run an export, and the one that tests it."""

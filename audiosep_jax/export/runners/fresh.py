@@ -4,7 +4,7 @@
 
 JOB.npz holds, for case 0, 1, …: `i/function`, `i/signal`, `i/condition`. RESULT.npz gets `i/result` and
 `i/seconds`, one duration per call after the first. A line "done i" on standard output says that case i has
-run, a line "failed REASON" why the process ends.
+run; a line "failed REASON" says why the process fails.
 """
 
 import importlib.abc
@@ -17,13 +17,13 @@ import numpy as np
 
 
 class Refusal(importlib.abc.MetaPathFinder):
-    """Refuses to import what the export must not need."""
+    """Refuses to import packages that the export must not need."""
 
     def __init__(self, names: list[str]) -> None:
         self._names = frozenset(names)
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
-        """Raises for a refused package and knows nothing of the others."""
+        """Raises for a refused package and leaves others to the other finders."""
         if fullname.partition(".")[0] in self._names:
             raise ImportError(f"{fullname} is refused: an export must run without it")
 
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
         arguments = (job[f"{case}/signal"], job[f"{case}/condition"])
         results[f"{case}/result"] = functions[name](*arguments)
         seconds: list[float] = []
-        # At least one; no more where the next would go beyond the time.
+        # At least one call; no more if the next would exceed the time.
         while not seconds or (
             len(seconds) < int(max_calls) and sum(seconds) + seconds[-1] <= float(max_seconds)
         ):
@@ -52,12 +52,12 @@ def main(argv: list[str]) -> None:
         print(f"done {case}", flush=True)
     there = sorted(set(refused) & set(sys.modules))
     if there:
-        raise ImportError(f"{', '.join(there)} came in although refused")
+        raise ImportError(f"{', '.join(there)} were imported although refused")
     np.savez(result_file, allow_pickle=False, **results)
 
 
 def reason(error: Exception) -> str:
-    """Returns an exception as one line: the messages of compilers have many."""
+    """Returns an exception as one line; messages of compilers have many lines."""
     text = " ".join(str(error).split()) or "without a message"
     return f"{type(error).__name__}: {text if len(text) <= 300 else f'{text[:299]}…'}"
 
@@ -65,6 +65,6 @@ def reason(error: Exception) -> str:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except Exception as failure:  # whatever the export's runtime raises is the finding
+    except Exception as failure:  # the runtime of the export may raise anything
         print(f"\nfailed {reason(failure)}", flush=True)
         raise

@@ -147,14 +147,14 @@ def test_an_interrupted_build_writes_nothing_and_keeps_the_old_dataset(tones, tm
 
 def test_a_failed_swap_puts_the_old_dataset_back(tones, tmp_path, monkeypatch):
     out = prepared(tones, tmp_path / "data" / "out")
-    before, replace = digests(out), os.replace
+    before, rename = digests(out), os.rename
 
     def fail(source, target):
         if target == out and source.name == "dataset":
             raise OSError(28, "No space left on device")
-        replace(source, target)
+        rename(source, target)
 
-    monkeypatch.setattr(os, "replace", fail)
+    monkeypatch.setattr(os, "rename", fail)
     with pytest.raises(AudioSepError, match=r"out cannot be written .No space left on device"):
         prepare(lambda work: AudioFolder(source=tones, data_dir=work), out, overwrite=True)
     assert digests(out) == before

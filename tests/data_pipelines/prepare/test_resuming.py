@@ -227,7 +227,7 @@ def test_a_full_disk_is_named_and_the_build_can_be_resumed(tones, tmp_path, monk
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(AudioSepError, match=r"cannot be written \(No space left on device\): make room"):
+    with pytest.raises(AudioSepError, match=r"cannot be written: No space left on device; make room"):
         prepared(tones, tmp_path / "out", clips_per_shard=4)
     monkeypatch.undo()
     assert not list((tmp_path / ".out.preparing").glob("*/.*"))
@@ -243,7 +243,7 @@ def test_a_file_that_cannot_grow_ends_the_build_with_a_sentence(tones, tmp_path,
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
-        with pytest.raises(AudioSepError, match=r"cannot be written .*File too large.*: make room"):
+        with pytest.raises(AudioSepError, match=r"cannot be written: .*File too large.*; make room"):
             prepared(tones, tmp_path / "out")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -254,13 +254,13 @@ def test_a_file_that_cannot_grow_ends_the_build_with_a_sentence(tones, tmp_path,
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written_is_named(tones, tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(AudioSepError, match=r"out cannot be written .*choose another --out"):
+    with pytest.raises(AudioSepError, match=r"\.out\.preparing cannot be written .*: choose another --out"):
         prepared(tones, tmp_path / "out")
 
 
 def test_a_folder_below_a_file_is_named(tones, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(AudioSepError, match=r"out cannot be written .*choose another --out"):
+    with pytest.raises(AudioSepError, match=r"\.out\.preparing cannot be written .*: choose another --out"):
         prepared(tones, tmp_path / "file" / "out")
 
 

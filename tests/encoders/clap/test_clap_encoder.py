@@ -325,7 +325,7 @@ def lose_tokenizer(folder):
 def truncate(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    return "model.safetensors is not a whole safetensors file"
+    return "model.safetensors is damaged or not a safetensors file"
 
 
 def lose_weights(folder):

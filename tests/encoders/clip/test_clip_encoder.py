@@ -240,7 +240,7 @@ def lose_weights(folder):
 def truncate_weights(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-9])
-    return "is not a whole safetensors file"
+    return "is damaged or not a safetensors file"
 
 
 def lose_a_tensor(folder):

@@ -223,7 +223,7 @@ def leave_a_pointer(folder):
     (folder / "model.safetensors").write_text(
         "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
     )
-    return "model.safetensors is not a whole safetensors file"
+    return "model.safetensors is damaged or not a safetensors file"
 
 
 @pytest.mark.parametrize(
