@@ -25,9 +25,7 @@ from audiosep_jax.encoders.clap import config as clap_config
 from audiosep_jax.encoders.clap import constants, log_mel
 from audiosep_jax.encoders.clap import encoder as clap
 from audiosep_jax.encoders.clap import params as clap_weights
-from audiosep_jax.encoders.clap.config import ClapConfig
-from audiosep_jax.encoders.clap.htsat import HtsatConfig
-from audiosep_jax.encoders.clap.roberta import RobertaConfig
+from audiosep_jax.encoders.clap.config import ClapConfig, HtsatConfig, RobertaConfig
 from audiosep_jax.encoders.clip import encoder as clip
 from audiosep_jax.encoders.clip import towers
 from audiosep_jax.encoders.clip.config import ClipConfig, ClipTextConfig, ClipVisionConfig

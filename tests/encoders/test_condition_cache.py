@@ -230,7 +230,7 @@ def test_a_damaged_file_is_computed_anew(tmp_path, damage):
     cache.conditions(CAPTIONS)
     damage(one_file(cache))
     encoder = CountingEncoder()
-    with pytest.warns(UserWarning, match="is broken, so what it held is computed anew"):
+    with pytest.warns(UserWarning, match="is broken, so its conditions are computed again"):
         cache = ConditionCache(encoder, folder=tmp_path)
     got = cache.conditions(CAPTIONS)
     np.testing.assert_array_equal(got, expected(encoder, CAPTIONS))

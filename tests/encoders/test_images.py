@@ -77,12 +77,12 @@ def test_the_newer_form_of_the_settings_is_preferred(tmp_path):
     newer = tmp_path / "processor_config.json"
     # Another processor's settings alone say nothing about images.
     newer.write_text('{"feature_extractor": {"size": 3}}')
-    with pytest.raises(AudioSepError, match=r"preprocessor_config\.json does not lead to"):
+    with pytest.raises(AudioSepError, match=r"preprocessor_config\.json does not make images of"):
         load_preprocessing(tmp_path, image_size=11)
     newer.write_text(json.dumps({"image_processor": values, "processor_class": "CLIPProcessor"}))
     pixels = preprocess(noise(height, width), load_preprocessing(tmp_path, image_size=12))
     np.testing.assert_allclose(pixels, RECORD["other_numbers"], rtol=0, atol=1e-5)
-    with pytest.raises(AudioSepError, match=r"/processor_config\.json does not lead to"):
+    with pytest.raises(AudioSepError, match=r"/processor_config\.json does not make images of"):
         load_preprocessing(tmp_path, image_size=11)
 
 
@@ -102,9 +102,9 @@ def test_a_line_is_no_picture():
 @pytest.mark.parametrize(
     ("values", "part"),
     [
-        ({"size": 16, "crop_size": 16}, "does not lead to the 12 × 12 pixels"),
-        ({"size": 12, "do_center_crop": False}, "does not lead to the 12 × 12 pixels"),
-        ({"do_resize": False, "do_center_crop": False}, "does not lead to the 12 × 12 pixels"),
+        ({"size": 16, "crop_size": 16}, "does not make images of 12 × 12 pixels"),
+        ({"size": 12, "do_center_crop": False}, "does not make images of 12 × 12 pixels"),
+        ({"do_resize": False, "do_center_crop": False}, "does not make images of 12 × 12 pixels"),
         ({"size": "large"}, "has the size"),
         ({"size": {"longest_edge": 3}}, "has the size"),
         ({"size": [1, 2, 3]}, "has the size"),

@@ -15,7 +15,7 @@ from audiosep_jax.encoders import model_files
 from audiosep_jax.encoders.base import AudioQueryEncoder, ImageQueryEncoder, QueryEncoder, load_encoder
 from audiosep_jax.encoders.cache import ConditionCache
 from audiosep_jax.encoders.clap import config as clap_config
-from audiosep_jax.encoders.clap import constants, log_mel
+from audiosep_jax.encoders.clap import constants, laion_config, log_mel
 from audiosep_jax.encoders.clap import encoder as clap
 from audiosep_jax.errors import AudioSepError
 
@@ -77,7 +77,7 @@ def test_a_folder_that_transformers_wrote(tmp_path):
 def test_golden_embeddings_of_laion(tmp_path):
     """RoBERTa-base and HTSAT-base at full size, from a tower folder and from waveforms."""
     shapes = json.loads((clap_folders.GOLDEN / "laion_clap.keys.json").read_text("utf-8"))
-    config = clap_config.from_laion({name: tuple(shape) for name, shape in shapes.items()})
+    config = laion_config.from_shapes({name: tuple(shape) for name, shape in shapes.items()})
     tensors = {name: reference_tensor(name, tuple(shape)) for name, shape in shapes.items() if shape}
     for name, value in constants.constants(config):
         assert value.shape == tensors[name].shape
@@ -254,7 +254,7 @@ def test_other_constants_than_the_towers_are_refused(folder, name, edit):
     assert clap.load(str(folder))._audio_params
     change(folder, name, edit)
     encoder = clap.load(str(folder))
-    with pytest.raises(AudioSepError, match="constants of another audio tower") as caught:
+    with pytest.raises(AudioSepError, match="the constants of another audio tower") as caught:
         encoder.encode_audio([waveform(100, SEED)], sample_rate_hz=24_000)
     assert name in str(caught.value)
 

@@ -267,7 +267,7 @@ def mistake_the_end(folder):
 
 def mistake_the_size(folder):
     change_json(folder / "preprocessor_config.json", lambda v: v.update(size=224, crop_size=224))
-    return "does not lead to the 30 × 30 pixels"
+    return "does not make images of 30 × 30 pixels"
 
 
 def be_another_model(folder):
