@@ -12,20 +12,18 @@ def benchmark(monkeypatch):
     return importlib.import_module("benchmarks.mixture_draws")
 
 
-def test_it_counts_and_prints(benchmark, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+def test_it_counts_and_prints(benchmark, tmp_path):
     table = tmp_path / "clips.csv"
     rows = [f"{n}.wav,{'a dog|barking' if n < 4 else 'rain'},{n // 4}" for n in range(8)]
     table.write_text("\n".join(["file,captions,label", *rows]), "utf-8")
     clips = benchmark.read_corpus(table)
     assert clips[0].captions == ("a dog", "barking")
     assert benchmark.expected_share(clips) == pytest.approx(2 * 4 * 3 / (8 * 7))
-    benchmark.main(benchmark.BenchmarkArgs(table=table, mixtures=70))
-    printed = capsys.readouterr().out
+    printed = benchmark.report(benchmark.BenchmarkArgs(table=table, mixtures=70))
     assert "70 mixtures of 2 from 8 clips" in printed
     assert "30 pairs expected" in printed
     found = {
-        line.split("│")[1].strip(): line.split("│")[2].strip() for line in printed.splitlines() if "│" in line
+        line.split("|")[1].strip(): line.split("|")[2].strip() for line in printed.splitlines() if "|" in line
     }
     assert 10 < int(found["none"]) < 50
     assert found["caption"] == found["caption, label"] == "0"

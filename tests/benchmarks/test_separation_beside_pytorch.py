@@ -20,7 +20,7 @@ CONFIG = ExperimentConfig(
 )
 """
 
-# Answers as the twin does, with an estimate of its own: silence.
+# Answers as the twin does, but its estimate is silence.
 TWIN = """#!{python}
 import json, sys
 from pathlib import Path
