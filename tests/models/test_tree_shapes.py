@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from audiosep_jax.config import ModelConfig
-from audiosep_jax.models import separator, tree_shapes
+from audiosep_jax.models import separator
 
 SMALL = {"window_length": 64, "hop_length": 20, "condition_size": 5}
 
@@ -21,4 +21,4 @@ def test_the_written_shapes_are_those_of_the_model(shape):
     config = ModelConfig(**SMALL, **shape)
     leaves, _ = jax.tree_util.tree_flatten_with_path(separator.shapes(config))
     traced = [(tuple(part.key for part in path), leaf.shape) for path, leaf in leaves]
-    assert list(tree_shapes.flat_shapes(config).items()) == traced
+    assert list(separator.flat_shapes(config).items()) == traced
