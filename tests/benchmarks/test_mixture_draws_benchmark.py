@@ -36,7 +36,7 @@ def test_a_clip_of_overlapping_captions_is_counted_once(benchmark):
     assert benchmark.expected_share(clips) == pytest.approx(6 / 12)
 
 
-def test_the_made_up_corpus_is_uneven(benchmark):
+def test_the_synthetic_corpus_is_uneven(benchmark):
     clips = benchmark.make_corpus(1_000)
     assert len(clips) == 1_000
     assert 0.03 < benchmark.expected_share(clips) < 0.12

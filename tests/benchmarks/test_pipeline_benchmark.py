@@ -3,8 +3,19 @@ import statistics
 from pathlib import Path
 
 import pytest
+from pipelines_sounds import prepared, write_folder
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def tones(tmp_path):
+    return write_folder(tmp_path / "tones")
+
+
+@pytest.fixture
+def dataset(tones, tmp_path):
+    return prepared(tones, tmp_path / "prepared")
 
 
 @pytest.fixture

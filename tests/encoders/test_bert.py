@@ -47,7 +47,7 @@ def test_parameters_have_the_names_and_shapes_of_init(name):
     assert len(expected) == 5 + 8 * 2
 
 
-def test_what_stands_in_the_padding_changes_nothing():
+def test_padding_values_change_nothing():
     config, tensors = load("tiny_bert_relu")
     params = bert.parameters(config, tensors)
     ids = np.array([[3, 8, 21, 5]], np.int32)

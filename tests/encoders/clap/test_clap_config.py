@@ -42,12 +42,12 @@ def write(folder, values, extractor=None, name="preprocessor_config.json"):
 
 
 def laion_shapes(config):
-    """Names and shapes of all that LAION's file of such a model holds and that says something."""
+    """Names and shapes of the tensors in LAION's file of such a model that reveal a size."""
     shapes = dict(params.tensor_shapes(config))
     return shapes | {name: value.shape for name, value in constants.constants(config)}
 
 
-def test_the_shape_of_laions_file_follows_from_its_tensors(tmp_path):
+def test_the_config_of_laions_file_follows_from_its_tensors(tmp_path):
     config = laion_config.from_shapes(LAION_KEYS)
     assert config == LAION
     assert params.tensor_problems(config, LAION_KEYS) == []
@@ -104,7 +104,7 @@ def test_a_transformers_config_is_read_with_its_feature_extractor(tmp_path, name
     fft=st.sampled_from([512, 1024]),
     options=st.tuples(st.booleans(), st.booleans(), st.sampled_from([1.0, 2.5, 4.0])),
 )
-def test_any_shape_follows_from_its_tensors(layers, width, embed, depths, window, mels, fft, options):
+def test_any_config_follows_from_its_tensors(layers, width, embed, depths, window, mels, fft, options):
     # The first stage has a mask, which tells the image's size.
     depths[0] = max(2, depths[0])
     config = ClapConfig(
@@ -173,7 +173,7 @@ SMALL = ClapConfig(
 
 
 def test_every_tensor_is_named_when_it_is_missing_or_mis_shaped_beside_others():
-    """Sizes are what most tensors tell, so that no tensor's fault hides another's, or is taken for one."""
+    """Sizes are a majority vote, so that one wrong tensor neither hides another nor blames it."""
     sound = laion_shapes(SMALL)
     elsewhere = {
         "audio_branch.layers.1.blocks.1.norm2.bias": (5,),
@@ -205,7 +205,7 @@ ONLY_ONE_SHOWS = (
 )
 
 
-def test_several_faults_in_what_shows_a_size_hide_nothing():
+def test_several_wrong_sizes_are_all_named():
     shapes = dict(LAION_KEYS)
     faults = {
         "text_branch.pooler.dense.weight": (2, 3),

@@ -108,7 +108,7 @@ def test_parameters_have_the_names_and_shapes_of_init(name):
     assert shapes(roberta_parameters(config, tensors)) == expected
 
 
-def test_what_stands_in_the_padding_changes_nothing():
+def test_padding_values_change_nothing():
     config, tensors = case("b")
     params = roberta_parameters(config, tensors)
     ids = np.array([[0, 8, 21, 2]], np.int32)
@@ -129,7 +129,7 @@ def test_what_stands_in_the_padding_changes_nothing():
     lengths=st.lists(st.integers(1, 6), min_size=4, max_size=4),
     padding=st.integers(0, 9),
 )
-def test_positions_count_what_is_no_padding(texts, lengths, padding):
+def test_positions_skip_padding_tokens(texts, lengths, padding):
     config = dataclasses.replace(BASE, pad_token_id=padding)
     mask = np.arange(6)[None] < np.array(lengths[: len(texts)])[:, None]
     with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
