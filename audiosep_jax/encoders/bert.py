@@ -1,4 +1,4 @@
-"""BERT in Flax Linen: `init`, `apply` and its tensors' names; and what every transformer tower shares."""
+"""BERT in Flax Linen: `apply` and its tensors' names; also what every transformer tower shares."""
 
 import dataclasses
 import functools
@@ -185,12 +185,6 @@ class Bert(nn.Module):
         return hidden
 
 
-def init(config: BertConfig, key: Array) -> dict[str, Any]:
-    """Returns random parameters; those of the layers are stacked on a leading axis."""
-    shape = (1, 1)
-    return dict(Bert(config).init(key, jnp.zeros(shape, jnp.int32), jnp.ones(shape, bool))["params"])
-
-
 def apply(
     config: BertConfig,
     params: Mapping[str, Any],
@@ -201,7 +195,7 @@ def apply(
 
     Args:
       config: shape of the encoder.
-      params: as `init` or `parameters` return them.
+      params: from `parameters`.
       token_ids: at most `max_position_embeddings` columns.
       mask: true where there is a token, false where there is padding.
     """

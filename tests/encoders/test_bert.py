@@ -42,7 +42,9 @@ def test_parameters_have_the_names_and_shapes_of_init(name):
     def shapes(tree):
         return {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree.leaves_with_path(tree)}
 
-    expected = shapes(jax.eval_shape(lambda key: bert.init(config, key), jax.random.key(0)))
+    ids = jnp.zeros((1, 1), jnp.int32)
+    init = jax.eval_shape(bert.Bert(config).init, jax.random.key(0), ids, ids == 0)
+    expected = shapes(init["params"])
     assert shapes(bert.parameters(config, tensors)) == expected
     assert len(expected) == 5 + 8 * 2
 
