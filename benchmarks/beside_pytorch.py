@@ -1,23 +1,21 @@
-"""How fast separation is beside the PyTorch reference's way, on this machine, and how much memory each takes.
+"""Speed and memory of separation on this machine: ours, and a PyTorch twin's with the reference's habits.
 
-Run `python -m benchmarks.beside_pytorch --torch-python PYTHON`. Both sides have the same random weights and
-the same noise, each in a process of its own, and take turns, so that whatever else the machine does
-meets both:
+Run `python -m benchmarks.beside_pytorch --torch-python PYTHON`. Both sides get the same random weights and
+noise. Each runs in a process of its own, and they take turns, so that other work on the machine slows both:
 
 - a short sound in one pass, in float32; the twin with bfloat16 autocast, too;
-- a long sound: our windows beside the reference's, of which it computes nearly every one twice.
+- a long sound in windows: ours, and the reference's, which computes nearly every one twice.
 
-The peak of memory is that of a process that did nothing else. Estimates are compared: twins that compute
-different things measure nothing.
+The peak of memory is that of a process that did nothing else. The estimates are compared, because a twin that
+computes something else is no comparison.
 """
 
 import contextlib
 import dataclasses
-import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +23,16 @@ import jax
 import numpy as np
 
 from audiosep_jax.checkpoints import folder as checkpoints
-from audiosep_jax.checkpoints.pytorch_names import to_pytorch
 from audiosep_jax.cli.train import load_experiment
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import UsageError
 from audiosep_jax.models import separator
 from audiosep_jax.separation import window_plans
 from benchmarks import timing
-from benchmarks.workers import worker
+from benchmarks.workers import twin, worker, write_twin
 
-# What two implementations of float32 arithmetic may differ by.
+# Lowest SNR between two implementations in float32 arithmetic.
 _SAME_DB = 60
-
-Ask = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,15 +42,15 @@ class BenchmarkArgs:
     experiment: Path = Path("experiments/base.py")
     """Experiment file; its model must be of the released kind."""
     short_seconds: float = 10.0
-    """Length of the sound that is separated in one pass, rounded up to one of our windows."""
+    """Length of the sound for one pass, rounded up to one of our windows."""
     long_seconds: float = 60.0
-    """Length of the sound that is separated in windows; 0 leaves it out."""
+    """Length of the sound for windows; 0 leaves it out."""
     repeats: int = 5
     """Warm calls for the short sound."""
     long_repeats: int = 3
     """Calls for the long sound."""
     bfloat16: bool = True
-    """Measure the twin's bfloat16 autocast as well."""
+    """Also measure the twin with bfloat16 autocast."""
     torch_python: Path = Path(sys.executable)
     """A Python that has PyTorch."""
 
@@ -68,8 +63,8 @@ class Measurement:
       name: what was done.
       side: "ours" or "PyTorch".
       seconds: of the warm calls.
-      peak_bytes: the most memory that a process which did nothing else held.
-      snr_db: of the estimate against that of our float32; None for itself.
+      peak_bytes: most memory of a process that did nothing else.
+      snr_db: of the estimate against ours in float32; None for ours, and for windows.
     """
 
     name: str
@@ -78,20 +73,19 @@ class Measurement:
     peak_bytes: int
     snr_db: float | None
 
-    def row(self, reference: "Measurement") -> str:
-        """Returns a row of the table; `reference` is our float32 for the same sound."""
-        spread = [timing.duration(f(self.seconds)) for f in (min, statistics.median, max)]
+    def cells(self, reference: "Measurement") -> list[str]:
+        """Returns a row of the table; `reference` is ours in float32 for the same sound."""
         ratio = statistics.median(self.seconds) / statistics.median(reference.seconds)
         snr = "" if self.snr_db is None else f"{self.snr_db:.0f} dB"
-        cells = [self.name, self.side, *spread, f"{ratio:.2f}", f"{self.peak_bytes / 1e9:.2f} GB", snr]
-        return f"| {' | '.join(cells)} |"
+        peak = f"{self.peak_bytes / 1e9:.2f} GB"
+        return [self.name, self.side, *timing.spread(self.seconds), f"{ratio:.2f}", peak, snr]
 
 
 def measure(args: BenchmarkArgs) -> list[Measurement]:
     """Runs both sides in turns.
 
     Raises:
-      AudioSepError: there is no PyTorch, the experiment has no twin, or the two do not compute the same.
+      AudioSepError: PyTorch is missing, the experiment has no twin, or the twin computes something else.
     """
     config = load_experiment(args.experiment)
     model = config.model
@@ -101,21 +95,13 @@ def measure(args: BenchmarkArgs) -> list[Measurement]:
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch)
         _write(place, config, {"short": args.short_seconds, "long": args.long_seconds, "warm": 6.0})
-        sides = {
-            "ours": [sys.executable, "-m", "benchmarks.our_separation", scratch],
-            "PyTorch": [
-                str(args.torch_python),
-                str(Path(__file__).with_name("pytorch_separation.py")),
-                scratch,
-            ],
-        }
         jobs = [_job("short", "ours"), _job("short", "PyTorch")]
         if args.bfloat16:
             jobs.append(_job("short", "PyTorch", precision="bfloat16"))
-        found += _in_turns(place, sides, jobs, repeats=args.repeats)
+        found += _in_turns(place, args.torch_python, jobs, repeats=args.repeats)
         if args.long_seconds:
             jobs = [_job("long", "ours"), _job("long", "PyTorch")]
-            found += _in_turns(place, sides, jobs, repeats=args.long_repeats)
+            found += _in_turns(place, args.torch_python, jobs, repeats=args.long_repeats)
     return found
 
 
@@ -123,22 +109,12 @@ def _write(place: Path, config: ExperimentConfig, lengths: dict[str, float]) -> 
     model, rng = config.model, np.random.default_rng(0)
     variables = separator.init(model, jax.random.key(0))
     checkpoints.save(place / "checkpoint", config, variables)
-    settings = {
-        "window_length": model.window_length,
-        "hop_length": model.hop_length,
-        "encoder_widths": model.encoder_widths,
-        "condition_size": model.condition_size,
-    }
-    text = json.dumps({"model": settings, "rate": model.sample_rate_hz})
-    (place / "config.json").write_text(text, "utf-8")
-    weights = {name: np.ascontiguousarray(value) for name, value in to_pytorch(model, variables).items()}
-    np.savez(place / "weights.npz", **weights)  # pyright: ignore[reportArgumentType]
-    condition = rng.standard_normal(model.condition_size)
-    np.save(place / "condition.npy", (condition / np.linalg.norm(condition)).astype(np.float32))
+    write_twin(place, model, variables, rate=model.sample_rate_hz)
+    np.save(place / "condition.npy", timing.unit(rng.standard_normal(model.condition_size)))
     for name, seconds in lengths.items():
         samples = round(seconds * model.sample_rate_hz)
         if name == "short":
-            # As long as a window of ours, which it would be filled up to: both sides have the same to do.
+            # A whole window of ours, to which we pad shorter sounds: both sides get the same length.
             samples = window_plans.window_plan(model, samples).window
         np.save(place / f"{name}.npy", 0.1 * rng.standard_normal(samples, np.float32))
 
@@ -154,13 +130,18 @@ def _job(sound: str, side: str, precision: str = "float32") -> dict[str, Any]:
 
 
 def _in_turns(
-    place: Path, sides: dict[str, list[str]], jobs: list[dict[str, Any]], *, repeats: int
+    place: Path, torch_python: Path, jobs: list[dict[str, Any]], *, repeats: int
 ) -> list[Measurement]:
     """Does the jobs in turns, each in a process that does nothing else."""
     seconds: list[list[float]] = [[] for _ in jobs]
     peaks = [0] * len(jobs)
+    command = [sys.executable, "-m", "benchmarks.our_separation", str(place)]
     with contextlib.ExitStack() as stack:
-        asks = [stack.enter_context(_started(sides, job["side"])) for job in jobs]
+        workers = [
+            twin(torch_python, place) if job["side"] == "PyTorch" else worker(command, name="our process")
+            for job in jobs
+        ]
+        asks = [stack.enter_context(each)[1] for each in workers]
         for ask, job in zip(asks, jobs, strict=True):  # compiles, and fills the allocators
             warm = "warm.npy" if job["windows"] else job["mixture"]
             ask({**job, "mixture": warm, "estimate": "unused.npy"})
@@ -182,18 +163,11 @@ def _in_turns(
     ]
 
 
-@contextlib.contextmanager
-def _started(sides: dict[str, list[str]], side: str) -> Iterator[Ask]:
-    name = "the PyTorch twin" if side == "PyTorch" else "our own process"
-    with worker(sides[side], name=name) as (_, ask):
-        yield ask
-
-
 def _snr_db(job: dict[str, Any], reference: np.ndarray, estimate: np.ndarray) -> float | None:
-    """Returns how near an estimate is to our float32's; None for itself and for what is cut otherwise.
+    """Returns the SNR of an estimate against ours in float32; None for ours, and for windows.
 
     Raises:
-      AudioSepError: the twin computes something else.
+      UsageError: the twin computes something else.
     """
     if job["side"] == "ours" or job["windows"]:
         return None
@@ -207,21 +181,13 @@ def _snr_db(job: dict[str, Any], reference: np.ndarray, estimate: np.ndarray) ->
 
 def table(measurements: Sequence[Measurement]) -> str:
     """Returns a Markdown table with a row per kind of call; ratios are to our row above."""
-    rows = [
-        "| sound | side | min | median | max | ÷ ours | peak memory | SNR to ours |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    reference = measurements[0]
+    columns = ("sound", "side", "min", "median", "max", "÷ ours", "peak memory", "SNR to ours")
+    rows, reference = [], measurements[0]
     for each in measurements:
         reference = each if each.side == "ours" else reference
-        rows.append(each.row(reference))
-    return "\n".join(rows)
-
-
-def report(args: BenchmarkArgs) -> str:
-    """Measures and returns a table."""
-    return table(measure(args))
+        rows.append(each.cells(reference))
+    return timing.markdown(columns, rows, left=2)
 
 
 if __name__ == "__main__":
-    timing.run(report, BenchmarkArgs)
+    timing.run(lambda args: table(measure(args)), BenchmarkArgs)

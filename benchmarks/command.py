@@ -1,8 +1,8 @@
-"""What `audiosep separate` costs as a user meets it: a process for every file, from its start to its end.
+"""Time and memory of `audiosep separate`, a process per file, from its start to its end.
 
-Run `python -m benchmarks.command`. A file of 5 s shows what starting takes once programs are compiled and
-kept (one run before the measured ones sees to that); long files show that time grows with the length and
-memory does not.
+Run `python -m benchmarks.command`. A file of 5 s shows the time to start with compiled programs in the cache
+(a run before the measured ones fills it). Long files show that time grows with the length and memory does
+not.
 """
 
 import dataclasses
@@ -32,14 +32,14 @@ class BenchmarkArgs:
     seconds: tuple[float, ...] = (5.0, 300.0, 1200.0, 3600.0)
     """Lengths of the files."""
     repeats: int = 3
-    """Measured runs of the shortest file; the others are run once."""
+    """Measured runs of the shortest file; the others run once."""
     query: str = "a dog barks"
     """The sentence."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """A finished process: its seconds from start to end, those of all cores, and the most memory it held."""
+    """A finished process: seconds from start to end, seconds of all cores, and most memory."""
 
     wall: float
     cores: float
@@ -50,7 +50,7 @@ def run_command(path: Path, out: Path, args: BenchmarkArgs) -> Run:
     """Separates a file by the command.
 
     Raises:
-      AudioSepError: the command failed.
+      UsageError: the command failed.
     """
     command = [sys.executable, "-m", "audiosep_jax.cli.main", "separate", str(path), "--query", args.query]
     command += ["--out", str(out), *([] if args.checkpoint is None else ["--checkpoint", args.checkpoint])]
@@ -62,7 +62,7 @@ def run_command(path: Path, out: Path, args: BenchmarkArgs) -> Run:
     if status:
         code = os.waitstatus_to_exitcode(status)
         raise UsageError(f"audiosep separate ended with {code}: run it by hand to see why.")
-    # On Linux kilobytes, and never less than what this process held: little.
+    # Kilobytes on Linux; never less than the memory of this process, which is little.
     return Run(wall=wall, cores=usage.ru_utime + usage.ru_stime, peak_bytes=usage.ru_maxrss * 1024)
 
 
@@ -88,7 +88,7 @@ def measure(args: BenchmarkArgs) -> dict[float, list[Run]]:
 
 
 def write_noise(path: Path, seconds: float, rate: int) -> None:
-    """Writes noise of 16 bits, mono, in little memory."""
+    """Writes mono noise of 16 bits, block by block."""
     rng = np.random.default_rng(0)
     left = round(seconds * rate)
     with soundfile.SoundFile(path, "w", rate, 1, "PCM_16") as file:
@@ -100,19 +100,15 @@ def write_noise(path: Path, seconds: float, rate: int) -> None:
 
 def report(args: BenchmarkArgs) -> str:
     """Measures and returns a table."""
-    rows = [
-        "| file | runs | min | median | max | of all cores | per second of sound | peak memory |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    columns = ("file", "runs", "min", "median", "max", "of all cores", "per second of sound", "peak memory")
+    rows = []
     for seconds, runs in measure(args).items():
         walls = [run.wall for run in runs]
-        middle = statistics.median(walls)
-        cells = [f"{seconds:g} s", str(len(runs))]
-        cells += [timing.duration(value) for value in (min(walls), middle, max(walls))]
+        cells = [f"{seconds:g} s", str(len(runs)), *timing.spread(walls)]
         cells.append(timing.duration(statistics.median(run.cores for run in runs)))
-        cells += [timing.duration(middle / seconds), f"{max(run.peak_bytes for run in runs) / 1e9:.2f} GB"]
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+        cells.append(timing.duration(statistics.median(walls) / seconds))
+        rows.append([*cells, f"{max(run.peak_bytes for run in runs) / 1e9:.2f} GB"])
+    return timing.markdown(columns, rows)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""How fast the data pipeline delivers segments: read, decode, crop, batch.
+"""Speed of the data pipeline: segments per second that are read, decoded, cropped and batched.
 
-Run `python -m benchmarks.data_pipeline`. Without datasets it prepares one of noise, which FLAC compresses
-least and which is therefore the slowest to decode.
+Run `python -m benchmarks.data_pipeline`. Without datasets it prepares one of noise, which is the slowest to
+decode, because FLAC compresses it least.
 """
 
 import dataclasses
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -13,11 +12,10 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 from audiosep_jax.audio.files import write_audio
 from audiosep_jax.config import DataConfig, MixtureConfig
+from benchmarks import timing
 from data_pipelines.corpora.audio_folder import AudioFolder
 from data_pipelines.mixtures.pipeline import MixturePipeline
 from data_pipelines.prepare.build import prepare
@@ -30,7 +28,7 @@ class BenchmarkArgs:
     """Measure the data pipeline."""
 
     datasets: tuple[str, ...] = ()
-    """Prepared datasets, each PATH or PATH:SPLIT+SPLIT; none prepares noise."""
+    """Prepared datasets, each PATH or PATH:SPLIT+SPLIT; without any, noise."""
     sample_rate_hz: Annotated[int, tyro.conf.arg(name="rate")] = 32_000
     """Rate of the datasets in Hz."""
     segment_seconds: float = 5.0
@@ -40,9 +38,9 @@ class BenchmarkArgs:
     batches: int = 12
     """Batches per repeat."""
     repeats: int = 5
-    """How often to measure."""
+    """Number of measurements."""
     threads: int = 0
-    """Threads that decode; 0 decodes in the main thread, which shows one core."""
+    """Threads that decode; 0 decodes in the main thread, to measure one core."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,8 +48,8 @@ class Speed:
     """Segments per second in one repeat.
 
     Attributes:
-      wall: by the clock on the wall.
-      per_core: by the process's CPU time, so other programs matter less.
+      wall: by wall-clock time.
+      per_core: by the process's CPU time, on which other programs have less influence.
     """
 
     wall: float
@@ -101,24 +99,20 @@ def prepare_noise(folder: Path, *, sample_rate_hz: int, clips: int = 32) -> Path
     return folder / "noise"
 
 
-def main(args: BenchmarkArgs) -> None:
-    """Measures and prints a table."""
+def report(args: BenchmarkArgs) -> str:
+    """Measures and returns a table."""
     with tempfile.TemporaryDirectory() as folder:
         if not args.datasets:
             noise = prepare_noise(Path(folder), sample_rate_hz=args.sample_rate_hz)
             args = dataclasses.replace(args, datasets=(str(noise),))
         speeds = measure(args)
-    table = Table(title=f"{args.segment_seconds:g} s segments per second")
-    for name in ("", "min", "median", "max"):
-        table.add_column(name, justify="right" if name else "left")
-    for title, values in (
-        ("wall", [speed.wall for speed in speeds]),
-        ("per core", [speed.per_core for speed in speeds]),
-    ):
-        summary = (min(values), statistics.median(values), max(values))
-        table.add_row(title, *(f"{value:.0f}" for value in summary))
-    Console().print(table)
+    rows = [
+        ["wall", *timing.spread([speed.wall for speed in speeds], "{:.0f}".format)],
+        ["per core", *timing.spread([speed.per_core for speed in speeds], "{:.0f}".format)],
+    ]
+    columns = (f"segments of {args.segment_seconds:g} s per second", "min", "median", "max")
+    return timing.markdown(columns, rows)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(BenchmarkArgs))
+    timing.run(report, BenchmarkArgs)

@@ -1,9 +1,9 @@
-"""How fast exports run beside the live model on this machine.
+"""Speed of exports and of the live model on this machine.
 
-Run `python -m benchmarks.exports`. A model is exported in both formats and reloaded in a process of its own;
-"÷ live" is the ratio of the median warm calls, 1 where both take as long. The whole function is timed:
-waveform in, waveform out; seven warm calls, or fewer where they take more than 20 s together. The model of
-the released widths has random weights, which take as long as trained ones.
+Run `python -m benchmarks.exports`. A model is exported in both formats and loaded in a process of its own.
+The function from waveform to waveform is timed: seven warm calls, or fewer if they take more than 20 s
+together. "÷ live" is the ratio of the medians, 1 for equal speed. The model of the released widths has random
+weights, which take as long as trained ones.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ class BenchmarkArgs:
     """Measure StableHLO and ONNX exports beside the live model."""
 
     checkpoint: tuple[Path, ...] = ()
-    """Folders of models; without them the bundled one and a random one of the released widths."""
+    """Folders of models; without any, the bundled one and a random one of the released widths."""
     seconds: float = 5.0
     """Length of the window."""
     batch: tuple[int, ...] = (1, 3)
@@ -38,7 +38,7 @@ class BenchmarkArgs:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Timing:
+class Measurement:
     """Warm calls of one model in one form.
 
     Attributes:
@@ -46,7 +46,7 @@ class Timing:
       form: "live", "stablehlo" or "onnx".
       batch: windows per call.
       seconds: of each call.
-      live: median seconds of the live model for this batch.
+      live: median seconds of the live model for the same batch.
     """
 
     model: str
@@ -55,15 +55,14 @@ class Timing:
     seconds: tuple[float, ...]
     live: float
 
-    def row(self) -> str:
-        """Returns a row of the Markdown table."""
-        median = statistics.median(self.seconds)
-        times = (f"{1e3 * value:.0f}" for value in (min(self.seconds), median, max(self.seconds)))
-        cells = (self.model, self.form, str(self.batch), *times, f"{median / self.live:.2f}")
-        return f"| {' | '.join(cells)} |"
+    def cells(self) -> list[str]:
+        """Returns a row of the table."""
+        times = timing.spread(self.seconds, lambda seconds: f"{1e3 * seconds:.0f}")
+        ratio = statistics.median(self.seconds) / self.live
+        return [self.model, self.form, str(self.batch), *times, f"{ratio:.2f}"]
 
 
-def measure(args: BenchmarkArgs) -> list[Timing]:
+def measure(args: BenchmarkArgs) -> list[Measurement]:
     """Exports and times every model.
 
     Raises:
@@ -71,10 +70,10 @@ def measure(args: BenchmarkArgs) -> list[Timing]:
     """
     with tempfile.TemporaryDirectory() as scratch:
         places = args.checkpoint or (BUNDLED_CHECKPOINT, _released_widths(Path(scratch)))
-        return [timing for place in places for timing in _measure(place, Path(scratch), args)]
+        return [each for place in places for each in _measure(place, Path(scratch), args)]
 
 
-def _measure(place: Path, scratch: Path, args: BenchmarkArgs) -> list[Timing]:
+def _measure(place: Path, scratch: Path, args: BenchmarkArgs) -> list[Measurement]:
     checkpoint = folder.load(place)
     config = checkpoint.config.model
     rng = np.random.default_rng(0)
@@ -82,7 +81,7 @@ def _measure(place: Path, scratch: Path, args: BenchmarkArgs) -> list[Timing]:
     for batch in args.batch:
         waveform = 0.1 * rng.standard_normal((batch, round(args.seconds * config.sample_rate_hz)), np.float32)
         condition = rng.standard_normal((batch, config.condition_size), np.float32)
-        cases.append(("whole", waveform, condition / np.linalg.norm(condition, axis=1, keepdims=True)))
+        cases.append(("whole", waveform, timing.unit(condition)))
     live = jax.jit(functools.partial(separator.apply, config))
     variables = jax.device_put(checkpoint.variables)
     measured = {
@@ -101,7 +100,7 @@ def _measure(place: Path, scratch: Path, args: BenchmarkArgs) -> list[Timing]:
         ran = check.run_fresh(out, export_format, cases, max_seconds=_MAX_SECONDS)
         measured[export_format] = [tuple(seconds) for _, seconds in ran]
     return [
-        Timing(
+        Measurement(
             model=checkpoint.config.name,
             form=form,
             batch=batch,
@@ -113,13 +112,10 @@ def _measure(place: Path, scratch: Path, args: BenchmarkArgs) -> list[Timing]:
     ]
 
 
-def table(timings: list[Timing]) -> str:
-    """Returns a Markdown table with a row per timing."""
-    header = [
-        "| model | form | batch | min, ms | median, ms | max, ms | ÷ live |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    return "\n".join([*header, *(timing.row() for timing in timings)])
+def table(measurements: list[Measurement]) -> str:
+    """Returns a Markdown table with a row per measurement."""
+    columns = ("model", "form", "batch", "min, ms", "median, ms", "max, ms", "÷ live")
+    return timing.markdown(columns, [each.cells() for each in measurements], left=2)
 
 
 def _released_widths(scratch: Path) -> Path:
@@ -128,10 +124,5 @@ def _released_widths(scratch: Path) -> Path:
     return scratch / "released"
 
 
-def report(args: BenchmarkArgs) -> str:
-    """Measures and returns a table."""
-    return table(measure(args))
-
-
 if __name__ == "__main__":
-    timing.run(report, BenchmarkArgs)
+    timing.run(lambda args: table(measure(args)), BenchmarkArgs)

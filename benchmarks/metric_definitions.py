@@ -1,7 +1,7 @@
-"""The same estimates under every definition of SDR, for docs/metrics.md.
+"""The same estimates under each definition of SDR, for docs/metrics.md.
 
 Run `python -m benchmarks.metric_definitions`: the bundled model separates the bundled demo set. Each row
-changes the estimates in a way that one definition forgives and another does not. Needs `pip install
+changes the estimates in a way that one definition ignores and another does not. Needs `pip install
 'audiosep_jax[benchmark]'`.
 """
 
@@ -11,35 +11,34 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 import audiosep_jax
 from audiosep_jax.encoders.base import load_encoder
 from audiosep_jax.evals import bss, metrics
 from audiosep_jax.evals.evaluation_set import load_evaluation_set, render_entries
+from benchmarks import timing
 
-_DEMO = Path(audiosep_jax.__file__).parent / "assets" / "demo"
 _DELAY_SECONDS = 0.001
 
 COLUMNS = ("SDR", "SDRi", "SI-SDR", "SI-SDR, mean removed", "BSSEval SDR", "SIR", "SAR")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DefinitionsArgs:
+class BenchmarkArgs:
     """Measure the same estimates under each definition of SDR."""
 
-    evaluation_set: Path = _DEMO / "evaluation.json"
+    evaluation_set: Path = timing.DEMO / "evaluation.json"
     """Mixtures to separate."""
-    root: Path = _DEMO
-    """Folder of their files."""
+    root: Path = timing.DEMO
+    """Folder of the set's files."""
     checkpoint: Path | None = None
-    """Folder of the model; without it the bundled one separates."""
+    """Folder of the model; without it the bundled one."""
     count: int = 20
-    """Mixtures, the first of the set whose query is heard in them."""
+    """Number of mixtures: the first of the set that contain the query's sound."""
 
 
 def changes(sample_rate_hz: int) -> dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
-    """Name -> what becomes of (estimate, mixture), `[samples]` each."""
+    """Returns functions from (estimate, mixture) to a changed estimate, `[samples]` each, by name."""
     delay = round(_DELAY_SECONDS * sample_rate_hz)
     return {
         "the mixture itself": lambda _, mixture: mixture,
@@ -51,7 +50,7 @@ def changes(sample_rate_hz: int) -> dict[str, Callable[[np.ndarray, np.ndarray],
 
 
 def values(target: np.ndarray, estimate: np.ndarray, mixture: np.ndarray) -> tuple[float, ...]:
-    """One value per column, in dB; `[samples]` each."""
+    """Returns one value per column, in dB, for `[samples]` each."""
     parts = bss.bss_eval(target, mixture - target, estimate)
     return (
         float(metrics.sdr_db(target, estimate)),
@@ -64,8 +63,8 @@ def values(target: np.ndarray, estimate: np.ndarray, mixture: np.ndarray) -> tup
     )
 
 
-def main(args: DefinitionsArgs) -> None:
-    """Separates, measures and prints the table as Markdown."""
+def report(args: BenchmarkArgs) -> str:
+    """Separates, measures and returns a table."""
     chosen = load_evaluation_set(args.evaluation_set)
     entries = [entry for entry in chosen.entries if not entry.is_absent][: args.count]
     model = audiosep_jax.load(args.checkpoint)
@@ -73,10 +72,9 @@ def main(args: DefinitionsArgs) -> None:
     mixtures, targets = render_entries(chosen, entries, root=args.root)
     conditions = load_encoder(model.config.query).encode([entry.query for entry in entries])
     estimates = np.asarray(model.apply(jnp.asarray(mixtures), jnp.asarray(conditions)))
-    print(f"{len(entries)} mixtures of {chosen.name}, {model.config.name}, means in dB\n")
-    print(f"| estimate | {' | '.join(COLUMNS)} |\n| --- |{' --- |' * len(COLUMNS)}")
+    rows = []
     for name, change in changes(model.sample_rate_hz).items():
-        rows = [
+        measured = [
             values(
                 target.astype(np.float64),
                 change(estimate, mixture).astype(np.float64),
@@ -84,8 +82,10 @@ def main(args: DefinitionsArgs) -> None:
             )
             for target, estimate, mixture in zip(targets, estimates, mixtures, strict=True)
         ]
-        print(f"| {name} | {' | '.join(f'{mean:.2f}' for mean in np.mean(rows, axis=0))} |")
+        rows.append([name, *(f"{mean:.2f}" for mean in np.mean(measured, axis=0))])
+    title = f"{len(entries)} mixtures of {chosen.name}, {model.config.name}, means in dB"
+    return f"{title}\n\n{timing.markdown(('estimate', *COLUMNS), rows)}"
 
 
 if __name__ == "__main__":
-    main(tyro.cli(DefinitionsArgs))
+    timing.run(report, BenchmarkArgs)

@@ -1,7 +1,7 @@
-"""How often clips of one caption would meet, how often they do, and how fast mixtures are drawn.
+"""Speed of drawing mixtures, and how many hold two clips with one caption, expected and counted.
 
-Run `python -m benchmarks.mixture_draws --table clips.csv`, with a table as `audiosep prepare audio_folder`
-takes it, or without one for a made-up corpus whose captions are as uneven as words are. Nothing is decoded.
+Run `python -m benchmarks.mixture_draws --table clips.csv` with a table for `audiosep prepare audio_folder`,
+or without one for a synthetic corpus whose captions are as uneven as words. No sound is decoded.
 """
 
 import csv
@@ -11,12 +11,10 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
-import tyro
-from rich.console import Console
-from rich.table import Table
 
 from audiosep_jax.config import MixtureConfig
 from audiosep_jax.config.data import CollisionRule
+from benchmarks import timing
 from data_pipelines.mixtures.clip_index import Clip
 from data_pipelines.mixtures.clip_table import ClipTable
 from data_pipelines.mixtures.draws import DrawSource
@@ -32,9 +30,9 @@ class BenchmarkArgs:
     table: Path | None = None
     """A CSV file with the columns file, captions (separated by |) and, if there are any, label."""
     clips: int = 100_000
-    """Size of the corpus that is made up without a table."""
+    """Size of the synthetic corpus."""
     mixtures: int = 100_000
-    """How many are drawn under each rule."""
+    """Number of mixtures for each rule."""
     sources: int = 2
     """Clips per mixture."""
     batch_size: int = 96
@@ -43,10 +41,10 @@ class BenchmarkArgs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one recipe led to.
+    """Counts and times for one set of rules.
 
     Attributes:
-      collisions: mixtures in which two clips have one caption.
+      collisions: mixtures of two clips with one caption.
       draws_per_second: by CPU time of one core.
       table_seconds: CPU time to number the clips' names and to check that all can be mixed.
     """
@@ -75,7 +73,7 @@ def measure(clips: list[Clip], mixture: MixtureConfig, *, mixtures: int, batch_s
     began = time.process_time()
     table = ClipTable([clips], mixture)
     draws = DrawSource(table, mixture, sample_rate_hz=_RATE_HZ, batch_size=batch_size, seed=0)
-    draws.draw(0, 0)  # with it comes the order of the first epoch
+    draws.draw(0, 0)  # computes the order of the first epoch
     ready = time.process_time()
     used = [[crop.clip for crop in drawn.crops] for drawn in map(draws.__getitem__, range(mixtures))]
     done = time.process_time()
@@ -91,7 +89,7 @@ def measure(clips: list[Clip], mixture: MixtureConfig, *, mixtures: int, batch_s
 
 
 def make_corpus(count: int) -> list[Clip]:
-    """Makes up clips with one caption each; the n-th caption is as frequent as 1 / n."""
+    """Returns synthetic clips with one caption each; the frequency of the n-th caption is 1 / n."""
     kinds = max(2, count // 10)
     shares = 1 / np.arange(1, kinds + 1)
     drawn = np.random.default_rng(0).choice(kinds, size=count, p=shares / shares.sum()).tolist()
@@ -119,29 +117,25 @@ def _captions(clip: Clip) -> frozenset[str]:
     return frozenset(" ".join(caption.lower().split()) for caption in clip.captions)
 
 
-def main(args: BenchmarkArgs) -> None:
-    """Measures with and without the rules, and prints a table."""
+def report(args: BenchmarkArgs) -> str:
+    """Measures with and without the rules, and returns a table."""
     clips = read_corpus(args.table) if args.table else make_corpus(args.clips)
     share = expected_share(clips)
     pairs = args.sources * (args.sources - 1) // 2
-    shown = Table(
-        title=f"{args.mixtures:,} mixtures of {args.sources} from {len(clips):,} clips. Two clips have a "
-        f"caption in common with probability {share:.5f}: {args.mixtures * pairs * share:,.0f} pairs expected"
+    title = (
+        f"{args.mixtures:,} mixtures of {args.sources} from {len(clips):,} clips. Two clips have a caption "
+        f"in common with probability {share:.5f}: {args.mixtures * pairs * share:,.0f} pairs expected"
     )
-    for name in ("collisions", "with one caption", "draws per second and core", "table ready after (s)"):
-        shown.add_column(name, justify="left" if name == "collisions" else "right")
+    columns = ("collisions", "with one caption", "draws per second and core", "table ready after (s)")
+    rows = []
     recipes: tuple[tuple[CollisionRule, ...], ...] = ((), ("caption",), ("caption", "label"))
     for rules in recipes:
         mixture = MixtureConfig(sources=args.sources, collisions=rules)
         found = measure(clips, mixture, mixtures=args.mixtures, batch_size=args.batch_size)
-        shown.add_row(
-            ", ".join(rules) or "none",
-            f"{found.collisions:,}",
-            f"{found.draws_per_second:,.0f}",
-            f"{found.table_seconds:.2f}",
-        )
-    Console().print(shown)
+        counted, speed = f"{found.collisions:,}", f"{found.draws_per_second:,.0f}"
+        rows.append([", ".join(rules) or "none", counted, speed, f"{found.table_seconds:.2f}"])
+    return f"{title}\n\n{timing.markdown(columns, rows)}"
 
 
 if __name__ == "__main__":
-    main(tyro.cli(BenchmarkArgs))
+    timing.run(report, BenchmarkArgs)

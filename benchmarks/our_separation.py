@@ -1,12 +1,11 @@
-"""Our side of `benchmarks.beside_pytorch`: the same jobs in the same words, by `AudioSep.separate`.
+"""The process of `benchmarks.beside_pytorch` that separates by `AudioSep.separate`.
 
   python -m benchmarks.our_separation FOLDER
 
-FOLDER holds `checkpoint`, `condition.npy` and the mixtures; jobs and answers are those of
-`benchmarks/pytorch_separation.py`.
+FOLDER holds `checkpoint`, `condition.npy` and the mixtures. Jobs and answers are those of
+`benchmarks/pytorch_twin.py`.
 """
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -16,13 +15,7 @@ import numpy as np
 
 import audiosep_jax
 from audiosep_jax.separation.api import AudioSep
-
-
-def peak_bytes() -> int:
-    """Returns the most memory that this process has held; Linux."""
-    # Not getrusage: it counts what the parent held when it started this process.
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+from benchmarks.serving import peak_bytes, serve
 
 
 def answer(folder: Path, job: dict[str, Any], model: AudioSep) -> dict[str, float]:
@@ -35,14 +28,7 @@ def answer(folder: Path, job: dict[str, Any], model: AudioSep) -> dict[str, floa
     return {"seconds": seconds, "peak_bytes": peak_bytes()}
 
 
-def main() -> None:
-    """Answers a line for each line of the standard input."""
-    folder = Path(sys.argv[1])
-    model = audiosep_jax.load(folder / "checkpoint")
-    print(json.dumps({}), flush=True)
-    for line in sys.stdin:
-        print(json.dumps(answer(folder, json.loads(line), model)), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    place = Path(sys.argv[1])
+    loaded = audiosep_jax.load(place / "checkpoint")
+    serve({}, lambda job: answer(place, job, loaded))

@@ -1,15 +1,14 @@
-"""What bfloat16 would cost: signal-to-noise ratios of estimates whose convolutions take rounded operands.
+"""Error of bfloat16: signal-to-noise ratios of estimates from convolutions with rounded operands.
 
-Run `python -m benchmarks.precision`: a dog and a fire of the demo. Operands are rounded to bfloat16 and
-products summed in float32, as the units of processors and accelerators do it; all else stays float32. On any
-machine: only the rounding is measured, not the speed.
+Run `python -m benchmarks.precision`: a dog and a fire of the demo. Operands are rounded to bfloat16 and their
+products summed in float32, as processors and accelerators do; everything else stays float32. It measures the
+rounding and not the speed, so any machine will do.
 """
 
 import contextlib
 import dataclasses
 import unittest.mock
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import ModuleType
 
 import jax
@@ -19,28 +18,20 @@ from jaxtyping import Array
 
 import audiosep_jax
 from audiosep_jax.audio.files import read_audio
-from audiosep_jax.cli.train import load_experiment
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.models import masking, separator
 from audiosep_jax.models.inference import folded, strips, winograd
 from benchmarks import timing
 
-_DEMO = Path(audiosep_jax.__file__).parent / "assets" / "demo"
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BenchmarkArgs:
-    """Measure what bfloat16 costs."""
-
-    checkpoint: Path | None = None
-    """Folder of the model; without it the bundled one."""
-    experiment: Path | None = None
-    """Experiment file, in place of a checkpoint: its model with random weights."""
+class BenchmarkArgs(timing.ModelArgs):
+    """Measure the error of bfloat16."""
 
 
 @contextlib.contextmanager
 def rounded_operands() -> Iterator[None]:
-    """Rounds what convolutions and Winograd's products take, in programs that are traced meanwhile."""
+    """Rounds the operands of convolutions and Winograd's products in programs traced inside."""
 
     def with_rounded(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
         return lambda inputs, kernel: function(_rounded(inputs), _rounded(kernel))
@@ -55,7 +46,7 @@ def rounded_operands() -> Iterator[None]:
 def ratios_db(
     config: ModelConfig, variables: separator.Variables, mixture: np.ndarray, condition: np.ndarray
 ) -> dict[str, float]:
-    """Returns the signal-to-noise ratio of each way against float32 without Winograd's algorithm, in dB."""
+    """Returns the SNR of each variant against float32 without Winograd's algorithm, in dB."""
     params = jax.tree.map(jnp.asarray, folded.fold(config, variables))
     columns = folded.film_columns(params, jnp.asarray(condition)[None])
 
@@ -78,23 +69,20 @@ def ratios_db(
 
 def report(args: BenchmarkArgs) -> str:
     """Measures and returns a table."""
+    config, variables = args.load()
     if args.experiment is None:
-        model = audiosep_jax.load(args.checkpoint)
-        config, variables = model.config.model, model.variables
-        condition = model.condition(query="a dog barks")
+        condition = audiosep_jax.load(args.checkpoint).condition(query="a dog barks")
     else:
-        config = load_experiment(args.experiment).model
-        variables = separator.init(config, jax.random.key(0))
         condition = np.random.default_rng(0).standard_normal(config.condition_size, np.float32) / 20
     clips = [
-        read_audio(_DEMO / name, sample_rate_hz=config.sample_rate_hz, mono=True).waveform[0]
+        read_audio(timing.DEMO / name, sample_rate_hz=config.sample_rate_hz, mono=True).waveform[0]
         for name in ("dog_barking_1.ogg", "fire_1.ogg")
     ]
     samples = min(len(clip) for clip in clips)
     mixture = np.sum([clip[:samples] / np.std(clip[:samples]) for clip in clips], axis=0) / 20
-    rows = ["| computed in | SNR to float32 |", "| --- | ---: |"]
     found = ratios_db(config, variables, mixture.astype(np.float32), condition)
-    return "\n".join(rows + [f"| {name} | {ratio:.1f} dB |" for name, ratio in found.items()])
+    rows = [[name, f"{ratio:.1f} dB"] for name, ratio in found.items()]
+    return timing.markdown(("computed in", "SNR to float32"), rows)
 
 
 def _rounded(values: Array) -> Array:

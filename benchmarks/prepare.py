@@ -1,7 +1,7 @@
-"""How fast `audiosep prepare` is, what it writes, and what two million clips would take.
+"""Speed and output size of `audiosep prepare`, and an extrapolation to two million clips.
 
-Run `python -m benchmarks.prepare --sounds FOLDER`: clips of ten seconds in stereo at 44.1 kHz are cut from
-the sounds and prepared. Without sounds they are noise, which FLAC compresses least.
+Run `python -m benchmarks.prepare --sounds FOLDER`: it cuts stereo clips of ten seconds at 44.1 kHz from the
+sounds and prepares them. Without sounds the clips are noise, which FLAC compresses least.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import soundfile
 
 from audiosep_jax.audio.files import read_audio
 from audiosep_jax.audio.resample import resample
-from audiosep_jax.errors import UsageError
+from audiosep_jax.errors import UsageError, listed
 from benchmarks import timing
 from data_pipelines.corpora.audio_folder import AudioFolder
 from data_pipelines.mixtures.clips import ClipRow
@@ -36,32 +36,32 @@ KINDS = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PrepareBenchmarkArgs:
+class BenchmarkArgs:
     """Measure the preparation of datasets."""
 
     sounds: Path | None = None
-    """Folder of sound files, in any depth, to cut clips from; none takes noise."""
+    """Folder of sound files, in any depth, to cut clips from; without it, noise."""
     clips: int = 96
     """Clips of each kind."""
     kinds: tuple[str, ...] = ("wav", "flac", "opus")
     """Of wav, flac, ogg (Vorbis) and opus."""
     repeats: int = 3
-    """How often each kind is prepared; the fastest counts, because others may use the machine."""
+    """Runs for each kind; the fastest counts, because other work may slow the machine."""
     total: int = 2_000_000
-    """Clips of the corpus that is extrapolated to."""
+    """Clips of the extrapolated corpus."""
     rows: int = 200_000
-    """Rows whose planning is timed and weighed; 0 leaves that out."""
+    """Rows for measuring the time and memory of planning; 0 leaves it out."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rate:
-    """Of one kind of clips.
+    """Speed and sizes for one kind of clips.
 
     Attributes:
       kind: of the files.
       clips_per_core_second: by the CPU time of the process.
-      read_bytes: per clip, of its file.
-      stored_bytes: per clip, of the dataset.
+      read_bytes: of a clip's file.
+      stored_bytes: of the dataset per clip.
     """
 
     kind: str
@@ -70,8 +70,8 @@ class Rate:
     stored_bytes: float
 
 
-def measure(args: PrepareBenchmarkArgs, kind: str, folder: Path) -> Rate:
-    """Writes clips of one kind and prepares them with one thread, so that CPU time is that of a core."""
+def measure(args: BenchmarkArgs, kind: str, folder: Path) -> Rate:
+    """Writes clips of one kind and prepares them in one thread, to measure one core."""
     source = folder / kind
     write_clips(source, _sounds(args), kind=kind, count=args.clips)
     seconds = []
@@ -92,10 +92,10 @@ def write_clips(folder: Path, waveform: np.ndarray, *, kind: str, count: int) ->
     """Writes clips of ten seconds and their table.
 
     Args:
-      folder: where.
-      waveform: float32 `[samples, 2]` at 44.1 kHz that they are cut from, as often as it takes.
+      folder: created for the clips.
+      waveform: float32 `[samples, 2]` at 44.1 kHz, source of the clips; reused if it is short.
       kind: of `KINDS`.
-      count: of clips.
+      count: number of clips.
     """
     folder.mkdir()
     length = _SECONDS * _RATE
@@ -103,7 +103,7 @@ def write_clips(folder: Path, waveform: np.ndarray, *, kind: str, count: int) ->
     for number in range(count):
         start = number * length % (len(waveform) - length + 1)
         clip, rate = waveform[start : start + length], _RATE
-        if kind == "opus":  # knows no 44.1 kHz
+        if kind == "opus":  # does not support 44.1 kHz
             clip, rate = resample(np.ascontiguousarray(clip.T), from_hz=_RATE, to_hz=48_000).T, 48_000
         file_format, subtype = KINDS[kind]
         soundfile.write(folder / f"{number}.sound", clip, rate, format=file_format, subtype=subtype)
@@ -111,8 +111,8 @@ def write_clips(folder: Path, waveform: np.ndarray, *, kind: str, count: int) ->
     (folder / "clips.csv").write_text("\n".join(lines), "utf-8")
 
 
-def _sounds(args: PrepareBenchmarkArgs) -> np.ndarray:
-    """Returns enough sound for some clips that differ, the channels a little apart."""
+def _sounds(args: BenchmarkArgs) -> np.ndarray:
+    """Returns sound for several different clips, with slightly different channels."""
     if args.sounds is None:
         return (0.1 * np.random.default_rng(0).standard_normal((100 * _RATE, 2))).astype(np.float32)
     parts = []
@@ -127,7 +127,7 @@ def _sounds(args: PrepareBenchmarkArgs) -> np.ndarray:
 
 
 def _planning(count: int) -> tuple[float, float]:
-    """Returns seconds and MB that rows and their shards take."""
+    """Returns the seconds and MB of rows and their shards."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.process_time()
     rows = [
@@ -140,12 +140,12 @@ def _planning(count: int) -> tuple[float, float]:
     return spent, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
 
 
-def report(args: PrepareBenchmarkArgs) -> str:
+def report(args: BenchmarkArgs) -> str:
     """Measures and returns Markdown."""
     unknown = set(args.kinds) - set(KINDS)
     if unknown:
-        raise UsageError(f"There is no kind {', '.join(sorted(unknown))}: choose of {', '.join(KINDS)}.")
-    planning = _planning(args.rows) if args.rows else None  # first, as memory is known by its peak
+        raise UsageError(f"There is no kind {listed(sorted(unknown))}: choose from {', '.join(KINDS)}.")
+    planning = _planning(args.rows) if args.rows else None  # first, because only the peak of memory is known
     with tempfile.TemporaryDirectory() as folder:
         rates = [measure(args, kind, Path(folder)) for kind in args.kinds]
     lines = [rates_table(rates), "", extrapolation(rates, total=args.total)]
@@ -161,35 +161,28 @@ def report(args: PrepareBenchmarkArgs) -> str:
 
 
 def rates_table(rates: Sequence[Rate]) -> str:
-    """Returns a Markdown table of what was measured."""
-    return "\n".join(
-        [
-            "| source, 10 s stereo | clips per second and core | KB read per clip | KB stored per clip |",
-            "| --- | ---: | ---: | ---: |",
-            *(
-                f"| {rate.kind} | {rate.clips_per_core_second:.1f} | {rate.read_bytes / 1e3:.0f} | "
-                f"{rate.stored_bytes / 1e3:.0f} |"
-                for rate in rates
-            ),
-        ]
-    )
+    """Returns a Markdown table of the measurements."""
+    columns = ("source, 10 s stereo", "clips per second and core", "KB read per clip", "KB stored per clip")
+    rows = []
+    for rate in rates:
+        sizes = [f"{size / 1e3:.0f}" for size in (rate.read_bytes, rate.stored_bytes)]
+        rows.append([rate.kind, f"{rate.clips_per_core_second:.1f}", *sizes])
+    return timing.markdown(columns, rows)
 
 
 def extrapolation(rates: Sequence[Rate], *, total: int, cores: Sequence[int] = (1, 32, 96, 512)) -> str:
-    """Returns a Markdown table of hours, room, and what storage has to deliver, if cores add up."""
-    lines = [
-        f"| {total:,} clips from | stored | {' | '.join(f'{count} cores' for count in cores)} |",
-        f"| --- | ---: |{' ---: |' * len(cores)}",
-    ]
+    """Returns a Markdown table of hours, size and read bandwidth, assuming that cores add up."""
+    columns = (f"{total:,} clips from", "stored", *(f"{count} cores" for count in cores))
+    rows = []
     for rate in rates:
-        cells = []
+        cells = [rate.kind, f"{total * rate.stored_bytes / 1e12:.2f} TB"]
         for count in cores:
             hours = total / rate.clips_per_core_second / count / 3600
             megabytes = rate.clips_per_core_second * count * rate.read_bytes / 1e6
             cells.append(f"{hours:.2g} h at {megabytes:,.0f} MB/s read")
-        lines.append(f"| {rate.kind} | {total * rate.stored_bytes / 1e12:.2f} TB | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return timing.markdown(columns, rows)
 
 
 if __name__ == "__main__":
-    timing.run(report, PrepareBenchmarkArgs)
+    timing.run(report, BenchmarkArgs)

@@ -1,8 +1,8 @@
-"""Where the time of a separation goes, on a processor: JAX's own profile of one call, by part of the model.
+"""Time of each part of a separation on a processor, from JAX's profile of one call.
 
-Run `python -m benchmarks.profile`. The compiled program names the part of the model that each of its
-operations came from; the profile has the time of each. Operations run one after another, each on all cores.
-Reading, resampling and writing are timed beside it, as `separate_file` does them without a model.
+Run `python -m benchmarks.profile`. The compiled program names the part of the model of each operation, and
+the profile has the time of each. Operations run one after another, each on all cores. Reading, resampling and
+writing are timed too, as `separate_file` does them but without a model.
 """
 
 import collections
@@ -17,10 +17,8 @@ import jax.profiler
 import numpy as np
 import soundfile
 
-import audiosep_jax
 from audiosep_jax.audio.files import AudioReader, AudioWriter
 from audiosep_jax.audio.resample import StreamResampler
-from audiosep_jax.cli.train import load_experiment
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.models import separator
 from audiosep_jax.models.inference import cpu_compile
@@ -28,31 +26,27 @@ from audiosep_jax.models.inference import engine as inference
 from audiosep_jax.separation import window_plans
 from benchmarks import timing
 
-# An operation of a compiled program, and what it was in the program that was traced.
+# An operation of a compiled program, and its name in the traced program.
 _OPERATION = re.compile(r'^\s*(?:ROOT )?%?([\w.\-]+) = .*op_name="([^"]*)"', re.MULTILINE)
 _PART = re.compile(r"(stft|normalize|encoder\d+|bottleneck\d+|decoder\d+|mask|istft)")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BenchmarkArgs:
+class BenchmarkArgs(timing.ModelArgs):
     """Profile a separation."""
 
-    checkpoint: Path | None = None
-    """Folder of the model."""
-    experiment: Path | None = None
-    """Experiment file, in place of a checkpoint: its model with random weights."""
     seconds: float = 10.0
     """Length of the sound, rounded up to a window."""
     repeats: int = 3
-    """Calls that are profiled."""
+    """Profiled calls."""
     file_rate_hz: int = 44_100
-    """Rate of the file that is read and written; 16 bits, stereo."""
+    """Rate of the file for reading and writing; 16 bits, stereo."""
 
 
 def parts_of_model(
     config: ModelConfig, variables: separator.Variables, args: BenchmarkArgs
 ) -> dict[str, float]:
-    """Returns the seconds of each part of one call, the most expensive first; "all" is the wall clock's."""
+    """Returns the seconds of each part of one call, the slowest first; "all" is the wall-clock time."""
     engine = inference.prepare(config, variables)
     rng = np.random.default_rng(0)
     samples = window_plans.window_plan(config, round(args.seconds * config.sample_rate_hz)).window
@@ -74,11 +68,11 @@ def parts_of_model(
         for plane in data.planes
         for line in plane.lines
         for event in line.events
-        # A loop holds the operations of its body, which are counted themselves.
+        # Not loops: the operations of their bodies are counted.
         if event.name in names and not event.name.startswith("while")
     )
     found: collections.Counter[str] = collections.Counter()
-    # Until the next one begins: a convolution goes on in the thread pool when its own event has ended.
+    # Until the next one begins, because a convolution continues in the thread pool after its event has ended.
     for (start, end, name), following in zip(started_at, [*started_at[1:], None], strict=True):
         part = _PART.search(names[name])
         found[part[1] if part else "other"] += (following[0] if following else end) - start
@@ -119,23 +113,13 @@ def parts_of_file(config: ModelConfig, args: BenchmarkArgs) -> dict[str, float]:
 
 def report(args: BenchmarkArgs) -> str:
     """Measures and returns a table."""
-    if args.experiment is None:
-        model = audiosep_jax.load(args.checkpoint)
-        config, variables = model.config.model, model.variables
-    else:
-        config = load_experiment(args.experiment).model
-        variables = separator.init(config, jax.random.key(0))
-    inside = parts_of_model(config, variables, args)
-    whole = inside.pop("all")
-    rows = ["| part | time | share |", "| --- | ---: | ---: |"]
-    inside["between operations"] = max(0.0, whole - sum(inside.values()))
-    rows += [f"| {part} | {timing.duration(taken)} | {taken / whole:.0%} |" for part, taken in inside.items()]
-    rows.append(f"| the model | {timing.duration(whole)} | 100% |")
-    outside = parts_of_file(config, args)
-    rows += [
-        f"| {part} | {timing.duration(taken)} | {taken / whole:.0%} |" for part, taken in outside.items()
-    ]
-    return "\n".join(rows)
+    config, variables = args.load()
+    parts = parts_of_model(config, variables, args)
+    whole = parts.pop("all")
+    parts["between operations"] = max(0.0, whole - sum(parts.values()))
+    parts |= {"the model": whole, **parts_of_file(config, args)}
+    rows = [[part, timing.duration(taken), f"{taken / whole:.0%}"] for part, taken in parts.items()]
+    return timing.markdown(("part", "time", "share"), rows)
 
 
 if __name__ == "__main__":

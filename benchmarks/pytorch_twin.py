@@ -1,13 +1,20 @@
-"""The separator and its train step in PyTorch, to measure ours against.
+"""The separator in PyTorch, as the reference trains it and separates with it, to compare ours with.
 
 Written from the description of the model, with the tensor names of the released checkpoint and the habits of
-its code: NCHW, the STFT and its inverse as convolutions, AdamW with AMSGrad. `benchmarks.train_step` runs
-it, as a process of its own, because it needs PyTorch and nothing of this project:
+its code: NCHW, STFT and inverse STFT as convolutions, BatchNorm and FiLM computed in every call, AdamW with
+AMSGrad, long sounds in windows of 5 s of which nearly every one is computed twice. It is a process of its
+own, because it needs PyTorch and not audiosep_jax:
 
   python benchmarks/pytorch_twin.py FOLDER
 
-FOLDER holds `config.json`, `weights.npz` (a state dict) and `batch.npz`. Prints a line of JSON when it
-is ready, then runs one step per line of its standard input and prints `{"seconds": …, "loss": …}` for each.
+FOLDER holds `config.json` and `weights.npz` (a state dict). It prints a line of JSON when it is ready, and
+one for each line of its standard input:
+
+- With "optimizer" in `config.json`, for `benchmarks.train_step`: a line is a train step on `batch.npz`, the
+  answer `{"seconds": …, "loss": …}`.
+- Without, for `benchmarks.beside_pytorch`: a line is a job such as `{"mixture": "long.npy", "windows": true,
+  "precision": "float32", "estimate": "long-theirs.npy"}` with `condition.npy`, the answer
+  `{"seconds": …, "peak_bytes": …}`; the peak is that of the process so far.
 """
 
 import json
@@ -17,6 +24,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from serving import peak_bytes, serve  # pyright: ignore[reportMissingImports]
+
+# This folder's profile.py would hide the standard library's, which PyTorch's optimizers import.
+sys.path.remove(str(Path(__file__).resolve().parent))
 
 try:
     import torch  # pyright: ignore[reportMissingImports]
@@ -30,6 +41,7 @@ except ImportError:
 
 SLOPE = 0.01
 FLOOR = 1e-10
+LEFT_SECONDS, CENTRE_SECONDS, RIGHT_SECONDS = 1, 3, 1
 
 
 def activated(norm, inputs, shift):
@@ -206,43 +218,91 @@ def mixed(segments, gains_db):
     return mixture * scale, target * scale
 
 
-def load(folder):
-    """Returns a function that runs a step and returns its loss.
-
-    `config.json`: "model" (arguments of `Twin`) and "optimizer" (arguments of AdamW).
-    """
-    config = json.loads((folder / "config.json").read_text("utf-8"))
-    model = Twin(**config["model"])
+def load(folder, shape):
+    """Returns the model with the weights of a folder."""
+    model = Twin(**shape)
     with np.load(folder / "weights.npz") as weights:
         state = {name: torch.from_numpy(weights[name]) for name in weights.files}
-    wanted = {name for name, _ in model.named_parameters()}
-    if missing := wanted - set(state):
-        raise SystemExit(f"error: weights.npz lacks {', '.join(sorted(missing))}.")
+    constants = {name for name in model.state_dict() if ".spectrum." in name or "num_batches" in name}
+    if missing := set(model.state_dict()) - constants - set(state):
+        raise SystemExit(f"error: weights.npz lacks {', '.join(sorted(missing)[:5])}.")
     model.load_state_dict(state, strict=False)
+    return model
+
+
+def train_step(folder, model, settings):
+    """Returns a function that takes a train step; `settings` are AdamW's arguments."""
     model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), amsgrad=True, **config["optimizer"])
+    optimizer = torch.optim.AdamW(model.parameters(), amsgrad=True, **settings)
     with np.load(folder / "batch.npz") as arrays:
         segments, gains_db, condition = (
             torch.from_numpy(arrays[name]) for name in ("segments", "gains_db", "condition")
         )
 
-    def step():
+    def step(_):
+        started = time.perf_counter()
         mixture, target = mixed(segments, gains_db)
         loss = (model(mixture, condition) - target).abs().mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        return loss.item()
+        value = loss.item()
+        return {"seconds": time.perf_counter() - started, "loss": value}
 
     return step
+
+
+def separation(folder, model, rate):
+    """Returns a function that does a job; `rate` is the model's in Hz."""
+    model.eval()
+    condition = torch.from_numpy(np.load(folder / "condition.npy"))[None]
+
+    def separate(job):
+        mixture = torch.from_numpy(np.load(folder / job["mixture"]))[None]
+        half = job["precision"] == "bfloat16"
+        started = time.perf_counter()
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            if job["windows"]:
+                estimate = in_windows(model, mixture, condition, rate=rate)
+            else:
+                estimate = model(mixture, condition).float().numpy()
+        seconds = time.perf_counter() - started
+        np.save(folder / job["estimate"], estimate[0])
+        return {"seconds": seconds, "peak_bytes": peak_bytes()}
+
+    return separate
+
+
+def in_windows(model, mixture, condition, *, rate):
+    """Separates `[1, samples]` as the reference does: in windows of 5 s, joined by hard cuts.
+
+    Its loop computes a window, moves by 3 s, and computes the window there twice: as the end of the sound, in
+    case it is the last one, and as the next window.
+    """
+    samples = mixture.shape[-1]
+    window = (LEFT_SECONDS + CENTRE_SECONDS + RIGHT_SECONDS) * rate
+    left, right = LEFT_SECONDS * rate, RIGHT_SECONDS * rate
+    estimate = np.zeros((1, samples), np.float32)
+    start = 0
+    while start + window < samples:
+        chunk = model(mixture[:, start : start + window], condition).float().numpy()
+        skipped = left if start else 0
+        estimate[:, start + skipped : start + window - right] = chunk[:, skipped : window - right]
+        start += CENTRE_SECONDS * rate
+        if start < samples:
+            chunk = model(mixture[:, start : start + window], condition).float().numpy()
+            estimate[:, start + left : start + chunk.shape[-1]] = chunk[:, left:]
+    return estimate
 
 
 if __name__ == "__main__":
     if hasattr(os, "sched_getaffinity"):
         torch.set_num_threads(len(os.sched_getaffinity(0)))
-    run = load(Path(sys.argv[1]))
-    print(json.dumps({"torch": torch.__version__, "threads": torch.get_num_threads()}), flush=True)
-    for _ in sys.stdin:
-        started = time.perf_counter()
-        value = run()
-        print(json.dumps({"seconds": time.perf_counter() - started, "loss": value}), flush=True)
+    place = Path(sys.argv[1])
+    config = json.loads((place / "config.json").read_text("utf-8"))
+    twin = load(place, config["model"])
+    if "optimizer" in config:
+        answer = train_step(place, twin, config["optimizer"])
+    else:
+        answer = separation(place, twin, config["rate"])
+    serve({"torch": torch.__version__, "threads": torch.get_num_threads()}, answer)

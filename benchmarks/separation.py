@@ -1,6 +1,6 @@
-"""How fast a separator starts, separates and trains on this machine.
+"""Speed of loading, separation and training on this machine.
 
-Run `python -m benchmarks.separation`. A first call includes compilation; "× real time" is seconds of audio
+Run `python -m benchmarks.separation`. A first call includes compilation. "× real time" is seconds of audio
 per second of the median warm call.
 """
 
@@ -11,7 +11,6 @@ import jax
 import numpy as np
 
 import audiosep_jax
-from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.encoders.base import load_encoder
 from benchmarks import timing
 from benchmarks.timing import Timing, repeated, timed
@@ -40,7 +39,7 @@ def measure(args: BenchmarkArgs) -> list[Timing]:
     Raises:
       AudioSepError: the checkpoint or the weights of its query encoder cannot be loaded.
     """
-    # Starting the backend is not the model's work.
+    # Start the backend, which is not part of loading the model.
     jax.block_until_ready(jax.numpy.zeros(1))
     model, load_seconds = timed(lambda: audiosep_jax.load(args.checkpoint))
     timings = [Timing(name="load the model", first=load_seconds)]
@@ -50,10 +49,10 @@ def measure(args: BenchmarkArgs) -> list[Timing]:
         timings.append(Timing(name="load the query encoder", first=encoder_seconds))
         timings.append(repeated("encode a query", lambda: encoder.encode([_QUERY]), repeats=args.repeats))
     rng = np.random.default_rng(0)
-    condition = _unit(rng.standard_normal(config.model.condition_size))
+    condition = timing.unit(rng.standard_normal(config.model.condition_size))
     for seconds in args.seconds:
-        waveform = _noise(rng, round(seconds * model.sample_rate_hz))
-        # A model that has compiled nothing yet: lengths share programs.
+        waveform = 0.1 * rng.standard_normal(round(seconds * model.sample_rate_hz), np.float32)
+        # A new model without compiled programs, because lengths share programs.
         fresh = audiosep_jax.load(args.checkpoint)
         timings.append(
             repeated(
@@ -65,33 +64,17 @@ def measure(args: BenchmarkArgs) -> list[Timing]:
                 amount=seconds,
             )
         )
-    batch_size = args.batch_size or config.train.batch_size
-    timings.append(_train_step(config, model.variables, batch_size=batch_size, repeats=args.repeats))
+    batch_size, seconds = args.batch_size or config.train.batch_size, config.mixture.segment_seconds
+    timings.append(
+        repeated(
+            f"train step, {batch_size} × {seconds:g} s",
+            make_step(config, model.variables, make_batch(config, batch_size)),
+            repeats=args.repeats,
+            amount=batch_size * seconds,
+        )
+    )
     return timings
 
 
-def _train_step(config: ExperimentConfig, variables: dict, *, batch_size: int, repeats: int) -> Timing:
-    seconds = config.mixture.segment_seconds
-    return repeated(
-        f"train step, {batch_size} × {seconds:g} s",
-        make_step(config, variables, make_batch(config, batch_size)),
-        repeats=repeats,
-        amount=batch_size * seconds,
-    )
-
-
-def _noise(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    return 0.1 * rng.standard_normal(shape, np.float32)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
-
-
-def report(args: BenchmarkArgs) -> str:
-    """Measures and returns a table."""
-    return timing.table(measure(args), speed="× real time")
-
-
 if __name__ == "__main__":
-    timing.run(report, BenchmarkArgs)
+    timing.run(lambda args: timing.table(measure(args), speed="× real time"), BenchmarkArgs)

@@ -1,10 +1,9 @@
-"""How fast `audiosep benchmark` measures mixtures, beside one file after the other.
+"""Speed of `audiosep benchmark`, compared with measuring one file at a time.
 
-Run `python -m benchmarks.suites --mixtures 200`. The mixtures are fabricated once, in the layout of the
-reference's ESC-50 list, from pairs of recordings below --sounds; both ways then measure the same files in
-turns, so that a machine that is busy at times is so for both. "One file at a time" is what the reference
-does: read, separate, measure, next. Work that was done is kept in --workdir, and a run that was cut off goes
-on there.
+Run `python -m benchmarks.suites --mixtures 200`. The mixtures are made once from pairs of recordings below
+--sounds, in the layout of the reference's ESC-50 list. Both ways measure the same files in turns, so that
+other work on the machine slows both. "One file at a time" is the reference's way: read, separate, measure,
+next. Finished work is kept in --workdir; a run that was interrupted resumes there.
 """
 
 import csv
@@ -12,7 +11,6 @@ import dataclasses
 import functools
 import json
 import os
-import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,26 +40,26 @@ class BenchmarkArgs:
     """Measure mixtures by the benchmark and one file at a time."""
 
     mixtures: int = 200
-    """How many are measured both ways."""
+    """Number of mixtures."""
     seconds: float = 10.0
     """Length of each."""
-    sounds: Path = Path(audiosep_jax.__file__).parent / "assets" / "demo"
-    """Folder of recordings; those in folders below are found, too."""
+    sounds: Path = timing.DEMO
+    """Folder of recordings, in any depth."""
     workdir: Path = Path("runs/benchmark_suites")
-    """Mixtures and times are kept here."""
+    """Folder of mixtures and times."""
     checkpoint: Path | None = None
     """Folder of the model; without it the bundled one is measured."""
     part: int = 25
-    """Mixtures that are measured one way before it is the other's turn."""
+    """Mixtures per turn."""
     batch_size: int = 0
-    """Rows that are separated together; 0 takes what the command takes."""
+    """Rows in a batch; 0 takes the command's default."""
 
 
 def fabricate(args: BenchmarkArgs) -> list[Mixture]:
-    """Writes the mixtures that are not there yet, and their list; the same for the same recordings.
+    """Writes missing mixtures and the list of all; equal recordings give equal mixtures.
 
     Raises:
-      AudioSepError: there are fewer than two recordings.
+      UsageError: there are fewer than two recordings.
     """
     folder = make_folder(args.workdir / "esc50")
     found = sorted(
@@ -93,7 +91,7 @@ def fabricate(args: BenchmarkArgs) -> list[Mixture]:
 def one_file_at_a_time(
     mixtures: Sequence[Mixture], model: Model, loaded: audiosep_jax.AudioSep
 ) -> dict[str, float]:
-    """Measures as the reference does and returns SDRi by mixture; a query is encoded once, as here."""
+    """Measures as the reference does, but encodes each query once; returns SDRi by mixture."""
     plain, variables = _plain(loaded), jax.device_put(loaded.variables)
     texts = sorted({mixture.queries[0].text for mixture in mixtures})
     conditions = dict(zip(texts, model.encode(texts), strict=True))
@@ -113,7 +111,7 @@ def one_file_at_a_time(
 def benchmarked(
     mixtures: Sequence[Mixture], model: Model, *, out: Path, batch_size: int, workers: int
 ) -> dict[str, float]:
-    """Measures as the command does, journal included, and returns SDRi by mixture."""
+    """Measures as the command does, with a journal; returns SDRi by mixture."""
     inventory = plan.take_inventory(
         mixtures,
         samples_of=functools.partial(
@@ -136,13 +134,13 @@ def _plain(loaded: audiosep_jax.AudioSep):
 
 
 def report(args: BenchmarkArgs) -> str:
-    """Measures part after part, each both ways, and returns a table."""
+    """Measures each part both ways, and returns a table."""
     mixtures = fabricate(args)
     loaded = audiosep_jax.load(args.checkpoint)
     model, checkpoint = make_model(loaded)
     workers = os.cpu_count() or 1
     batch_size = args.batch_size or default_batch_size(mixtures)
-    # Neither compiling nor encoding captions is what is compared.
+    # Compile and encode captions first: neither is part of the comparison.
     texts = sorted({mixture.queries[0].text for mixture in mixtures})
     known = dict(zip(texts, model.encode(texts), strict=True))
     model = dataclasses.replace(model, encode=lambda some: np.stack([known[text] for text in some]))
@@ -176,7 +174,7 @@ def _part(args, mixtures, start, model, loaded, batch_size, workers) -> dict[str
         return one_file_at_a_time(some, model, loaded)
 
     times, values = {}, {}
-    # Who comes first changes from part to part.
+    # Alternate which way is first.
     ways = [("benchmark", batched), ("one file at a time", single)]
     for name, way in ways if start // args.part % 2 else reversed(ways):
         began, cpu = time.perf_counter(), time.process_time()
@@ -188,24 +186,21 @@ def _part(args, mixtures, start, model, loaded, batch_size, workers) -> dict[str
 
 
 def _table(parts: Sequence[dict[str, float]], *, seconds: float, batch_size: int, workers: int) -> str:
-    lines = [
-        f"{sum(part['mixtures'] for part in parts):.0f} mixtures of {seconds:g} s, batches of {batch_size}, "
-        f"{workers} threads; seconds per mixture over {len(parts)} parts:",
-        "",
-        "| | min | median | max | core-seconds per mixture | all |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    mixtures = sum(part["mixtures"] for part in parts)
+    rows = []
     for name in ("benchmark", "one file at a time"):
-        each = [part[name] / part["mixtures"] for part in parts]
-        core = sum(part[f"{name}, core"] for part in parts) / sum(part["mixtures"] for part in parts)
-        cells = [*(f"{f(each):.3f}" for f in (min, statistics.median, max)), f"{core:.3f}"]
-        lines.append(f"| {name} | {' | '.join(cells)} | {sum(part[name] for part in parts):.0f} s |")
+        each = timing.spread([part[name] / part["mixtures"] for part in parts], "{:.3f}".format)
+        core = sum(part[f"{name}, core"] for part in parts) / mixtures
+        rows.append([name, *each, f"{core:.3f}", f"{sum(part[name] for part in parts):.0f} s"])
     ratios = [part["one file at a time"] / part["benchmark"] for part in parts]
-    spread = " / ".join(f"{f(ratios):.2f}" for f in (min, statistics.median, max))
-    largest = max(part["difference_db"] for part in parts)
-    lines += ["", f"One file at a time takes {spread} times as long (min / median / max of the parts)."]
-    lines.append(f"Largest difference of an SDRi: {largest:.1e} dB.")
-    return "\n".join(lines)
+    return (
+        f"{mixtures:.0f} mixtures of {seconds:g} s, batches of {batch_size}, {workers} threads; seconds per "
+        f"mixture over {len(parts)} parts:\n\n"
+        f"{timing.markdown(('', 'min', 'median', 'max', 'core-seconds per mixture', 'all'), rows)}\n\n"
+        f"One file at a time takes {' / '.join(timing.spread(ratios, '{:.2f}'.format))} times as long "
+        "(min / median / max of the parts).\n"
+        f"Largest difference of an SDRi: {max(part['difference_db'] for part in parts):.1e} dB."
+    )
 
 
 if __name__ == "__main__":

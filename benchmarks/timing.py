@@ -1,4 +1,4 @@
-"""What the benchmarks share: timing calls, a table of the times, and the machine's name."""
+"""Shared by the benchmarks: timed calls, Markdown tables, the machine's name, and the command line."""
 
 import dataclasses
 import importlib.metadata
@@ -6,19 +6,48 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import jax
+import numpy as np
 import tyro
 
 import audiosep_jax
+from audiosep_jax.cli.train import load_experiment
+from audiosep_jax.config import ModelConfig
+from audiosep_jax.models import separator
 
 T = TypeVar("T")
 Args = TypeVar("Args")
 
+DEMO = Path(audiosep_jax.__file__).parent / "assets" / "demo"
+"""Folder of the bundled clips."""
+
 _PACKAGES = ("audiosep_jax", "jax", "jaxlib", "flax", "numpy")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelArgs:
+    """Arguments of benchmarks that take trained or random weights."""
+
+    checkpoint: Path | None = None
+    """Folder of the model; without it the bundled one is measured."""
+    experiment: Path | None = None
+    """Experiment file, in place of a checkpoint: its model with random weights."""
+
+    def load(self) -> tuple[ModelConfig, separator.Variables]:
+        """Returns the model's shape and weights.
+
+        Raises:
+          AudioSepError: the checkpoint or the experiment cannot be loaded.
+        """
+        if self.experiment is None:
+            model = audiosep_jax.load(self.checkpoint)
+            return model.config.model, model.variables
+        config = load_experiment(self.experiment).model
+        return config, separator.init(config, jax.random.key(0))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,8 +57,8 @@ class Timing:
     Attributes:
       name: of the call.
       first: seconds of the first call, compilation included.
-      warm: seconds of the later calls; empty for what is done once.
-      amount: what one call handles: seconds of sound, or captions; 0 where there is none.
+      warm: seconds of the later calls; empty for a call that is made once.
+      amount: seconds of sound, or captions, per call; 0 leaves the speed out.
     """
 
     name: str
@@ -37,21 +66,40 @@ class Timing:
     warm: tuple[float, ...] = ()
     amount: float = 0.0
 
-    def row(self) -> str:
-        """Returns a row of the Markdown table."""
-        cells = [self.name, duration(self.first)]
-        cells += [duration(f(self.warm)) for f in (min, statistics.median, max)] if self.warm else [""] * 3
+    def cells(self) -> list[str]:
+        """Returns a row of the table."""
         median = statistics.median(self.warm or (self.first,))
-        return f"| {' | '.join([*cells, f'{self.amount / median:.1f}' if self.amount else ''])} |"
+        warm = spread(self.warm) if self.warm else [""] * 3
+        return [self.name, duration(self.first), *warm, f"{self.amount / median:.1f}" if self.amount else ""]
 
 
 def table(timings: Sequence[Timing], *, speed: str) -> str:
     """Returns a Markdown table with a row per timing; `speed` names the column amount ÷ median."""
-    header = [
-        f"| | first call | min | median | max | {speed} |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    return "\n".join([*header, *(timing.row() for timing in timings)])
+    return markdown(("", "first call", "min", "median", "max", speed), [timing.cells() for timing in timings])
+
+
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
+    """Returns a Markdown table.
+
+    Args:
+      columns: their titles.
+      rows: the cells of each.
+      left: number of left-aligned columns; the others are aligned to the right.
+
+    Examples:
+      >>> print(markdown(("kind", "time"), [("wav", "2 s")]))
+      | kind | time |
+      | --- | ---: |
+      | wav | 2 s |
+    """
+    alignments = ["---"] * left + ["---:"] * (len(columns) - left)
+    lines = [columns, alignments, *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def spread(values: Sequence[float], form: Callable[[float], str] | None = None) -> list[str]:
+    """Returns minimum, median and maximum as cells; `form` formats one, by default as a duration."""
+    return [(form or duration)(f(values)) for f in (min, statistics.median, max)]
 
 
 def repeated(name: str, call: Callable[[], object], *, repeats: int, amount: float = 0.0) -> Timing:
@@ -61,19 +109,29 @@ def repeated(name: str, call: Callable[[], object], *, repeats: int, amount: flo
 
 
 def timed(call: Callable[[], T]) -> tuple[T, float]:
-    """Returns what a call returns, and the seconds it took."""
+    """Returns the result of a call, and the seconds it took."""
     started = time.perf_counter()
     result = call()
     return result, time.perf_counter() - started
 
 
 def duration(seconds: float) -> str:
-    """Returns seconds in a form for tables."""
+    """Returns seconds as a table cell.
+
+    Examples:
+      >>> duration(0.25), duration(2)
+      ('250 ms', '2.00 s')
+    """
     return f"{seconds * 1e3:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Returns float32 vectors of unit length, along the last axis."""
+    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
 def machine() -> str:
-    """Names the machine, its accelerator if it has one, and the versions that were measured."""
+    """Returns the names of the machine and its accelerator, and the versions of the measured packages."""
     model = platform.processor() or platform.machine()
     information = Path("/proc/cpuinfo")
     if information.is_file():
@@ -87,7 +145,7 @@ def machine() -> str:
 
 
 def run(report: Callable[[Args], str], args_class: type[Args]) -> None:
-    """Prints the machine and what `report` returns for the arguments of the command line."""
+    """Prints the machine and the report for the arguments of the command line."""
     try:
         print(f"{machine()}\n\n{report(tyro.cli(args_class))}")
     except audiosep_jax.AudioSepError as error:

@@ -1,8 +1,8 @@
-"""How fast captions and sounds become conditions on this machine.
+"""Speed of the query encoders on this machine.
 
-Run `python -m benchmarks.towers`. The towers have the sizes of LAION's CLAP (RoBERTa-base, HTSAT-base) and of
-CLIP ViT-B/32, and random weights: times do not depend on values. A first call includes compilation; "per
-second" counts captions or clips by the median of the warm calls.
+Run `python -m benchmarks.towers`. The encoders have the sizes of LAION's CLAP (RoBERTa-base, HTSAT-base) and
+of CLIP ViT-B/32, and random weights, because times do not depend on values. A first call includes
+compilation. "per second" is captions or clips per second of the median warm call.
 """
 
 import dataclasses
@@ -25,9 +25,7 @@ from audiosep_jax.encoders.clap import config as clap_config
 from audiosep_jax.encoders.clap import constants, log_mel
 from audiosep_jax.encoders.clap import encoder as clap
 from audiosep_jax.encoders.clap import params as clap_weights
-from audiosep_jax.encoders.clap.config import ClapConfig
-from audiosep_jax.encoders.clap.htsat import HtsatConfig
-from audiosep_jax.encoders.clap.roberta import RobertaConfig
+from audiosep_jax.encoders.clap.config import ClapConfig, HtsatConfig, RobertaConfig
 from audiosep_jax.encoders.clip import encoder as clip
 from audiosep_jax.encoders.clip import towers
 from audiosep_jax.encoders.clip.config import ClipConfig, ClipTextConfig, ClipVisionConfig
@@ -54,7 +52,7 @@ LAION_CLAP = ClapConfig(
 
 CLIP_B32 = ClipConfig(text=ClipTextConfig(), vision=ClipVisionConfig())
 
-# Sentences as AudioCaps and Clotho have them: 2 to 18 words, 12 on average.
+# Sentences as in AudioCaps and Clotho: 2 to 18 words, 12 on average.
 _WHAT = (
     "A dog barks",
     "Rain falls on a tin roof",
@@ -88,21 +86,21 @@ _WHERE = ("", "in the distance", "on a busy street", "inside a small room", "nea
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BenchmarkArgs:
-    """Measure the query towers."""
+    """Measure the query encoders."""
 
     captions: int = 512
-    """Different captions to encode."""
+    """Number of different captions."""
     clips: int = 8
-    """Sounds to encode, 10 s at 32 kHz each."""
+    """Number of sounds of 10 s at 32 kHz."""
     repeats: int = 3
     """Warm calls of each kind."""
 
 
 def captions(count: int) -> list[str]:
-    """Returns different English captions in an order that mixes their lengths.
+    """Returns different English captions, with their lengths mixed.
 
     Raises:
-      AudioSepError: more are asked for than there are.
+      UsageError: `count` is not positive or too large.
     """
     parts = itertools.product(_WHAT, _WHILE, _WHERE)
     sentences = [f"{' '.join(filter(None, words))}." for words in parts]
@@ -121,7 +119,7 @@ def measure(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_clap(folder, clap_shape, rng)
-        # Starting the backend is not the tower's work.
+        # Start the backend, which is not part of loading the tower.
         jax.block_until_ready(jax.numpy.zeros(1))
         timings = _texts_and_sounds(folder, texts, rng, args)
         encoder = _clip(clip_shape, folder, rng)
@@ -139,7 +137,7 @@ def measure(
 def _texts_and_sounds(
     folder: Path, texts: Sequence[str], rng: np.random.Generator, args: BenchmarkArgs
 ) -> list[Timing]:
-    encoder: Any  # pyright takes no cached property for that of a protocol
+    encoder: Any  # pyright does not accept a cached property for a protocol's
     encoder, load_seconds = timed(lambda: clap.load(str(folder)))
     timings = [
         Timing(name="CLAP: load the text tower", first=load_seconds),
@@ -170,7 +168,7 @@ def _texts_and_sounds(
         )
     )
     if counted.calls:
-        raise AssertionError("the tower was asked for captions that the cache's file holds")
+        raise AssertionError("the tower encoded captions that are in the cache's file")
     sounds = list(0.1 * rng.standard_normal((args.clips, 320_000), np.float32))
     timings.append(
         repeated(
@@ -184,7 +182,7 @@ def _texts_and_sounds(
 
 
 class _Counted:
-    """An encoder that counts the texts it is asked for."""
+    """An encoder that counts its texts."""
 
     def __init__(self, encoder: clap.ClapEncoder) -> None:
         self.condition_size, self.fingerprint = encoder.condition_size, encoder.fingerprint
@@ -211,7 +209,7 @@ def write_clap(folder: Path, config: ClapConfig, rng: np.random.Generator) -> No
 
 
 def tokenizer() -> tokenizers.Tokenizer:
-    """Returns a byte-level tokenizer in RoBERTa's manner that knows the captions' words, as RoBERTa does."""
+    """Returns a byte-level tokenizer like RoBERTa's that knows the captions' words."""
     made = tokenizers.Tokenizer(models.BPE(unk_token="<unk>"))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
@@ -244,10 +242,5 @@ def _draw(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     return np.float32(0.02) * rng.standard_normal(shape, np.float32)
 
 
-def report(args: BenchmarkArgs) -> str:
-    """Measures and returns a table."""
-    return timing.table(measure(args), speed="per second")
-
-
 if __name__ == "__main__":
-    timing.run(report, BenchmarkArgs)
+    timing.run(lambda args: timing.table(measure(args), speed="per second"), BenchmarkArgs)

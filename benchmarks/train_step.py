@@ -1,24 +1,21 @@
-"""How fast a train step is beside the same step in PyTorch, on this machine.
+"""Speed of a train step on this machine, ours and that of a PyTorch twin.
 
-Run `python -m benchmarks.train_step`. Both start from the same weights and take the same batch; their steps
-alternate, so that whatever else the machine does meets both, and their losses are compared: twins that
-compute different things measure nothing. The twin runs in a process of its own, with the Python that
-`--torch-python` names or with this one (`pip install -e '.[bench]'`).
+Run `python -m benchmarks.train_step`. Both start from the same weights and take the same batch. Their steps
+alternate, so that other work on the machine slows both. Their losses are compared, because a twin that
+computes something else is no comparison. The twin runs in a process of its own, with the Python of
+`--torch-python` or with this one (`pip install -e '.[bench]'`).
 """
 
-import contextlib
 import dataclasses
-import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from audiosep_jax.checkpoints.pytorch_names import to_pytorch
 from audiosep_jax.cli.train import load_experiment
 from audiosep_jax.config import ExecutionConfig, ExperimentConfig
 from audiosep_jax.errors import UsageError
@@ -29,7 +26,7 @@ from audiosep_jax.train.optimizer import make_optimizer, make_schedule
 from audiosep_jax.train.step import make_train_step
 from benchmarks import timing
 from benchmarks.timing import Timing, timed
-from benchmarks.workers import worker
+from benchmarks.workers import twin, write_twin
 
 # Losses of the first step differ by rounding alone.
 _LOSS_TOLERANCE = 1e-4
@@ -44,19 +41,19 @@ class BenchmarkArgs:
     batch_size: int = 2
     """Mixtures per step."""
     repeats: int = 5
-    """Warm steps of each."""
+    """Warm steps of each side."""
     torch_python: Path = Path(sys.executable)
     """A Python that has PyTorch."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Steps of both, in the order in which they ran.
+    """Steps of both sides, in the order in which they ran.
 
     Attributes:
       ours: seconds of our steps.
       theirs: seconds of the twin's.
-      losses: of our steps and of the twin's, the first included.
+      losses: of our steps and of the twin's, with the first.
       torch: version of PyTorch and number of its threads.
     """
 
@@ -67,7 +64,7 @@ class Comparison:
 
     @property
     def ratio(self) -> float:
-        """The twin's median over ours: above 1 we are faster."""
+        """The twin's median time over ours; above 1, ours is faster."""
         return statistics.median(self.theirs.warm) / statistics.median(self.ours.warm)
 
 
@@ -76,13 +73,13 @@ def make_batch(config: ExperimentConfig, batch_size: int) -> dict[str, np.ndarra
     rng = np.random.default_rng(0)
     sources, seconds = config.mixture.sources, config.mixture.segment_seconds
     samples = round(seconds * config.model.sample_rate_hz)
-    condition = rng.standard_normal((batch_size, config.model.condition_size))
+    condition = timing.unit(rng.standard_normal((batch_size, config.model.condition_size)))
     return {
         "segments": 0.1 * rng.standard_normal((batch_size, sources, samples), np.float32),
         "gains_db": rng.integers(-10, 11, (batch_size, sources)).astype(np.int32),
         "level_db": np.zeros(batch_size, np.float32),
         "absent": np.zeros(batch_size, bool),
-        "condition": (condition / np.linalg.norm(condition, axis=-1, keepdims=True)).astype(np.float32),
+        "condition": condition,
     }
 
 
@@ -115,10 +112,10 @@ def make_step(
 
 
 def measure(args: BenchmarkArgs) -> Comparison:
-    """Runs both, a step each in turn.
+    """Runs steps of both sides in turns.
 
     Raises:
-      AudioSepError: there is no PyTorch, the experiment has no twin, or the two do not compute the same.
+      AudioSepError: PyTorch is missing, the experiment has no twin, or the twin computes something else.
     """
     config = load_experiment(args.experiment)
     if config.optimizer.kind != "adamw_amsgrad" or config.train.loss != "l1":
@@ -126,21 +123,29 @@ def measure(args: BenchmarkArgs) -> Comparison:
             f"{args.experiment}: the PyTorch twin trains with adamw_amsgrad and the l1 loss, not with "
             f"{config.optimizer.kind} and {config.train.loss}."
         )
-    # The twin computes in float32 and keeps what its backward pass needs: so do we.
+    # Like the twin: compute in float32, and keep what the backward pass needs.
     config = dataclasses.replace(config, execution=ExecutionConfig().on(jax.default_backend()))
     variables = separator.init(config.model, jax.random.key(0))
     batch = make_batch(config, args.batch_size)
-    with tempfile.TemporaryDirectory() as folder, _twin(args, config, variables, batch, Path(folder)) as twin:
-        torch, their_step = twin
-        our_step = make_step(config, variables, batch)
-        steps = {"ours": our_step, "theirs": their_step}
-        seconds = {name: [] for name in steps}
-        losses = {name: [] for name in steps}
-        for _ in range(args.repeats + 1):
-            for name, step in steps.items():
-                loss, duration = timed(step)
-                seconds[name].append(duration)
-                losses[name].append(loss)
+    optimizer = {
+        "lr": np.asarray(make_schedule(config.optimizer, config.train.steps)(0)).item(),
+        "betas": (config.optimizer.beta1, config.optimizer.beta2),
+        "eps": config.optimizer.epsilon,
+        "weight_decay": config.optimizer.weight_decay,
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_twin(folder, config.model, variables, optimizer=optimizer)
+        np.savez(folder / "batch.npz", **batch)  # pyright: ignore[reportArgumentType]
+        with twin(args.torch_python, folder) as (started, ask):
+            steps = {"ours": make_step(config, variables, batch), "theirs": lambda: ask({})["loss"]}
+            seconds = {name: [] for name in steps}
+            losses = {name: [] for name in steps}
+            for _ in range(args.repeats + 1):
+                for name, step in steps.items():
+                    loss, duration = timed(step)
+                    seconds[name].append(duration)
+                    losses[name].append(loss)
     difference = abs(losses["ours"][0] / losses["theirs"][0] - 1)
     if not difference < _LOSS_TOLERANCE:
         raise UsageError(
@@ -148,46 +153,13 @@ def measure(args: BenchmarkArgs) -> Comparison:
             f"{losses['theirs'][0]:.7f}."
         )
     amount = args.batch_size * config.mixture.segment_seconds
+    torch = f"{started['torch']}, {started['threads']} threads"
     titles = {"ours": "audiosep_jax", "theirs": f"PyTorch {torch}"}
     timings = {
         name: Timing(name=titles[name], first=first, warm=tuple(warm), amount=amount)
         for name, (first, *warm) in seconds.items()
     }
     return Comparison(**timings, losses=(tuple(losses["ours"]), tuple(losses["theirs"])), torch=torch)
-
-
-@contextlib.contextmanager
-def _twin(
-    args: BenchmarkArgs,
-    config: ExperimentConfig,
-    variables: separator.Variables,
-    batch: dict[str, np.ndarray],
-    folder: Path,
-) -> Iterator[tuple[str, Callable[[], float]]]:
-    """Starts the twin; yields its version and a function that runs a step and returns its loss."""
-    model, optimizer = config.model, config.optimizer
-    settings = {
-        "model": {
-            "window_length": model.window_length,
-            "hop_length": model.hop_length,
-            "encoder_widths": model.encoder_widths,
-            "condition_size": model.condition_size,
-        },
-        "optimizer": {
-            "lr": np.asarray(make_schedule(optimizer, config.train.steps)(0)).item(),
-            "betas": (optimizer.beta1, optimizer.beta2),
-            "eps": optimizer.epsilon,
-            "weight_decay": optimizer.weight_decay,
-        },
-    }
-    (folder / "config.json").write_text(json.dumps(settings), "utf-8")
-    weights = {name: np.ascontiguousarray(value) for name, value in to_pytorch(model, variables).items()}
-    np.savez(folder / "weights.npz", **weights)  # pyright: ignore[reportArgumentType]
-    np.savez(folder / "batch.npz", **batch)  # pyright: ignore[reportArgumentType]
-    script = Path(__file__).with_name("pytorch_twin.py")
-    with worker([str(args.torch_python), str(script), str(folder)], name="the PyTorch twin") as twin:
-        started, ask = twin
-        yield f"{started['torch']}, {started['threads']} threads", lambda: ask({})["loss"]
 
 
 def report(args: BenchmarkArgs) -> str:

@@ -1,9 +1,8 @@
-"""What a model loses by windows: ours and the reference's, on long mixtures of the bundled clips.
+"""Loss of quality by windows, ours and the reference's, on long mixtures of the bundled clips.
 
-Run `python -m benchmarks.windows`. Each mixture is a sequence of the held-out clips of one label and one of
-another's, at equal energy; the target is the first. SI-SDR is that of the whole estimate. "off the whole" is
-the energy of the difference from what the model says of the sound in one piece, relative to that: what the
-cuts alone change.
+Run `python -m benchmarks.windows`. Each mixture is a sequence of the held-out clips of one label, the target,
+and a sequence of another label's, at equal energy. SI-SDR is that of the whole estimate. "off the whole" is
+the energy of the difference from the estimate without windows, relative to that estimate.
 """
 
 import csv
@@ -13,16 +12,13 @@ import statistics
 
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 import audiosep_jax
 from audiosep_jax.audio.files import read_audio
-from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals.metrics import si_sdr_db
 from audiosep_jax.evals.statistics import bootstrap_interval
-from audiosep_jax.separation.api import BUNDLED_CHECKPOINT, AudioSep
-
-DEMO = BUNDLED_CHECKPOINT.parent / "demo"
+from audiosep_jax.separation.api import AudioSep
+from benchmarks import timing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,17 +30,18 @@ class BenchmarkArgs:
     seconds: float = 30.0
     """Length of a mixture."""
     mixtures: int = 45
-    """How many mixtures, at most one for each ordered pair of labels."""
+    """Number of mixtures, at most one for each ordered pair of labels."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """Of one mixture, by name of the windows: dB each.
+    """Results of one mixture in dB, by the name of the windows.
 
     Attributes:
       target, interferer: labels.
       si_sdr_db: of the estimate against the target.
-      off_whole_db: energy of what the cuts change, relative to the estimate in one piece; -inf for none.
+      off_whole_db: energy of the difference from the estimate without windows, relative to it; -inf for
+        none.
     """
 
     target: str
@@ -87,18 +84,18 @@ def _measure(
 
 
 def _tracks(rate: int, samples: int) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Returns a sequence of the held-out clips of each label, of unit energy, and a caption of each."""
+    """Returns for each label a sequence of its held-out clips, of unit energy, and a caption."""
     clips: dict[str, list[np.ndarray]] = {}
     captions: dict[str, str] = {}
-    with (DEMO / "clips.csv").open(encoding="utf-8", newline="") as file:
+    with (timing.DEMO / "clips.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             if row["split"] == "validation":
-                sound = read_audio(DEMO / row["file"], sample_rate_hz=rate, mono=True).waveform[0]
+                sound = read_audio(timing.DEMO / row["file"], sample_rate_hz=rate, mono=True).waveform[0]
                 clips.setdefault(row["label"], []).append(sound)
                 captions.setdefault(row["label"], row["captions"].split("|")[0])
     tracks = {}
     for label, sounds in clips.items():
-        # The clips are shorter than a window: they follow each other until the track is full.
+        # The clips are shorter than a window: they are repeated until the track is full.
         joined = np.concatenate(sounds)
         track = np.tile(joined, -(-samples // len(joined)))[:samples]
         tracks[label] = (track / np.linalg.norm(track)).astype(np.float32)
@@ -112,26 +109,19 @@ def _energy_db(part: np.ndarray, whole: np.ndarray) -> float:
 
 def table(measurements: list[Measurement]) -> str:
     """Returns a Markdown table with a row per kind of windows; intervals are 95 % over labels."""
-    rows = [
-        "| windows | SI-SDR | against the whole | off the whole, median | worst |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
+    columns = ("windows", "SI-SDR", "against the whole", "off the whole, median", "worst")
     targets = [each.target for each in measurements]
     whole = np.array([each.si_sdr_db["whole"] for each in measurements])
-    rows.append(f"| none: the whole | {whole.mean():.2f} dB | | | |")
+    rows = [["none: the whole", f"{whole.mean():.2f} dB", "", "", ""]]
     for name in ("ours", "upstream"):
         values = np.array([each.si_sdr_db[name] for each in measurements])
         gain = bootstrap_interval(values - whole, groups=targets)
         off = [each.off_whole_db[name] for each in measurements]
-        rows.append(
-            f"| {name} | {values.mean():.2f} dB | {gain.mean:+.2f} dB ({gain.low:+.2f} … {gain.high:+.2f}) | "
-            f"{statistics.median(off):.1f} dB | {max(off):.1f} dB |"
-        )
-    return "\n".join(rows)
+        interval = f"{gain.mean:+.2f} dB ({gain.low:+.2f} … {gain.high:+.2f})"
+        changed = [f"{value:.1f} dB" for value in (statistics.median(off), max(off))]
+        rows.append([name, f"{values.mean():.2f} dB", interval, *changed])
+    return timing.markdown(columns, rows)
 
 
 if __name__ == "__main__":
-    try:
-        print(table(measure(tyro.cli(BenchmarkArgs))))
-    except AudioSepError as error:
-        raise SystemExit(f"error: {error}") from None
+    timing.run(lambda args: table(measure(args)), BenchmarkArgs)

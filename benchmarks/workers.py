@@ -1,26 +1,32 @@
-"""Processes that benchmarks ask for one measurement after another, in lines of JSON."""
+"""Processes that benchmarks measure: started once, asked in lines of JSON; among them the PyTorch twin."""
 
 import contextlib
 import json
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from audiosep_jax.checkpoints.pytorch_names import to_pytorch
+from audiosep_jax.config import ModelConfig
 from audiosep_jax.errors import UsageError
+from audiosep_jax.models.separator import Variables
+
+Ask = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @contextlib.contextmanager
-def worker(
-    command: Sequence[str], *, name: str
-) -> Iterator[tuple[dict[str, Any], Callable[[dict[str, Any]], dict[str, Any]]]]:
-    """Starts a process; yields what it says at its start, and a function that asks it and waits.
+def worker(command: Sequence[str], *, name: str) -> Iterator[tuple[dict[str, Any], Ask]]:
+    """Starts a process; yields its first answer, and a function that asks it and waits.
 
     Args:
-      command: prints a line of JSON when it is ready, and one for each line that it reads.
-      name: of the process in errors, such as "the PyTorch twin".
+      command: of a process that prints a line of JSON when it is ready, and one for each line that it reads.
+      name: of the process in errors.
 
     Raises:
-      AudioSepError: the process does not start, or ends before it has answered.
+      UsageError: the process does not start, or ends before it has answered.
     """
     try:
         process = subprocess.Popen(
@@ -41,7 +47,7 @@ def worker(
 
     def ask(question: dict[str, Any]) -> dict[str, Any]:
         assert process.stdin
-        with contextlib.suppress(BrokenPipeError):  # its last words say why
+        with contextlib.suppress(BrokenPipeError):  # `answer` raises with the process's last line
             process.stdin.write(json.dumps(question) + "\n")
             process.stdin.flush()
         return answer()
@@ -51,3 +57,20 @@ def worker(
     finally:
         process.kill()
         process.communicate()
+
+
+def twin(torch_python: Path, folder: Path) -> contextlib.AbstractContextManager[tuple[dict[str, Any], Ask]]:
+    """Starts the PyTorch twin with the files of `write_twin`, as `worker` does."""
+    script = str(Path(__file__).with_name("pytorch_twin.py"))
+    return worker([str(torch_python), script, str(folder)], name="the PyTorch twin")
+
+
+def write_twin(folder: Path, model: ModelConfig, variables: Variables, **settings: Any) -> None:
+    """Writes the model and other settings for `pytorch_twin.py`."""
+    shape = {
+        name: getattr(model, name)
+        for name in ("window_length", "hop_length", "encoder_widths", "condition_size")
+    }
+    (folder / "config.json").write_text(json.dumps({"model": shape, **settings}), "utf-8")
+    weights = {name: np.ascontiguousarray(value) for name, value in to_pytorch(model, variables).items()}
+    np.savez(folder / "weights.npz", **weights)  # pyright: ignore[reportArgumentType]

@@ -13,7 +13,7 @@ from audiosep_jax.config import QueryConfig
 from audiosep_jax.encoders import model_files, tokenizer
 from audiosep_jax.encoders.base import load_encoder
 from audiosep_jax.encoders.clap import config as clap_config
-from audiosep_jax.encoders.clap import constants, params
+from audiosep_jax.encoders.clap import constants, laion_config, params
 from audiosep_jax.errors import AudioSepError, CheckpointError
 from audiosep_jax.utils import hub_download, safetensors_file
 
@@ -37,7 +37,7 @@ def laion_problems(tensors: dict[str, np.ndarray], *, where: str) -> list[str]:
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     numbers = finite.problems(tensors)
     try:
-        config = clap_config.from_laion(shapes, where=where)
+        config = laion_config.from_shapes(shapes, where=where)
     except AudioSepError as error:
         return [str(error).removesuffix("."), *numbers]
     problems = params.tensor_problems(config, shapes)
@@ -66,7 +66,7 @@ def write_laion(folder: Path, tensors: dict[str, np.ndarray], *, tokenizer_folde
       OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True)
-    config = clap_config.from_laion({name: tensor.shape for name, tensor in tensors.items()})
+    config = laion_config.from_shapes({name: tensor.shape for name, tensor in tensors.items()})
     text = json.dumps(clap_config.to_json(config), indent=2) + "\n"
     (folder / "config.json").write_text(text, "utf-8")
     copy_tokenizer(tokenizer_folder, folder)

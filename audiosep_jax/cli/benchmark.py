@@ -76,8 +76,7 @@ def make_model(model: "AudioSep") -> "tuple[Model, str]":
 
     import jax
 
-    from audiosep_jax.encoders.base import load_encoder
-    from audiosep_jax.encoders.fingerprint import fingerprint
+    from audiosep_jax.encoders.base import fingerprint, load_encoder
     from audiosep_jax.evals.suites.runner import Model
     from audiosep_jax.models.inference import ragged
 

@@ -1,8 +1,9 @@
-"""The interface of query towers, and the registry that finds one by name."""
+"""The interface of query encoders, the registry that finds one by name, and their fingerprint."""
 
+import hashlib
 import importlib
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -10,8 +11,8 @@ from jaxtyping import Float
 from audiosep_jax.config import QueryConfig
 from audiosep_jax.errors import ConfigError, QueryError
 
-# Name in `QueryConfig.encoder` -> module with a function `load(source: str) -> QueryEncoder`. Modules rather
-# than functions: a tower and its tokenizer are imported only when it is the one that is asked for.
+# Name in `QueryConfig.encoder` -> module with a function `load(source: str) -> QueryEncoder`. Modules, not
+# functions, so that only the encoder in use is imported.
 ENCODERS = {
     "sentence": "audiosep_jax.encoders.sentence.encoder",
     "clip": "audiosep_jax.encoders.clip.encoder",
@@ -24,7 +25,7 @@ _UNIT_TOLERANCE = 1e-3
 
 @runtime_checkable
 class QueryEncoder(Protocol):
-    """A frozen tower: text in, condition out."""
+    """A frozen encoder: text in, condition out."""
 
     @property
     def condition_size(self) -> int:
@@ -33,21 +34,21 @@ class QueryEncoder(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of weights, tokenizer and settings: conditions are comparable only where it is the same."""
+        """Hash of weights, tokenizer and settings; only conditions with the same one are comparable."""
         ...
 
     def encode(self, texts: Sequence[str]) -> Float[np.ndarray, "n size"]:
         """Returns one float32 condition per text, in the order of the texts.
 
         Raises:
-          AudioSepError: a text is empty or cannot be tokenised.
+          QueryError: a text is empty or cannot be tokenized.
         """
         ...
 
 
 @runtime_checkable
 class AudioQueryEncoder(Protocol):
-    """The ability of some towers to take a sound as the query."""
+    """An encoder that also takes a sound as the query."""
 
     def encode_audio(
         self, waveforms: Sequence[np.ndarray], *, sample_rate_hz: int
@@ -59,14 +60,14 @@ class AudioQueryEncoder(Protocol):
           sample_rate_hz: of all of them.
 
         Raises:
-          AudioSepError: a waveform is empty, holds other than finite numbers, or has another shape.
+          QueryError: a waveform is empty, has another shape, or holds numbers that are not finite.
         """
         ...
 
 
 @runtime_checkable
 class ImageQueryEncoder(Protocol):
-    """The ability of some towers to take a picture as the query."""
+    """An encoder that also takes a picture as the query."""
 
     def encode_images(self, images: Sequence[np.ndarray]) -> Float[np.ndarray, "n size"]:
         """Returns one float32 unit vector per image, in their order.
@@ -75,7 +76,7 @@ class ImageQueryEncoder(Protocol):
           images: uint8 [height, width, 3] each, red, green and blue, of any sizes.
 
         Raises:
-          AudioSepError: an image has another type or shape.
+          QueryError: an image has another type or shape.
         """
         ...
 
@@ -107,10 +108,12 @@ def mean_condition(
 
 
 def load_encoder(config: QueryConfig) -> QueryEncoder:
-    """Loads the tower that a config names.
+    """Loads the encoder that a config names.
 
     Raises:
-      AudioSepError: the config names no tower, an unknown one, or one whose weights cannot be found or read.
+      QueryError: the config names no encoder.
+      ConfigError: the config names an unknown encoder.
+      EncoderError: the encoder's weights cannot be found or read.
     """
     if config.encoder == "none":
         raise QueryError(
@@ -120,6 +123,24 @@ def load_encoder(config: QueryConfig) -> QueryEncoder:
     if config.encoder not in ENCODERS:
         raise ConfigError(
             f"query.encoder is {config.encoder!r}: choose one of {', '.join(ENCODERS)}, "
-            'or "none" for conditions that are given as vectors.'
+            'or "none" to give conditions as vectors.'
         )
     return importlib.import_module(ENCODERS[config.encoder]).load(config.source)
+
+
+def fingerprint(settings: tuple[Any, ...], *, tokenizer_hash: str, params: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 over everything that a condition depends on.
+
+    Args:
+      settings: the encoder's name, its config and all else that changes a condition; hashed by `repr`.
+      tokenizer_hash: as `tokenizer.load_tokenizer` returns it.
+      params: the tree of weights.
+    """
+    import jax  # here, because commands without an encoder import this module, too
+
+    digest = hashlib.sha256(repr(settings).encode())
+    digest.update(tokenizer_hash.encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(jax.device_get(leaf)).data)
+    return digest.hexdigest()

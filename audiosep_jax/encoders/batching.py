@@ -1,11 +1,11 @@
-"""Padded batches of few shapes, so that few are compiled."""
+"""Padded batches of few shapes, so that few programs are compiled."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Int
 
-# Few shapes are compiled: a power of two of tokens, a power of four of texts.
+# The number of tokens is a power of two, the number of texts a power of four.
 SHORTEST = 16
 LARGEST_BATCH = 64
 TOKENS_PER_BATCH = 4096
@@ -18,12 +18,12 @@ def batches(
 
     Args:
       tokens: token ids of each text.
-      max_tokens: no batch is longer.
-      padding_id: the token id that stands where the mask is false.
+      max_tokens: the most columns of a batch.
+      padding_id: the token id where the mask is false.
 
     Yields:
-      The places of the batch's texts in `tokens`, token ids, and the mask of true tokens. A batch may have
-      more rows than texts; the surplus at its end is padding.
+      The indices of the batch's texts in `tokens`, token ids, and the mask of true tokens. A batch may have
+      more rows than texts; the rows after the last text are padding.
     """
     by_length: dict[int, list[int]] = {}
     for row, ids in enumerate(tokens):
@@ -36,7 +36,7 @@ def batches(
             batch = next(size for size in (1, 4, 16, largest) if size >= min(len(rows), largest))
             token_ids = np.full((batch, length), padding_id, np.int32)
             mask = np.zeros((batch, length), bool)
-            # An empty row would divide by its zero tokens.
+            # One token in each padding row, because the mean over no tokens divides by zero.
             mask[len(rows) :, 0] = True
             for place, row in enumerate(rows):
                 token_ids[place, : len(tokens[row])] = tokens[row]
@@ -45,11 +45,15 @@ def batches(
 
 
 def fixed_batches(count: int, sizes: Sequence[int]) -> Iterator[tuple[range, int]]:
-    """Yields the places of consecutive items, and the size of the batch that takes them.
+    """Yields the indices of consecutive items, and the size of the batch that holds them.
 
     Args:
-      count: of all items.
-      sizes: of batches, ascending; as many items as the last one takes go together.
+      count: number of items.
+      sizes: allowed batch sizes, ascending.
+
+    Examples:
+      >>> list(fixed_batches(6, (1, 4)))
+      [(range(0, 4), 4), (range(4, 6), 4)]
     """
     for start in range(0, count, sizes[-1]):
         rows = range(start, min(start + sizes[-1], count))

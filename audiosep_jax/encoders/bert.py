@@ -1,4 +1,4 @@
-"""BERT in Flax Linen: a pure `init` and `apply`."""
+"""BERT in Flax Linen: `apply` and its tensors' names; also what every transformer tower shares."""
 
 import dataclasses
 import functools
@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from audiosep_jax.encoders import model_files
-from audiosep_jax.errors import AudioSepError, EncoderError
+from audiosep_jax.encoders import model_files, tensor_mapping
+from audiosep_jax.encoders.tensor_mapping import dense, embedding, norm, stack
+from audiosep_jax.errors import AudioSepError, EncoderError, listed
 from audiosep_jax.utils.serialization import from_dict
 
-# transformers' "gelu" is the exact one, with the error function; "new" and "tanh" are approximations.
+# transformers' "gelu" is exact, with the error function; "new" and "tanh" are approximations.
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
     "gelu_new": functools.partial(jax.nn.gelu, approximate=True),
@@ -26,6 +27,9 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "silu": jax.nn.silu,
     "tanh": jnp.tanh,
 }
+
+# Tensors of a transformers BERT that no hidden state depends on.
+UNUSED_TENSORS = ("embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,25 +55,39 @@ class BertConfig:
 
 
 def check_layers(hidden_size: int, num_attention_heads: int, hidden_act: str) -> None:
-    """Checks what the layers of every transformer tower need.
+    """Checks the sizes and the activation of a transformer tower's layers.
 
     Raises:
-      AudioSepError: the heads do not share the hidden size, or the activation is not implemented.
+      EncoderError: the hidden size is no multiple of the heads, or the activation is not implemented.
     """
     if hidden_size % num_attention_heads:
         raise EncoderError(
             f"hidden_size is {hidden_size}: it must be a multiple of num_attention_heads "
             f"({num_attention_heads})."
         )
-    if hidden_act not in ACTIVATIONS:
-        raise EncoderError(f"hidden_act is {hidden_act!r}: only {', '.join(ACTIVATIONS)} are implemented.")
+    check_activation(hidden_act)
+
+
+def check_activation(name: str, *, field: str = "hidden_act") -> None:
+    """Checks that an activation is implemented.
+
+    Raises:
+      EncoderError: it is not; the message names the field.
+    """
+    if name not in ACTIVATIONS:
+        raise EncoderError(f"{field} is {name!r}: only {', '.join(ACTIVATIONS)} are implemented.")
+
+
+def unit_rows(rows: Float[Array, "batch size"]) -> Float[Array, "batch size"]:
+    """Returns each row divided by its length; a row of zeros stays."""
+    return rows / jnp.maximum(jnp.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 def load_config(path: str | Path) -> BertConfig:
     """Reads a transformers `config.json`.
 
     Raises:
-      AudioSepError: the file is missing or broken, describes another architecture, or lacks a field.
+      EncoderError: the file is missing or broken, describes another architecture, or lacks a field.
     """
     path = Path(path)
     values = model_files.read_json(path)
@@ -83,7 +101,7 @@ def load_config(path: str | Path) -> BertConfig:
     names = [field.name for field in dataclasses.fields(BertConfig)]
     missing = [name for name in names if name not in values]
     if missing:
-        raise EncoderError(f"{path} lacks {', '.join(missing)}: a BERT needs them; download the model again.")
+        raise EncoderError(f"{path} lacks {listed(missing)}: a BERT needs them; download the model again.")
     try:
         return from_dict(
             BertConfig, {name: values[name] for name in names}, where=str(path), kind=EncoderError
@@ -93,7 +111,7 @@ def load_config(path: str | Path) -> BertConfig:
 
 
 class BertLayer(nn.Module):
-    """One transformer block with the normalisation after each residual sum."""
+    """One transformer block, normalized after each residual sum."""
 
     config: BertConfig
 
@@ -105,7 +123,7 @@ class BertLayer(nn.Module):
         config = self.config
         batch, length, size = hidden.shape
         heads = (batch, length, config.num_attention_heads, size // config.num_attention_heads)
-        norm = functools.partial(nn.LayerNorm, epsilon=config.layer_norm_eps, use_fast_variance=False)
+        layer_norm = functools.partial(nn.LayerNorm, epsilon=config.layer_norm_eps, use_fast_variance=False)
 
         query = nn.Dense(size, name="query")(hidden).reshape(heads)
         key = nn.Dense(size, name="key")(hidden).reshape(heads)
@@ -114,19 +132,19 @@ class BertLayer(nn.Module):
         attention = jax.nn.softmax(scores + bias, axis=-1)
         attended = jnp.einsum("bhqk,bkhd->bqhd", attention, value).reshape(hidden.shape)
         attended = nn.Dense(size, name="attention_output")(attended)
-        hidden = norm(name="attention_norm")(hidden + attended)
+        hidden = layer_norm(name="attention_norm")(hidden + attended)
 
         inner = nn.Dense(config.intermediate_size, name="intermediate")(hidden)
         inner = ACTIVATIONS[config.hidden_act](inner)
         inner = nn.Dense(size, name="output")(inner)
-        return norm(name="output_norm")(hidden + inner), None
+        return layer_norm(name="output_norm")(hidden + inner), None
 
 
 class Bert(nn.Module):
     """The encoder of "BERT: Pre-training of Deep Bidirectional Transformers" (arXiv 1810.04805).
 
-    It is frozen, so there is no dropout. Every text is a single segment: the token-type table contributes its
-    first row.
+    It is frozen, so there is no dropout. Every text is one segment: it takes the first row of the token-type
+    table.
     """
 
     config: BertConfig
@@ -138,10 +156,10 @@ class Bert(nn.Module):
         mask: Bool[Array, "batch length"],
         positions: Int[Array, "rows length"] | None = None,
     ) -> Float[Array, "batch length hidden"]:
-        """Returns the last hidden states; positions where `mask` is false are attended by nobody.
+        """Returns the last hidden states; no position attends to one where `mask` is false.
 
-        `positions` are rows of the position table, one per token or the same for all texts; by default they
-        count from 0.
+        `positions` are rows of the position table, one per token or the same for all texts; by default
+        0, 1, 2, ….
         """
         config = self.config
         if positions is None:
@@ -155,7 +173,7 @@ class Bert(nn.Module):
             words + places + types
         )
         bias = jnp.where(mask, 0.0, jnp.finfo(jnp.float32).min)[:, None, None, :]
-        # A scan compiles one layer instead of all of them: the first query of a process waits for that.
+        # A scan compiles one layer instead of all: the first query of a process waits for the compiler.
         layers = nn.scan(
             BertLayer,
             variable_axes={"params": 0},
@@ -165,12 +183,6 @@ class Bert(nn.Module):
         )
         hidden, _ = layers(config, name="layers")(hidden, bias)
         return hidden
-
-
-def init(config: BertConfig, key: Array) -> dict[str, Any]:
-    """Returns random parameters; those of the layers are stacked on a leading axis."""
-    shape = (1, 1)
-    return dict(Bert(config).init(key, jnp.zeros(shape, jnp.int32), jnp.ones(shape, bool))["params"])
 
 
 def apply(
@@ -183,10 +195,62 @@ def apply(
 
     Args:
       config: shape of the encoder.
-      params: as `init` or `bert_weights.parameters` return them.
+      params: from `parameters`.
       token_ids: at most `max_position_embeddings` columns.
       mask: true where there is a token, false where there is padding.
     """
-    # Accelerators multiply in bfloat16 or TF32 by default; conditions are to be the same everywhere.
+    # Accelerators multiply in bfloat16 or TF32 by default; conditions must be the same everywhere.
     with jax.default_matmul_precision("highest"):
         return Bert(config).apply({"params": params}, token_ids, mask)  # pyright: ignore[reportReturnType]
+
+
+def parameters(
+    config: BertConfig, tensors: Mapping[str, np.ndarray], *, where: str = "tensors"
+) -> dict[str, Any]:
+    """Rearranges the tensors of a transformers BERT into the parameters of `Bert`.
+
+    Args:
+      config: shape of the encoder.
+      tensors: by their transformers names, such as `encoder.layer.0.output.dense.weight`.
+      where: how errors name the place.
+
+    Raises:
+      EncoderError: tensors are missing, unmapped or mis-shaped.
+    """
+    return tensor_mapping.parameters(tree(config), tensors, what="BERT", where=where, unused=UNUSED_TENSORS)
+
+
+def tree(config: BertConfig, *, prefix: str = "") -> dict[str, Any]:
+    """Returns the tensor of each parameter, as `tensor_mapping.parameters` takes them.
+
+    Written out, because tracing `init` for the shapes takes a third of a second at the first query.
+
+    Args:
+      config: shape of the encoder.
+      prefix: stands before every tensor's name, such as `text_model.`.
+    """
+    size = config.hidden_size
+    embeddings = f"{prefix}embeddings"
+    return {
+        "words": embedding(f"{embeddings}.word_embeddings", config.vocab_size, size),
+        "positions": embedding(f"{embeddings}.position_embeddings", config.max_position_embeddings, size),
+        "types": embedding(f"{embeddings}.token_type_embeddings", config.type_vocab_size, size),
+        "norm": norm(f"{embeddings}.LayerNorm", size),
+        "layers": stack(
+            [_layer(config, f"{prefix}encoder.layer.{i}") for i in range(config.num_hidden_layers)]
+        ),
+    }
+
+
+def _layer(config: BertConfig, name: str) -> dict[str, Any]:
+    size, inner = config.hidden_size, config.intermediate_size
+    return {
+        "query": dense(f"{name}.attention.self.query", size, size),
+        "key": dense(f"{name}.attention.self.key", size, size),
+        "value": dense(f"{name}.attention.self.value", size, size),
+        "attention_output": dense(f"{name}.attention.output.dense", size, size),
+        "attention_norm": norm(f"{name}.attention.output.LayerNorm", size),
+        "intermediate": dense(f"{name}.intermediate.dense", size, inner),
+        "output": dense(f"{name}.output.dense", inner, size),
+        "output_norm": norm(f"{name}.output.LayerNorm", size),
+    }

@@ -1,4 +1,4 @@
-"""Conditions computed once per caption, kept in memory and in files."""
+"""A cache of conditions by caption, in memory and in files."""
 
 import contextlib
 import itertools
@@ -14,17 +14,16 @@ from audiosep_jax.encoders.base import QueryEncoder
 from audiosep_jax.errors import QueryError
 
 MERGED = 8
-"""So many files of one process become one, as do so many of those, and so on: what is written grows with
-n log n, not with n², and few files are left."""
+"""Number of files that are merged into one, and of merged files that are merged again. The bytes written grow
+with n log n instead of n², and few files remain."""
 
 
 class ConditionCache:
     """The conditions of one encoder.
 
-    What is computed at once goes into a new file, and a file never changes: killed at any moment, a process
-    loses what it was computing, and processes that write into one folder keep all that each of them has.
-    Names and metadata carry the encoder's fingerprint, so conditions of two encoders can share a folder and
-    never meet.
+    Each batch of new conditions becomes a new file, and files never change. A process that is killed loses
+    only the batch it was computing, and several processes can write to one folder. Names and metadata of the
+    files contain the encoder's fingerprint, so several encoders can share a folder.
     """
 
     def __init__(
@@ -33,9 +32,9 @@ class ConditionCache:
         """Makes a cache.
 
         Args:
-          encoder: computes what is missing.
-          folder: where the files lie or will lie; None keeps conditions in memory only.
-          beside: folders whose files of this encoder are read too, such as prepared datasets.
+          encoder: computes missing conditions.
+          folder: of the files; None keeps conditions in memory only.
+          beside: other folders to read files of this encoder from, such as prepared datasets.
         """
         self._encoder = encoder
         self._folder = None if folder is None else Path(folder)
@@ -47,20 +46,21 @@ class ConditionCache:
             ):
                 warnings.warn(
                     f"{others[0]} is of another tower and is not used: prepare {place} with this run's to "
-                    "have its conditions there.",
+                    "store its conditions there.",
                     stacklevel=2,
                 )
         if self._folder is not None:
             self._rows.update(self._read_folder(self._folder))
-        self._written: list[list[tuple[Path, list[str]]]] = []  # by how often they were merged
+        self._written: list[list[tuple[Path, list[str]]]] = []  # by number of merges
 
     def conditions(self, captions: Sequence[str]) -> Float[np.ndarray, "n size"]:
         """Returns one float32 condition per caption, in the order of the captions.
 
-        Give many captions at once: those that are missing are computed in batches and written in one go.
+        Give many captions at once: missing ones are computed in batches and written to one file.
 
         Raises:
-          AudioSepError: a caption is empty, or the file cannot be written.
+          QueryError: a caption is empty.
+          StorageError: the file cannot be written.
         """
         if isinstance(captions, str):
             raise QueryError(f"conditions takes a list of captions: give [{captions!r}].")
@@ -78,10 +78,10 @@ class ConditionCache:
         return [] if self._folder is None else condition_files.found(self._folder, self._encoder)
 
     def _read_folder(self, folder: Path) -> dict[str, np.ndarray]:
-        """Returns what the files of a folder hold, but for those that are broken or another encoder's."""
+        """Returns the conditions in a folder's files; skips files that are broken or of another encoder."""
         rows: dict[str, np.ndarray] = {}
         for _ in range(8):
-            with contextlib.suppress(FileNotFoundError):  # another process has merged it meanwhile
+            with contextlib.suppress(FileNotFoundError):  # another process has just merged a file
                 for path in condition_files.found(folder, self._encoder):
                     rows.update(self._read(path))
                 break
@@ -91,13 +91,13 @@ class ConditionCache:
         try:
             return condition_files.read(path, self._encoder)
         except condition_files.BrokenFileError as error:
-            warnings.warn(f"{path} is broken, so what it held is computed anew ({error}).", stacklevel=4)
+            warnings.warn(f"{path} is broken, so its conditions are computed again ({error}).", stacklevel=4)
             if path.parent == self._folder:
                 path.unlink(missing_ok=True)
             return {}
 
     def _keep(self, captions: list[str]) -> None:
-        """Writes a file of some captions, and merges files of this process where there are enough."""
+        """Writes the conditions of captions, and merges this process's files when there are enough."""
         if self._folder is None:
             return
         path = self._write(self._folder, captions)

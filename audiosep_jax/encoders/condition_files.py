@@ -1,4 +1,4 @@
-"""Files of conditions: each has those of some captions and one tower, is written whole and never changes."""
+"""Files of conditions: each holds those of some captions and one encoder, and never changes."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,25 +11,25 @@ from audiosep_jax.utils import safetensors_file
 from audiosep_jax.utils.atomic import replacing
 
 CAPTIONS_PER_FILE = 8192
-"""Of those that `store` writes."""
+"""Most captions in a file that `store` writes."""
 
 
 class BrokenFileError(Exception):
-    """A file of conditions does not hold what its name promises."""
+    """A file of conditions is damaged."""
 
 
 def found(folder: Path, encoder: QueryEncoder) -> list[Path]:
-    """Returns the files of a folder that are named after a tower."""
+    """Returns an encoder's files in a folder."""
     return sorted(folder.glob(f"{_stem(encoder)}*.safetensors"))
 
 
 def found_of_others(folder: Path, encoder: QueryEncoder) -> list[Path]:
-    """Returns the files of a folder that are named after other towers."""
+    """Returns the files of other encoders in a folder."""
     return sorted(set(folder.glob("conditions-*.safetensors")) - set(found(folder, encoder)))
 
 
 def path_of(folder: Path, encoder: QueryEncoder, captions: Sequence[str]) -> Path:
-    """Returns where the conditions of these captions lie or will lie."""
+    """Returns the path of the file for these captions."""
     name = hashlib.sha256(repr(list(captions)).encode()).hexdigest()[:12]
     return folder / f"{_stem(encoder)}-{name}.safetensors"
 
@@ -38,16 +38,16 @@ def write(folder: Path, encoder: QueryEncoder, captions: Sequence[str], rows: np
     """Writes one file.
 
     Args:
-      folder: where; made if it is not there.
-      encoder: the tower.
+      folder: created if it does not exist.
+      encoder: that computed the conditions.
       captions: at least one.
       rows: float32 `[captions, size]`.
 
     Raises:
-      AudioSepError: it cannot be written.
+      StorageError: the file cannot be written.
     """
     texts = [caption.encode() for caption in captions]
-    # Captions travel as bytes, because the header of a safetensors file has a size limit.
+    # Captions are stored as a tensor of bytes, because the header of a safetensors file has a size limit.
     tensors = {
         "captions": np.frombuffer(b"".join(texts), np.uint8),
         "ends": np.cumsum([len(text) for text in texts], dtype=np.int64),
@@ -60,11 +60,11 @@ def write(folder: Path, encoder: QueryEncoder, captions: Sequence[str], rows: np
 
 
 def read(path: Path, encoder: QueryEncoder) -> dict[str, np.ndarray]:
-    """Returns the conditions of a file by caption; none if it is another tower's.
+    """Returns the conditions of a file by caption; an empty dict if the file is of another encoder.
 
     Raises:
-      FileNotFoundError: it is gone.
-      BrokenFileError: it is damaged.
+      FileNotFoundError: the file does not exist.
+      BrokenFileError: the file is damaged.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -86,17 +86,18 @@ def read(path: Path, encoder: QueryEncoder) -> dict[str, np.ndarray]:
 
 
 def store(folder: Path, encoder: QueryEncoder, captions: Sequence[str]) -> list[Path]:
-    """Computes the conditions of a dataset's captions and returns the files that hold them.
+    """Computes and writes the conditions of a dataset's captions; returns the files.
 
-    Cut off, it goes on with the file after the last that it has written, and ends with the same files.
+    A call that was interrupted resumes after the last file that it wrote; the files are the same.
 
     Args:
-      folder: where they go.
-      encoder: the tower.
+      folder: of the files.
+      encoder: computes the conditions.
       captions: in any order.
 
     Raises:
-      AudioSepError: a caption is empty, or a file cannot be written.
+      QueryError: a caption is empty.
+      StorageError: a file cannot be written.
     """
     ordered = sorted(set(captions))
     paths = []

@@ -1,4 +1,4 @@
-"""Conditions of clips from the frames of their video, computed once and kept in a file."""
+"""Conditions of clips from the frames of their video, cached in files."""
 
 import hashlib
 import itertools
@@ -14,30 +14,30 @@ from audiosep_jax.encoders.cache import ConditionCache
 from audiosep_jax.encoders.images import decode_image
 from audiosep_jax.errors import AudioSepError, DatasetError
 
-# The file is written after so many clips, so that a run that is killed while it begins loses little.
+# Clips between two writes: a run that is killed loses at most these.
 CLIPS_PER_WRITE = 1024
 
-# A batch ends at whichever comes first, so that memory depends neither on the clips nor on their size.
+# A batch ends at the first of both limits, so that many or large images take no more memory.
 IMAGES_PER_BATCH = 64
 PIXELS_PER_BATCH = 1 << 26
 
 
-class SeeingEncoder(QueryEncoder, ImageQueryEncoder, Protocol):
-    """A tower that takes texts and images."""
+class TextImageEncoder(QueryEncoder, ImageQueryEncoder, Protocol):
+    """An encoder of texts and images."""
 
 
 class FrameConditions:
-    """The mean of the unit embeddings of a clip's frames, brought to unit length.
+    """Conditions of clips: the mean of the unit embeddings of a clip's frames, scaled to unit length.
 
-    The file's name and metadata carry the tower's fingerprint; a condition belongs to the content of its
-    frames, so that it outlives the dataset that they are stored in.
+    Conditions are stored by the digest of the frames' content, so that another dataset with the same frames
+    can use them. Names and metadata of the files contain the encoder's fingerprint.
 
     Args:
-      encoder: the tower.
-      folder: where the file lies or will lie; None keeps conditions in memory only.
+      encoder: embeds the frames.
+      folder: of the files; None keeps conditions in memory only.
     """
 
-    def __init__(self, encoder: SeeingEncoder, *, folder: str | Path | None = None) -> None:
+    def __init__(self, encoder: TextImageEncoder, *, folder: str | Path | None = None) -> None:
         self._frames = _FrameEncoder(encoder)
         self._cache = ConditionCache(self._frames, folder=folder)
 
@@ -47,13 +47,14 @@ class FrameConditions:
         """Returns one float32 unit vector per clip, in the order of the clips.
 
         Args:
-          digests: what identifies the frames of each clip.
-          read: returns the image files that such a name stands for, at least one; called for those alone
-            whose condition is not known yet.
+          digests: of the frames' content, one per clip.
+          read: takes a digest and returns the image files of its frames, at least one; called only for
+            clips without a stored condition.
 
         Raises:
-          AudioSepError: a file is no image, the frames of a clip cancel each other out, or the conditions
-            cannot be written.
+          QueryError: a file is no image.
+          DatasetError: the frames of a clip cancel each other out.
+          StorageError: the conditions cannot be written.
         """
         self._frames.read = read
         for start in range(0, len(digests), CLIPS_PER_WRITE):
@@ -62,9 +63,9 @@ class FrameConditions:
 
 
 class _FrameEncoder:
-    """What a cache takes for a tower: names of frames in, conditions out."""
+    """The encoder that the cache calls: digests in, conditions out."""
 
-    def __init__(self, encoder: SeeingEncoder) -> None:
+    def __init__(self, encoder: TextImageEncoder) -> None:
         self._encoder = encoder
         self.condition_size = encoder.condition_size
         self.fingerprint = hashlib.sha256(f"frames {encoder.fingerprint}".encode()).hexdigest()
@@ -80,7 +81,7 @@ class _FrameEncoder:
         return conditions
 
     def _embeddings(self, digests: Sequence[str]) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields the place of a clip and the embedding of one of its frames, clip after clip."""
+        """Yields the index of a clip and the embedding of one of its frames, clip after clip."""
         places: list[int] = []
         images: list[np.ndarray] = []
         for place, digest in enumerate(digests):

@@ -1,4 +1,4 @@
-"""Pictures for the vision tower: files to RGB, and RGB to what the tower takes."""
+"""Images for the vision tower: read from files as RGB, resized, cropped and normalized."""
 
 import dataclasses
 import io
@@ -14,22 +14,23 @@ from audiosep_jax.encoders import model_files
 from audiosep_jax.errors import AudioSepError, EncoderError, QueryError
 from audiosep_jax.utils.serialization import from_dict
 
-# Where transformers 5 writes the settings, below the key `image_processor`, and where older versions did.
+# transformers 5 writes the settings to the first file, below the key `image_processor`; older versions to the
+# second.
 SETTINGS_FILES = ("processor_config.json", "preprocessor_config.json")
 
-# A resized picture with more pixels than this is a line, not a picture.
+# A resized image has more pixels than this only if it is very narrow.
 MOST_RESIZED_PIXELS = 1 << 26
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """What happens to an image before the tower; fields are named as in transformers' settings.
+    """How an image is prepared for the tower; fields are named as in transformers' settings.
 
     Attributes:
-      size: the shorter edge after resizing; or height and width, where the proportions are given up.
+      size: `(shorter edge,)` after resizing, or `(height, width)`, which changes the proportions.
       resample: Pillow's number of the interpolation.
-      crop_size: height and width that are cut out of the middle.
-      rescale_factor: brings the values to 0…1.
+      crop_size: height and width of the crop from the centre.
+      rescale_factor: scales the values to 0…1.
       image_mean: of red, green and blue, after rescaling.
       image_std: of red, green and blue, after rescaling.
     """
@@ -42,7 +43,7 @@ class Preprocessing:
     do_rescale: bool = True
     rescale_factor: float = 1 / 255
     do_normalize: bool = True
-    # CLIP's own, github.com/openai/CLIP, clip/clip.py.
+    # CLIP's values, github.com/openai/CLIP, clip/clip.py.
     image_mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     image_std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
 
@@ -58,14 +59,14 @@ class Preprocessing:
 
 
 def load_preprocessing(folder: str | Path, *, image_size: int) -> Preprocessing:
-    """Reads the settings of a transformers image processor; where they are silent, CLIP's values hold.
+    """Reads the settings of a transformers image processor; missing ones take CLIP's values.
 
     Args:
       folder: of the model.
       image_size: pixels of the square that the tower takes.
 
     Raises:
-      AudioSepError: the file is broken, or what it describes makes no images of the tower's size.
+      EncoderError: the file is broken, or its settings make images of another size.
     """
     path, values = _settings(Path(folder))
     names = {field.name for field in dataclasses.fields(Preprocessing)}
@@ -76,24 +77,24 @@ def load_preprocessing(folder: str | Path, *, image_size: int) -> Preprocessing:
     try:
         preprocessing = from_dict(Preprocessing, given, where=path.name, kind=EncoderError)
     except AudioSepError as error:
-        raise EncoderError(f"{path} is unfit: {error}") from None
+        raise EncoderError(f"{path} cannot be used: {error}") from None
     cropped = preprocessing.do_center_crop
     result = preprocessing.crop_size if cropped else preprocessing.size if preprocessing.do_resize else ()
     if result != (image_size, image_size):
         raise EncoderError(
-            f"{path} does not lead to the {image_size} × {image_size} pixels that the model takes: "
-            "they do not belong together; download the model again."
+            f"{path} does not make images of {image_size} × {image_size} pixels, which the model takes: "
+            "the files do not belong together; download the model again."
         )
     return preprocessing
 
 
 def read_image(path: str | Path) -> UInt8[np.ndarray, "height width 3"]:
-    """Reads an image file as a viewer shows it: turned as its EXIF data says, transparency on white.
+    """Reads an image file as a viewer shows it: rotated by its EXIF data, transparency on white.
 
-    Of an animation it is the first frame.
+    An animation gives its first frame.
 
     Raises:
-      AudioSepError: the file is missing, broken, too large, or in a format that Pillow cannot read.
+      QueryError: the file is missing, broken, too large, or in a format that Pillow cannot read.
     """
     path = Path(path)
     if not path.is_file():
@@ -106,10 +107,10 @@ def decode_image(content: bytes, *, name: str) -> UInt8[np.ndarray, "height widt
 
     Args:
       content: the whole file.
-      name: how errors call it.
+      name: of the image in errors.
 
     Raises:
-      AudioSepError: the bytes are broken, too large an image, or in a format that Pillow cannot read.
+      QueryError: the image is broken, too large, or in a format that Pillow cannot read.
     """
     return _read(io.BytesIO(content), name)
 
@@ -117,15 +118,17 @@ def decode_image(content: bytes, *, name: str) -> UInt8[np.ndarray, "height widt
 def preprocess(
     image: UInt8[np.ndarray, "height width 3"], preprocessing: Preprocessing
 ) -> Float[np.ndarray, "rows columns 3"]:
-    """Resizes, crops and normalises an image as transformers' CLIPImageProcessor does it with Pillow.
+    """Resizes, crops and normalizes an image as transformers' CLIPImageProcessor does with Pillow.
 
     Raises:
-      AudioSepError: the image is so narrow that it cannot be resized.
+      QueryError: the image is too narrow to be resized.
     """
     if preprocessing.do_resize:
         height, width = _resized(image.shape[:2], preprocessing.size)
         if height * width > MOST_RESIZED_PIXELS:
-            raise QueryError(f"An image of {image.shape[1]} × {image.shape[0]} pixels is too narrow a query.")
+            raise QueryError(
+                f"An image of {image.shape[1]} × {image.shape[0]} pixels is too narrow: crop it."
+            )
         resample = Image.Resampling(preprocessing.resample)
         image = np.asarray(Image.fromarray(image).resize((width, height), resample))
     if preprocessing.do_center_crop:
@@ -142,7 +145,7 @@ def preprocess(
 def _read(file: Path | io.BytesIO, name: str) -> np.ndarray:
     try:
         with warnings.catch_warnings():
-            # Pillow warns of many oddities that it can live with, and raises from twice its pixel limit on.
+            # Pillow warns of many oddities that do no harm; it raises from twice its pixel limit on.
             warnings.simplefilter("ignore")
             with Image.open(file) as image:
                 return _rgb(ImageOps.exif_transpose(image))
@@ -150,12 +153,12 @@ def _read(file: Path | io.BytesIO, name: str) -> np.ndarray:
         raise QueryError(f"{name} is too large an image ({error}): give a smaller one.") from None
     except Image.UnidentifiedImageError:
         raise QueryError(f"{name} is no image that can be read: give a JPEG or PNG file.") from None
-    except Exception as error:  # what a broken file makes Pillow's many readers trip over
+    except Exception as error:  # Pillow's readers raise many kinds for a broken file
         raise QueryError(f"{name} is a broken image file ({error}): save it again.") from error
 
 
 def _settings(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """Returns the settings and the file that they are from; transformers too prefers the newer form."""
+    """Returns the file of the settings and its content; the newer file first, as transformers reads them."""
     newer, older = (folder / name for name in SETTINGS_FILES)
     if newer.is_file():
         values = model_files.read_json(newer).get("image_processor")
@@ -189,7 +192,7 @@ def _resized(shape: tuple[int, ...], size: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _center_crop(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Cuts out the middle; what the image lacks is black."""
+    """Crops the centre; pads a smaller image with black."""
     for axis, length in enumerate(size):
         if (lack := length - image.shape[axis]) > 0:
             before = (lack + 1) // 2
@@ -203,7 +206,7 @@ def _center_crop(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _lengths(value: Any, path: Path) -> list[int]:
-    """Returns [shortest edge] or [height, width] from any of the forms in which transformers writes them."""
+    """Returns `[shortest edge]` or `[height, width]` from any form that transformers writes."""
     if isinstance(value, dict):
         keys = ("shortest_edge",) if "shortest_edge" in value else ("height", "width")
         value = [value.get(key) for key in keys]

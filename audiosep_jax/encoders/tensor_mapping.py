@@ -1,7 +1,7 @@
-"""From a checkpoint's tensors, by their PyTorch names, to a tower's tree of parameters.
+"""A tower's tree of parameters from a checkpoint's tensors by their PyTorch names.
 
-A tower describes its tree once, as nested dicts of `Stored`, mostly made by `dense`, `norm`, `embedding`,
-`conv` and `stack`; `parameters` fills it, or names everything that does not fit.
+A tower describes its tree as nested dicts of `Stored`, mostly made by `dense`, `norm`, `embedding`, `conv`
+and `stack`. `parameters` fills the tree, or raises an error that names the tensors that do not fit.
 """
 
 import dataclasses
@@ -12,17 +12,17 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from audiosep_jax.errors import EncoderError
+from audiosep_jax.errors import EncoderError, listed
 
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """Where one parameter comes from.
+    """The tensor, or tensors, of one parameter.
 
     Attributes:
-      name: of the tensor; or, for a parameter that is stacked on a leading axis, of each of its tensors.
-      shape: as PyTorch stores it, without the leading axis.
-      axes: the permutation from PyTorch's axes to those of the parameter; None for the same order.
+      name: of the tensor; or of each tensor, for a parameter that stacks several on a leading axis.
+      shape: of a tensor, as PyTorch stores it.
+      axes: permutation from PyTorch's axes to the parameter's; None for the same order.
     """
 
     name: str | tuple[str, ...]
@@ -30,7 +30,7 @@ class Stored:
     axes: tuple[int, ...] | None = None
 
 
-# The values are `Stored`, or trees again; said in words, because beartype does not resolve a recursive alias.
+# The values are `Stored` or trees; beartype does not resolve a recursive alias.
 Tree = Mapping[str, Any]
 
 
@@ -59,7 +59,7 @@ def conv(
 
 
 def stack(trees: Sequence[Tree]) -> dict[str, Any]:
-    """Describes equal modules whose parameters are stacked on a leading axis, as `nn.scan` has them."""
+    """Describes equal modules whose parameters `nn.scan` stacks on a leading axis."""
     stacked: dict[str, Any] = {}
     for key, first in trees[0].items():
         members: list[Any] = [tree[key] for tree in trees]
@@ -78,17 +78,17 @@ def parameters(
     where: str = "tensors",
     unused: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Returns the tree with float32 arrays in place of the descriptions.
+    """Returns the tree with a float32 array in place of each `Stored`.
 
     Args:
-      tree: nested dicts of `Stored`, as Flax has them.
-      tensors: by their names, of any floating type.
-      what: how errors name the model: "BERT".
-      where: how errors name the place: the file.
-      unused: names of tensors that may be there and that no output depends on; `*` stands for anything.
+      tree: nested dicts of `Stored`.
+      tensors: by name, of any floating type.
+      what: the model in errors, such as "BERT".
+      where: the file in errors.
+      unused: names of tensors to ignore, because no output depends on them; `*` matches anything.
 
     Raises:
-      AudioSepError: names every missing, unmapped and mis-shaped tensor at once.
+      EncoderError: tensors are missing, unmapped or mis-shaped; names up to five and counts the others.
     """
     problems: list[str] = []
     unmapped = {name for name in tensors if not any(fnmatch.fnmatchcase(name, u) for u in unused)}
@@ -119,5 +119,5 @@ def parameters(
     params = fill(tree)
     problems += [f"unmapped {name}" for name in sorted(unmapped)]
     if problems:
-        raise EncoderError(f"{where} does not hold the {what} of its config.json: {'; '.join(problems)}.")
+        raise EncoderError(f"{where} does not hold the {what} of its config.json: {listed(problems)}.")
     return params

@@ -1,4 +1,4 @@
-"""Tokenizers of the query towers: read from a model's folder, and texts into token ids."""
+"""Tokenizers of the query encoders: read from a model's folder; texts to token ids."""
 
 import hashlib
 import warnings
@@ -12,10 +12,10 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 from audiosep_jax.encoders import model_files
 from audiosep_jax.errors import AudioSepError, EncoderError, QueryError
 
-# Every file that `load_tokenizer` may read, for those who download a model.
+# Every file that `load_tokenizer` may read, so that a download includes it.
 FILES = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "tokenizer_config.json")
 
-# Names in transformers' tokenizer_config.json -> the tokens that stand there by default.
+# Names in transformers' tokenizer_config.json -> default tokens.
 CLIP_TOKENS = {
     "bos_token": "<|startoftext|>",
     "eos_token": "<|endoftext|>",
@@ -32,21 +32,22 @@ ROBERTA_TOKENS = {
     "mask_token": "<mask>",
 }
 
-# How CLIP cuts a text into words, as in github.com/openai/CLIP, clip/simple_tokenizer.py.
+# How CLIP splits a text into words, from github.com/openai/CLIP, clip/simple_tokenizer.py.
 CLIP_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 def load_tokenizer(folder: str | Path) -> tuple[tokenizers.Tokenizer, str]:
-    """Reads the tokenizer of a model's folder: `tokenizer.json`, else what older models have.
+    """Reads the tokenizer of a model's folder.
 
-    That is `vocab.json` with `merges.txt` (byte-level BPE: CLIP's or RoBERTa's flavour, as the `model_type`
-    of `config.json` says), or `vocab.txt` (BERT's word pieces). Neither padding nor truncation is set.
+    It is in `tokenizer.json`; in older models in `vocab.json` with `merges.txt` (byte-level BPE; the
+    `model_type` of `config.json` tells CLIP's from RoBERTa's) or `vocab.txt` (BERT's word pieces). Neither
+    padding nor truncation is set.
 
     Returns:
       The tokenizer, and the SHA-256 of everything that its token ids depend on.
 
     Raises:
-      AudioSepError: the folder has no tokenizer, or a broken one.
+      EncoderError: the folder has no tokenizer, or a broken one.
     """
     folder = Path(folder)
     path = next(
@@ -75,10 +76,10 @@ def load_tokenizer(folder: str | Path) -> tuple[tokenizers.Tokenizer, str]:
 
 
 def check_vocabulary(tokenizer: tokenizers.Tokenizer, vocab_size: int, *, folder: Path) -> None:
-    """Checks that a model of `vocab_size` words knows all tokens of the tokenizer beside it.
+    """Checks that a model has at least as many tokens as the tokenizer in its folder.
 
     Raises:
-      AudioSepError: it does not.
+      EncoderError: it has fewer.
     """
     if tokenizer.get_vocab_size() > vocab_size:
         raise EncoderError(
@@ -94,18 +95,18 @@ def tokenize(
     max_tokens: int,
     unknown_token: str | None = None,
 ) -> list[list[int]]:
-    """Returns the token ids of each text, the special tokens around it included.
+    """Returns the token ids of each text, with the special tokens around it.
 
-    Longer texts are cut to `max_tokens`, the special token at their end kept, with a warning.
+    Texts of more than `max_tokens` are cut, with a warning; the special token at the end stays.
 
     Args:
-      tokenizer: as `load_tokenizer` returns it; its padding is switched off and its truncation set.
+      tokenizer: from `load_tokenizer`; this call turns its padding off and sets its truncation.
       texts: one query each.
       max_tokens: most token ids of a text.
-      unknown_token: texts of nothing but this token are warned about.
+      unknown_token: texts that contain only this token cause a warning.
 
     Raises:
-      AudioSepError: a text is empty, holds only white space, or is not valid Unicode.
+      QueryError: a text is empty, holds only white space, or is not valid Unicode.
     """
     if isinstance(texts, str):
         raise QueryError(f"encode takes a list of texts: give [{texts!r}] instead of {texts!r}.")
@@ -123,9 +124,9 @@ def tokenize(
             for token, special in zip(encoding.tokens, encoding.special_tokens_mask, strict=True)
             if not special
         ]
-        # Byte-level tokenizers have tokens for what nobody sees.
+        # Byte-level tokenizers have tokens for invisible characters, too.
         if not words or not any(c.isprintable() and not c.isspace() for c in text):
-            raise QueryError(f"The query {text!r} is empty: describe the sound that is wanted.")
+            raise QueryError(f"The query {text!r} is empty: describe a sound.")
         if encoding.overflowing:
             cut.append(text)
         if set(words) == {unknown_token}:
@@ -133,17 +134,17 @@ def tokenize(
         tokens.append(encoding.ids)
     for concerned, what in (
         (cut, f"exceed {max_tokens} tokens and are cut there"),
-        (unknown, "hold no word that the encoder knows, so that they all mean the same to it"),
+        (unknown, "hold no word that the encoder knows: they all get the same condition"),
     ):
         if concerned:
             first = repr(concerned[0][:60])
-            # The caller of `encode`, who gave the texts, is two frames up.
+            # Two frames up is the caller of `encode`.
             warnings.warn(f"{len(concerned)} text(s) {what}; the first is {first}.", stacklevel=3)
     return tokens
 
 
 def _byte_level_bpe(folder: Path) -> tokenizers.Tokenizer:
-    """Builds what transformers builds from `vocab.json` and `merges.txt`: CLIPTokenizer, RobertaTokenizer."""
+    """Builds transformers' CLIPTokenizer or RobertaTokenizer from `vocab.json` and `merges.txt`."""
     model_type = str(model_files.read_json(folder / "config.json").get("model_type"))
     settings = _settings(folder)
     clip = model_type.startswith("clip")
@@ -187,7 +188,7 @@ def _byte_level_bpe(folder: Path) -> tokenizers.Tokenizer:
         tokenizer = tokenizers.Tokenizer(models.BPE(vocabulary, merges))
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
         tokenizer.post_processor = processors.RobertaProcessing(last, first, add_prefix_space=prefix)
-    # Those that a vocabulary lacks would get ids that the tower has no rows for.
+    # Without tokens that the vocabulary lacks: the tower has no embedding for them.
     tokenizer.add_special_tokens([t for t in dict.fromkeys(special.values()) if t in vocabulary])
     return tokenizer
 
@@ -209,7 +210,7 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _token(value: Any, default: str) -> str:
-    """Returns a token of tokenizer_config.json, where it stands as a text or as a described one."""
+    """Returns a token of tokenizer_config.json, where it is a string or an object with its content."""
     if isinstance(value, dict):
         value = value.get("content")
     return value if isinstance(value, str) else default

@@ -1,8 +1,8 @@
-"""Convolutions as accelerators want them: native ones, narrow inputs, float32 kernels and kernel gradients.
+"""Convolutions for accelerators: native, with narrow inputs, float32 kernels and float32 kernel gradients.
 
-Everything is a convolution, 1×1 and transposed ones too, because a matrix product among convolutions makes
-the compiler copy its operands into another layout. The kernel's gradient, a sum over all positions of a
-batch, leaves the convolution in float32, whatever the type of the inputs.
+1×1 and transposed convolutions are convolutions too, because a matrix product among convolutions makes the
+compiler copy its operands into another layout. The kernel's gradient is a sum over all positions of a batch,
+so it is float32 for every type of inputs.
 """
 
 import jax
@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
-# The same with batch and channels exchanged: positions are summed over, channels stay.
+# Batch and channels exchanged: sums over the batch, keeps the channels.
 _SUMMED = ("CHWN", "IHWO", "HWNC")
 
 
@@ -30,7 +30,7 @@ def _native(inputs: Array, kernel: Array) -> Array:
 def convolve(
     inputs: Float[Array, "batch time freq in"], kernel: Float[Array, "height width in out"]
 ) -> Float[Array, "batch time freq out"]:
-    """Convolves with stride 1 and zero padding that keeps the size, in the type of the inputs."""
+    """Convolves with stride 1 and zero padding to the same size, in the type of the inputs."""
     return _native(inputs, kernel)
 
 
@@ -71,7 +71,7 @@ def _transposed(inputs: Array, kernel: Array) -> Array:
 def upsample(
     inputs: Float[Array, "batch time freq in"], kernel: Float[Array, "height width in out"]
 ) -> Float[Array, "batch time2 freq2 out"]:
-    """Convolves transposed with a stride of the kernel's size: each output sees one input."""
+    """Transposed convolution with a stride of the kernel's size: each output depends on one input."""
     return _transposed(inputs, kernel)
 
 

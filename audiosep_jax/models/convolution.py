@@ -1,4 +1,4 @@
-"""The convolutions of the separator: size kept, transposed by the kernel's own size, and pooling."""
+"""The separator's convolutions, transposed convolutions and pooling."""
 
 import functools
 import math
@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
-# Channels from which matrix products beat XLA:CPU's own weight gradient (measured, 2 cores, jax 0.10).
+# From so many channels on, matrix products are faster than XLA:CPU's weight gradient (2 cores, jax 0.10).
 _WIDE = 16
 
 
@@ -18,7 +18,7 @@ _WIDE = 16
 def convolve(
     inputs: Float[Array, "batch time freq in"], kernel: Float[Array, "height width in out"]
 ) -> Float[Array, "batch time freq out"]:
-    """Convolves with stride 1 and zero padding that keeps the size; no bias."""
+    """Convolves with stride 1 and zero padding to the same size; no bias."""
     if kernel.shape[:2] == (1, 1):
         return inputs @ kernel[0, 0]
     return jax.lax.conv_general_dilated(inputs, kernel, (1, 1), "SAME", dimension_numbers=_DIMENSIONS)
@@ -33,8 +33,8 @@ def _convolve_backward(residuals: tuple[Array, Array], cotangent: Array) -> tupl
     input_gradient = convolve(cotangent, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
     height, width = kernel.shape[:2]
     native = functools.partial(_kernel_gradient_native, height=height, width=width)
-    # XLA's CPU backend runs the weight gradient several times slower than the same arithmetic as matrix
-    # products; for a few channels the products are too thin. Accelerators have a native kernel for it.
+    # XLA's CPU backend computes the weight gradient several times slower than matrix products do, except for
+    # few channels. Accelerators have a native kernel for it.
     wide = min(inputs.shape[-1], cotangent.shape[-1]) >= _WIDE
     products = functools.partial(_kernel_gradient_as_products, height=height, width=width)
     kernel_gradient = jax.lax.platform_dependent(
@@ -60,9 +60,9 @@ def _kernel_gradient_native(inputs: Array, cotangent: Array, height: int, width:
 def _kernel_gradient_as_products(inputs: Array, cotangent: Array, height: int, width: int) -> Array:
     """One matrix product per column of the kernel, over all positions of the batch.
 
-    The narrower of the two operands is turned once, so that its positions lie in a row, and stacked once per
-    row of the kernel, shifted in time: a matrix tall enough for the caches, which the product takes as it
-    lies. The other one is shifted in frequency for each column.
+    The narrower operand is transposed once, so that its positions are contiguous, and stacked once per row of
+    the kernel, shifted in time: a matrix tall enough for the caches, in the layout that the product takes.
+    The other operand is shifted in frequency for each column.
     """
     channels, features = inputs.shape[-1], cotangent.shape[-1]
     if channels < features:
@@ -73,11 +73,11 @@ def _kernel_gradient_as_products(inputs: Array, cotangent: Array, height: int, w
         rows, columns = reversed(range(height)), range(width)
     batch, time, freq, _ = inputs.shape
     narrow = jnp.pad(narrow.transpose(3, 0, 1, 2), ((0, 0), (0, 0), (height // 2,) * 2, (0, 0)))
-    # Without the barrier XLA turns it anew, against the grain of the memory, for each of the copies.
+    # Without the barrier XLA transposes it again for each copy, in an order that is slow in memory.
     narrow = jax.lax.optimization_barrier(narrow)
     narrow = jnp.concatenate([narrow[:, :, i : i + time] for i in rows]).reshape(-1, batch * time * freq)
     wide = jnp.pad(wide, ((0, 0), (0, 0), (width // 2,) * 2, (0, 0)))
-    # Matrices already: of an einsum over three axes XLA would first sort the axes of both operands.
+    # As matrices, because for an einsum over three axes XLA first reorders the axes of both operands.
     products = [narrow @ wide[:, :, j : j + freq].reshape(batch * time * freq, -1) for j in columns]
     taps = jnp.stack(products, axis=1).reshape(height, -1, width, wide.shape[-1])
     return taps.transpose((0, 2, 1, 3) if channels < features else (0, 2, 3, 1))
@@ -86,7 +86,7 @@ def _kernel_gradient_as_products(inputs: Array, cotangent: Array, height: int, w
 def upsample(
     inputs: Float[Array, "batch time freq in"], kernel: Float[Array, "height width in out"]
 ) -> Float[Array, "batch time2 freq2 out"]:
-    """Convolves transposed with a stride of the kernel's size: each output sees one input."""
+    """Transposed convolution with a stride of the kernel's size: each output depends on one input."""
     batch, time, freq, channels = inputs.shape
     height, width, _, features = kernel.shape
     outputs = inputs @ kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
@@ -97,6 +97,6 @@ def upsample(
 def average_pool(
     inputs: Float[Array, "batch time freq channels"], stride: tuple[int, int]
 ) -> Float[Array, "batch time2 freq2 channels"]:
-    """Averages blocks of `stride` positions; what does not fill a block is dropped."""
-    # Not nn.avg_pool: it divides by a NumPy integer, which strict dtype promotion refuses.
+    """Averages blocks of `stride` positions; drops incomplete blocks at the end."""
+    # Not nn.avg_pool: it divides by a NumPy integer, an error under strict dtype promotion.
     return nn.pool(inputs, 0.0, jax.lax.add, stride, stride, "VALID") / math.prod(stride)

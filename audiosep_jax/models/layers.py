@@ -1,8 +1,8 @@
-"""The modules whose details decide parity with PyTorch: convolution, BatchNorm, FiLM.
+"""Convolution, BatchNorm and FiLM, with the details of PyTorch.
 
-Arrays may come in parts whose channels stand one after the other, as behind a skip connection, and with
-neighbouring frequency bins packed into channels (`audiosep_jax.models.packing`). Parameters have the shapes
-of the plain layers.
+An input may be several arrays whose channels follow each other, as after a skip connection, and neighbouring
+frequency bins may be packed into channels (`audiosep_jax.models.packing`). Parameters have the shapes of the
+plain layers.
 """
 
 import functools
@@ -31,7 +31,7 @@ class Convolution(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Parts | Normalized) -> Float[Array, "batch time freq out"]:
-        """Convolves arrays, or what is normalized, which is activated on the way in."""
+        """Convolves arrays, or normalizes, activates and convolves a `Normalized`."""
         parts = inputs.parts if isinstance(inputs, Normalized) else inputs
         widths = tuple(part.shape[-1] // bins_of(self.pack) for part in parts)
         shape = (self.size, self.size, sum(widths), self.features)
@@ -56,7 +56,7 @@ class Convolution(nn.Module):
 
 
 class UpConvolution(nn.Module):
-    """A transposed convolution whose kernel size equals its stride, behind an activation."""
+    """An activation, and a transposed convolution whose kernel size equals its stride."""
 
     features: int
     stride: tuple[int, int]
@@ -72,11 +72,11 @@ class UpConvolution(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """The statistics and the affine parameters of a BatchNorm, with PyTorch's bookkeeping.
+    """The statistics and affine parameters of a BatchNorm, updated as in PyTorch.
 
     Returns mean, reciprocal standard deviation, scale and bias, each float32 `[channels]`; the caller
-    normalizes. Unlike `flax.linen.BatchNorm` the running variance takes the unbiased batch variance.
-    `momentum` is the share of the old value that stays: PyTorch's `momentum=0.01` is 0.99 here.
+    normalizes. Unlike in `flax.linen.BatchNorm`, the running variance averages the unbiased batch variance.
+    `momentum` is the weight of the old value: PyTorch's `momentum=0.01` is 0.99 here.
     """
 
     momentum: float = 0.99
@@ -134,7 +134,7 @@ class FiLM(nn.Module):
 
 
 class Normalization(nn.Module):
-    """BatchNorm and FiLM, to be carried out, with a leaky ReLU, by the layer behind them."""
+    """BatchNorm and FiLM, which the next layer computes together with a leaky ReLU."""
 
     film: FilmKind
     pack: int = PLAIN
@@ -148,7 +148,7 @@ class Normalization(nn.Module):
     ) -> Normalized:
         mean, rstd, scale, bias = BatchNorm(name="bn")(parts, train, bins_of(self.pack))
         if train:
-            # The layer behind passes the gradient through the statistics itself.
+            # The next layer computes the gradient through the statistics itself.
             mean, rstd = jax.lax.stop_gradient((mean, rstd))
         gain, shift = FiLM(self.film, mean.shape[0], name="film")(condition)
         if gain is None:

@@ -1,4 +1,4 @@
-"""From mask logits to a waveform: the part of the separator that has no parameters."""
+"""The parts of the separator without parameters: spectrum, mask, and inverse transform."""
 
 from collections.abc import Callable
 
@@ -20,18 +20,18 @@ def separate(
     mixture: Float[Array, "batch samples"],
     mask_of: Callable[[Array], Mask],
 ) -> Float[Array, "batch samples"]:
-    """Masks the mixture's spectrogram with what a network makes of its magnitude.
+    """Masks the mixture's spectrogram with a network's output for its magnitude.
 
     Args:
       config: the model's shape.
       mixture: `[batch, samples]`, any length.
-      mask_of: the network, magnitude `[batch, frames, bins]` -> what `activate` returns.
+      mask_of: the network, from magnitude `[batch, frames, bins]` to the mask, as `activate` returns it.
 
     Returns:
       The estimate, `[batch, samples]`.
     """
     samples = mixture.shape[-1]
-    # The names are those of `benchmarks.profile`.
+    # `benchmarks.profile` reads these names.
     with jax.named_scope("stft"):
         real, imag, magnitude = spectrum(config, mixture)
     mask = mask_of(magnitude)
@@ -54,7 +54,7 @@ def masked(
     magnitude: Float[Array, "batch frames bins"],
     mask: Mask,
 ) -> tuple[Float[Array, "batch frames bins"], Float[Array, "batch frames bins"]]:
-    """Returns real and imaginary part of a spectrum whose magnitude is masked and whose phase is rotated."""
+    """Returns the real and imaginary part of a spectrum with masked magnitude and rotated phase."""
     gain, cos_mask, sin_mask = mask
     cos, sin = real / magnitude, imag / magnitude
     estimate = jax.nn.relu(magnitude * gain)
@@ -80,10 +80,10 @@ def activate(
 ]:
     """Returns the mask of the magnitude, and cosine and sine of the rotation of the phase.
 
-    Kong et al. 2021, decoupled magnitude and phase. The mask lies in (0, 1); cosine and sine are both 0 in
-    the highest bin, which the network does not see and which therefore falls silent.
+    Kong et al. 2021, decoupled magnitude and phase. The mask is in (0, 1). In the highest bin, which the
+    network does not get, cosine and sine are both 0, so the bin is silent.
     """
-    # Not logits[..., 0]: with a symbolic batch that is a gather.
+    # Not logits[..., 0], which is a gather for a symbolic batch.
     mask, real, imag = (jax.lax.index_in_dim(logits, i, axis=-1, keepdims=False) for i in range(3))
     mask, real, imag = jax.nn.sigmoid(mask), jnp.tanh(real), jnp.tanh(imag)
     length = jnp.sqrt(jnp.maximum(real**2 + imag**2, SMALLEST_POWER))
@@ -91,5 +91,5 @@ def activate(
 
 
 def padded_samples(config: ModelConfig, samples: int) -> int:
-    """Returns the length that is transformed: reflect padding needs more than half a window."""
+    """Returns the padded length: reflect padding needs more than half a window."""
     return max(samples, config.window_length // 2 + 1)

@@ -1,8 +1,8 @@
-"""BatchNorm, FiLM, leaky ReLU and the linear layer behind them as one operation that keeps little.
+"""BatchNorm, FiLM, leaky ReLU and the next linear layer as one operation that needs little memory.
 
-Differentiated step by step, each of the four would keep a copy of the largest arrays of a train step. The
-operation here keeps its input alone (or that and the activation), and its backward pass, written out, reads
-each array twice: once to sum, once to compute the gradient.
+Automatic differentiation would keep a copy of the largest arrays of a train step for each of the four. This
+operation keeps only its input (or its input and the activation). Its backward pass is written by hand and
+reads each array twice: once to sum, once to compute the gradient.
 """
 
 import dataclasses
@@ -16,12 +16,12 @@ from jaxtyping import Array, Float
 NEGATIVE_SLOPE = 0.01
 
 Linear = Callable[[Array, Array], Array]
-"""A layer linear in its inputs and in its kernel: inputs, kernel -> outputs."""
+"""A layer that is linear in its inputs and in its kernel: inputs, kernel -> outputs."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Normalized:
-    """A normalization that is still to be carried out, by the layer behind it.
+    """A normalization that the next layer computes.
 
     Attributes:
       parts: each `[batch, time, freq, bins · width]` with `bins` frequency bins packed into the channels
@@ -30,7 +30,7 @@ class Normalized:
       gain: float32 `[batch or 1, channels]`; BatchNorm's scale and FiLM's.
       shift: float32 `[batch, channels]`; BatchNorm's bias and FiLM's.
       bins: packed into the channels of each part.
-      of_batch: mean and deviation are those of the parts, not running ones.
+      of_batch: whether mean and deviation are those of the parts, not running ones.
     """
 
     parts: tuple[Float[Array, "batch time freq _"], ...]
@@ -48,10 +48,10 @@ def moments(
     """Returns mean and biased variance per channel, in float32.
 
     Args:
-      inputs: `[…, bins · channels]`. Float32 is read twice, because the formula of one pass loses digits
-        next to the golden records. A narrower type is read once: its own rounding is far above that loss.
+      inputs: `[…, bins · channels]`. Float32 is read twice, because the one-pass formula loses digits that
+        the golden records show. A narrower type is read once: its own rounding is larger than that loss.
       bins: packed into the channels.
-      near: `[channels]`, anything near the mean; it keeps the one-pass formula from cancelling.
+      near: `[channels]`, a value near the mean, against cancellation in the one-pass formula.
     """
     axes = tuple(range(inputs.ndim - 1))
     if inputs.dtype == jnp.float32:
@@ -70,8 +70,8 @@ def activate_through(
     """Returns `linear(leaky_relu((parts - mean) · rstd · gain + shift), kernel)`.
 
     Args:
-      linear: computes in the type of the parts, whose channels it gets one after the other; hashable.
-      normalized: what is activated. Gradients go through the statistics where they are those of the batch.
+      linear: computes in the type of the parts, whose channels are concatenated; hashable.
+      normalized: the inputs. The gradient includes the statistics if they are those of the batch.
       kernel: float32.
       keep_activation: keep the activation for the backward pass instead of computing it again.
     """
@@ -95,12 +95,12 @@ def _through_forward(linear, bins, keep_activation, parts, mean, rstd, gain, shi
 def _through_backward(linear, bins, keep_activation, residuals, cotangent):
     parts, mean, rstd, gain, shift, kernel, activation = residuals
     if activation is None:
-        # Without the barrier the compiler sees that the forward pass computed the same, and keeps it.
+        # Without the barrier, the compiler keeps the forward pass's equal value.
         parts, cotangent = jax.lax.optimization_barrier((parts, cotangent))
         activation = _activation(bins, parts, mean, rstd, gain, shift)
     _, pullback = jax.vjp(linear, activation, kernel)
     gradient, kernel_gradient = pullback(cotangent)
-    # Written in the type of the activations: fused with the conversion below it would be stored as float32.
+    # Stored in the type of the activations; fused with the conversion below, it would be stored as float32.
     gradient = jax.lax.optimization_barrier(gradient)
     gradients, start = [], 0
     for part, *vectors in _by_part(bins, parts, mean, rstd, gain, shift):
@@ -126,7 +126,7 @@ def _part_gradients(bins, gradient, part, mean, rstd, gain, shift):
     gradient = gradient.astype(jnp.float32) * jnp.where(normal >= 0, 1.0, NEGATIVE_SLOPE)
     shift_gradient = _over_bins(jnp.sum(gradient, (1, 2)), bins)
     gain_gradient = _over_bins(jnp.sum(gradient * deviation, (1, 2)), bins) * rstd[None]
-    # Mean and deviation are functions of the inputs, too (Ioffe & Szegedy 2015).
+    # Mean and deviation depend on the inputs, too (Ioffe & Szegedy 2015).
     level = jnp.sum(gain * shift_gradient, 0) * rstd / count
     slope = jnp.sum(gain * gain_gradient, 0) * jnp.square(rstd) / count
     part_gradient = gradient * _wide(gain * rstd[None], bins)
@@ -135,7 +135,7 @@ def _part_gradients(bins, gradient, part, mean, rstd, gain, shift):
 
 
 def _activation(bins, parts, mean, rstd, gain, shift):
-    """Returns the activations of all parts, one behind the other."""
+    """Returns the concatenated activations of all parts."""
     activations = [
         jax.nn.leaky_relu(_normal(bins, part, *vectors)[1], NEGATIVE_SLOPE).astype(part.dtype)
         for part, *vectors in _by_part(bins, parts, mean, rstd, gain, shift)
@@ -144,7 +144,7 @@ def _activation(bins, parts, mean, rstd, gain, shift):
 
 
 def _by_part(bins, parts, *vectors):
-    """Yields each part with its share of the vectors."""
+    """Yields each part with its slice of the vectors."""
     start = 0
     for part in parts:
         stop = start + part.shape[-1] // bins
@@ -164,5 +164,5 @@ def _wide(vectors: Float[Array, "batch channels"], bins: int) -> Float[Array, "b
 
 
 def _over_bins(vectors: Float[Array, "*batch packed"], bins: int) -> Float[Array, "*batch channels"]:
-    """Sums what belongs to the same channel."""
+    """Sums over the packed bins of each channel."""
     return jnp.sum(vectors.reshape(*vectors.shape[:-1], bins, -1), axis=-2)

@@ -1,10 +1,9 @@
 """Neighbouring frequency bins packed into channels, so that layers fill an accelerator's lanes.
 
-An accelerator computes and stores 128 channels at a time, and pads fewer to that. A layer of 32 channels
-holds `[batch, time, freq, 32]`; packed by 4 the same numbers stand as `[batch, time, freq / 4, 4 · 32]`, bin
-by bin within the channels, which is the same order in memory. A kernel that works on packed channels is
-built from the plain one: every packed bin reads its neighbours from the same group or the next. The result
-is the plain layer's, but for the order of additions.
+An accelerator computes and stores 128 channels at a time, and pads fewer channels to 128. A layer of 32
+channels has `[batch, time, freq, 32]`; packed by 4, the same numbers in the same order in memory are
+`[batch, time, freq / 4, 4 · 32]`. The packed kernel is built from the plain one: every packed bin reads its
+neighbours from the same group or the next. The result is the plain layer's except for the order of additions.
 """
 
 import math
@@ -19,15 +18,14 @@ from audiosep_jax.models import accelerator_convolution
 from audiosep_jax.models.convolution import average_pool, convolve, upsample
 
 PLAIN = 0
-"""A pack of none: the layers that the CPU is best at. A pack of 1 has the same shapes, and runs as packed."""
+"""Plain layers, which are fastest on a CPU. A pack of 1 has the same shapes but runs the packed layers."""
 
 
 def packs(config: ModelConfig, lanes: int) -> tuple[int, ...]:
     """Returns how many bins each level packs: one number per encoder block, and one for the bottleneck.
 
-    The first level packs the largest power of two whose channels fit into `lanes`, every other one half of
-    the level above, so that pooling never has to sort bins into other groups. Without lanes all is
-    PLAIN: `ExecutionConfig.on` has resolved -1 before, or what separates outside of training did not ask.
+    The first level packs the largest power of two whose channels fit into `lanes`, each next level half as
+    many, so that pooling never moves bins between groups. `lanes` of 0 or less give PLAIN for every level.
     """
     levels = range(len(config.encoder_widths) + 1)
     if lanes <= 0:
@@ -40,14 +38,14 @@ def packs(config: ModelConfig, lanes: int) -> tuple[int, ...]:
 
 
 def bins_of(pack: int) -> int:
-    """Returns how many bins stand in the channels."""
+    """Returns the number of bins in the channels."""
     return max(1, pack)
 
 
 def pack_kernel(
     kernel: Float[Array, "height width in out"], pack: int
 ) -> Float[Array, "height width2 packed_in packed_out"]:
-    """Returns the kernel that does on packed channels what `kernel` does on plain ones.
+    """Returns the kernel for packed channels that is equal to `kernel` for plain ones.
 
     Args:
       kernel: `[height, width, in, out]` with an odd width of at most `2 · pack + 1`, "same" padding.
@@ -64,7 +62,7 @@ def pack_kernel(
 
 
 def _places(width: int, pack: int) -> np.ndarray:
-    """1 where tap, neighbouring group, bin within it, and bin of the result belong together."""
+    """Returns 1 where tap, neighbouring group, bin in the group, and bin of the result fit, else 0."""
     reach = -(-(width // 2) // pack)
     places = np.zeros((width, 2 * reach + 1, pack, pack), np.float32)
     for tap in range(width):
@@ -77,7 +75,7 @@ def _places(width: int, pack: int) -> np.ndarray:
 def pool(
     inputs: Float[Array, "batch time freq channels"], stride: tuple[int, int], pack: int
 ) -> Float[Array, "batch time2 freq2 channels2"]:
-    """Averages `stride` blocks; two neighbouring bins, where packed, lie in the same group.
+    """Averages blocks of `stride` positions; packed neighbours are in the same group.
 
     Args:
       inputs: `[batch, time, freq / pack, pack · channels]`.
@@ -87,7 +85,7 @@ def pool(
     if pack == PLAIN:
         return average_pool(inputs, stride)
     if pack == 1:
-        # In float32, because four additions in a narrower type are not its rounding once, but four times.
+        # In float32, because four additions in a narrower type round four times.
         return average_pool(inputs.astype(jnp.float32), stride).astype(inputs.dtype)
     channels = inputs.shape[-1] // pack
     pairs = np.kron(np.repeat(np.eye(pack // 2), 2, axis=0), np.eye(channels)) / (2 * stride[0])
@@ -104,10 +102,10 @@ def packed_convolve(
     pack: int,
     widths: tuple[int, ...],
 ) -> Float[Array, "batch time freq out2"]:
-    """Convolves with a plain kernel, zero padded to keep the size.
+    """Convolves with a plain kernel and zero padding to the same size.
 
     Args:
-      inputs: the channels of `widths`, part after part, each packed by itself.
+      inputs: the parts' channels, one part after the other, each packed separately.
       kernel: `[height, width, sum of widths, out]`, float32.
       pack: of inputs and result.
       widths: plain channels of the parts.
@@ -123,7 +121,7 @@ def packed_convolve(
 def packed_upsample(
     inputs: Float[Array, "batch time freq in"], kernel: Float[Array, "height width in2 out"], *, pack: int
 ) -> Float[Array, "batch time2 freq2 out2"]:
-    """Convolves transposed with a stride of the kernel's size.
+    """Transposed convolution with a stride of the kernel's size.
 
     Args:
       inputs: packed by half of `pack`, or by 1 where that is not whole.

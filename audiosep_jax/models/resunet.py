@@ -1,4 +1,4 @@
-"""The FiLM-conditioned ResUNet30: a magnitude spectrogram in, three mask channels out."""
+"""The FiLM-conditioned ResUNet30: from a magnitude spectrogram to three mask channels."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from audiosep_jax.models.packing import PLAIN, bins_of, packs, pool
 
 
 def pooling_strides(config: ModelConfig) -> list[tuple[int, int]]:
-    """Returns by how much each encoder block shrinks time and frequency; the decoder grows in reverse."""
+    """Returns each encoder block's pooling in time and frequency; the decoder upsamples in reverse order."""
     return [(2, 2)] * (len(config.encoder_widths) - 1) + [(1, 2)]
 
 
@@ -51,7 +51,7 @@ class ResidualBlock(nn.Module):
 def residual_block(
     features: int, film: FilmKind, pack: int, remat: RematPolicy, *, name: str
 ) -> ResidualBlock:
-    """Returns a block that is computed again in the backward pass where `remat` says so."""
+    """Returns a block; with `remat` "blocks" the backward pass computes it again."""
     kind = nn.remat(ResidualBlock, static_argnums=(3,)) if remat == "blocks" else ResidualBlock
     return kind(features, film, pack, remat, name=name)
 
@@ -76,7 +76,7 @@ class DecoderBlock(nn.Module):
     ) -> Float[Array, "batch time2 freq2 out"]:
         before = PLAIN if self.pack == PLAIN else bins_of(self.pack // 2)
         if self.unused_tensors:
-            # The result is dropped, as in the reference: only the tensors matter, for the round trip.
+            # The result is not used, as in the reference; the tensors are kept for the round trip.
             Normalization(self.film, before, name="unused_norm")((inputs,), condition, False)
         normalized = Normalization(self.film, before, name="norm")((inputs,), condition, train)
         up = UpConvolution(self.features, self.stride, self.pack, self.remat == "none", name="up")
@@ -88,8 +88,8 @@ class DecoderBlock(nn.Module):
 class ResUNet(nn.Module):
     """ResUNet30 with FiLM; every convolution block is conditioned.
 
-    The last encoder block pools only frequency, so that time shrinks by 2 to the number of encoder
-    blocks less one.
+    The last encoder block pools only frequency, so the time axis shrinks by 2 to the power of (encoder blocks
+    - 1).
     """
 
     config: ModelConfig
@@ -105,7 +105,7 @@ class ResUNet(nn.Module):
     ) -> Float[Array, "batch frames bins 3"]:
         """Returns the mask logits `[batch, frames, window // 2 + 1, 3]` (magnitude, real, imaginary).
 
-        Frames of a row from `counted` on are padding, which the network sees as it sees its own.
+        Frames of a row from `counted` on are treated as the network's own padding.
         """
         config, execution = self.config, self.execution
         pack, *_ = levels = packs(config, execution.lanes)
@@ -119,7 +119,7 @@ class ResUNet(nn.Module):
             inside = jnp.arange(frames)[None] < counted[:, None]
             hidden = jnp.where(inside[:, :, None], hidden, jnp.zeros_like(hidden))
         padding = -frames % config.time_multiple
-        # The Nyquist bin is dropped so that the frequency axis halves evenly.
+        # Without the Nyquist bin the frequency axis can be halved.
         hidden = jnp.pad(hidden, ((0, 0), (0, padding), (0, 0)))[:, :, :-1]
         hidden = hidden.reshape(*hidden.shape[:2], -1, bins_of(pack)).astype(execution.compute)
         hidden = Convolution(config.encoder_widths[0], 1, True, pack, name="pre_conv")((hidden,))

@@ -17,7 +17,7 @@ COLUMNS = 1200
 ROWS = 480
 RANGE_DB = 80.0
 TICKS_KHZ = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-SMALLEST_TICK_INCHES = 0.2  # of a panel's height, which has its title and labels in it
+SMALLEST_TICK_INCHES = 0.2  # of a panel's height, with title and labels
 DPI = 120
 
 
@@ -30,8 +30,8 @@ def mel_power(
 ) -> Float[np.ndarray, "rows columns"]:
     """Mean power per mel-spaced frequency band and frame, relative to a full-scale sine.
 
-    Hann windows of 46 ms, or 8 samples if those are longer, spread evenly over the waveform; a band takes the
-    mean of the power between its edges, so that narrow lines keep their energy whatever the resolution.
+    Hann windows of 46 ms, but at least 8 samples, spread evenly over the waveform. A band is the mean power
+    between its edges, so that narrow lines keep their energy at every resolution.
 
     Args:
       waveform: `[samples]`.
@@ -42,7 +42,7 @@ def mel_power(
     Returns:
       `[rows, columns]`, lowest frequency first.
     """
-    # At rates of some hertz, which files may have, 46 ms are less than a sample.
+    # At rates of a few hertz, 46 ms are less than a sample.
     window_length = 2 ** max(3, round(np.log2(WINDOW_SECONDS * sample_rate_hz)))
     padded = np.pad(np.asarray(waveform, np.float64), window_length // 2)
     hop = max(window_length // 8, -(-len(waveform) // columns), 1)
@@ -74,11 +74,11 @@ def draw_spectrograms(
       waveforms: `{panel title: [samples]}`.
       sample_rate_hz: rate of all waveforms.
       title: above all panels, such as the query.
-      across: panels in a row; None puts two or three in a row and four in a square.
+      across: panels in a row; None: up to three in a row, and four in a square.
       panel_inches: width and height of a panel.
 
     Returns:
-      A matplotlib figure that belongs to no global state.
+      A matplotlib figure outside pyplot's global state.
     """
     from matplotlib.figure import Figure
 
@@ -104,7 +104,7 @@ def draw_spectrograms(
             vmax=0,
             interpolation="antialiased",
         )
-        # A caption is no formula, whatever dollars it holds.
+        # A caption may contain dollar signs; it is not a formula.
         axis.set_title(name, fontsize=11, parse_math=False)
         ticks = _ticks_khz(nyquist, inches=high)
         axis.set_yticks(_mel(1000 * np.array(ticks)), [f"{tick:g}" for tick in ticks])
@@ -133,7 +133,7 @@ def spectrogram_figure(
     """Writes `draw_spectrograms` as an image; the suffix of `path` chooses the format.
 
     Raises:
-      AudioSepError: the file cannot be written.
+      StorageError: the file cannot be written.
     """
     figure = draw_spectrograms(waveforms, sample_rate_hz=sample_rate_hz, title=title)
     with replacing(path) as temporary:
@@ -141,7 +141,7 @@ def spectrogram_figure(
 
 
 def _ticks_khz(nyquist: float, *, inches: float) -> list[float]:
-    """Returns the labelled frequencies of a panel, fewer where it is too low for all of them."""
+    """Returns the labelled frequencies of a panel, fewer in a low panel."""
     kept: list[float] = []
     for tick in reversed([tick for tick in TICKS_KHZ if tick * 1000 <= nyquist]):
         above = _mel(1000 * kept[-1]) if kept else np.inf

@@ -1,4 +1,4 @@
-"""What all pictures share: colours that the colour-blind tell apart, and PNG bytes."""
+"""The style of all figures: colours that colour-blind readers can tell apart, lines, and PNG bytes."""
 
 import io
 import itertools
@@ -23,7 +23,7 @@ def line_styles(count: int) -> list[tuple[str, str, str]]:
     """Returns a colour, a dash and a marker for each of several lines; no two lines share all three.
 
     Raises:
-      AudioSepError: there are more lines than that.
+      ReportError: there are more than `MOST_LINES`.
     """
     if count > MOST_LINES:
         raise ReportError(f"{count} runs in one picture cannot be told apart: give at most {MOST_LINES}.")
@@ -35,20 +35,25 @@ def png(figure: "Figure") -> bytes:
     """Returns a figure as a PNG file."""
     file = io.BytesIO()
     with warnings.catch_warnings():
-        # Boxes stand for letters that the font lacks; the page has the text as it is.
+        # Letters that the font lacks become boxes; the page has the text, too.
         warnings.filterwarnings("ignore", message=r"(?s)Glyph .* missing from")
         figure.savefig(file, format="png")
     return file.getvalue()
 
 
 def shortened(value: str, longest: int) -> str:
-    """Returns a text as one line for a picture, cut where it is long."""
+    """Returns a text as one line of at most `longest` characters, with "…" where it is cut.
+
+    Examples:
+      >>> shortened("a dog barks at night", 12)
+      'a dog barks…'
+    """
     line = " ".join("".join(one if one.isprintable() else " " for one in value).split())
     return line if len(line) <= longest else f"{line[: longest - 1].rstrip()}…"
 
 
 def clean(axis: "Axes") -> None:
-    """Leaves of an axis what is needed to read it."""
+    """Removes an axis's top and right border and adds a light grid."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(color="#dddddd", linewidth=0.8)
     axis.set_axisbelow(True)

@@ -1,4 +1,4 @@
-"""The table of definitions: each change of the estimates is forgiven where docs/metrics.md says so."""
+"""The table of definitions: each change of the estimates has the effect that docs/metrics.md documents."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from benchmarks.metric_definitions import COLUMNS, changes, values
 
 
 @pytest.mark.extras
-def test_each_change_costs_what_the_page_says():
+def test_each_change_has_the_documented_effect():
     rng = np.random.default_rng(0)
     target, other = rng.standard_normal((2, 8000))
     mixture, estimate = target + other, 0.9 * target + 0.2 * other

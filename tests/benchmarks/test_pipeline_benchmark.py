@@ -3,8 +3,19 @@ import statistics
 from pathlib import Path
 
 import pytest
+from pipelines_sounds import prepared, write_folder
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def tones(tmp_path):
+    return write_folder(tmp_path / "tones")
+
+
+@pytest.fixture
+def dataset(tones, tmp_path):
+    return prepared(tones, tmp_path / "prepared")
 
 
 @pytest.fixture
@@ -13,12 +24,11 @@ def benchmark(monkeypatch):
     return importlib.import_module("benchmarks.data_pipeline")
 
 
-def test_it_prepares_noise_and_prints_a_table(benchmark, capsys):
+def test_it_prepares_noise_and_prints_a_table(benchmark):
     args = benchmark.BenchmarkArgs(
         sample_rate_hz=8000, segment_seconds=0.5, batch_size=2, batches=1, repeats=2
     )
-    benchmark.main(args)
-    printed = capsys.readouterr().out
+    printed = benchmark.report(args)
     assert "per core" in printed
     assert "median" in printed
 
@@ -43,7 +53,7 @@ def test_preparing_is_measured_and_extrapolated(monkeypatch, tones):
     monkeypatch.syspath_prepend(ROOT)
     prepare = importlib.import_module("benchmarks.prepare")
     kinds = tuple(prepare.KINDS)
-    args = prepare.PrepareBenchmarkArgs(sounds=tones, clips=1, kinds=kinds, repeats=1, rows=1000, total=7200)
+    args = prepare.BenchmarkArgs(sounds=tones, clips=1, kinds=kinds, repeats=1, rows=1000, total=7200)
     said = prepare.report(args)
     assert all(f"| {kind} | " in said for kind in kinds)
     assert "Planning 1,000 rows" in said

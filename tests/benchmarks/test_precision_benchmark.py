@@ -24,7 +24,7 @@ def test_rounding_costs_tens_of_decibels(benchmark):
     assert 10 < ratios["bfloat16 operands"] < 70
 
 
-def test_winograds_products_are_rounded_too_and_only_meanwhile(benchmark):
+def test_winograds_products_are_rounded_only_inside_the_context(benchmark):
     left, right = (jnp.asarray(noise(36, 8, 8, seed=seed)) for seed in (0, 1))
     exact = winograd.multiply(left, right)
     with benchmark.rounded_operands():

@@ -20,7 +20,7 @@ CONFIG = ExperimentConfig(
 )
 """
 
-# Answers as the twin does, with an estimate of its own: silence.
+# Answers as the twin does, but its estimate is silence.
 TWIN = """#!{python}
 import json, sys
 from pathlib import Path
@@ -60,7 +60,7 @@ def test_a_model_without_a_twin_is_refused(benchmark, experiment):
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="this Python has PyTorch")
-def test_a_missing_pytorch_is_said_in_a_sentence(benchmark, experiment):
+def test_missing_pytorch_is_an_error(benchmark, experiment):
     args = benchmark.BenchmarkArgs(experiment=experiment(), short_seconds=1, long_seconds=0)
     with pytest.raises(AudioSepError, match=r"twin ended: this Python has no PyTorch: install it"):
         benchmark.measure(args)

@@ -22,7 +22,7 @@ def test_the_table_states_first_call_spread_and_speed(timing):
         ],
         speed="× real time",
     ).splitlines()
-    assert lines[0] == "| | first call | min | median | max | × real time |"
+    assert lines[0] == "|  | first call | min | median | max | × real time |"
     assert lines[2:] == [
         "| load | 1.23 s |  |  |  |  |",
         "| separate | 2.00 s | 250 ms | 500 ms | 1.50 s | 10.0 |",

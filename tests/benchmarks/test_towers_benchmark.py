@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from audiosep_jax.encoders.clap.htsat import HtsatConfig
+from audiosep_jax.encoders.clap.config import HtsatConfig
 from audiosep_jax.encoders.clip.config import ClipConfig, ClipTextConfig, ClipVisionConfig
 from audiosep_jax.errors import AudioSepError
 

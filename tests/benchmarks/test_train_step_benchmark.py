@@ -50,7 +50,7 @@ def python_that_answers(folder, answers):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="this Python has PyTorch")
-def test_a_missing_pytorch_is_said_in_a_sentence(benchmark, experiment):
+def test_missing_pytorch_is_an_error(benchmark, experiment):
     args = benchmark.BenchmarkArgs(experiment=experiment(), batch_size=1)
     with pytest.raises(AudioSepError, match=r"no PyTorch: install it .* --torch-python"):
         benchmark.measure(args)

@@ -32,6 +32,6 @@ def test_the_table_compares_with_the_whole(benchmark):
         for target, offset in (("dog", 0.0), ("cat", 0.5))
     ]
     lines = benchmark.table(measurements).splitlines()
-    assert lines[2] == "| none: the whole | 1.00 dB | | | |"
+    assert lines[2] == "| none: the whole | 1.00 dB |  |  |  |"
     assert lines[3] == "| ours | 1.25 dB | +0.25 dB (+0.00 … +0.50) | -50.0 dB | -50.0 dB |"
     assert lines[4] == "| upstream | 2.25 dB | +1.25 dB (+1.00 … +1.50) | -20.2 dB | -20.0 dB |"

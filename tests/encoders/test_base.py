@@ -36,7 +36,7 @@ def put_into_cache(cache, model_id):
     return snapshot
 
 
-def test_none_says_that_conditions_are_vectors():
+def test_encoder_none_needs_conditions_as_vectors():
     with pytest.raises(AudioSepError, match=r'query.encoder is "none".*vector.*sentence'):
         base.load_encoder(QueryConfig())
 
@@ -46,7 +46,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
         base.load_encoder(QueryConfig(encoder="clop"))
 
 
-def test_a_tower_joins_by_its_module(monkeypatch, tmp_path):
+def test_an_encoder_is_registered_by_its_module(monkeypatch, tmp_path):
     (tmp_path / "my_tower.py").write_text(
         "import numpy as np\n"
         "class Tower:\n"
@@ -77,7 +77,7 @@ def test_an_id_comes_from_the_cache_without_a_network(hub_cache):
     assert np.linalg.norm(tower.encode(["dog"])[0]) == pytest.approx(1, abs=1e-6)
 
 
-def test_a_half_cached_model_is_not_taken_for_whole(hub_cache):
+def test_a_partly_cached_model_is_downloaded_again(hub_cache):
     (put_into_cache(hub_cache, "someone/tiny") / "model.safetensors").unlink()
     with pytest.raises(
         AudioSepError, match=r"someone/tiny is not in the Hugging Face cache|no model.safetensors"

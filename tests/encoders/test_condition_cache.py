@@ -16,7 +16,7 @@ CAPTIONS = ["rain", "a dog barking", "Glocken läuten", "雨の音", "rain"]
 
 
 class CountingEncoder:
-    """Conditions drawn from the text's hash and the fingerprint, and a record of what was asked."""
+    """Draws conditions from the hash of text and fingerprint, and records the texts."""
 
     def __init__(self, fingerprint="a" * 64, size=6):
         self.condition_size = size
@@ -45,7 +45,7 @@ def test_each_caption_is_computed_once():
     assert cache.conditions([]).shape == (0, 6)
 
 
-def test_a_caller_cannot_change_what_is_kept():
+def test_a_caller_cannot_change_cached_conditions():
     encoder = CountingEncoder()
     cache = ConditionCache(encoder)
     cache.conditions(["rain"])[:] = 0
@@ -62,7 +62,7 @@ def test_a_file_serves_the_next_process(tmp_path):
     assert os.listdir(tmp_path / "new" / "folder") == [path.name for path in second.files()]
 
 
-def test_what_another_process_wrote_meanwhile_stays(tmp_path):
+def test_files_of_another_process_stay(tmp_path):
     one, other = (ConditionCache(CountingEncoder(), folder=tmp_path) for _ in range(2))
     one.conditions(["rain"])
     other.conditions(["wind"])
@@ -72,7 +72,7 @@ def test_what_another_process_wrote_meanwhile_stays(tmp_path):
     assert encoder.asked == []
 
 
-def test_two_encoders_share_a_folder_and_never_meet(tmp_path):
+def test_two_encoders_can_share_a_folder(tmp_path):
     one, other = CountingEncoder("1" * 64), CountingEncoder("2" * 64)
     ConditionCache(one, folder=tmp_path).conditions(CAPTIONS)
     got = ConditionCache(other, folder=tmp_path).conditions(CAPTIONS)
@@ -95,7 +95,7 @@ def one_file(cache):
     return path
 
 
-def test_a_dataset_brings_conditions_that_are_neither_computed_nor_copied(tmp_path):
+def test_conditions_of_a_dataset_are_neither_computed_nor_copied(tmp_path):
     ConditionCache(CountingEncoder(), folder=tmp_path / "dataset").conditions(CAPTIONS)
     ConditionCache(CountingEncoder("b" * 64), folder=tmp_path / "other tower").conditions(CAPTIONS)
     encoder = CountingEncoder()
@@ -113,7 +113,7 @@ def test_a_dataset_brings_conditions_that_are_neither_computed_nor_copied(tmp_pa
     assert mistaken.asked == ["rain"]
 
 
-def test_conditions_of_a_dataset_are_stored_in_parts_and_go_on_after_an_interruption(tmp_path, monkeypatch):
+def test_storing_conditions_of_a_dataset_resumes_after_an_interruption(tmp_path, monkeypatch):
     monkeypatch.setattr(condition_files, "CAPTIONS_PER_FILE", 4)
     captions = [f"caption {number}" for number in range(10)]
     whole = condition_files.store(tmp_path / "whole", CountingEncoder(), captions)
@@ -138,7 +138,7 @@ def test_conditions_of_a_dataset_are_stored_in_parts_and_go_on_after_an_interrup
     assert asked.asked == []
 
 
-def test_what_is_written_grows_gently_and_few_files_are_left(tmp_path, monkeypatch):
+def test_merging_writes_n_log_n_bytes_and_leaves_few_files(tmp_path, monkeypatch):
     written = []
     replace = os.replace
 
@@ -225,12 +225,12 @@ def drop_a_row(path):
 
 
 @pytest.mark.parametrize("damage", [truncate, empty, poison, drop_a_row])
-def test_a_damaged_file_is_computed_anew(tmp_path, damage):
+def test_conditions_of_a_damaged_file_are_computed_again(tmp_path, damage):
     cache = ConditionCache(CountingEncoder(), folder=tmp_path)
     cache.conditions(CAPTIONS)
     damage(one_file(cache))
     encoder = CountingEncoder()
-    with pytest.warns(UserWarning, match="is broken, so what it held is computed anew"):
+    with pytest.warns(UserWarning, match="is broken, so its conditions are computed again"):
         cache = ConditionCache(encoder, folder=tmp_path)
     got = cache.conditions(CAPTIONS)
     np.testing.assert_array_equal(got, expected(encoder, CAPTIONS))

@@ -77,12 +77,12 @@ def test_the_newer_form_of_the_settings_is_preferred(tmp_path):
     newer = tmp_path / "processor_config.json"
     # Another processor's settings alone say nothing about images.
     newer.write_text('{"feature_extractor": {"size": 3}}')
-    with pytest.raises(AudioSepError, match=r"preprocessor_config\.json does not lead to"):
+    with pytest.raises(AudioSepError, match=r"preprocessor_config\.json does not make images of"):
         load_preprocessing(tmp_path, image_size=11)
     newer.write_text(json.dumps({"image_processor": values, "processor_class": "CLIPProcessor"}))
     pixels = preprocess(noise(height, width), load_preprocessing(tmp_path, image_size=12))
     np.testing.assert_allclose(pixels, RECORD["other_numbers"], rtol=0, atol=1e-5)
-    with pytest.raises(AudioSepError, match=r"/processor_config\.json does not lead to"):
+    with pytest.raises(AudioSepError, match=r"/processor_config\.json does not make images of"):
         load_preprocessing(tmp_path, image_size=11)
 
 
@@ -93,7 +93,7 @@ def test_every_picture_becomes_a_square_of_the_towers_size(height, width, size, 
     assert preprocess(noise(height, width), preprocessing).shape == (size, size, 3)
 
 
-def test_a_line_is_no_picture():
+def test_a_very_narrow_image_is_refused():
     preprocessing = images.Preprocessing(size=(224,), crop_size=(224, 224))
     with pytest.raises(AudioSepError, match=r"1 × 300000 pixels is too narrow"):
         preprocess(np.zeros((300_000, 1, 3), np.uint8), preprocessing)
@@ -102,9 +102,9 @@ def test_a_line_is_no_picture():
 @pytest.mark.parametrize(
     ("values", "part"),
     [
-        ({"size": 16, "crop_size": 16}, "does not lead to the 12 × 12 pixels"),
-        ({"size": 12, "do_center_crop": False}, "does not lead to the 12 × 12 pixels"),
-        ({"do_resize": False, "do_center_crop": False}, "does not lead to the 12 × 12 pixels"),
+        ({"size": 16, "crop_size": 16}, "does not make images of 12 × 12 pixels"),
+        ({"size": 12, "do_center_crop": False}, "does not make images of 12 × 12 pixels"),
+        ({"do_resize": False, "do_center_crop": False}, "does not make images of 12 × 12 pixels"),
         ({"size": "large"}, "has the size"),
         ({"size": {"longest_edge": 3}}, "has the size"),
         ({"size": [1, 2, 3]}, "has the size"),
@@ -137,7 +137,7 @@ TURNS = {
 
 @pytest.mark.parametrize("orientation", list(TURNS))
 @pytest.mark.parametrize("kind", ["png", "jpg"])
-def test_a_picture_is_turned_as_its_exif_data_says(tmp_path, orientation, kind):
+def test_an_image_is_rotated_by_its_exif_data(tmp_path, orientation, kind):
     stored = smooth(24, 40)
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -183,7 +183,7 @@ def test_a_palette_with_transparent_entries_is_read_without_a_warning(tmp_path):
     assert shown[0, :4].tolist() == [[255, 255, 255], [0, 255, 0], [0, 0, 255], [9, 9, 9]]
 
 
-def test_of_an_animation_the_first_frame_is_taken(tmp_path):
+def test_an_animation_gives_its_first_frame(tmp_path):
     frames = [Image.fromarray(np.full((5, 5, 3), shade, np.uint8)) for shade in (10, 200)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     np.testing.assert_allclose(read_image(tmp_path / "a.gif").astype(int), 10, atol=2)
@@ -206,7 +206,7 @@ def png_of(width, height):
     )
 
 
-def test_a_bomb_is_refused_before_it_unpacks(tmp_path):
+def test_a_decompression_bomb_is_refused_before_decoding(tmp_path):
     (tmp_path / "bomb.png").write_bytes(png_of(60_000, 60_000))
     with pytest.raises(AudioSepError, match=r"bomb\.png is too large an image .*give a smaller one"):
         read_image(tmp_path / "bomb.png")
@@ -227,7 +227,7 @@ def test_a_truncated_file_is_refused_with_its_name(tmp_path, kind):
     place=st.integers(0, 400), value=st.integers(0, 255), kind=st.sampled_from(["png", "jpg", "gif", "tif"])
 )
 @settings(max_examples=80)
-def test_damage_ends_in_a_picture_or_in_one_sentence(place, value, kind, tmp_path_factory):
+def test_a_damaged_file_gives_an_image_or_one_error(place, value, kind, tmp_path_factory):
     path = tmp_path_factory.mktemp("damage") / f"picture.{kind}"
     Image.fromarray(noise(9, 9)).save(path)
     content = bytearray(path.read_bytes())
@@ -245,7 +245,7 @@ def test_damage_ends_in_a_picture_or_in_one_sentence(place, value, kind, tmp_pat
     assert not caught
 
 
-def test_what_is_no_picture_is_named(tmp_path):
+def test_a_file_that_is_no_image_is_named(tmp_path):
     with pytest.raises(AudioSepError, match="does not exist"):
         read_image(tmp_path / "nothing.png")
     with pytest.raises(AudioSepError, match="does not exist"):

@@ -23,7 +23,7 @@ def drawn(tree, seed=0):
 
 @given(inputs=st.integers(1, 5), outputs=st.integers(1, 5), bias=st.booleans())
 @settings(max_examples=15)
-def test_products_are_those_of_pytorch_layouts(inputs, outputs, bias):
+def test_kernels_equal_pytorchs_weights(inputs, outputs, bias):
     tree = {"dense": dense("a", inputs, outputs, bias=bias)}
     tensors = drawn(tree)
     params = parameters(tree, tensors, what="test")["dense"]
@@ -59,7 +59,7 @@ def test_stacked_modules_keep_their_order_however_deep(layers):
         np.testing.assert_array_equal(params["layers"]["mlp"]["out"]["bias"][i], tensors[f"{i}.b.bias"])
 
 
-def test_unused_tensors_are_let_be_and_all_problems_named():
+def test_unused_tensors_are_ignored_and_all_problems_named():
     tree = {"a": norm("a", 3), "rest": stack([norm(f"b.{i}", 2) for i in range(2)])}
     tensors = drawn(tree) | {"x.index": np.arange(3), "scale": np.ones((), np.float32)}
     parameters(tree, tensors, what="test", unused=("*.index", "scale"))

@@ -13,7 +13,7 @@ MODELS = {
 
 
 def drawn(config, seed=0):
-    """Variables with statistics, signs and biases unlike those of a fresh model."""
+    """Variables with other statistics, signs and biases than a fresh model's."""
     draw = np.random.default_rng(seed)
 
     def values(path, leaf):

@@ -93,7 +93,7 @@ def spectrograms(frames: int, mel_bins: int) -> np.ndarray:
 def case(name):
     """The config, the tensors by transformers' names, and the spectrograms of a record."""
     # Not above: the records are made where the project is not installed.
-    from audiosep_jax.encoders.clap.htsat import HtsatConfig
+    from audiosep_jax.encoders.clap.config import HtsatConfig
 
     values, frames = CASES[name]
     shapes = json.loads(RECORD.read_text("utf-8"))[name]

@@ -11,12 +11,8 @@ from golden_inputs import reference_tensor
 
 from audiosep_jax.checkpoints import pytorch_constants, pytorch_names, torch_writer
 from audiosep_jax.config import ModelConfig
-from audiosep_jax.encoders.clap import config as clap_config
-from audiosep_jax.encoders.clap import constants, log_mel, params
-from audiosep_jax.encoders.clap.config import ClapConfig
-from audiosep_jax.encoders.clap.htsat import HtsatConfig
-from audiosep_jax.encoders.clap.log_mel import LogMelConfig
-from audiosep_jax.encoders.clap.roberta import RobertaConfig
+from audiosep_jax.encoders.clap import constants, laion_config, log_mel, params
+from audiosep_jax.encoders.clap.config import ClapConfig, HtsatConfig, LogMelConfig, RobertaConfig
 from audiosep_jax.models import separator
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
@@ -146,7 +142,7 @@ def released_tensors():
     kernels = dict(_constants(ModelConfig()))
     separator_ = json.loads((GOLDEN / "resunet30.keys.json").read_text("utf-8"))["base"]
     clap = json.loads((GOLDEN / "laion_clap.keys.json").read_text("utf-8"))
-    config = clap_config.from_laion({name: tuple(shape) for name, shape in clap.items()})
+    config = laion_config.from_shapes({name: tuple(shape) for name, shape in clap.items()})
     kernels |= _clap_constants(config)
     return state_dict(
         {name: tensor(name, shape) for name, shape in separator_.items()},

@@ -17,7 +17,7 @@ _TOWERS = {
 
 
 def write_tower(folder: Path, encoder: str, *, words: Sequence[str]) -> Path:
-    """Writes the recorded tower `encoder`, "clip" or "clap", which knows the words."""
+    """Writes the recorded tower `encoder`, "clip" or "clap", with a tokenizer of the words."""
     record, begin, end = _TOWERS[encoder]
     folder.mkdir(parents=True)
     for file in ("config.json", "model.safetensors"):

@@ -30,7 +30,7 @@ def test_convolution_equals_its_definition(size):
     ids=["narrow", "widening", "narrowing"],
 )
 def test_both_gradients_equal_those_of_the_native_convolution(widths, size):
-    """In float64, where rounding cannot hide a wrong tap."""
+    """In float64, so that rounding cannot hide a wrong tap."""
     with jax.enable_x64(True):
         inputs = draw(2, 6, 5, widths[0], dtype=np.float64)
         kernel = draw(size, size, *widths, seed=1, dtype=np.float64)
@@ -61,7 +61,7 @@ def test_both_gradients_equal_those_of_the_native_convolution(widths, size):
         ((convolution._WIDE, convolution._WIDE - 1), False),
     ],
 )
-def test_the_cpu_takes_matrix_products_for_wide_layers_only(widths, products):
+def test_the_cpu_uses_matrix_products_only_for_wide_layers(widths, products):
     shapes = [
         jax.ShapeDtypeStruct(shape, jnp.float32)
         for shape in ((1, 4, 4, widths[0]), (3, 3, *widths), (1, 4, 4, widths[1]))

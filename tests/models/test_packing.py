@@ -35,7 +35,7 @@ def test_packs_halve_from_level_to_level():
     ("size", "pack", "widths"),
     [(3, 1, (5,)), (3, 2, (5,)), (3, 4, (3, 2)), (1, 4, (3, 2)), (5, 2, (4,)), (7, 2, (1, 2, 1))],
 )
-def test_a_packed_convolution_is_the_plain_one(size, pack, widths):
+def test_a_packed_convolution_equals_the_plain_one(size, pack, widths):
     parts = [draw(2, 6, 16, width, seed=i) for i, width in enumerate(widths)]
     kernel = draw(size, size, sum(widths), 7, seed=9)
     weights = draw(2, 6, 16, 7, seed=10)
@@ -61,7 +61,7 @@ def test_a_packed_convolution_is_the_plain_one(size, pack, widths):
 
 @pytest.mark.parametrize("pack", [1, 2, 4])
 @pytest.mark.parametrize("stride", [(2, 2), (1, 2)])
-def test_packed_pooling_and_upsampling_are_the_plain_ones(stride, pack):
+def test_packed_pooling_and_upsampling_equal_the_plain_ones(stride, pack):
     inputs, kernel = draw(2, 6, 16, 5), draw(*stride, 5, 3, seed=1)
     pooled = packing.pool(jnp.asarray(packed(inputs, pack)), stride, pack)
     expected = convolution.average_pool(jnp.asarray(inputs), stride)
@@ -80,7 +80,7 @@ def test_packed_pooling_and_upsampling_are_the_plain_ones(stride, pack):
         np.testing.assert_allclose(one.reshape(other.shape), other, atol=1e-4)
 
 
-def test_narrow_inputs_leave_a_kernel_gradient_in_float32():
+def test_narrow_inputs_have_a_float32_kernel_gradient():
     inputs, kernel = jnp.asarray(draw(2, 8, 8, 4), jnp.bfloat16), jnp.asarray(draw(3, 3, 4, 4))
     outputs, pullback = jax.vjp(accelerator_convolution.convolve, inputs, kernel)
     assert outputs.dtype == jnp.bfloat16
@@ -168,7 +168,7 @@ def test_bfloat16_stays_near_float32(measured):
 
 
 def test_every_policy_keeps_less_than_the_one_before():
-    """Bytes that the backward pass gets from the forward pass, parameters left out."""
+    """Bytes that the backward pass gets from the forward pass, without parameters."""
     variables = separator.shapes(CONFIG)
     mixture = jax.ShapeDtypeStruct((2, 16_000), jnp.float32)
     condition = jax.ShapeDtypeStruct((2, 6), jnp.float32)

@@ -1,4 +1,4 @@
-"""The separator as its users see it: any batch and length, four configs, a pinned tree, fresh values."""
+"""The separator: any batch and length, four configs, a pinned tree, fresh values."""
 
 import dataclasses
 import functools
@@ -23,7 +23,7 @@ SMALL = ModelConfig(
 
 @pytest.fixture(scope="module")
 def variables():
-    """Of the small model, with running statistics that are not those of a fresh one."""
+    """The small model's variables, with other running statistics than a fresh model's."""
     fresh = separator.init(SMALL, jax.random.key(0))
     draw = np.random.default_rng(0)
     stats = jax.tree.map(lambda x: jnp.float32(draw.uniform(0.5, 1.5, x.shape)), fresh["batch_stats"])
@@ -50,7 +50,7 @@ def test_names_and_shapes_of_the_tree_are_the_pinned_ones(name):
 
 
 @pytest.mark.parametrize("experiment", [base, paper, dcase, tiny], ids=lambda module: module.__name__)
-def test_four_configs_are_one_model(experiment):
+def test_four_configs_make_the_same_model(experiment):
     config = experiment.CONFIG.model
     variables = separator.shapes(config)
     mixture = jax.ShapeDtypeStruct((2, config.sample_rate_hz), jnp.float32)
@@ -168,7 +168,7 @@ def test_fresh_values_are_those_of_the_modules_own_initializers():
                 assert abs(draw.mean()) < 4 * limit / math.sqrt(3 * draw.size), path
 
 
-def test_fresh_values_follow_the_key_alone_inside_and_outside_of_jit():
+def test_fresh_values_depend_only_on_the_key_with_and_without_jit():
     once = separator.init(SMALL, jax.random.key(1))
     again = separator.init(SMALL, jax.random.key(1))
     jitted = jax.jit(functools.partial(separator.init, SMALL))(jax.random.key(1))
@@ -179,3 +179,18 @@ def test_fresh_values_follow_the_key_alone_inside_and_outside_of_jit():
     assert np.abs(kernel - other["params", "resunet", "encoder1", "conv1", "kernel"]).max() > 0.1
     shapes = jax.eval_shape(functools.partial(separator.init, SMALL), jax.random.key(1))
     assert shapes == separator.shapes(SMALL)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"encoder_widths": (3, 4)},
+        {"encoder_widths": (3, 3, 5), "bottleneck_blocks": 2, "film": "scale_shift", "unused_tensors": False},
+    ],
+    ids=["shift", "scale_shift"],
+)
+def test_the_written_shapes_are_those_of_the_model(shape):
+    config = dataclasses.replace(SMALL, **shape)
+    leaves, _ = jax.tree_util.tree_flatten_with_path(separator.shapes(config))
+    traced = [(tuple(part.key for part in path), leaf.shape) for path, leaf in leaves]
+    assert list(separator.flat_shapes(config).items()) == traced

@@ -1,26 +1,23 @@
-"""Shape of a CLAP: from the `config.json` of its folder, or derived from the tensors of LAION's files."""
+"""Shape of a CLAP, from the `config.json` of its folder."""
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from audiosep_jax.encoders import model_files
-from audiosep_jax.encoders.bert import ACTIVATIONS
-from audiosep_jax.encoders.clap import htsat_params
-from audiosep_jax.encoders.clap.htsat import HtsatConfig
-from audiosep_jax.encoders.clap.laion_sizes import axis, most, numbered
-from audiosep_jax.encoders.clap.log_mel import LogMelConfig
-from audiosep_jax.encoders.clap.roberta import RobertaConfig
+from audiosep_jax.encoders.bert import BertConfig, check_activation
 from audiosep_jax.errors import AudioSepError, EncoderError
 from audiosep_jax.utils.serialization import from_dict, to_dict
+
+Layout = Literal["laion", "transformers"]
+"""Whose names the tensors have."""
 
 LAION_MODEL_TYPE = "laion_clap"
 
 MEL_MATRIX = "audio_branch.logmel_extractor.melW"
 
-# What transformers takes for a key that its config.json lacks, where it is not our own default.
-_TEXT_DEFAULTS = {
+# transformers' values for missing keys of config.json, where they are not our defaults.
+TEXT_DEFAULTS = {
     "vocab_size": 50265,
     "hidden_size": 768,
     "num_hidden_layers": 12,
@@ -32,7 +29,7 @@ _TEXT_DEFAULTS = {
     "layer_norm_eps": 1e-12,
     "pad_token_id": 1,
 }
-# Our field -> the key of transformers, and its default.
+# Our field -> transformers' key and its default.
 _AUDIO_KEYS = {
     "embed_dim": ("patch_embeds_hidden_size", 96),
     "depths": ("depths", [2, 2, 6, 2]),
@@ -58,19 +55,162 @@ _LOG_MEL_KEYS = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RobertaConfig(BertConfig):
+    """Shape of a RoBERTa encoder; fields are named as in transformers' `config.json`."""
+
+    pad_token_id: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.pad_token_id < self.vocab_size:
+            raise EncoderError(
+                f"pad_token_id is {self.pad_token_id}: it must be one of the {self.vocab_size} tokens."
+            )
+        if self.max_tokens < 3:
+            raise EncoderError(
+                f"max_position_embeddings is {self.max_position_embeddings}: positions start at "
+                f"{self.pad_token_id + 1}, which leaves no room for a text."
+            )
+
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens of a text: the table's first `pad_token_id + 1` positions belong to padding."""
+        return self.max_position_embeddings - self.pad_token_id - 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HtsatConfig:
+    """Shape of an HTSAT; the defaults are those of LAION's models."""
+
+    embed_dim: int
+    depths: tuple[int, ...]
+    heads: tuple[int, ...]
+    spec_size: int = 256  # height and width of the image that holds the folded spectrogram
+    mel_bins: int = 64
+    patch_size: int = 4
+    patch_stride: tuple[int, int] = (4, 4)
+    patch_norm: bool = True
+    window_size: int = 8
+    mlp_ratio: float = 4.0
+    qkv_bias: bool = True
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        numbers = {name: value for name, value in vars(self).items() if isinstance(value, int | float)}
+        del numbers["patch_norm"], numbers["qkv_bias"]
+        if min(*numbers.values(), *self.depths, *self.heads, *self.patch_stride, 1) <= 0:
+            raise EncoderError(
+                f"all of {numbers}, depths {self.depths}, heads {self.heads} and patch_stride "
+                f"{self.patch_stride} must be positive."
+            )
+        if not self.depths or len(self.depths) != len(self.heads):
+            raise EncoderError(
+                f"depths {self.depths} and heads {self.heads} must have one entry for each stage."
+            )
+        for stage, heads in enumerate(self.heads):
+            if self.stage_size(stage) % heads:
+                raise EncoderError(
+                    f"stage {stage} has size {self.stage_size(stage)}: it must be a multiple of its {heads} "
+                    "heads."
+                )
+        check_activation(self.hidden_act)
+        self._check_image()
+
+    def _check_image(self) -> None:
+        if self.mel_bins > self.spec_size or self.spec_size % self.freq_ratio:
+            raise EncoderError(
+                f"spec_size is {self.spec_size}: an image of that height must hold a whole number of stacked "
+                f"spectrograms of {self.mel_bins} mel bins or a little more."
+            )
+        for grid, stride, padding in zip(self.grid, self.patch_stride, self.patch_padding, strict=True):
+            patches = (self.spec_size + 2 * padding - self.patch_size) // stride + 1
+            halvings = 2 ** (len(self.depths) - 1)
+            if padding < 0 or patches != grid or grid % halvings or not grid:
+                raise EncoderError(
+                    f"patches of {self.patch_size} at a stride of {stride} must tile spec_size "
+                    f"{self.spec_size} in a number that {len(self.depths)} stages can halve: a multiple of "
+                    f"{halvings}."
+                )
+
+    @property
+    def freq_ratio(self) -> int:
+        """Number of pieces of a spectrogram that are stacked along the image's frequency axis."""
+        return self.spec_size // self.mel_bins
+
+    @property
+    def most_frames(self) -> int:
+        """Most frames of a spectrogram; shorter ones are stretched to as many."""
+        return self.spec_size * self.freq_ratio
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the image in patches."""
+        return self.spec_size // self.patch_stride[0], self.spec_size // self.patch_stride[1]
+
+    @property
+    def patch_padding(self) -> tuple[int, int]:
+        """Rows and columns of zeros around the image, so that overlapping patches tile it."""
+        return (self.patch_size - self.patch_stride[0]) // 2, (self.patch_size - self.patch_stride[1]) // 2
+
+    @property
+    def latent_size(self) -> int:
+        """Length of the vector that `apply` returns."""
+        return self.stage_size(len(self.depths) - 1)
+
+    def stage_size(self, stage: int) -> int:
+        """Channels of a stage."""
+        return self.embed_dim * 2**stage
+
+    def mlp_size(self, stage: int) -> int:
+        """Width of the hidden layer in the blocks of a stage."""
+        return int(self.mlp_ratio * self.stage_size(stage))
+
+    def resolution(self, stage: int) -> tuple[int, int]:
+        """Height and width of the image in a stage."""
+        return self.grid[0] // 2**stage, self.grid[1] // 2**stage
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogMelConfig:
+    """CLAP's mel spectrogram; the defaults are those of LAION's models and transformers' without fusion."""
+
+    sample_rate_hz: int = 48_000
+    window_length: int = 1024
+    hop_length: int = 480
+    mel_bins: int = 64
+    frequency_min_hz: float = 50.0
+    frequency_max_hz: float = 14_000.0
+
+    def __post_init__(self) -> None:
+        if min(self.sample_rate_hz, self.mel_bins) <= 0 or not 0 < self.hop_length <= self.window_length:
+            raise EncoderError(
+                f"sample_rate_hz {self.sample_rate_hz} and mel_bins {self.mel_bins} must be positive, and "
+                f"hop_length {self.hop_length} within 1…window_length ({self.window_length})."
+            )
+        if self.window_length % 2:
+            raise EncoderError(f"window_length is {self.window_length}: an even number is needed.")
+        if not 0 <= self.frequency_min_hz < self.frequency_max_hz <= self.sample_rate_hz / 2:
+            raise EncoderError(
+                f"frequency_min_hz {self.frequency_min_hz:g} and frequency_max_hz {self.frequency_max_hz:g} "
+                f"must be in order and within 0…{self.sample_rate_hz / 2:g}, half the sample rate."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ClapConfig:
     """Shape of a CLAP.
 
     Attributes:
       layout: whose names the tensors have.
       text, audio: shapes of the towers.
-      log_mel: what the audio tower hears.
-      clip_samples: length that a sound is padded or cut to.
+      log_mel: the audio tower's input.
+      clip_samples: samples of each sound after padding or cutting.
       projection_size: length of a condition.
       projection_act: activation between the two layers of the projections.
     """
 
-    layout: Literal["laion", "transformers"]
+    layout: Layout
     text: RobertaConfig
     audio: HtsatConfig
     log_mel: LogMelConfig = LogMelConfig()
@@ -84,11 +224,7 @@ class ClapConfig:
                 f"projection_size ({self.projection_size}) and clip_samples ({self.clip_samples}) must be "
                 "positive."
             )
-        if self.projection_act not in ACTIVATIONS:
-            raise EncoderError(
-                f"the projections' activation is {self.projection_act!r}: only {', '.join(ACTIVATIONS)} "
-                "are implemented."
-            )
+        check_activation(self.projection_act, field="projection_act")
         if self.log_mel.mel_bins != self.audio.mel_bins:
             raise EncoderError(
                 f"the audio tower takes {self.audio.mel_bins} mel bins and its front end gives "
@@ -100,7 +236,7 @@ def load(folder: str | Path) -> ClapConfig:
     """Reads the `config.json` of a transformers `ClapModel` or of a LAION tower folder.
 
     Raises:
-      AudioSepError: the file is missing or broken, or describes a model that is not implemented.
+      EncoderError: the file is missing or broken, or describes a model that is not implemented.
     """
     path = Path(folder) / "config.json"
     values = model_files.read_json(path)
@@ -121,7 +257,7 @@ def to_json(config: ClapConfig) -> dict[str, Any]:
     """Returns the `config.json` of a LAION tower folder.
 
     Raises:
-      AudioSepError: the tensors have the names of transformers, whose config.json is another.
+      EncoderError: the tensors have transformers' names, which need transformers' config.json.
     """
     values = to_dict(config)
     if values.pop("layout") != "laion":
@@ -129,99 +265,8 @@ def to_json(config: ClapConfig) -> dict[str, Any]:
     return {"model_type": LAION_MODEL_TYPE, **values}
 
 
-def from_laion(shapes: Mapping[str, tuple[int, ...]], *, where: str = "tensors") -> ClapConfig:
-    """Derives the shape of a CLAP from the tensors of LAION's files; they say nothing else about it.
-
-    Every size is what most of the tensors say that show it: missing and mis-shaped ones do not keep
-    `clap_weights.tensor_problems` from naming all that is wrong.
-
-    What no tensor shows is as in all of LAION's files: 48 kHz, a hop of 480 samples, 50 Hz to 14 kHz, heads
-    of 64 in the text tower, GELU in the towers, and ReLU in the projections.
-
-    Args:
-      shapes: by their names without a prefix, such as `text_branch.pooler.dense.weight`.
-      where: how errors name the place.
-
-    Raises:
-      AudioSepError: the tensors are those of a model with fusion, of one with other towers, or of none.
-    """
-    audio = htsat_params.config_from_laion(shapes, where=where)
-    kernels = [f"audio_branch.spectrogram_extractor.stft.conv_{part}.weight" for part in ("real", "imag")]
-    bins = [axis(shapes, MEL_MATRIX, 0, rank=2), *(axis(shapes, name, 0, rank=3) for name in kernels)]
-    log_mel = LogMelConfig()
-    projections = [
-        axis(shapes, f"{tower}_projection.{layer}.{leaf}", 0, rank=rank)
-        for tower in ("text", "audio")
-        for layer in (0, 2)
-        for leaf, rank in (("weight", 2), ("bias", 1))
-    ]
-    return ClapConfig(
-        layout="laion",
-        text=_laion_text(shapes, where=where),
-        audio=audio,
-        log_mel=LogMelConfig(
-            window_length=most(
-                (None if size is None else 2 * (size - 1) for size in bins),
-                default=log_mel.window_length,
-                least=log_mel.hop_length,
-            ),
-            mel_bins=audio.mel_bins,
-        ),
-        projection_size=most(projections, default=512),
-    )
-
-
-def _laion_text(shapes: Mapping[str, tuple[int, ...]], *, where: str) -> RobertaConfig:
-    branch = {
-        name.removeprefix("text_branch."): tuple(shape)
-        for name, shape in shapes.items()
-        if name.startswith("text_branch.")
-    }
-    # A layer has sixteen tensors: a stray one does not make another layer.
-    layers = numbered(branch, "encoder.layer.", least=4)
-    # BERT has RoBERTa's tensor names, but two rows of token types; BART and CLIP have other names.
-    if not layers or axis(branch, "embeddings.token_type_embeddings.weight", 0, rank=2) == 2:
-        raise EncoderError(
-            f"{where} holds no RoBERTa text tower (text_branch.embeddings…, with one token type): CLAPs with "
-            "BERT, BART or CLIP's transformer are not implemented."
-        )
-    prefixes = [f"encoder.layer.{index}." for index in range(layers)]
-    norms = ["embeddings.LayerNorm.", *(f"{prefix}output.LayerNorm." for prefix in prefixes)]
-    sizes = [axis(branch, f"{norm}{leaf}", 0, rank=1) for norm in norms for leaf in ("weight", "bias")]
-    parts = ("self.query", "self.key", "self.value", "output.dense")
-    sizes += [
-        axis(branch, f"{prefix}attention.{part}.weight", place, rank=2)
-        for prefix in prefixes
-        for part in parts
-        for place in (0, 1)
-    ]
-    size = most(sizes, default=_TEXT_DEFAULTS["hidden_size"])
-    if size % 64:
-        raise EncoderError(f"{where} has a text tower of size {size}: RoBERTa's heads have 64 each.")
-    inner = [axis(branch, f"{prefix}intermediate.dense.weight", 0, rank=2) for prefix in prefixes]
-    inner += [axis(branch, f"{prefix}intermediate.dense.bias", 0, rank=1) for prefix in prefixes]
-    inner += [axis(branch, f"{prefix}output.dense.weight", 1, rank=2) for prefix in prefixes]
-    positions = axis(branch, "embeddings.position_embeddings.weight", 0, rank=2)
-    position_ids = axis(branch, "embeddings.position_ids", 1, rank=2)
-    words = axis(branch, "embeddings.word_embeddings.weight", 0, rank=2)
-    return RobertaConfig(
-        vocab_size=most([words], default=_TEXT_DEFAULTS["vocab_size"], least=2),
-        hidden_size=size,
-        num_hidden_layers=layers,
-        num_attention_heads=size // 64,
-        intermediate_size=most(inner, default=4 * size),
-        max_position_embeddings=most(
-            [positions, position_ids], default=_TEXT_DEFAULTS["max_position_embeddings"], least=5
-        ),
-        type_vocab_size=1,
-        hidden_act="gelu",
-        layer_norm_eps=1e-5,
-        pad_token_id=1,
-    )
-
-
 def _extractor(folder: Path) -> dict[str, Any]:
-    """Returns the feature extractor's settings, which older and newer transformers store elsewhere."""
+    """Returns the feature extractor's settings; newer transformers store them in another file."""
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
             values = model_files.read_json(folder / name)
@@ -252,8 +297,8 @@ def _from_transformers(values: dict[str, Any], extractor: dict[str, Any], *, whe
         shape["patch_size"] = shape["patch_size"][0]
     if isinstance(shape["patch_stride"], int):
         shape["patch_stride"] = [shape["patch_stride"]] * 2
-    heard = {ours: extractor[key] for ours, key in _LOG_MEL_KEYS.items() if key in extractor}
-    log_mel = {"mel_bins": extractor.get("feature_size", shape["mel_bins"]), **heard}
+    spectrum = {ours: extractor[key] for ours, key in _LOG_MEL_KEYS.items() if key in extractor}
+    log_mel = {"mel_bins": extractor.get("feature_size", shape["mel_bins"]), **spectrum}
     seconds, rate_hz = extractor.get("max_length_s", 10), log_mel.get("sample_rate_hz", 48_000)
     if not isinstance(seconds, int | float) or not isinstance(rate_hz, int):
         raise EncoderError(
@@ -264,7 +309,7 @@ def _from_transformers(values: dict[str, Any], extractor: dict[str, Any], *, whe
         ClapConfig,
         {
             "layout": "transformers",
-            "text": {key: text.get(key, default) for key, default in _TEXT_DEFAULTS.items()},
+            "text": {key: text.get(key, default) for key, default in TEXT_DEFAULTS.items()},
             "audio": shape,
             "log_mel": log_mel,
             "clip_samples": int(seconds * rate_hz),

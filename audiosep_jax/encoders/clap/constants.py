@@ -1,4 +1,4 @@
-"""The constants that CLAP checkpoints carry, against those that are computed here."""
+"""The constants in CLAP checkpoints, which we compute ourselves and compare."""
 
 from collections.abc import Iterator, Mapping
 
@@ -7,21 +7,21 @@ import numpy as np
 from jaxtyping import Float
 
 from audiosep_jax.encoders.clap.config import ClapConfig
-from audiosep_jax.encoders.clap.htsat_blocks import (
+from audiosep_jax.encoders.clap.htsat import (
     effective_window,
     relative_position_index,
     shift_mask,
     shift_of_block,
 )
-from audiosep_jax.errors import EncoderError
+from audiosep_jax.errors import EncoderError, listed
 
 _STFT = "audio_branch.spectrogram_extractor.stft.conv_"
 
 
 def check(config: ClapConfig, tensors: Mapping[str, np.ndarray], *, where: str) -> None:
-    """Compares attention masks, index tables and STFT kernels; those that a file lacks are not looked at.
+    """Compares a file's attention masks, index tables and STFT kernels with ours.
 
-    The tower computes them itself. Where a file holds others, its embeddings would be other ones, too.
+    The tower computes its own. A file with other constants belongs to a model with other embeddings.
 
     Args:
       config: shape of the CLAP.
@@ -29,13 +29,12 @@ def check(config: ClapConfig, tensors: Mapping[str, np.ndarray], *, where: str) 
       where: how errors name the place.
 
     Raises:
-      AudioSepError: names every constant that differs by more than rounding.
+      EncoderError: a constant differs by more than rounding.
     """
     names = different(config, tensors)
     if names:
         raise EncoderError(
-            f"{where} holds constants of another audio tower than the one that its shapes tell: "
-            f"{', '.join(names)}."
+            f"{where} has the constants of another audio tower than its shapes describe: {listed(names)}."
         )
 
 
@@ -44,7 +43,7 @@ def different(config: ClapConfig, tensors: Mapping[str, np.ndarray]) -> list[str
 
     Args:
       config: shape of the CLAP.
-      tensors: by the names of the config's layout; constants that are not among them are not looked at.
+      tensors: by the names of the config's layout; missing constants are not compared.
     """
     return [name for name, value in constants(config) if name in tensors and _differs(tensors[name], value)]
 
@@ -55,13 +54,13 @@ def stft_kernels(
     """Returns the real and imaginary kernels of torchlibrosa's STFT with a periodic Hann window."""
     time = np.arange(length)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * time / length)
-    # The product is taken modulo the period first: cosines of large angles are inexact.
+    # First modulo the period, because cosines of large angles are inexact.
     angle = 2 * np.pi * (np.arange(length // 2 + 1)[:, None, None] * time[None, None] % length) / length
     return window[None, None] * np.cos(angle), -window[None, None] * np.sin(angle)
 
 
 def constants(config: ClapConfig) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields name and value of every constant that a file of the config's layout may hold."""
+    """Yields name and value of every constant in files of the config's layout."""
     audio = config.audio
     laion = config.layout == "laion"
     for stage, depth in enumerate(audio.depths):

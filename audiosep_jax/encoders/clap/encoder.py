@@ -6,19 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from audiosep_jax.audio.resample import resample
 from audiosep_jax.encoders import model_files, tokenizer
+from audiosep_jax.encoders.base import fingerprint
 from audiosep_jax.encoders.batching import batches, fixed_batches
+from audiosep_jax.encoders.bert import ACTIVATIONS, unit_rows
 from audiosep_jax.encoders.clap import config as clap_config
-from audiosep_jax.encoders.clap import htsat, log_mel, projection, roberta
+from audiosep_jax.encoders.clap import htsat, log_mel, roberta
 from audiosep_jax.encoders.clap import params as clap_weights
 from audiosep_jax.encoders.clap.config import ClapConfig
-from audiosep_jax.encoders.clap.params import tensor_problems as tensor_problems
-from audiosep_jax.encoders.fingerprint import fingerprint
 from audiosep_jax.errors import QueryError
 
 HUGGING_FACE_ID = "laion/clap-htsat-unfused"
@@ -26,10 +27,10 @@ HUGGING_FACE_ID = "laion/clap-htsat-unfused"
 REQUIRED_FILES = ("config.json", "model.safetensors")
 FILES = (*REQUIRED_FILES, *tokenizer.FILES, "preprocessor_config.json", "processor_config.json")
 
-# What AudioSep gives its text tower at most; RoBERTa could take no more.
+# AudioSep's most tokens of a text; RoBERTa takes no more either.
 MAX_TOKENS = 512
 
-# Sounds in a batch: few sizes, so that few are compiled.
+# Sounds in a batch: few sizes, so that few programs are compiled.
 AUDIO_BATCHES = (1, 4, 16)
 
 
@@ -37,12 +38,12 @@ def load(source: str = "") -> "ClapEncoder":
     """Loads a CLAP from a folder or a Hugging Face id.
 
     Args:
-      source: a folder of a transformers `ClapModel`, a tower folder that was converted from LAION's file or
-        from an AudioSep checkpoint, or the id of a model with `model.safetensors`; "" stands for
+      source: a folder of a transformers `ClapModel`, a tower folder converted from LAION's file or from an
+        AudioSep checkpoint, or the id of a model with `model.safetensors`; "" is
         laion/clap-htsat-unfused.
 
     Raises:
-      AudioSepError: there are no weights to be found, or they are not those of a CLAP without fusion.
+      EncoderError: the weights are missing, or not those of a CLAP without fusion.
     """
     return ClapEncoder(
         model_files.find_folder(source or HUGGING_FACE_ID, files=FILES, required=REQUIRED_FILES)
@@ -52,7 +53,7 @@ def load(source: str = "") -> "ClapEncoder":
 class ClapEncoder:
     """Text or sound to a unit vector, as LAION's CLAP and transformers' `ClapModel` compute it.
 
-    The audio tower is read from the folder when the first sound is encoded: text queries do without it.
+    The first sound loads the audio tower; text queries do not need it.
 
     Attributes:
       config: shape of both towers.
@@ -60,10 +61,10 @@ class ClapEncoder:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        """Loads the text tower of a folder; `load` says which folders there are.
+        """Loads the text tower of a folder, of the kinds that `load` takes.
 
         Raises:
-          AudioSepError: a file is missing or broken, or the model is no CLAP that is implemented.
+          EncoderError: a file is missing or broken, or the model is not implemented.
         """
         folder = Path(folder)
         self.config = clap_config.load(folder)
@@ -84,7 +85,7 @@ class ClapEncoder:
         tensors = model_files.TensorFile(self._path)
         for name in clap_weights.audio_names(self.config):
             digest.update(name.encode())
-            # As bytes, because a buffer knows no bfloat16.
+            # As bytes, because buffers do not support bfloat16.
             digest.update(np.ascontiguousarray(tensors[name]).reshape(-1).view(np.uint8).data)
         settings = ("clap", self.config, self._max_tokens, digest.hexdigest())
         return fingerprint(settings, tokenizer_hash=self._tokenizer_hash, params=self._text_params)
@@ -95,7 +96,7 @@ class ClapEncoder:
         Texts of more tokens than the tower takes (512 for LAION's models) are cut, with a warning.
 
         Raises:
-          AudioSepError: a text is empty, holds only white space, or is not valid Unicode.
+          QueryError: a text is empty, holds only white space, or is not valid Unicode.
         """
         tokens = tokenizer.tokenize(self._tokenizer, texts, max_tokens=self._max_tokens)
         conditions = np.empty((len(texts), self.condition_size), np.float32)
@@ -110,16 +111,16 @@ class ClapEncoder:
     ) -> Float[np.ndarray, "n size"]:
         """Returns one unit vector per sound, in the order of the sounds.
 
-        A sound is taken to 48 kHz. Of one that is longer than 10 s the first 10 s are heard (LAION draws a
-        random part); a shorter one is repeated as often as it fits whole, and zeros fill the rest, as LAION
-        does it.
+        Sounds are resampled to 48 kHz. Longer ones than 10 s are cut to their first 10 s (LAION draws a
+        random part); shorter ones are repeated as often as they fit whole and padded with zeros, as LAION
+        does.
 
         Args:
           waveforms: mono, floating point, `[samples]` each, of any lengths.
           sample_rate_hz: of all of them.
 
         Raises:
-          AudioSepError: a waveform is empty, holds other than finite numbers, or has another shape.
+          QueryError: a waveform is empty, has another shape, or holds numbers that are not finite.
         """
         clips = [self._clip(waveform, place, sample_rate_hz) for place, waveform in enumerate(waveforms)]
         conditions = np.empty((len(clips), self.condition_size), np.float32)
@@ -143,24 +144,57 @@ class ClapEncoder:
                 "floating-point numbers, [samples], is needed."
             )
         if not len(waveform):
-            raise QueryError(f"{what} is empty: give a recording of the sound that is wanted.")
+            raise QueryError(f"{what} is empty: give a recording of a sound.")
         samples, rate_hz = self.config.clip_samples, self.config.log_mel.sample_rate_hz
         if sample_rate_hz > 0:
-            # A second more than is heard: its samples reach the resampling filter, the rest would not.
+            # One second more than is encoded, because the resampling filter reaches beyond the end.
             waveform = waveform[: (samples // rate_hz + 2) * int(sample_rate_hz)]
         if not np.isfinite(waveform).all():
             raise QueryError(f"{what} holds numbers that are not finite: repair the recording.")
-        heard = resample(waveform.astype(np.float32), from_hz=sample_rate_hz, to_hz=rate_hz)
-        return repeat_pad(heard, samples=samples)
+        clip = resample(waveform.astype(np.float32), from_hz=sample_rate_hz, to_hz=rate_hz)
+        return repeat_pad(clip, samples=samples)
 
 
 def repeat_pad(waveform: Float[np.ndarray, " length"], *, samples: int) -> Float[np.ndarray, " samples"]:
-    """Returns `samples` samples: the first of a longer waveform, whole repeats and zeros for a shorter one.
+    """Returns `samples` samples: cuts a longer waveform, repeats a shorter one and pads it with zeros.
 
-    As `get_audio_features` of github.com/LAION-AI/CLAP does it with `data_filling="repeatpad"`.
+    As `get_audio_features` of github.com/LAION-AI/CLAP does with `data_filling="repeatpad"`.
+
+    Examples:
+      >>> repeat_pad(np.array([1.0, 2.0]), samples=5).tolist()
+      [1.0, 2.0, 1.0, 2.0, 0.0]
     """
     repeated = np.tile(waveform[:samples], max(1, samples // len(waveform)))
     return np.pad(repeated, (0, samples - len(repeated)))
+
+
+class Projection(nn.Module):
+    """The head of both towers: dense, activation, dense."""
+
+    size: int
+    activation: str
+
+    @nn.compact
+    def __call__(self, pooled: Float[Array, "batch inputs"]) -> Float[Array, "batch size"]:
+        """Returns a vector per pooled output, of any length."""
+        inner = ACTIVATIONS[self.activation](nn.Dense(self.size, name="inner")(pooled))
+        return nn.Dense(self.size, name="outer")(inner)
+
+
+def project(
+    config: ClapConfig, params: Mapping[str, Any], pooled: Float[Array, "batch inputs"]
+) -> Float[Array, "batch size"]:
+    """Returns unit vectors in the common space. Pure and jit-able; float32 products on every platform.
+
+    Args:
+      config: shape of the CLAP.
+      params: "inner" and "outer", each a kernel and a bias.
+      pooled: outputs of a tower.
+    """
+    head = Projection(config.projection_size, config.projection_act)
+    with jax.default_matmul_precision("highest"):
+        projected: Array = head.apply({"params": params}, pooled)  # pyright: ignore[reportAssignmentType]
+    return unit_rows(projected)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -171,9 +205,7 @@ def _embed_text(
     mask: Bool[Array, "batch length"],
 ) -> Float[Array, "batch size"]:
     pooled = roberta.apply(config.text, params["roberta"], token_ids, mask)
-    return projection.apply(
-        params["projection"], pooled, size=config.projection_size, activation=config.projection_act
-    )
+    return project(config, params["projection"], pooled)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -182,6 +214,4 @@ def _embed_audio(
 ) -> Float[Array, "batch size"]:
     spectrograms = log_mel.log_mel(waveforms, config=config.log_mel, matrix=params["mel_matrix"])
     pooled = htsat.apply(config.audio, params["htsat"], spectrograms)
-    return projection.apply(
-        params["projection"], pooled, size=config.projection_size, activation=config.projection_act
-    )
+    return project(config, params["projection"], pooled)

@@ -1,6 +1,6 @@
-"""HTSAT, the audio tower of CLAP, in Flax Linen: log-mel frames in, one latent vector out."""
+"""HTSAT, CLAP's audio tower, in Flax Linen: a Swin transformer from log-mel frames to one latent vector."""
 
-import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,114 +8,188 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from audiosep_jax.encoders.bert import ACTIVATIONS
-from audiosep_jax.encoders.clap.htsat_blocks import DEFAULT_EPS, PatchMerging, SwinStage
+from audiosep_jax.encoders.clap.config import HtsatConfig
 from audiosep_jax.errors import EncoderError
 
+# The reference's number, added to the score of two positions that only the cyclic shift made neighbours.
+_APART = -100.0
+# Norms outside the blocks have PyTorch's default, not `layer_norm_eps`.
+_DEFAULT_EPS = 1e-5
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class HtsatConfig:
-    """Shape of an HTSAT; the defaults that are not sizes are those of LAION's models."""
 
-    embed_dim: int
-    depths: tuple[int, ...]
-    heads: tuple[int, ...]
-    spec_size: int = 256  # height and width of the image that the spectrogram is folded into
-    mel_bins: int = 64
-    patch_size: int = 4
-    patch_stride: tuple[int, int] = (4, 4)
-    patch_norm: bool = True
-    window_size: int = 8
-    mlp_ratio: float = 4.0
-    qkv_bias: bool = True
-    hidden_act: str = "gelu"
-    layer_norm_eps: float = 1e-5
+def effective_window(resolution: tuple[int, int], window: int) -> int:
+    """Returns the window of a stage, at most as large as the image."""
+    return min(*resolution, window)
 
-    def __post_init__(self) -> None:
-        numbers = {name: value for name, value in vars(self).items() if isinstance(value, int | float)}
-        del numbers["patch_norm"], numbers["qkv_bias"]
-        if min(*numbers.values(), *self.depths, *self.heads, *self.patch_stride, 1) <= 0:
-            raise EncoderError(
-                f"all of {numbers}, depths {self.depths}, heads {self.heads} and patch_stride "
-                f"{self.patch_stride} must be positive."
-            )
-        if not self.depths or len(self.depths) != len(self.heads):
-            raise EncoderError(
-                f"depths {self.depths} and heads {self.heads} must have one entry for each stage."
-            )
-        for stage, heads in enumerate(self.heads):
-            if self.stage_size(stage) % heads:
-                raise EncoderError(
-                    f"stage {stage} has size {self.stage_size(stage)}: it must be a multiple of its {heads} "
-                    "heads."
-                )
-        if self.hidden_act not in ACTIVATIONS:
-            raise EncoderError(
-                f"hidden_act is {self.hidden_act!r}: only {', '.join(ACTIVATIONS)} are implemented."
-            )
-        self._check_image()
 
-    def _check_image(self) -> None:
-        if self.mel_bins > self.spec_size or self.spec_size % self.freq_ratio:
-            raise EncoderError(
-                f"spec_size is {self.spec_size}: an image of that height must hold a whole number of stacked "
-                f"spectrograms of {self.mel_bins} mel bins or a little more."
-            )
-        for grid, stride, padding in zip(self.grid, self.patch_stride, self.patch_padding, strict=True):
-            patches = (self.spec_size + 2 * padding - self.patch_size) // stride + 1
-            halvings = 2 ** (len(self.depths) - 1)
-            if padding < 0 or patches != grid or grid % halvings or not grid:
-                raise EncoderError(
-                    f"patches of {self.patch_size} at a stride of {stride} must tile spec_size "
-                    f"{self.spec_size} in a number that {len(self.depths)} stages can halve: a multiple of "
-                    f"{halvings}."
-                )
+def shift_of_block(block: int, resolution: tuple[int, int], window: int) -> int:
+    """Returns the shift of a block's windows: every second block's, unless one window covers the image."""
+    return window // 2 if block % 2 and min(resolution) > window else 0
 
-    @property
-    def freq_ratio(self) -> int:
-        """How many pieces of a spectrogram are stacked along the frequencies of the image."""
-        return self.spec_size // self.mel_bins
 
-    @property
-    def most_frames(self) -> int:
-        """Frames of the longest spectrogram that fits; shorter ones are stretched to it."""
-        return self.spec_size * self.freq_ratio
+def relative_position_index(window: int) -> Int[np.ndarray, "area area"]:
+    """Returns the row of the bias table for each pair of positions (query, key) in a window."""
+    rows, columns = np.divmod(np.arange(window * window), window)
+    down = rows[:, None] - rows[None] + window - 1
+    right = columns[:, None] - columns[None] + window - 1
+    return down * (2 * window - 1) + right
 
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Height and width of the image in patches."""
-        return self.spec_size // self.patch_stride[0], self.spec_size // self.patch_stride[1]
 
-    @property
-    def patch_padding(self) -> tuple[int, int]:
-        """Rows and columns of zeros around the image, so that overlapping patches tile it."""
-        return (self.patch_size - self.patch_stride[0]) // 2, (self.patch_size - self.patch_stride[1]) // 2
+def shift_mask(
+    resolution: tuple[int, int], *, window: int, shift: int
+) -> Float[np.ndarray, "windows area area"]:
+    """Returns the mask to add to the scores in each window of a shifted image: 0 or -100.
 
-    @property
-    def latent_size(self) -> int:
-        """Length of the vector that `apply` returns."""
-        return self.stage_size(len(self.depths) - 1)
+    A shifted image wraps around, so a window at its far border holds up to four regions of the original
+    image. Positions attend only to their own region.
 
-    def stage_size(self, stage: int) -> int:
-        """Channels of a stage."""
-        return self.embed_dim * 2**stage
+    Args:
+      resolution: height and width, multiples of the window.
+      window: side of a window.
+      shift: of the image, up and left; less than the window.
+    """
+    down, right = (
+        (np.arange(size) >= size - window).astype(np.int32) + (np.arange(size) >= size - shift)
+        for size in resolution
+    )
+    regions = _windows((down[:, None] * 3 + right[None])[None, :, :, None], window)[0, :, :, 0]
+    return np.where(regions[:, :, None] == regions[:, None], 0.0, _APART).astype(np.float32)
 
-    def mlp_size(self, stage: int) -> int:
-        """Width of the hidden layer in the blocks of a stage."""
-        return int(self.mlp_ratio * self.stage_size(stage))
 
-    def resolution(self, stage: int) -> tuple[int, int]:
-        """Height and width of the image in a stage."""
-        return self.grid[0] // 2**stage, self.grid[1] // 2**stage
+def _windows(image, window: int):
+    """`[batch, height, width, size]` -> `[batch, windows, window², size]`."""
+    batch, height, width, size = image.shape
+    image = image.reshape(batch, height // window, window, width // window, window, size)
+    return image.transpose(0, 1, 3, 2, 4, 5).reshape(batch, -1, window * window, size)
+
+
+def _image(windows: Array, window: int, resolution: tuple[int, int]) -> Array:
+    """The inverse of `_windows`."""
+    batch, _, _, size = windows.shape
+    height, width = resolution
+    windows = windows.reshape(batch, height // window, width // window, window, window, size)
+    return windows.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height, width, size)
+
+
+class SwinBlock(nn.Module):
+    """A block of "Swin Transformer" (arXiv 2103.14030), normalized before attention and before the MLP."""
+
+    heads: int
+    window: int
+    mlp_size: int
+    activation: str
+    layer_norm_eps: float
+    qkv_bias: bool
+    shift: int  # of the blocks that shift; 0 if none of the stage does
+
+    @nn.compact
+    def __call__(
+        self, image: Float[Array, "batch height width size"], shifts: Int[Array, ""]
+    ) -> tuple[Float[Array, "batch height width size"], None]:
+        """Returns the next image, in the (carry, output) form of `nn.scan`.
+
+        Args:
+          image: activations.
+          shifts: 1 if this block shifts its windows, else 0.
+        """
+        norm = functools.partial(nn.LayerNorm, epsilon=self.layer_norm_eps, use_fast_variance=False)
+        size = image.shape[-1]
+        image = image + self._attend(norm(name="attention_norm")(image), shifts)
+        inner = nn.Dense(self.mlp_size, name="mlp_in")(norm(name="mlp_norm")(image))
+        return image + nn.Dense(size, name="mlp_out")(ACTIVATIONS[self.activation](inner)), None
+
+    def _attend(self, image: Array, shifts: Array) -> Array:
+        batch, height, width, size = image.shape
+        window, area = self.window, self.window**2
+        # Padded after the norm, and attended to, as in the reference.
+        padding = [(0, 0), (0, -height % window), (0, -width % window), (0, 0)]
+        padded = jnp.pad(image, padding)
+        resolution = padded.shape[1], padded.shape[2]
+        shift = jnp.full(2, self.shift * shifts)
+        if self.shift:
+            padded = jnp.roll(padded, -shift, axis=(1, 2))
+
+        windows = _windows(padded, window)
+        dense = nn.Dense(3 * size, use_bias=self.qkv_bias, name="qkv")
+        qkv = dense(windows).reshape(batch, -1, area, 3, self.heads, size // self.heads)
+        query, key, value = (qkv[:, :, :, part] for part in range(3))
+        scores = jnp.einsum("bwqhd,bwkhd->bwhqk", query, key) / np.float32(np.sqrt(size // self.heads))
+        table = self.param("bias_table", nn.initializers.zeros, ((2 * window - 1) ** 2, self.heads))
+        scores += jnp.moveaxis(table[relative_position_index(window)], -1, 0)[None, None]
+        if self.shift:
+            mask = shift_mask(resolution, window=window, shift=self.shift)[None, :, None]
+            scores += mask * shifts.astype(jnp.float32)
+        attended = jnp.einsum("bwhqk,bwkhd->bwqhd", jax.nn.softmax(scores, axis=-1), value)
+        attended = nn.Dense(size, name="projection")(attended.reshape(windows.shape))
+
+        attended = _image(attended, window, resolution)
+        if self.shift:
+            attended = jnp.roll(attended, shift, axis=(1, 2))
+        return attended[:, :height, :width]
+
+
+class SwinStage(nn.Module):
+    """Blocks of one resolution."""
+
+    depth: int
+    heads: int
+    window: int
+    mlp_size: int
+    activation: str
+    layer_norm_eps: float
+    qkv_bias: bool
+
+    @nn.compact
+    def __call__(
+        self, image: Float[Array, "batch height width size"]
+    ) -> Float[Array, "batch height width size"]:
+        """Returns an image of the same shape; the blocks' parameters are stacked on a leading axis."""
+        resolution = image.shape[1], image.shape[2]
+        shifts = [shift_of_block(block, resolution, self.window) for block in range(self.depth)]
+        # All blocks of a stage share one compiled block, whether they shift or not.
+        blocks = nn.scan(
+            SwinBlock,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=0,
+            length=self.depth,
+        )
+        image, _ = blocks(
+            self.heads,
+            effective_window(resolution, self.window),
+            self.mlp_size,
+            self.activation,
+            self.layer_norm_eps,
+            self.qkv_bias,
+            max(shifts),
+            name="blocks",
+        )(image, jnp.array([shift > 0 for shift in shifts], jnp.int32))
+        return image
+
+
+class PatchMerging(nn.Module):
+    """Merges four neighbours into one position of twice the size."""
+
+    @nn.compact
+    def __call__(
+        self, image: Float[Array, "batch height width size"]
+    ) -> Float[Array, "batch height//2 width//2 2*size"]:
+        """Returns an image of half the height and width, which must be even."""
+        # Rows first, as in the reference: the weights expect that order.
+        corners = [image[:, row::2, column::2] for column in range(2) for row in range(2)]
+        norm = nn.LayerNorm(epsilon=_DEFAULT_EPS, use_fast_variance=False, name="norm")
+        merged = norm(jnp.concatenate(corners, axis=-1))
+        return nn.Dense(2 * image.shape[-1], use_bias=False, name="reduction")(merged)
 
 
 def interpolation_matrix(size: int, *, to: int) -> Float[np.ndarray, "to size"]:
     """Returns the matrix of PyTorch's bicubic interpolation along one axis, with aligned corners.
 
-    The kernel is Keys' (1981) with a = -0.75; beyond the ends the border is repeated. Positions are computed
-    in float32 as PyTorch computes them: a spectrogram in dB is steep enough that their rounding can be seen.
+    The kernel is Keys' (1981) with a = -0.75; the border is repeated beyond the ends. Positions are float32
+    as in PyTorch, because their rounding is visible in steep spectrograms in dB.
 
     Args:
       size: points of the signal.
@@ -142,7 +216,7 @@ def interpolation_matrix(size: int, *, to: int) -> Float[np.ndarray, "to size"]:
 def fold(
     config: HtsatConfig, spectrogram: Float[Array, "batch frames mels"]
 ) -> Float[Array, "batch spec spec"]:
-    """Stretches spectrograms to the longest that fits and stacks their pieces along the frequencies.
+    """Stretches spectrograms to `config.most_frames` and stacks their pieces along the frequency axis.
 
     Args:
       config: shape of the tower.
@@ -164,16 +238,16 @@ def fold(
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch norm over the last axis by its running statistics, which are parameters like all others."""
+    """Batch norm over the last axis, with running statistics as parameters."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch frames size"]) -> Float[Array, "batch frames size"]:
-        """Returns the normalised array."""
+        """Returns the normalized array."""
         shape = (1, 1, x.shape[-1])
         zeros, ones = nn.initializers.zeros, nn.initializers.ones
         names = {"mean": zeros, "var": ones, "scale": ones, "bias": zeros}
         mean, var, scale, bias = (self.param(*item, shape[-1:]).reshape(shape) for item in names.items())
-        return (x - mean) * (scale / jnp.sqrt(var + DEFAULT_EPS)) + bias
+        return (x - mean) * (scale / jnp.sqrt(var + _DEFAULT_EPS)) + bias
 
 
 class Htsat(nn.Module):
@@ -197,7 +271,7 @@ class Htsat(nn.Module):
             name="patches",
         )(image)
         if config.patch_norm:
-            image = nn.LayerNorm(epsilon=DEFAULT_EPS, use_fast_variance=False, name="patch_norm")(image)
+            image = nn.LayerNorm(epsilon=_DEFAULT_EPS, use_fast_variance=False, name="patch_norm")(image)
         for stage, (depth, heads) in enumerate(zip(config.depths, config.heads, strict=True)):
             if stage:
                 image = PatchMerging(name=f"merging_{stage - 1}")(image)
@@ -211,8 +285,8 @@ class Htsat(nn.Module):
                 qkv_bias=config.qkv_bias,
                 name=f"stage_{stage}",
             )(image)
-        image = nn.LayerNorm(epsilon=DEFAULT_EPS, use_fast_variance=False, name="norm")(image)
-        # The reference first groups the positions by frequency, for its classifier; their mean is the same.
+        image = nn.LayerNorm(epsilon=_DEFAULT_EPS, use_fast_variance=False, name="norm")(image)
+        # The reference groups the positions by frequency for its classifier; the mean is the same.
         return jnp.mean(image, axis=(1, 2))
 
 
@@ -223,15 +297,15 @@ def apply(
 
     Args:
       config: shape of the tower.
-      params: as the functions of `htsat_weights` return them.
-      log_mel: in dB, as `log_mel.log_mel` returns them, at most `config.most_frames` frames.
+      params: from `params.htsat_parameters`.
+      log_mel: in dB, from `log_mel.log_mel`, at most `config.most_frames` frames.
 
     Returns:
       `[batch, config.latent_size]`, before CLAP's projection: LAION's `embedding`, transformers'
       `pooler_output`.
 
     Raises:
-      AudioSepError: the spectrograms have too many frames or another number of mel bins.
+      EncoderError: the spectrograms have no frames, too many, or another number of mel bins.
     """
     _, frames, mels = log_mel.shape
     if frames > config.most_frames or not frames or mels != config.mel_bins:
@@ -239,6 +313,6 @@ def apply(
             f"The spectrograms have {frames} frames of {mels} mel bins: this audio tower takes 1 to "
             f"{config.most_frames} frames of {config.mel_bins}."
         )
-    # Accelerators multiply in bfloat16 or TF32 by default; conditions are to be the same everywhere.
+    # Accelerators multiply in bfloat16 or TF32 by default; conditions must be the same everywhere.
     with jax.default_matmul_precision("highest"):
         return Htsat(config).apply({"params": params}, log_mel)  # pyright: ignore[reportReturnType]

@@ -1,6 +1,4 @@
-"""The front end of CLAP's audio tower: waveforms to mel spectrograms in dB."""
-
-import dataclasses
+"""The input of CLAP's audio tower: mel spectrograms in dB."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from audiosep_jax.audio.stft import stft
-from audiosep_jax.errors import EncoderError
+from audiosep_jax.encoders.clap.config import LogMelConfig
 
 # Slaney's mel scale (Auditory Toolbox, 1998): linear below 1 kHz, logarithmic above.
 _HZ_PER_MEL = 200 / 3
@@ -17,36 +15,10 @@ _KNEE_MEL = _KNEE_HZ / _HZ_PER_MEL
 _LOG_STEP = np.log(6.4) / 27
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LogMelConfig:
-    """How CLAP sees audio; the defaults are those of LAION's models and of transformers' without fusion."""
-
-    sample_rate_hz: int = 48_000
-    window_length: int = 1024
-    hop_length: int = 480
-    mel_bins: int = 64
-    frequency_min_hz: float = 50.0
-    frequency_max_hz: float = 14_000.0
-
-    def __post_init__(self) -> None:
-        if min(self.sample_rate_hz, self.mel_bins) <= 0 or not 0 < self.hop_length <= self.window_length:
-            raise EncoderError(
-                f"sample_rate_hz {self.sample_rate_hz} and mel_bins {self.mel_bins} must be positive, and "
-                f"hop_length {self.hop_length} within 1…window_length ({self.window_length})."
-            )
-        if self.window_length % 2:
-            raise EncoderError(f"window_length is {self.window_length}: an even number is needed.")
-        if not 0 <= self.frequency_min_hz < self.frequency_max_hz <= self.sample_rate_hz / 2:
-            raise EncoderError(
-                f"frequency_min_hz {self.frequency_min_hz:g} and frequency_max_hz {self.frequency_max_hz:g} "
-                f"must be in order and within 0…{self.sample_rate_hz / 2:g}, half the sample rate."
-            )
-
-
 def mel_matrix(config: LogMelConfig) -> Float[np.ndarray, "bins mels"]:
     """Returns triangular filters, equally wide on Slaney's mel scale, each of unit area.
 
-    The numbers of `librosa.filters.mel(norm="slaney", htk=False)`, transposed, which both references use.
+    Equal to `librosa.filters.mel(norm="slaney", htk=False)`, transposed, which both references use.
     """
     edges_hz = _mel_to_hz(
         np.linspace(
@@ -69,7 +41,7 @@ def log_mel(
 
     Args:
       waveform: float32 at `config.sample_rate_hz`, more than half a window long.
-      config: how to see it.
+      config: of the spectrogram.
       matrix: the mel filters, from `mel_matrix` or from a checkpoint.
 
     Returns:

@@ -6,14 +6,61 @@ from typing import Any
 
 import numpy as np
 
-from audiosep_jax.encoders import tensor_mapping
-from audiosep_jax.encoders.clap import constants, htsat_params, log_mel, roberta_params
-from audiosep_jax.encoders.clap.config import MEL_MATRIX, ClapConfig
-from audiosep_jax.encoders.tensor_mapping import Stored, Tree, dense
-from audiosep_jax.errors import EncoderError
+from audiosep_jax.encoders import bert, tensor_mapping
+from audiosep_jax.encoders.clap import constants, log_mel
+from audiosep_jax.encoders.clap.config import MEL_MATRIX, ClapConfig, HtsatConfig, Layout, RobertaConfig
+from audiosep_jax.encoders.clap.htsat import effective_window
+from audiosep_jax.encoders.tensor_mapping import Stored, Tree, conv, dense, norm, stack
+from audiosep_jax.errors import EncoderError, listed
 
 _TEXT_PREFIX = {"laion": "text_branch.", "transformers": "text_model."}
-_LAYERS = {"laion": ("0", "2"), "transformers": ("linear1", "linear2")}
+_AUDIO_PREFIX = {"laion": "audio_branch.", "transformers": "audio_model."}
+_PROJECTION_LAYERS = {"laion": ("0", "2"), "transformers": ("linear1", "linear2")}
+
+# transformers stores the queries, keys and values of an attention apart, LAION together.
+_PARTS = ("query", "key", "value")
+
+# Our names of what a Swin block has -> the names in each layout. Fingerprints depend on the order.
+_BLOCK = {
+    "laion": {
+        "attention_norm": "norm1",
+        "qkv": "attn.qkv",
+        "projection": "attn.proj",
+        "mlp_norm": "norm2",
+        "mlp_in": "mlp.fc1",
+        "mlp_out": "mlp.fc2",
+        "bias_table": "attn.relative_position_bias_table",
+    },
+    "transformers": {
+        **{part: f"attention.self.{part}" for part in _PARTS},
+        "attention_norm": "layernorm_before",
+        "projection": "attention.output.dense",
+        "mlp_norm": "layernorm_after",
+        "mlp_in": "intermediate.dense",
+        "mlp_out": "output.dense",
+        "bias_table": "attention.self.relative_position_bias_table",
+    },
+}
+
+# Counters that some versions of transformers store beside the weights.
+UNUSED_ROBERTA = ("embeddings.position_ids", "embeddings.token_type_ids")
+
+# Constants that are computed here, and the classifier, which no latent depends on.
+_UNUSED_AUDIO = {
+    "laion": (
+        "audio_branch.spectrogram_extractor.*",
+        "audio_branch.logmel_extractor.*",
+        "audio_branch.bn0.num_batches_tracked",
+        "audio_branch.*.attn_mask",
+        "audio_branch.*.attn.relative_position_index",
+        "audio_branch.tscam_conv.*",
+        "audio_branch.head.*",
+    ),
+    "transformers": (
+        "audio_model.audio_encoder.batch_norm.num_batches_tracked",
+        "audio_model.*.attention.self.relative_position_index",
+    ),
+}
 
 # The temperatures of the contrastive loss, and the second projections that LAION trained beside the first.
 _UNUSED = ("logit_scale_a", "logit_scale_t", "text_transform.*", "audio_transform.*")
@@ -25,7 +72,7 @@ def text_parameters(
     """Returns the parameters of the text tower: "roberta" and "projection". Reads no other tensors.
 
     Raises:
-      AudioSepError: names every missing and mis-shaped tensor at once.
+      EncoderError: tensors are missing or mis-shaped.
     """
     return tensor_mapping.parameters(
         _text_tree(config), tensors, what="CLAP text tower", where=where, unused=("*",)
@@ -38,18 +85,43 @@ def audio_parameters(
     """Returns the parameters of the audio tower: "mel_matrix", "htsat" and "projection".
 
     Raises:
-      AudioSepError: names every missing, unmapped and mis-shaped tensor at once; or the constants in the
-        file are not those of the model that its names and shapes tell.
+      EncoderError: tensors are missing, unmapped or mis-shaped, or the constants in the file do not fit the
+        model that its names and shapes describe.
     """
     constants.check(config, tensors, where=where)
-    if config.layout == "laion":
-        htsat = htsat_params.parameters_from_laion(config.audio, tensors, where=where)
-    else:
-        htsat = htsat_params.parameters_from_transformers(config.audio, tensors, where=where)
+    htsat = htsat_parameters(config.audio, tensors, layout=config.layout, where=where)
     rest = tensor_mapping.parameters(
         _audio_head_tree(config), tensors, what="CLAP audio tower", where=where, unused=("*",)
     )
     return {"mel_matrix": log_mel.mel_matrix(config.log_mel), **rest, "htsat": htsat}
+
+
+def htsat_parameters(
+    config: HtsatConfig, tensors: Mapping[str, np.ndarray], *, layout: Layout, where: str = "tensors"
+) -> dict[str, Any]:
+    """Rearranges the tensors of an audio tower into the parameters of `htsat`.
+
+    Args:
+      config: shape of the tower.
+      tensors: by the names of the layout, `audio_branch.…` or `audio_model.…`; other prefixes are ignored.
+      layout: whose names the tensors have.
+      where: how errors name the place.
+
+    Raises:
+      EncoderError: tensors are missing, unmapped or mis-shaped.
+    """
+    tensors = {name: tensors[name] for name in tensors if name.startswith(_AUDIO_PREFIX[layout])}
+    params = tensor_mapping.parameters(
+        _htsat_tree(config, layout), tensors, what="HTSAT", where=where, unused=_UNUSED_AUDIO[layout]
+    )
+    if layout == "transformers":
+        for stage in range(len(config.depths)):
+            blocks = params[f"stage_{stage}"]["blocks"]
+            parts = [blocks.pop(part) for part in _PARTS]
+            blocks["qkv"] = {
+                kind: np.concatenate([part[kind] for part in parts], axis=-1) for kind in parts[0]
+            }
+    return params
 
 
 def audio_names(config: ClapConfig) -> list[str]:
@@ -58,12 +130,12 @@ def audio_names(config: ClapConfig) -> list[str]:
 
 
 def tensor_shapes(config: ClapConfig) -> dict[str, tuple[int, ...]]:
-    """Returns names and shapes of the tensors that both embeddings depend on, constants left out."""
+    """Returns names and shapes of the tensors that the embeddings depend on, without constants."""
     return dict([*_leaves(_text_tree(config)), *_leaves(_audio_tree(config))])
 
 
 def tensor_problems(config: ClapConfig, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Returns what is wrong with the names and shapes of tensors: nothing if they are a whole CLAP.
+    """Returns what is wrong with the names and shapes of tensors; an empty list for a whole CLAP.
 
     Args:
       config: shape of the CLAP.
@@ -72,8 +144,8 @@ def tensor_problems(config: ClapConfig, shapes: Mapping[str, tuple[int, ...]]) -
     expected = tensor_shapes(config)
     unused = (
         *_UNUSED,
-        *(_TEXT_PREFIX[config.layout] + name for name in roberta_params.UNUSED_TENSORS),
-        *(htsat_params.UNUSED_LAION if config.layout == "laion" else htsat_params.UNUSED_TRANSFORMERS),
+        *(_TEXT_PREFIX[config.layout] + name for name in UNUSED_ROBERTA),
+        *_UNUSED_AUDIO[config.layout],
     )
     problems = [f"missing {name}" for name in expected if name not in shapes]
     problems += [
@@ -90,27 +162,38 @@ def tensor_problems(config: ClapConfig, shapes: Mapping[str, tuple[int, ...]]) -
 
 
 def check_tensors(config: ClapConfig, shapes: Mapping[str, tuple[int, ...]], *, where: str) -> None:
-    """Raises an AudioSepError that names all of `tensor_problems`, if there are any."""
+    """Checks that there are no `tensor_problems`.
+
+    Raises:
+      EncoderError: there are some.
+    """
     problems = tensor_problems(config, shapes)
     if problems:
-        raise EncoderError(f"{where} does not hold the CLAP of its config.json: {'; '.join(problems)}.")
+        raise EncoderError(f"{where} does not hold the CLAP of its config.json: {listed(problems)}.")
+
+
+def roberta_tree(config: RobertaConfig, *, prefix: str = "") -> dict[str, Any]:
+    """Returns the tensor of each of RoBERTa's parameters; `prefix` stands before every name."""
+    size = config.hidden_size
+    return {
+        "encoder": bert.tree(config, prefix=prefix),
+        "pooler": dense(f"{prefix}pooler.dense", size, size),
+    }
 
 
 def _text_tree(config: ClapConfig) -> dict[str, Any]:
     return {
-        "roberta": roberta_params.tree(config.text, prefix=_TEXT_PREFIX[config.layout]),
+        "roberta": roberta_tree(config.text, prefix=_TEXT_PREFIX[config.layout]),
         "projection": _projection(config, "text_projection", config.text.hidden_size),
     }
 
 
 def _audio_tree(config: ClapConfig) -> dict[str, Any]:
-    laion = config.layout == "laion"
-    htsat = htsat_params.laion_tree if laion else htsat_params.transformers_tree
-    return {**_audio_head_tree(config), "htsat": htsat(config.audio)}
+    return {**_audio_head_tree(config), "htsat": _htsat_tree(config.audio, config.layout)}
 
 
 def _audio_head_tree(config: ClapConfig) -> dict[str, Any]:
-    """Describes the two ends of the audio tower, without what is between."""
+    """Describes the audio tower without HTSAT: the mel matrix before it and the projection after it."""
     tree: dict[str, Any] = {"projection": _projection(config, "audio_projection", config.audio.latent_size)}
     if config.layout == "laion":
         bins = config.log_mel.window_length // 2 + 1
@@ -119,12 +202,58 @@ def _audio_head_tree(config: ClapConfig) -> dict[str, Any]:
 
 
 def _projection(config: ClapConfig, name: str, inputs: int) -> dict[str, Any]:
-    first, second = _LAYERS[config.layout]
+    first, second = _PROJECTION_LAYERS[config.layout]
     size = config.projection_size
     return {
         "inner": dense(f"{name}.{first}", inputs, size),
         "outer": dense(f"{name}.{second}", size, size),
     }
+
+
+def _htsat_tree(config: HtsatConfig, layout: Layout) -> dict[str, Any]:
+    prefix, batch_norm = {
+        "laion": ("audio_branch.", "bn0"),
+        "transformers": ("audio_model.audio_encoder.", "batch_norm"),
+    }[layout]
+    statistics = {"mean": "running_mean", "var": "running_var", "scale": "weight", "bias": "bias"}
+    window = (config.patch_size, config.patch_size)
+    tree: dict[str, Any] = {
+        "batch_norm": {
+            ours: Stored(f"{prefix}{batch_norm}.{name}", (config.mel_bins,))
+            for ours, name in statistics.items()
+        },
+        "patches": conv(f"{prefix}patch_embed.proj", window, 1, config.embed_dim),
+        "norm": norm(f"{prefix}norm", config.latent_size),
+    }
+    if config.patch_norm:
+        tree["patch_norm"] = norm(f"{prefix}patch_embed.norm", config.embed_dim)
+    for stage, depth in enumerate(config.depths):
+        layer, size = f"{prefix}layers.{stage}", config.stage_size(stage)
+        blocks = [_block(config, layout, stage, f"{layer}.blocks.{index}") for index in range(depth)]
+        tree[f"stage_{stage}"] = {"blocks": stack(blocks)}
+        if stage + 1 < len(config.depths):
+            tree[f"merging_{stage}"] = {
+                "norm": norm(f"{layer}.downsample.norm", 4 * size),
+                "reduction": dense(f"{layer}.downsample.reduction", 4 * size, 2 * size, bias=False),
+            }
+    return tree
+
+
+def _block(config: HtsatConfig, layout: Layout, stage: int, prefix: str) -> dict[str, Any]:
+    size, inner = config.stage_size(stage), config.mlp_size(stage)
+    window = effective_window(config.resolution(stage), config.window_size)
+    sizes = {"qkv": (size, 3 * size), "mlp_in": (size, inner), "mlp_out": (inner, size)}
+    tree: dict[str, Any] = {}
+    for ours, theirs in _BLOCK[layout].items():
+        name = f"{prefix}.{theirs}"
+        if ours == "bias_table":
+            tree[ours] = Stored(name, ((2 * window - 1) ** 2, config.heads[stage]))
+        elif ours.endswith("_norm"):
+            tree[ours] = norm(name, size)
+        else:
+            bias = config.qkv_bias or ours not in ("qkv", *_PARTS)
+            tree[ours] = dense(name, *sizes.get(ours, (size, size)), bias=bias)
+    return tree
 
 
 def _leaves(tree: Tree) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -12,7 +12,7 @@ from audiosep_jax.utils.serialization import from_dict
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClipTowerConfig:
-    """What both towers have; fields are named as in transformers' `config.json`."""
+    """Fields of both towers, named as in transformers' `config.json`."""
 
     hidden_size: int
     intermediate_size: int
@@ -32,11 +32,11 @@ class ClipTowerConfig:
         check_layers(self.hidden_size, self.num_attention_heads, self.hidden_act)
 
 
-# The defaults are those of transformers' CLIPTextConfig and CLIPVisionConfig, the towers of ViT-B/32: a
-# config.json may leave out what equals them.
+# The defaults are those of transformers' CLIPTextConfig and CLIPVisionConfig (ViT-B/32): a config.json may
+# omit equal values.
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClipTextConfig(ClipTowerConfig):
-    """Shape of the text tower; `eos_token_id` says where it is pooled (see `clip_towers.end_of_text`)."""
+    """Shape of the text tower, pooled at `eos_token_id` (see `towers.end_of_text`)."""
 
     hidden_size: int = 512
     intermediate_size: int = 2048
@@ -72,13 +72,13 @@ class ClipVisionConfig(ClipTowerConfig):
 
     @property
     def num_patches(self) -> int:
-        """Number of patches of an image; pixels beyond the last whole patch are not looked at."""
+        """Number of whole patches in an image; other pixels are ignored."""
         return (self.image_size // self.patch_size) ** 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClipConfig:
-    """Shape of a CLIP model: two towers and the size of what both are projected to."""
+    """Shape of a CLIP model: two towers and the size of their common space."""
 
     text: ClipTextConfig
     vision: ClipVisionConfig
@@ -90,10 +90,10 @@ class ClipConfig:
 
 
 def load_config(path: str | Path) -> ClipConfig:
-    """Reads a transformers `config.json`; keys that are missing there take transformers' defaults.
+    """Reads a transformers `config.json`; missing keys take transformers' defaults.
 
     Raises:
-      AudioSepError: the file is missing or broken, describes another architecture, or has an unfit value.
+      EncoderError: the file is missing or broken, describes another architecture, or has an invalid value.
     """
     path = Path(path)
     values = model_files.read_json(path)
@@ -118,7 +118,7 @@ Tower = TypeVar("Tower", ClipTextConfig, ClipVisionConfig)
 
 
 def _tower(kind: type[Tower], values: dict[str, Any], key: str) -> Tower:
-    # Models saved before mid-2022 have both keys, and the second is the one that transformers believes.
+    # Models saved before mid-2022 have both keys; transformers uses `…_dict`.
     described = values.get(f"{key}_dict")
     if described is None:
         described = values.get(key)

@@ -1,4 +1,4 @@
-"""CLIP as a query tower: a text or a picture to a unit vector."""
+"""CLIP: texts and images to unit vectors in one common space."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -11,25 +11,25 @@ import tokenizers
 from jaxtyping import Array, Float, Int
 
 from audiosep_jax.encoders import model_files
+from audiosep_jax.encoders.base import fingerprint
 from audiosep_jax.encoders.batching import batches, fixed_batches
+from audiosep_jax.encoders.bert import unit_rows
 from audiosep_jax.encoders.clip import config as clip_config
 from audiosep_jax.encoders.clip import params as clip_weights
 from audiosep_jax.encoders.clip import towers
 from audiosep_jax.encoders.clip.config import ClipConfig
-from audiosep_jax.encoders.fingerprint import fingerprint
 from audiosep_jax.encoders.images import SETTINGS_FILES, Preprocessing, load_preprocessing, preprocess
 from audiosep_jax.encoders.tokenizer import FILES as TOKENIZER_FILES
 from audiosep_jax.encoders.tokenizer import check_vocabulary, load_tokenizer, tokenize
-from audiosep_jax.encoders.unit import unit_rows
 from audiosep_jax.errors import EncoderError, QueryError
 
-# The CLIP whose conditions have 512 numbers, as AudioSep's released models take them.
+# Its conditions have 512 numbers, as AudioSep's released models need.
 HUGGING_FACE_ID = "openai/clip-vit-base-patch32"
 
 REQUIRED_FILES = ("config.json", "model.safetensors")
 FILES = (*REQUIRED_FILES, *TOKENIZER_FILES, *SETTINGS_FILES)
 
-# Batches of images come in few shapes, so that few are compiled.
+# Images in a batch: few sizes, so that few programs are compiled.
 IMAGES_PER_BATCH = (1, 4, 16)
 
 
@@ -37,19 +37,19 @@ def load(source: str = "") -> "ClipEncoder":
     """Loads CLIP from a folder in transformers' layout or a Hugging Face id.
 
     Args:
-      source: "" stands for openai/clip-vit-base-patch32.
+      source: a folder or id; "" is openai/clip-vit-base-patch32.
 
     Raises:
-      AudioSepError: there are no weights to be found, or they are not those of a CLIP.
+      EncoderError: the weights are missing, or not those of a CLIP.
     """
     folder = model_files.find_folder(source or HUGGING_FACE_ID, files=FILES, required=REQUIRED_FILES)
     return ClipEncoder.from_folder(folder)
 
 
 class ClipEncoder:
-    """Text or picture to a unit vector; both lie in one space.
+    """Text or image to a unit vector in one common space.
 
-    Texts beyond the tower's maximum (77 tokens for OpenAI's models) are cut there, with a warning.
+    Texts of more tokens than the tower takes (77 for OpenAI's models) are cut, with a warning.
 
     Attributes:
       condition_size: length of a condition, 512 for ViT-B/32.
@@ -77,7 +77,7 @@ class ClipEncoder:
         """Loads a folder in the layout of transformers' CLIPModel.
 
         Raises:
-          AudioSepError: a file is missing or broken, or they do not belong together.
+          EncoderError: a file is missing or broken, or the files do not belong together.
         """
         folder = Path(folder)
         config = clip_config.load_config(folder / "config.json")
@@ -103,7 +103,7 @@ class ClipEncoder:
         """Returns one unit vector per text, in the order of the texts.
 
         Raises:
-          AudioSepError: a text is empty, holds only white space, or is not valid Unicode.
+          QueryError: a text is empty, holds only white space, or is not valid Unicode.
         """
         max_tokens = self._config.text.max_position_embeddings
         tokens = tokenize(self._tokenizer, texts, max_tokens=max_tokens)
@@ -117,11 +117,11 @@ class ClipEncoder:
         """Returns one unit vector per image, in the order of the images.
 
         Args:
-          images: uint8 [height, width, 3] each, red, green and blue, of any sizes; `images.read_image` reads
-            them from files.
+          images: uint8 [height, width, 3] each, red, green and blue, of any sizes, such as
+            `images.read_image` returns.
 
         Raises:
-          AudioSepError: an image has another type or shape.
+          QueryError: an image has another type or shape.
         """
         conditions = np.empty((len(images), self.condition_size), np.float32)
         for place, image in enumerate(images):
@@ -159,7 +159,7 @@ def _check_image(image: Any, place: int) -> None:
 
 
 def _check_tokenizer(folder: Path, config: ClipConfig, tokenizer: tokenizers.Tokenizer) -> None:
-    """Raises where the tower would look for an end-of-text token that the tokenizer does not write."""
+    """Raises if the tower's end-of-text token is not the tokenizer's."""
     text = config.text
     check_vocabulary(tokenizer, text.vocab_size, folder=folder)
     last = tokenizer.encode("a").ids[-1:]

@@ -1,4 +1,4 @@
-"""The parameters of `clip_towers` from the tensors of a transformers CLIP."""
+"""The parameters of CLIP's towers from the tensors of a transformers CLIP."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from audiosep_jax.encoders import tensor_mapping
 from audiosep_jax.encoders.clip.config import ClipConfig, ClipTowerConfig
 from audiosep_jax.encoders.tensor_mapping import Stored, conv, dense, embedding, norm, stack
 
-# Buffers that older versions of transformers saved, and the temperature of the contrastive loss.
+# Buffers of older versions of transformers, and the temperature of the contrastive loss.
 UNUSED_TENSORS = ("*.embeddings.position_ids", "logit_scale")
 
 
@@ -24,7 +24,7 @@ def parameters(
       where: how errors name the place.
 
     Raises:
-      AudioSepError: names every missing, unmapped and mis-shaped tensor at once.
+      EncoderError: tensors are missing, unmapped or mis-shaped.
     """
     return tensor_mapping.parameters(
         {"text": _text(config), "vision": _vision(config)},

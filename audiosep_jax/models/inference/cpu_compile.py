@@ -1,4 +1,4 @@
-"""How programs are compiled for the processor that they run on."""
+"""Compilation for the processor that the program runs on."""
 
 import contextlib
 import ctypes
@@ -10,18 +10,18 @@ from typing import Any
 
 import jax
 
-# Without it XLA hands matrix products to YNNPACK. On a processor without AVX-512, Eigen's own are up to twice
-# as fast for the products of Winograd's convolution (docs/speed.md); JAX's Eigen has no AVX-512.
+# By default XLA computes matrix products with YNNPACK. On a processor without AVX-512, Eigen's own are up to
+# twice as fast for the products of Winograd's convolution (docs/speed.md); JAX's Eigen has no AVX-512.
 _EIGEN = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 
 def jit(function: Callable[..., Any]) -> Any:
-    """Compiles as `jax.jit` does, for this processor's fastest matrix products; not within another `jit`."""
+    """Compiles as `jax.jit`, with this processor's fastest matrix products; not inside another `jit`."""
     return jax.jit(function, compiler_options=_options())
 
 
 def return_memory() -> None:
-    """Gives back what was freed, hundreds of megabytes after XLA has compiled; glibc would keep it."""
+    """Returns freed memory to the system: hundreds of megabytes after compilation, which glibc would keep."""
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -32,7 +32,7 @@ def _options() -> dict[str, Any] | None:
         return None
     try:
         jax.jit(lambda: 0, compiler_options=_EIGEN).lower().compile()
-    except Exception:  # a version of JAX that does not know the option says so in a way of its own
+    except Exception:  # each version of JAX without the option raises another kind
         return None
     return _EIGEN
 
@@ -40,5 +40,5 @@ def _options() -> dict[str, Any] | None:
 def _has_avx512() -> bool:
     try:
         return "avx512f" in Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
-    except OSError:  # not Linux: nothing is known of it
+    except OSError:  # not Linux: unknown
         return True

@@ -1,4 +1,4 @@
-"""The inference engine: what is done once per model, once per query, and once per window."""
+"""The inference engine: work per model (`prepare`), per query (`columns`) and per window (`apply`)."""
 
 import dataclasses
 from typing import Any
@@ -18,13 +18,13 @@ Params = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Engine:
-    """A model that is ready to separate; `prepare` makes one.
+    """A model that is ready to separate, from `prepare`.
 
     Attributes:
       config: the model's shape.
       params: what `apply` takes, on the device.
       film: kernel `[condition_size, columns]` and bias `[columns]` of all FiLM projections.
-      in_strips: whether the network is `strips`, the one for processors, or `folded`.
+      in_strips: whether the network is `strips`, for processors, or `folded`.
     """
 
     config: ModelConfig
@@ -35,14 +35,14 @@ class Engine:
     def columns(
         self, conditions: Float[Array | np.ndarray, "queries size"]
     ) -> Float32[np.ndarray, "queries columns"]:
-        """Returns all that the network needs to know of its queries; computed once per query."""
+        """Returns the FiLM columns of queries, the network's second input; computed once per query."""
         projected = np.asarray(conditions, np.float32) @ self.film["kernel"] + self.film["bias"]
         return projected.astype(np.float32)
 
     def apply(
         self, params: Params, mixture: Float[Array, "rows samples"], columns: Float[Array, "rows columns"]
     ) -> Float[Array, "rows samples"]:
-        """Separates; pure and jit-able (`processors.jit`) for any number of rows and any length.
+        """Separates; pure and jit-able (`cpu_compile.jit`) for any number of rows and any length.
 
         Args:
           params: the attribute.
@@ -50,7 +50,7 @@ class Engine:
           columns: of each row's query, as `columns` returns them.
 
         Returns:
-          The estimate, `[rows, samples]`; that of `separator.apply` within rounding.
+          The estimate, `[rows, samples]`; equal to `separator.apply`'s within rounding.
         """
         return masking.separate(self.config, mixture, lambda magnitude: self.mask(params, magnitude, columns))
 
@@ -60,7 +60,7 @@ class Engine:
         magnitude: Float[Array, "rows frames bins"],
         columns: Float[Array, "rows columns"],
     ) -> masking.Mask:
-        """Returns what `apply` lays on the mixture's spectrum; pure and jit-able.
+        """Returns the mask that `apply` multiplies the mixture's spectrum by; pure and jit-able.
 
         Args:
           params: the attribute.

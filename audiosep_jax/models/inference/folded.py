@@ -1,9 +1,9 @@
-"""The separator for inference: BatchNorm is folded away, and all FiLM projections are one matrix product.
+"""The separator for inference: BatchNorms are folded, and all FiLM projections are one matrix product.
 
-In evaluation a BatchNorm is `a·x + b` per channel, and FiLM makes of it `scale·x + shift` with numbers that
-depend on nothing but the condition. "shift" (the released model): scale = a, and shift is affine in the
-condition. The scale of a norm behind a convolution moves into that convolution's kernel. "scale_shift": both
-are affine in the condition.
+In evaluation a BatchNorm is `a·x + b` per channel; with FiLM it is `scale·x + shift`, which depend only on
+the condition. "shift" (the released model): scale = a, and shift is affine in the condition; the scale of a
+norm after a convolution moves into that convolution's kernel. "scale_shift": both are affine in the
+condition.
 """
 
 from collections.abc import Callable
@@ -29,9 +29,9 @@ def fold(config: ModelConfig, variables: dict[str, Any]) -> FoldedParams:
 
     Computed in float64, returned in float32 NumPy arrays. The tree: `bn0` (scale and shift per frequency
     bin), `film` (kernel `[condition_size, columns]` and bias), `pre_conv`, `after_conv`, and per block its
-    convolutions' kernels and, for "shift", the scales of those norms that no convolution could take. FiLM's
-    columns stand in the order in which the network meets its norms: for each the scales ("scale_shift"
-    only), then the shifts. The tensors that the released model never uses are left out.
+    convolutions' kernels and, for "shift", the scales of norms that are not after a convolution. FiLM's
+    columns are in the order of the network's norms: for each the scales ("scale_shift" only), then the
+    shifts. The released model's unused tensors are left out.
 
     Args:
       config: the model's shape.
@@ -93,7 +93,7 @@ def block_names(config: ModelConfig) -> list[str]:
 def film_columns(
     folded: FoldedParams, condition: Float[Array, "batch size"]
 ) -> Float[Array, "batch columns"]:
-    """Returns what the network adds to its norms, and multiplies them by, for a condition."""
+    """Returns the shifts and scales of all norms for a condition."""
     return condition @ folded["film"]["kernel"] + folded["film"]["bias"][None]
 
 
@@ -103,15 +103,15 @@ def mask_logits(
     magnitude: Float[Array, "batch frames bins"],
     columns: Float[Array, "batch columns"],
 ) -> Float[Array, "batch frames bins 3"]:
-    """Returns what `ResUNet` returns in evaluation: logits of the mask, and of the rotation's two parts.
+    """Returns `ResUNet`'s output in evaluation: logits of the mask and of the rotation's two parts.
 
     Args:
       config: the model's shape.
-      folded: as `fold` returned it; "film" is not read.
+      folded: from `fold`; "film" is not read.
       magnitude: `[batch, frames, bins]`.
       columns: as `film_columns` returns them for the condition.
     """
-    # Parts are taken by jax.lax, not by brackets, which become gathers where the batch is symbolic.
+    # Slices are jax.lax calls, because brackets become gathers for a symbolic batch.
     frames = magnitude.shape[1]
     film = Columns(config, columns)
     hidden = pointwise(folded["pre_conv"], normalized(config, folded["bn0"], magnitude)[..., None])
@@ -128,7 +128,7 @@ def mask_logits(
 
 
 class Columns:
-    """Hands out the columns of the FiLM projection in the order in which `fold` stacked them."""
+    """The columns of the FiLM projection, taken in the order in which `fold` stacked them."""
 
     def __init__(self, config: ModelConfig, columns: Float[Array, "batch columns"]) -> None:
         self._columns, self._start = columns, 0
@@ -138,7 +138,7 @@ class Columns:
         """Returns the next norm with its leaky ReLU, on `[batch, time, freq, channels]`.
 
         Args:
-          scale: of the norm, in a model whose condition only shifts; None where a kernel took it.
+          scale: of the norm, with "shift"; None if it is in a kernel.
           channels: of the norm.
         """
         factor, shift = self.affine(scale, channels)
@@ -163,7 +163,7 @@ class Columns:
 def normalized(
     config: ModelConfig, bn0: FoldedParams, magnitude: Float[Array, "batch frames bins"]
 ) -> Float[Array, "batch time freq"]:
-    """Returns what the network sees of a magnitude: normalized, without the highest bin, frames filled up."""
+    """Returns the network's input: magnitudes normalized, without the highest bin, with padded frames."""
     if config.magnitude_power != 1:
         magnitude = magnitude**config.magnitude_power
     hidden = magnitude * bn0["scale"][None, None] + bn0["shift"][None, None]
@@ -193,7 +193,7 @@ def decoded(
 
 
 def cropped(logits: Float[Array, "batch time freq 3"], frames: int) -> Float[Array, "batch frames bins 3"]:
-    """Returns the logits of the frames that are there, and zeros for the highest bin."""
+    """Returns the logits without padded frames, and with zeros for the highest bin."""
     return jnp.pad(jax.lax.slice_in_dim(logits, 0, frames, axis=1), ((0, 0), (0, 0), (0, 1), (0, 0)))
 
 

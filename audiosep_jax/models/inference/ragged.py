@@ -1,4 +1,4 @@
-"""Mixtures of different lengths in one batch, each separated as if it were alone."""
+"""Mixtures of different lengths in one batch, each separated as if alone."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -13,8 +13,8 @@ from audiosep_jax.models.separator import Variables
 def batch_samples(config: ModelConfig, samples: int) -> int:
     """Returns the length of the rows of a batch that holds a mixture of `samples` samples.
 
-    The network pads frames to a multiple, so that lengths within one multiple cost the same: one program
-    serves them all.
+    The network pads frames to a multiple, so lengths within one multiple take the same time and share a
+    program.
     """
     step = config.hop_length * config.time_multiple
     return -(-(masking.padded_samples(config, samples) + 1) // step) * step - 1
@@ -29,9 +29,9 @@ def apply(
 ) -> Float[Array, "batch samples"]:
     """Separates the first `lengths` samples of every row as `separator.apply` does a batch of that length.
 
-    The end of a row is mirrored where the row ends, frames behind it are the padding that the network adds
-    itself, and the inverse transform counts only the frames of the row. What stands behind a row's end does
-    not change the result.
+    Reflect padding starts at the end of each row, frames after it are treated as the network's own padding,
+    and the inverse transform counts only the row's frames. Samples after a row's end do not change the
+    result.
 
     Args:
       config: the model's shape.
@@ -39,26 +39,24 @@ def apply(
       mixture: `[batch, samples]` at `config.sample_rate_hz`; `batch_samples` long, so that the network's
         padding lies within.
       condition: `[batch, condition_size]`.
-      lengths: `[batch]` samples that count, at least 1.
+      lengths: `[batch]`, samples of each row, at least 1.
 
     Returns:
-      The estimate, `[batch, samples]`, zero behind the end of a row.
+      The estimate, `[batch, samples]`, zero after the end of a row.
 
     Raises:
       ValueError: the rows have a length that `batch_samples` does not return.
     """
     samples = mixture.shape[-1]
     if batch_samples(config, samples) != samples:
-        raise ValueError(
-            f"rows of {samples} samples were given: fill them up to {batch_samples(config, samples)}."
-        )
+        raise ValueError(f"rows have {samples} samples: pad them to {batch_samples(config, samples)}.")
     window, hop = config.window_length, config.hop_length
     half = window // 2
     positions = jnp.arange(samples + half)[None]
     count = lengths[:, None]
     padded = jnp.pad(mixture, ((0, 0), (0, half)))
     padded = jnp.where(positions < count, padded, jnp.zeros_like(padded))
-    # Shorter rows than half a window are filled with silence before they are mirrored.
+    # Rows shorter than half a window are padded with silence before reflection.
     ends = jnp.maximum(count, half + 1)
     mirrored = jnp.where(positions < ends, positions, 2 * (ends - 1) - positions)
     padded = jnp.take_along_axis(padded, jnp.maximum(mirrored, 0), axis=1)

@@ -1,4 +1,4 @@
-"""Loops over the rows of arrays, a strip at a time, that hand rows on from strip to strip."""
+"""Loops over strips of an array's rows that pass rows on from strip to strip."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -9,23 +9,23 @@ from jaxtyping import Array, Float
 
 from audiosep_jax.models.inference import winograd
 
-# By how many rows what leaves a sweep may lie behind what enters it. So many stand before the first row of
-# every array, and some more behind its last one, so that strips may begin before the sound and end after it.
+# Most rows by which a sweep's output may lag behind its input. Every array has so many rows before its first
+# row and some more after its last, so that strips may start before the sound and end after it.
 LAG = 8
 
-# Tiles per strip: fewer make thin products, more leave the caches. And the strips that an array has at least:
-# a sweep goes on for most of a strip beyond the end.
+# Tiles per strip: fewer make thin products, more do not fit the caches. And fewest strips of an array,
+# because a sweep computes most of a strip beyond the end.
 _TILES = 1024
 _STRIPS = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Framed:
-    """Rows with others before and behind them, which may be anything.
+    """Rows with arbitrary other rows before and after them.
 
     Attributes:
       array: `[batch, LAG + time + some, freq, channels]`.
-      time: how many rows count.
+      time: number of rows without the others.
     """
 
     array: Float[Array, "batch rows freq channels"]
@@ -46,52 +46,52 @@ def framed(array: Array | Framed) -> Framed:
 
 
 def plain(array: Array | Framed) -> Array:
-    """Returns the rows that count, `[batch, time, freq, channels]`."""
+    """Returns the rows without the others, `[batch, time, freq, channels]`."""
     if not isinstance(array, Framed):
         return array
     return jax.lax.slice_in_dim(array.array, LAG, LAG + array.time, axis=1)
 
 
 def strip_rows(time: int, freq: int) -> int:
-    """Returns how many rows a strip has: a multiple of a tile's, and not less than `LAG`."""
+    """Returns the rows of a strip: a multiple of a tile's, at least `LAG`."""
     wanted = min(_TILES * winograd.TILE // freq, -(-time // (_STRIPS * winograd.TILE)))
     return max(LAG, winograd.TILE * wanted)
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a strip lies: index in the batch, first row, number of rows."""
+    """The position of a strip: index in the batch, first row, number of rows."""
 
     index: Array | int
     start: Array
     size: int
 
     def rows(self, source: Framed, offset: int = 0, *, more: int = 0) -> Float[Array, "1 rows freq channels"]:
-        """Returns `size + more` rows, the first of which is `offset` from that of the strip."""
+        """Returns `size + more` rows, starting `offset` rows after the strip's start."""
         start = (self.index, LAG + self.start + offset, 0, 0)
         return jax.lax.dynamic_slice(source.array, start, (1, self.size + more, *source.array.shape[2:]))
 
     def inside(
         self, rows: Float[Array, "1 rows freq channels"], offset: int, time: int
     ) -> Float[Array, "1 rows freq channels"]:
-        """Returns rows, the first of which is `offset` from that of the strip, as zeros where no sound is."""
+        """Returns rows that start `offset` after the strip's start, with zeros outside the sound."""
         number = self.start + offset + jnp.arange(rows.shape[1])
         inside = ((number >= 0) & (number < time))[None, :, None, None]
         return jnp.where(inside, rows, jnp.zeros((), rows.dtype))
 
     def of_batch(self, values: Array) -> Array:
-        """Returns the part of values, `[batch or 1, ...]`, that belongs to the strip's row of the batch."""
+        """Returns the values, `[batch or 1, ...]`, of the strip's row of the batch."""
         return values if values.shape[0] == 1 else jax.lax.dynamic_slice_in_dim(values, self.index, 1)
 
     def pooled(self, stride: int) -> "Place":
-        """Returns where the strip lies in an array of so many times fewer rows."""
+        """Returns the strip's position in an array with `stride` times fewer rows."""
         return Place(self.index, self.start // stride, self.size // stride)
 
 
 def pushed(
     held: Float[Array, "1 rows freq channels"], rows: Float[Array, "1 size freq2 channels"], freq: int = 0
 ) -> Float[Array, "1 rows freq channels"]:
-    """Returns held rows without their first `size`, and with others behind them, from a frequency bin on."""
+    """Returns `held` without its first `size` rows and with `rows` appended, from frequency bin `freq` on."""
     size = rows.shape[1]
     held = jax.lax.dynamic_update_slice(held, jax.lax.slice_in_dim(held, size, None, axis=1), (0,) * 4)
     return jax.lax.dynamic_update_slice(held, rows, (0, held.shape[1] - size, freq, 0))
@@ -99,7 +99,7 @@ def pushed(
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What a sweep writes: time (a fixed fraction of that of the sweep), frequency bins, channels."""
+    """The shape of a sweep's output: time (a fixed fraction of the sweep's), frequency bins, channels."""
 
     time: int
     freq: int
@@ -115,15 +115,16 @@ def sweep(
     *,
     lag: int,
 ) -> list[Framed]:
-    """Goes through rows strip by strip.
+    """Computes outputs strip by strip.
 
     Args:
-      source: what is there last of all that the strips are made of.
-      shape: time and frequency bins of what is gone through.
-      targets: what is written.
-      held: shapes `(rows, freq, channels)` of what is handed on, zeros at first.
-      strip: takes a place and what is held; returns the part of each target, `[1, size', freq', channels']`,
-        which begins `lag` rows before the place, and what is held.
+      source: the input that is computed last.
+      shape: time and frequency bins of the sweep.
+      targets: shapes of the outputs.
+      held: shapes `(rows, freq, channels)` of the arrays passed on from strip to strip, zeros at first.
+      strip: takes a place and the held arrays; returns the part of each output, `[1, size', freq',
+      channels']`,
+        which starts `lag` rows before the place, and the next held arrays.
       lag: at most `LAG`.
     """
     time, freq = shape
@@ -152,10 +153,9 @@ def sweep(
 
 
 def _fresh(source: Framed, target: Target) -> Array:
-    """Returns an array to be overwritten.
+    """Returns an array to overwrite, filled with a value of the source.
 
-    Its value is one of the source's: a constant would be shared by all such arrays, copied for each, and
-    alive from the beginning.
+    All arrays of a constant would share it, copy it, and keep it in memory from the start.
     """
     rows = LAG + target.time + _behind(target.time, target.freq)
     shape = (source.array.shape[0], rows, target.freq, target.channels)
@@ -163,7 +163,7 @@ def _fresh(source: Framed, target: Target) -> Array:
 
 
 def zero_of(source: Framed) -> Float[Array, ""]:
-    """Returns a zero of which the compiler knows no more than that it comes after the source."""
+    """Returns a zero that the compiler cannot compute before the source."""
     value = _value_of(source)
     return (value > jnp.inf).astype(value.dtype)  # no number is above infinity
 

@@ -1,8 +1,8 @@
-"""The folded separator for processors: wide blocks a strip of rows at a time, from cache to cache.
+"""The folded separator for processors: wide blocks are computed a strip of rows at a time, within the caches.
 
-A block is one pass over its rows. A strip of what comes in goes through all of it (upsampling, the join of a
-decoder, norms, activations, both convolutions, the shortcut, pooling) while it is in the caches. The few rows
-that a convolution needs of the strip before are handed on, so that only what leaves the block reaches memory.
+A block is one pass over its rows. A strip goes through the whole block (upsampling, the join of a decoder,
+norms, activations, both convolutions, the shortcut, pooling) while it is in the caches. The few rows of the
+strip before that a convolution needs are passed on, so only the block's output is written to memory.
 """
 
 import functools
@@ -33,16 +33,16 @@ from audiosep_jax.models.resunet import pooling_strides
 
 Params = dict[str, Any]
 
-# Narrower blocks, and blocks of fewer frequency bins, are left to XLA's own convolution (measured).
+# XLA's own convolution is faster for narrower blocks and fewer frequency bins (measured).
 _CHANNELS = 32
 _BINS = 128
 
-# By how many rows a convolution lies behind what it is computed of: it needs one row after those it computes.
+# Rows by which a convolution's output lags behind its input: it needs one row after those it computes.
 _BEHIND = winograd.TILE
 
 
 def wide_blocks(config: ModelConfig) -> frozenset[str]:
-    """Returns the names of the blocks that are computed in strips, as Winograd's convolutions."""
+    """Returns the names of the blocks to compute in strips with Winograd's convolutions."""
     depth, bins, widths = len(config.encoder_widths), config.window_length // 2, config.encoder_widths
     found = set()
     for level, width in enumerate(widths):
@@ -62,11 +62,11 @@ def mask_logits(
     magnitude: Float[Array, "batch frames bins"],
     columns: Float[Array, "batch columns"],
 ) -> Float[Array, "batch frames bins 3"]:
-    """Returns what `folded.mask_logits` does, within rounding.
+    """Returns the logits of `folded.mask_logits`, within rounding.
 
     Args:
       config: the model's shape.
-      params: as `folded.fold` returned them; "film" is not read.
+      params: from `folded.fold`; "film" is not read.
       magnitude: `[batch, frames, bins]`.
       columns: as `folded.film_columns` returns them for the condition.
     """
@@ -98,7 +98,7 @@ def _encoder(
     expand: Callable[[Array], Array],
     stride: tuple[int, int],
 ) -> tuple[Array | Framed, Array | Framed]:
-    """Returns what a block makes of `expand(inputs)`, and that pooled."""
+    """Returns a block's output for `expand(inputs)`, and the pooled output."""
     inputs = framed(inputs)
     channels, features = block["conv1"].shape[2:]
     kernels = _coefficients(block, inputs)
@@ -133,7 +133,7 @@ def _decoder(
     film: folded.Columns,
     last: folded.FoldedParams | None,
 ) -> Array | Framed:
-    """Returns what a decoder makes of its inputs and a skip; the logits if it is the last."""
+    """Returns a decoder's output for its inputs and a skip; the logits for the last decoder."""
     block = params["block"]
     inputs, skip = framed(inputs), framed(skip)
     channels, features = block["conv1"].shape[2:]
@@ -149,8 +149,8 @@ def _decoder(
     ) -> tuple[Sequence[Array], Sequence[Array]]:
         rows = _activation(lower, place)(place.pooled(tall).rows(inputs))
         raised = pushed(raised, upsample(rows, params["up"]))
-        # Both convolutions need rows after those that they compute: the first one lies 4 behind what is
-        # raised, the second one 4 behind the first.
+        # Both convolutions need rows after those that they compute: the first lags 4 rows behind the
+        # upsampled rows, the second 4 rows behind the first.
         first_row = -_BEHIND
         above = LAG + first_row - 1
         around = [raised[:, above : above + place.size + 2], place.rows(skip, first_row - 1, more=2)]
@@ -192,16 +192,17 @@ def _plain_decoder(
 
 
 def _coefficients(block: Params, source: Framed) -> tuple[Array, Array]:
-    """Returns the coefficients of both kernels, computed once the block's source is there.
+    """Returns the coefficients of both kernels, computed when the block's source is ready.
 
-    Four times as large as the kernels, they would be most of the memory that a model takes if they were kept.
+    They are four times as large as the kernels: kept for all blocks, they would take most of a model's
+    memory.
     """
     zero = zero_of(source)
     return winograd.coefficients(block["conv1"] + zero), winograd.coefficients(block["conv2"] + zero)
 
 
 def _held(time: int, freq: int, channels: int, features: int) -> list[tuple[int, int, int]]:
-    """Returns the shapes of what both convolutions look at, with zeros around the frequency bins."""
+    """Returns the shapes of both convolutions' inputs, with zeros around the frequency bins."""
     rows, wide = strip_rows(time, freq) + winograd.TILE, freq + winograd.TILE
     return [(rows, wide, channels), (rows + 1, wide, features)]
 
@@ -211,7 +212,7 @@ def _laid(tiles: Array, rows: Array, channel: int = 0) -> Array:
 
 
 def _halves(values: Array | None, first: int) -> tuple[Array | None, Array | None]:
-    """Returns the values of the first channels, and of the others."""
+    """Returns the values of the first channels and of the others."""
     return (None, None) if values is None else (values[..., :first], values[..., first:])
 
 
@@ -228,7 +229,7 @@ def _activation(norm: tuple[Array | None, Array], place: Place) -> Callable[[Arr
 
 
 def _pooled(block: Array, stride: tuple[int, int]) -> Array:
-    """Averages blocks of `stride` positions; as sums, which XLA:CPU computes faster than as a window."""
+    """Averages blocks of `stride` positions, as sums, which XLA:CPU computes faster than a window."""
     batch, time, freq, channels = block.shape
     tall, wide = stride
     parts = block.reshape(batch, time // tall, tall, freq // wide, wide, channels)

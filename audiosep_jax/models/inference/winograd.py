@@ -1,9 +1,9 @@
 """3×3 convolutions with a quarter of the multiplications: Winograd's F(4×4, 3×3), a strip of rows at a time.
 
 Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks". Tiles of 6×6 inputs that overlap by 2
-become 36 coefficients; per coefficient one matrix product over the channels; 36 coefficients become tiles of
-4×4 outputs. For a processor, whose own convolution runs near the speed of its products already. A strip is
-small enough for the processor's caches, so that only inputs and outputs travel to memory.
+become 36 coefficients; each coefficient needs one matrix product over the channels; 36 coefficients become
+tiles of 4×4 outputs. It is for processors, whose own convolution is about as fast as their products. A strip
+fits the processor's caches, so only inputs and outputs are in memory.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 TILE = 4
 
-# Rows: coefficients. Columns: what lies in a tile of inputs, in a kernel, and in a tile of coefficients.
+# Rows: results. Columns: elements of a tile of inputs, of a kernel, and of a tile of coefficients.
 _INPUTS = np.array(
     [
         [4, 0, -5, 0, 1, 0],
@@ -47,14 +47,14 @@ def convolve(
     """Convolves a strip.
 
     Args:
-      inputs: the strip with one row and one bin before it and three after it, of which the last two are not
-        looked at; rows and freq are multiples of 4.
-      kernel: as `coefficients` returned it.
+      inputs: the strip with one row and one bin before it and three after it, of which the last two are
+        ignored; rows and freq are multiples of 4.
+      kernel: from `coefficients`.
     """
     rows, freq, channels = inputs.shape[0] - TILE, inputs.shape[1] - TILE, inputs.shape[2]
     down, across = rows // TILE, freq // TILE
     tiles = inputs.reshape(down + 1, TILE, freq + TILE, channels)
-    # The barriers keep XLA from computing an intermediate anew for each of its six uses.
+    # Without the barriers XLA computes an intermediate again for each of its six uses.
     hidden = _stored(_combined(_INPUTS, [tiles[i // TILE : down + i // TILE, i % TILE] for i in range(6)]))
     tiles = hidden.reshape(6, down, across + 1, TILE, channels)
     hidden = _combined(_INPUTS, [tiles[:, :, i // TILE : across + i // TILE, i % TILE] for i in range(6)])
@@ -72,7 +72,7 @@ def multiply(
 
 
 def _combined(matrix: np.ndarray, parts: Sequence[Array], axis: int = 0) -> Array:
-    """Returns the sums of parts that the rows of a matrix say, stacked."""
+    """Returns the stacked sums of parts, weighted by each row of a matrix."""
     return jnp.stack([_sum(row, parts) for row in matrix], axis=axis)
 
 

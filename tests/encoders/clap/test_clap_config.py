@@ -7,11 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiosep_jax.encoders.clap import config as clap_config
-from audiosep_jax.encoders.clap import constants, encoder, params
-from audiosep_jax.encoders.clap.config import ClapConfig
-from audiosep_jax.encoders.clap.htsat import HtsatConfig
-from audiosep_jax.encoders.clap.log_mel import LogMelConfig
-from audiosep_jax.encoders.clap.roberta import RobertaConfig
+from audiosep_jax.encoders.clap import constants, laion_config, params
+from audiosep_jax.encoders.clap.config import ClapConfig, HtsatConfig, LogMelConfig, RobertaConfig
 from audiosep_jax.errors import AudioSepError
 
 LAION_KEYS = {
@@ -45,15 +42,15 @@ def write(folder, values, extractor=None, name="preprocessor_config.json"):
 
 
 def laion_shapes(config):
-    """Names and shapes of all that LAION's file of such a model holds and that says something."""
+    """Names and shapes of the tensors in LAION's file of such a model that reveal a size."""
     shapes = dict(params.tensor_shapes(config))
     return shapes | {name: value.shape for name, value in constants.constants(config)}
 
 
-def test_the_shape_of_laions_file_follows_from_its_tensors(tmp_path):
-    config = clap_config.from_laion(LAION_KEYS)
+def test_the_config_of_laions_file_follows_from_its_tensors(tmp_path):
+    config = laion_config.from_shapes(LAION_KEYS)
     assert config == LAION
-    assert encoder.tensor_problems(config, LAION_KEYS) == []
+    assert params.tensor_problems(config, LAION_KEYS) == []
     assert set(laion_shapes(config).items()) <= set(LAION_KEYS.items())
     assert clap_config.load(write(tmp_path, clap_config.to_json(config))) == config
 
@@ -91,7 +88,7 @@ def test_a_transformers_config_is_read_with_its_feature_extractor(tmp_path, name
     assert config.log_mel.hop_length == extractor["hop_length"]
     assert config.log_mel.frequency_max_hz == extractor["frequency_max"]
     assert config.clip_samples == extractor["nb_max_samples"]
-    assert encoder.tensor_problems(config, {k: tuple(s) for k, s in model["shapes"].items()}) == []
+    assert params.tensor_problems(config, {k: tuple(s) for k, s in model["shapes"].items()}) == []
     with pytest.raises(AudioSepError, match=r"keep the config\.json that came with them"):
         clap_config.to_json(config)
 
@@ -107,7 +104,7 @@ def test_a_transformers_config_is_read_with_its_feature_extractor(tmp_path, name
     fft=st.sampled_from([512, 1024]),
     options=st.tuples(st.booleans(), st.booleans(), st.sampled_from([1.0, 2.5, 4.0])),
 )
-def test_any_shape_follows_from_its_tensors(layers, width, embed, depths, window, mels, fft, options):
+def test_any_config_follows_from_its_tensors(layers, width, embed, depths, window, mels, fft, options):
     # The first stage has a mask, which tells the image's size.
     depths[0] = max(2, depths[0])
     config = ClapConfig(
@@ -135,7 +132,7 @@ def test_any_shape_follows_from_its_tensors(layers, width, embed, depths, window
         log_mel=LogMelConfig(window_length=fft, mel_bins=mels),
         projection_size=16 * width,
     )
-    found = clap_config.from_laion(laion_shapes(config))
+    found = laion_config.from_shapes(laion_shapes(config))
     assert found == config
 
 
@@ -148,7 +145,7 @@ def test_every_unfit_tensor_is_named_at_once():
     shapes["audio_branch.layers.4.blocks.0.norm1.bias"] = (128,)
     shapes["query.something"] = (1,)
     shapes["text_branch.embeddings.position_ids"] = (1, 514)
-    assert sorted(encoder.tensor_problems(LAION, shapes)) == [
+    assert sorted(params.tensor_problems(LAION, shapes)) == [
         "mis-shaped audio_branch.logmel_extractor.melW ((513, 63), (513, 64) is needed)",
         "mis-shaped text_projection.2.weight ((512, 511), (512, 512) is needed)",
         "missing audio_branch.norm.bias",
@@ -176,7 +173,7 @@ SMALL = ClapConfig(
 
 
 def test_every_tensor_is_named_when_it_is_missing_or_mis_shaped_beside_others():
-    """Sizes are what most tensors tell, so that no tensor's fault hides another's, or is taken for one."""
+    """Sizes are a majority vote, so that one wrong tensor neither hides another nor blames it."""
     sound = laion_shapes(SMALL)
     elsewhere = {
         "audio_branch.layers.1.blocks.1.norm2.bias": (5,),
@@ -189,7 +186,7 @@ def test_every_tensor_is_named_when_it_is_missing_or_mis_shaped_beside_others():
         for fault in (None, (*shape, 3), *wider):
             faults = elsewhere | {name: fault}
             shapes = {key: value for key, value in (sound | faults).items() if value is not None}
-            config = clap_config.from_laion(shapes)
+            config = laion_config.from_shapes(shapes)
             said = params.tensor_problems(config, shapes)
             for key, value in faults.items():
                 kind = "missing" if value is None else "unmapped" if key not in sound else "mis-shaped"
@@ -208,7 +205,7 @@ ONLY_ONE_SHOWS = (
 )
 
 
-def test_several_faults_in_what_shows_a_size_hide_nothing():
+def test_several_wrong_sizes_are_all_named():
     shapes = dict(LAION_KEYS)
     faults = {
         "text_branch.pooler.dense.weight": (2, 3),
@@ -222,7 +219,7 @@ def test_several_faults_in_what_shows_a_size_hide_nothing():
         "audio_branch.logmel_extractor.melW": None,
     }
     shapes = {name: shape for name, shape in (shapes | faults).items() if shape is not None}
-    config = clap_config.from_laion(shapes)
+    config = laion_config.from_shapes(shapes)
     assert config == LAION
     said = params.tensor_problems(config, shapes)
     assert [line.split(" (")[0] for line in sorted(said)] == sorted(
@@ -237,7 +234,7 @@ def test_a_stray_number_in_a_name_is_not_a_depth():
         for number in (999, 99_999_999)
         for leaf in ("a", "b", "c")
     }
-    assert clap_config.from_laion(shapes) == LAION
+    assert laion_config.from_shapes(shapes) == LAION
 
 
 def without(prefix):
@@ -271,7 +268,7 @@ def without(prefix):
 )
 def test_another_model_is_refused_in_one_sentence(shapes, part):
     with pytest.raises(AudioSepError) as caught:
-        clap_config.from_laion(shapes, where="big.pt")
+        laion_config.from_shapes(shapes, where="big.pt")
     text = str(caught.value)
     assert part in text
     assert len(text) < 300
@@ -294,7 +291,7 @@ def test_another_model_is_refused_in_one_sentence(shapes, part):
         ({"model_type": "clap", "audio_config": {"patch_size": [4, 2]}}, "patch_size is [4, 2]"),
         ({"model_type": "clap", "audio_config": {"depths": 3}}, "depths is 3: a list"),
         ({"model_type": "clap", "projection_dim": 0}, "must be positive"),
-        ({"model_type": "clap", "projection_hidden_act": "mish"}, "activation is 'mish'"),
+        ({"model_type": "clap", "projection_hidden_act": "mish"}, "projection_act is 'mish'"),
         ({"model_type": "laion_clap"}, "is incomplete"),
         ({"model_type": "laion_clap", "text": {}, "audio": {}}, "is incomplete"),
         ({**clap_config.to_json(LAION), "towers": 2}, "unknown field(s) towers"),

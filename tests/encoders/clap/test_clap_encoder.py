@@ -15,7 +15,7 @@ from audiosep_jax.encoders import model_files
 from audiosep_jax.encoders.base import AudioQueryEncoder, ImageQueryEncoder, QueryEncoder, load_encoder
 from audiosep_jax.encoders.cache import ConditionCache
 from audiosep_jax.encoders.clap import config as clap_config
-from audiosep_jax.encoders.clap import constants, log_mel
+from audiosep_jax.encoders.clap import constants, laion_config, log_mel
 from audiosep_jax.encoders.clap import encoder as clap
 from audiosep_jax.errors import AudioSepError
 
@@ -40,7 +40,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["b", "c"])
-def test_sounds_are_heard_as_transformers_hears_them(encoders, name):
+def test_embeddings_of_sounds_equal_those_of_transformers(encoders, name):
     """Shorter than the clip, as long, and a single sample, through the feature extractor's settings."""
     encoder, expected = encoders[name], clap_folders.record(name)
     sounds, rate_hz = clap_folders.sounds(name)
@@ -77,7 +77,7 @@ def test_a_folder_that_transformers_wrote(tmp_path):
 def test_golden_embeddings_of_laion(tmp_path):
     """RoBERTa-base and HTSAT-base at full size, from a tower folder and from waveforms."""
     shapes = json.loads((clap_folders.GOLDEN / "laion_clap.keys.json").read_text("utf-8"))
-    config = clap_config.from_laion({name: tuple(shape) for name, shape in shapes.items()})
+    config = laion_config.from_shapes({name: tuple(shape) for name, shape in shapes.items()})
     tensors = {name: reference_tensor(name, tuple(shape)) for name, shape in shapes.items() if shape}
     for name, value in constants.constants(config):
         assert value.shape == tensors[name].shape
@@ -163,7 +163,7 @@ def test_a_short_sound_is_repeated_whole_and_a_long_one_cut():
 
 
 def test_any_rate_and_any_number_of_sounds(encoder):
-    """The tower of the test hears two seconds at 24 kHz."""
+    """The tower of the test takes two seconds at 24 kHz."""
     long = waveform(300_000, SEED)
     sounds = [long[:48_000], long[:9_000], long[1000:49_000], long[:100_000]]
     together = encoder.encode_audio(sounds, sample_rate_hz=24_000)
@@ -203,7 +203,7 @@ def test_an_unusable_rate_is_refused(encoder, rate_hz):
         encoder.encode_audio([waveform(100, SEED)], sample_rate_hz=rate_hz)
 
 
-def test_texts_do_without_the_audio_tower(tmp_path, monkeypatch):
+def test_texts_do_not_load_the_audio_tower(tmp_path, monkeypatch):
     read = []
     get = model_files.TensorFile.__getitem__
 
@@ -254,7 +254,7 @@ def test_other_constants_than_the_towers_are_refused(folder, name, edit):
     assert clap.load(str(folder))._audio_params
     change(folder, name, edit)
     encoder = clap.load(str(folder))
-    with pytest.raises(AudioSepError, match="constants of another audio tower") as caught:
+    with pytest.raises(AudioSepError, match="the constants of another audio tower") as caught:
         encoder.encode_audio([waveform(100, SEED)], sample_rate_hz=24_000)
     assert name in str(caught.value)
 
@@ -348,6 +348,6 @@ def test_an_unfit_folder_is_refused_with_its_name(folder, fault):
     assert part in str(caught.value)
 
 
-def test_a_source_that_is_nothing_is_refused():
+def test_an_unknown_source_is_refused():
     with pytest.raises(AudioSepError, match="neither a folder nor a Hugging Face id"):
         clap.load("no/such/folder")

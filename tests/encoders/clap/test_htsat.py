@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from audiosep_jax.encoders.clap import htsat, htsat_blocks, htsat_params, log_mel
-from audiosep_jax.encoders.clap.htsat import HtsatConfig
+from audiosep_jax.encoders.clap import htsat, laion_config, log_mel
+from audiosep_jax.encoders.clap import params as clap_weights
+from audiosep_jax.encoders.clap.config import HtsatConfig
 from audiosep_jax.errors import AudioSepError
 
 DATA = Path(__file__).parents[2] / "data"
@@ -27,7 +28,7 @@ def records():
 @pytest.mark.parametrize("name", list(CASES))
 def test_latents_are_those_of_transformers(name, records):
     config, tensors, frames = case(name)
-    params = htsat_params.parameters_from_transformers(config, tensors)
+    params = clap_weights.htsat_parameters(config, tensors, layout="transformers")
     expected = records[f"{name}/latent"]
     latent = apply(config, params, frames)
     assert latent.shape == (2, config.latent_size)
@@ -48,7 +49,7 @@ def test_latents_of_a_folder_that_transformers_wrote():
         mel_bins=audio["num_mel_bins"],
         window_size=audio["window_size"],
     )
-    params = htsat_params.parameters_from_transformers(config, tensors)
+    params = clap_weights.htsat_parameters(config, tensors, layout="transformers")
     latent = np.asarray(apply(config, params, expected["input_features"][:, 0]))
     for layer, activation in (("linear1", lambda x: np.maximum(x, 0)), ("linear2", lambda x: x)):
         weight, bias = (tensors[f"audio_projection.{layer}.{kind}"] for kind in ("weight", "bias"))
@@ -63,17 +64,18 @@ def test_golden_latents_of_laion():
     record = np.load(DATA / "golden" / "laion_clap.npz")
     keys = json.loads((DATA / "golden" / "laion_clap.keys.json").read_text("utf-8"))
     shapes = {name: tuple(shape) for name, shape in keys.items() if name.startswith("audio_branch.")}
-    config = htsat_params.config_from_laion(shapes)
+    config = laion_config.htsat_config(shapes)
     expected = HtsatConfig(embed_dim=128, depths=(2, 2, 12, 2), heads=(4, 8, 16, 32))
     assert config == expected
     constants = ("_extractor", "attn_mask", "_index", "_tracked", "tscam_conv", "head")
-    params = htsat_params.parameters_from_laion(
+    params = clap_weights.htsat_parameters(
         config,
         {
             name: reference_tensor(name, shape)
             for name, shape in shapes.items()
             if not any(part in name for part in constants)
         },
+        layout="laion",
     )
     front_end = log_mel.LogMelConfig()
     waveforms = np.stack([waveform(480_000, SEED + 70), waveform(480_000, SEED + 71)])
@@ -84,7 +86,7 @@ def test_golden_latents_of_laion():
 
 @given(window=st.integers(1, 6))
 def test_relative_positions(window):
-    index = htsat_blocks.relative_position_index(window)
+    index = htsat.relative_position_index(window)
     places = [(row, column) for row in range(window) for column in range(window)]
     for query, (row, column) in enumerate(places):
         for key, (other_row, other_column) in enumerate(places):
@@ -98,7 +100,7 @@ def test_relative_positions(window):
 def test_shift_mask_keeps_neighbours_of_the_border_apart(window, tall, wide, data):
     shift = data.draw(st.integers(1, window - 1))
     height, width = tall * window, wide * window
-    mask = htsat_blocks.shift_mask((height, width), window=window, shift=shift)
+    mask = htsat.shift_mask((height, width), window=window, shift=shift)
     assert mask.shape == (tall * wide, window**2, window**2)
     assert mask.dtype == np.float32
     # Where each position of the shifted image stood before the shift.
@@ -169,6 +171,6 @@ def test_impossible_towers_are_refused(values, sentence):
 @pytest.mark.parametrize("shape", [(1, 257, 16), (1, 0, 16), (1, 20, 17)])
 def test_spectrograms_that_do_not_fit_are_refused(shape):
     config, tensors, _ = case("small_stages")
-    params = htsat_params.parameters_from_transformers(config, tensors)
+    params = clap_weights.htsat_parameters(config, tensors, layout="transformers")
     with pytest.raises(AudioSepError, match="takes 1 to 256 frames of 16"):
         htsat.apply(config, params, jnp.zeros(shape))

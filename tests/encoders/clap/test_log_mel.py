@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from golden_inputs import SEED, waveform
 
-from audiosep_jax.encoders.clap.log_mel import LogMelConfig, log_mel, mel_matrix
+from audiosep_jax.encoders.clap.config import LogMelConfig
+from audiosep_jax.encoders.clap.log_mel import log_mel, mel_matrix
 from audiosep_jax.errors import AudioSepError
 
 DATA = Path(__file__).parents[2] / "data"

@@ -11,11 +11,12 @@ from golden_inputs import reference_tensor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiosep_jax.encoders import model_files
+from audiosep_jax.encoders import model_files, tensor_mapping
 from audiosep_jax.encoders.clap import config as clap_config
+from audiosep_jax.encoders.clap import encoder as clap
+from audiosep_jax.encoders.clap import laion_config, roberta
 from audiosep_jax.encoders.clap import params as clap_weights
-from audiosep_jax.encoders.clap import projection, roberta, roberta_params
-from audiosep_jax.encoders.clap.roberta import RobertaConfig
+from audiosep_jax.encoders.clap.config import RobertaConfig
 from audiosep_jax.errors import AudioSepError
 
 BASE = RobertaConfig(
@@ -47,6 +48,16 @@ def case(name):
     return config, tensors
 
 
+def roberta_parameters(config, tensors, *, where="tensors"):
+    return tensor_mapping.parameters(
+        clap_weights.roberta_tree(config),
+        tensors,
+        what="RoBERTa",
+        where=where,
+        unused=clap_weights.UNUSED_ROBERTA,
+    )
+
+
 @pytest.mark.parametrize("name", clap_folders.NAMES)
 def test_embeddings_are_those_of_transformers(tmp_path, name):
     config = clap_config.load(clap_folders.write_transformers(tmp_path, name))
@@ -58,9 +69,7 @@ def test_embeddings_are_those_of_transformers(tmp_path, name):
     params = clap_weights.text_parameters(config, model_files.TensorFile(tmp_path / "model.safetensors"))
     with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
         pooled = apply(config.text, params["roberta"], expected["token_ids"], expected["mask"])
-        embedded = projection.apply(
-            params["projection"], pooled, size=config.projection_size, activation=config.projection_act
-        )
+        embedded = clap.project(config, params["projection"], pooled)
     assert np.std(expected["pooled"]) > 0.3
     np.testing.assert_allclose(pooled, expected["pooled"], rtol=0, atol=1e-5)
     np.testing.assert_allclose(embedded, expected["text"], rtol=0, atol=2e-6)
@@ -70,8 +79,9 @@ def test_golden_text_embeddings_of_laion():
     """RoBERTa-base at full size, with the projection."""
     record = np.load(clap_folders.GOLDEN / "laion_clap.npz")
     shapes = json.loads((clap_folders.GOLDEN / "laion_clap.keys.json").read_text("utf-8"))
-    config = clap_config.from_laion({name: tuple(shape) for name, shape in shapes.items()})
+    config = laion_config.from_shapes({name: tuple(shape) for name, shape in shapes.items()})
     assert config.text == BASE
+    assert (config.projection_size, config.projection_act) == (512, "relu")
     tensors = {
         name: reference_tensor(name, tuple(shape))
         for name, shape in shapes.items()
@@ -81,7 +91,7 @@ def test_golden_text_embeddings_of_laion():
     ids, mask = record["input_ids"].astype(np.int32), record["attention_mask"].astype(bool)
     pooled = apply(config.text, params["roberta"], ids, mask)
     np.testing.assert_allclose(pooled, record["pooler_output"], rtol=0, atol=5e-5)
-    embedded = projection.apply(params["projection"], pooled, size=512, activation="relu")
+    embedded = clap.project(config, params["projection"], pooled)
     np.testing.assert_allclose(embedded, record["text_embedding"], rtol=0, atol=1e-5)
 
 
@@ -92,13 +102,15 @@ def test_parameters_have_the_names_and_shapes_of_init(name):
     def shapes(tree):
         return {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree.leaves_with_path(tree)}
 
-    expected = shapes(jax.eval_shape(lambda key: roberta.init(config, key), jax.random.key(0)))
-    assert shapes(roberta_params.parameters(config, tensors)) == expected
+    ids = jnp.zeros((1, 1), jnp.int32)
+    init = jax.eval_shape(roberta.Roberta(config).init, jax.random.key(0), ids, ids == 0)
+    expected = shapes(init["params"])
+    assert shapes(roberta_parameters(config, tensors)) == expected
 
 
-def test_what_stands_in_the_padding_changes_nothing():
+def test_padding_values_change_nothing():
     config, tensors = case("b")
-    params = roberta_params.parameters(config, tensors)
+    params = roberta_parameters(config, tensors)
     ids = np.array([[0, 8, 21, 2]], np.int32)
     alone = apply(config, params, ids, np.ones((1, 4), bool))
     for filler in (config.pad_token_id, 0, 60):
@@ -117,7 +129,7 @@ def test_what_stands_in_the_padding_changes_nothing():
     lengths=st.lists(st.integers(1, 6), min_size=4, max_size=4),
     padding=st.integers(0, 9),
 )
-def test_positions_count_what_is_no_padding(texts, lengths, padding):
+def test_positions_skip_padding_tokens(texts, lengths, padding):
     config = dataclasses.replace(BASE, pad_token_id=padding)
     mask = np.arange(6)[None] < np.array(lengths[: len(texts)])[:, None]
     with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
@@ -133,9 +145,9 @@ def test_positions_count_what_is_no_padding(texts, lengths, padding):
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
 def test_half_precision_weights_become_float32(dtype):
     config, tensors = case("c")
-    params = roberta_params.parameters(config, {name: value.astype(dtype) for name, value in tensors.items()})
+    params = roberta_parameters(config, {name: value.astype(dtype) for name, value in tensors.items()})
     for got, wanted in zip(
-        jax.tree.leaves(params), jax.tree.leaves(roberta_params.parameters(config, tensors)), strict=True
+        jax.tree.leaves(params), jax.tree.leaves(roberta_parameters(config, tensors)), strict=True
     ):
         assert got.dtype == np.float32
         np.testing.assert_allclose(got, wanted, rtol=1e-2, atol=1e-2)
@@ -147,7 +159,7 @@ def test_every_unfit_tensor_is_named_at_once():
     tensors["embeddings.position_embeddings.weight"] = np.zeros((4, 24), np.float32)
     tensors["encoder.layer.3.output.dense.bias"] = np.zeros(24, np.float32)
     with pytest.raises(AudioSepError) as caught:
-        roberta_params.parameters(config, tensors, where="some/model.safetensors")
+        roberta_parameters(config, tensors, where="some/model.safetensors")
     text = str(caught.value)
     for part in (
         "some/model.safetensors",

@@ -145,7 +145,7 @@ def test_a_picture_means_the_same_alone_and_in_any_batch(encoder):
     np.testing.assert_allclose(frames, together.mean(0) / np.linalg.norm(together.mean(0)), atol=1e-6)
 
 
-def test_queries_that_cancel_out_or_lack_are_refused():
+def test_missing_queries_and_queries_that_cancel_out_are_refused():
     row = np.eye(3, dtype=np.float32)[:1]
     np.testing.assert_array_equal(mean_condition(row), row[0])
     with pytest.raises(AudioSepError, match="cancel each other out"):
@@ -193,7 +193,7 @@ def test_an_empty_query_is_refused(encoder, text):
         (np.zeros((0, 4, 3), np.uint8), r"Image 1 has the shape \(0, 4, 3\)"),
     ],
 )
-def test_what_is_no_picture_is_refused(encoder, image, part):
+def test_an_array_that_is_no_image_is_refused(encoder, image, part):
     with pytest.raises(AudioSepError, match=part):
         encoder.encode_images([np.zeros((4, 4, 3), np.uint8), image])
 
@@ -267,7 +267,7 @@ def mistake_the_end(folder):
 
 def mistake_the_size(folder):
     change_json(folder / "preprocessor_config.json", lambda v: v.update(size=224, crop_size=224))
-    return "does not lead to the 30 × 30 pixels"
+    return "does not make images of 30 × 30 pixels"
 
 
 def be_another_model(folder):

@@ -87,7 +87,7 @@ def test_parameters_have_the_names_and_shapes_of_init(name, tmp_path):
     assert len(expected) == 5 + 8 + 2 * 16
 
 
-def test_what_follows_the_end_of_text_changes_nothing(tmp_path):
+def test_tokens_after_the_end_of_text_change_nothing(tmp_path):
     config, tensors = load("gelu", tmp_path)
     params = clip_weights.parameters(config, tensors)
     rows = [[90, 3, 5, 96, *tail] for tail in ([0] * 5, [96] * 5, [7, 96, 8, 2, 9])]

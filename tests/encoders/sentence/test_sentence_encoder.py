@@ -82,7 +82,7 @@ def test_a_text_means_the_same_alone_and_in_any_batch(encoder):
     assert np.max(similarity - 2 * np.eye(len(CAPTIONS))) < 0.999
 
 
-def test_sense_decides_not_spelling(encoder):
+def test_meaning_matters_more_than_spelling(encoder):
     dog, barking, rain, upper = encoder.encode(
         ["a dog barks", "barking of a puppy", "heavy rain", "A DOG BARKS"]
     )
@@ -118,7 +118,7 @@ def test_an_empty_query_is_refused(encoder, text):
         encoder.encode(["dog", text])
 
 
-def test_what_is_no_unicode_is_refused(encoder):
+def test_invalid_unicode_is_refused(encoder):
     with pytest.raises(AudioSepError, match="not valid Unicode"):
         encoder.encode(["dog\udcff"])
 

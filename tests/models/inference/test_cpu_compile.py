@@ -30,20 +30,20 @@ def test_products_are_the_same(monkeypatch, avx512):
     np.testing.assert_allclose(compiled(left, right), left @ right, atol=1e-4)
 
 
-def test_an_option_that_jax_does_not_know_is_left_out(monkeypatch):
+def test_an_option_unknown_to_jax_is_not_used(monkeypatch):
     monkeypatch.setattr(cpu_compile, "_EIGEN", {"xla_cpu_no_such_option": ""})
     assert cpu_compile._options() is None
     assert cpu_compile.jit(lambda x: x + 1)(1) == 2
 
 
-def test_accelerators_are_left_alone(monkeypatch):
+def test_accelerators_get_no_option(monkeypatch):
     assert cpu_compile._options()
     cpu_compile._options.cache_clear()
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert cpu_compile._options() is None
 
 
-def test_memory_is_returned_where_the_c_library_can_and_elsewhere_nothing_happens(monkeypatch):
+def test_memory_is_returned_if_the_c_library_can(monkeypatch):
     called = []
     library = types.SimpleNamespace(malloc_trim=called.append)
     monkeypatch.setattr(cpu_compile.ctypes, "CDLL", lambda name: library)

@@ -15,7 +15,7 @@ from audiosep_jax.models.inference import engine as inference
 
 
 @pytest.mark.parametrize(("name", "shape"), [("shift", (1, 777)), ("scale_shift", (3, 20))])
-def test_the_engine_is_the_model(name, shape):
+def test_the_engine_equals_the_model(name, shape):
     config = ModelConfig(sample_rate_hz=8000, **MODELS[name])
     variables = drawn(config)
     mixture, conditions = noise(*shape), noise(shape[0], config.condition_size, seed=1)

@@ -12,7 +12,7 @@ from audiosep_jax.models import separator
 from audiosep_jax.models.inference import folded
 
 
-def test_the_folded_model_is_the_model():
+def test_the_folded_model_equals_the_model():
     config = ModelConfig(sample_rate_hz=8000, **MODELS["shift"])
     variables = drawn(config)
     mixture, condition = noise(2, 777), noise(2, config.condition_size, seed=1)

@@ -37,7 +37,7 @@ def noise(*shape, seed=0):
 
 
 @pytest.mark.parametrize("group", [(481, 500, 519), (1, 33, 39)])
-def test_each_row_is_what_it_would_be_alone(variables, group):
+def test_each_row_equals_its_separation_alone(variables, group):
     length = ragged.batch_samples(SMALL, max(group))
     assert {ragged.batch_samples(SMALL, samples) for samples in group} == {length}
     condition = noise(len(group), 5, seed=1)
@@ -55,7 +55,7 @@ def test_each_row_is_what_it_would_be_alone(variables, group):
 
 
 def test_an_unmasked_batch_would_differ(variables):
-    """The check above can fail: silence behind the end changes the end."""
+    """The test above can fail: silence after the end changes the end."""
     sound, condition = noise(500), noise(1, 5, seed=1)
     alone = np.asarray(compiled(separator.apply)(variables, sound[None], condition))[0]
     padded = np.pad(sound, (0, ragged.batch_samples(SMALL, 500) - 500))[None]
@@ -73,5 +73,5 @@ def test_lengths_within_one_step_of_pooling_share_a_program():
 
 
 def test_rows_of_another_length_are_refused(variables):
-    with pytest.raises(ValueError, match="rows of 500 samples were given: fill them up to 519"):
+    with pytest.raises(ValueError, match="rows have 500 samples: pad them to 519"):
         ragged.apply(SMALL, variables, jnp.ones((1, 500)), jnp.ones((1, 5)), jnp.array([500]))

@@ -28,7 +28,7 @@ def wide(monkeypatch):
     # 7 and 22 are filled up to 8 and 24, and 24 becomes 6 where time is pooled twice: no whole tiles.
     [("shift", 22), ("scale_shift", 7)],
 )
-def test_strips_give_the_logits_of_the_whole(wide, film, frames):
+def test_strips_equal_the_whole(wide, film, frames):
     config = ModelConfig(**SMALL, film=film, unused_tensors=film == "shift")
     params = folded.fold(config, drawn(config))
     columns = folded.film_columns(params, jnp.asarray(noise(2, 5, seed=1)))
@@ -41,7 +41,7 @@ def test_strips_give_the_logits_of_the_whole(wide, film, frames):
 
 
 def any_config(draw):
-    """Any shape that is valid: levels of few bins, of many, and of such as are no whole tiles."""
+    """Any valid shape: levels of few bins, of many, and of bins that are no whole tiles."""
     depth = int(draw.integers(2, 4))
     window = 2 * 2**depth * int(draw.integers(2, 12))
     return ModelConfig(
@@ -56,7 +56,7 @@ def any_config(draw):
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 10))])
-def test_every_valid_shape_is_computed_alike(wide, monkeypatch, seed):
+def test_strips_equal_the_whole_for_every_valid_shape(wide, monkeypatch, seed):
     monkeypatch.setattr(strips, "_BINS", 5)
     draw = np.random.default_rng(seed)
     config, batch, frames = any_config(draw), int(draw.integers(1, 3)), int(draw.integers(1, 40))
@@ -68,7 +68,7 @@ def test_every_valid_shape_is_computed_alike(wide, monkeypatch, seed):
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_level_whose_bins_are_no_whole_tiles_is_left_to_xla():
+def test_xla_computes_levels_without_whole_tiles():
     """520 bins, then 260, then 130, at the sizes that count as wide."""
     config = ModelConfig(window_length=1040, hop_length=260, encoder_widths=(32, 32, 32), condition_size=3)
     assert 130 % winograd.TILE
@@ -79,8 +79,8 @@ def test_a_level_whose_bins_are_no_whole_tiles_is_left_to_xla():
     assert result.shape == (1, 7, 521, 3)
 
 
-def test_of_the_largest_layer_only_the_skip_is_stored(wide):
-    """Neither what a convolution gives, nor what is raised, nor both joined."""
+def test_only_the_skip_of_the_largest_layer_is_stored(wide):
+    """Not the output of a convolution, the upsampled rows or the join of both."""
     config = ModelConfig(**SMALL)
     params = folded.fold(config, drawn(config))
     magnitude = jax.ShapeDtypeStruct((1, 4096, 33), jnp.float32)
@@ -91,7 +91,7 @@ def test_of_the_largest_layer_only_the_skip_is_stored(wide):
     assert program.memory_analysis().temp_size_in_bytes < 2.6 * largest
 
 
-def test_strips_are_whole_tiles_and_at_least_as_long_as_what_is_handed_on():
+def test_strips_are_whole_tiles_of_at_least_lag_rows():
     rows = {shape: strip_loops.strip_rows(*shape) for shape in ((1024, 1024), (256, 256), (20, 256), (4, 64))}
     assert rows == {(1024, 1024): 16, (256, 256): 32, (20, 256): 8, (4, 64): 8}
     for time, freq in itertools.product(range(1, 200, 7), (8, 60, 2048)):

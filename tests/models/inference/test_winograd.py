@@ -14,13 +14,13 @@ def draw(*shape, seed=0):
 
 
 def filled(rows):
-    """A strip between two rows, with zeros around its bins; what is not to be looked at is not a number."""
+    """A strip between two rows, with zeros around its bins; ignored positions are NaN."""
     rows = np.pad(rows, ((0, 0), (1, 1), (0, 0)))
     return jnp.asarray(np.pad(rows, ((0, 2), (0, 2), (0, 0)), constant_values=np.nan))
 
 
 @pytest.mark.parametrize("shape", [(4, 4, 3, 5), (8, 12, 5, 2)])
-def test_a_strip_is_convolved_as_the_whole_is(shape):
+def test_a_strip_equals_the_convolution_of_the_whole(shape):
     rows, freq, channels, features = shape
     whole, kernel = draw(rows + 2, freq, channels), draw(3, 3, channels, features, seed=1) / np.float32(8)
     expected = convolution.convolve(jnp.asarray(whole)[None], jnp.asarray(kernel))[0, 1:-1]

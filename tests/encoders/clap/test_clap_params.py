@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 from htsat_inputs import CASES, as_laion, case
 
-from audiosep_jax.encoders.clap import htsat, htsat_params
-from audiosep_jax.encoders.clap.htsat import HtsatConfig
+from audiosep_jax.encoders.clap import htsat, laion_config
+from audiosep_jax.encoders.clap import params as clap_weights
+from audiosep_jax.encoders.clap.config import HtsatConfig
 from audiosep_jax.errors import AudioSepError
 
 
 @pytest.mark.parametrize("name", list(CASES))
 def test_both_layouts_give_the_tree_of_the_module(name):
     config, tensors, frames = case(name)
-    params = htsat_params.parameters_from_transformers(config, tensors)
-    laion = htsat_params.parameters_from_laion(config, as_laion(config, tensors))
+    params = clap_weights.htsat_parameters(config, tensors, layout="transformers")
+    laion = clap_weights.htsat_parameters(config, as_laion(config, tensors), layout="laion")
     jax.tree.map(np.testing.assert_array_equal, laion, params)
 
     tree = jax.eval_shape(htsat.Htsat(config).init, jax.random.key(0), frames)["params"]
@@ -25,8 +26,8 @@ def test_both_layouts_give_the_tree_of_the_module(name):
 def test_half_precision_weights_become_float32(dtype):
     config, tensors, _ = case("oblong")
     halved = {name: value.astype(dtype) for name, value in tensors.items()}
-    params = htsat_params.parameters_from_transformers(config, halved)
-    exact = htsat_params.parameters_from_transformers(config, tensors)
+    params = clap_weights.htsat_parameters(config, halved, layout="transformers")
+    exact = clap_weights.htsat_parameters(config, tensors, layout="transformers")
     for got, wanted in zip(jax.tree.leaves(params), jax.tree.leaves(exact), strict=True):
         assert got.dtype == np.float32
         np.testing.assert_allclose(got, wanted, rtol=1e-2, atol=1e-2)
@@ -35,10 +36,10 @@ def test_half_precision_weights_become_float32(dtype):
 def test_config_is_read_from_laions_tensors():
     config, tensors, _ = case("small_stages")
     shapes = {key: value.shape for key, value in as_laion(config, tensors).items()}
-    found = htsat_params.config_from_laion(shapes)
+    found = laion_config.htsat_config(shapes)
     # The activation leaves no trace; LAION has one kind.
     assert found == HtsatConfig(**CASES["small_stages"][0] | {"hidden_act": "gelu"})
-    htsat_params.parameters_from_laion(found, as_laion(config, tensors))
+    clap_weights.htsat_parameters(found, as_laion(config, tensors), layout="laion")
 
 
 def test_config_of_a_tower_without_shifts():
@@ -58,7 +59,7 @@ def test_config_of_a_tower_without_shifts():
             )
         },
     }
-    assert htsat_params.config_from_laion(shapes) == HtsatConfig(
+    assert laion_config.htsat_config(shapes) == HtsatConfig(
         embed_dim=6,
         depths=(2,),
         heads=(3,),
@@ -89,27 +90,27 @@ def test_unreadable_towers_are_refused(change, sentence):
     shapes |= {f"audio_branch.{name}": shape for name, shape in change.items()}
     shapes = {name: shape for name, shape in shapes.items() if shape is not None}
     with pytest.raises(AudioSepError, match=sentence):
-        htsat_params.config_from_laion(shapes, where="big.pt")
+        laion_config.htsat_config(shapes, where="big.pt")
 
 
 @pytest.mark.parametrize("layout", ["laion", "transformers"])
 def test_every_unfit_tensor_is_named_at_once(layout):
     config, tensors, _ = case("small_stages")
     if layout == "laion":
-        read, tensors = htsat_params.parameters_from_laion, as_laion(config, tensors)
+        tensors = as_laion(config, tensors)
         prefix, table = "audio_branch.", "audio_branch.layers.0.blocks.2.attn.relative_position_bias_table"
     else:
-        read, prefix = htsat_params.parameters_from_transformers, "audio_model.audio_encoder."
+        prefix = "audio_model.audio_encoder."
         table = f"{prefix}layers.0.blocks.2.attention.self.relative_position_bias_table"
     del tensors[f"{prefix}norm.bias"], tensors[f"{prefix}layers.0.downsample.reduction.weight"]
     tensors[table] = tensors[table][:-1]
     tensors[f"{prefix}layers.1.blocks.3.surprise"] = np.zeros(2, np.float32)
     tensors[f"{prefix}patch_embed.proj.bias"] = np.zeros(8, np.int32)
     with pytest.raises(AudioSepError) as caught:
-        read(config, tensors, where="folder/model.safetensors")
+        clap_weights.htsat_parameters(config, tensors, layout=layout, where="folder/model.safetensors")
     message = str(caught.value)
     assert message.startswith("folder/model.safetensors does not hold the ")
-    assert message.count(";") == 4
+    assert message.count("missing") + message.count("mis-shaped") + message.count("unmapped") == 5
     for problem in (
         f"missing {prefix}norm.bias",
         f"missing {prefix}layers.0.downsample.reduction.weight",
