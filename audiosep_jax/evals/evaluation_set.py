@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Float
 
 from audiosep_jax.audio.files import read_audio
+from audiosep_jax.audio.gains import gain_at_snr, peak_scale
 from audiosep_jax.config import MAX_RATIO_DB
 from audiosep_jax.errors import EvaluationError
 from audiosep_jax.utils import serialization
 from audiosep_jax.utils.atomic import replacing
 
 VERSION = 1
-PEAK = 0.9
 
 MAX_SECONDS = 3600.0
 MIN_RATE_HZ, MAX_RATE_HZ = 1000, 768_000
@@ -229,9 +229,8 @@ def render(entry: Entry, *, root: str | Path, sample_rate_hz: int, seconds: floa
                 f"{Path(root) / source.file} is silent from {source.offset_seconds} s on: no mixture has an "
                 f"SNR of {entry.snr_db} dB with it; give the file that the set was made with."
             )
-    mixture = target + interferer * np.sqrt(energies[0] / energies[1] * 10 ** (-entry.snr_db / 10))
-    peak = float(np.abs(mixture).max())
-    scale = PEAK / peak if peak > 1 else 1.0
+    mixture = target + interferer * gain_at_snr(*energies, snr_db=entry.snr_db)
+    scale = peak_scale(float(np.abs(mixture).max()))
     answer = np.zeros_like(target) if entry.is_absent else target * scale
     return Example(
         mixture=(mixture * scale).astype(np.float32),

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from audiosep_jax.evals.statistics import CrossedMean
 from audiosep_jax.sweeps.results import SweepResult
-from audiosep_jax.sweeps.statistics import Estimate
 from audiosep_jax.utils.atomic import replacing
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def curves_figure(result: SweepResult, path: Path) -> bool:
     return True
 
 
-def _interval(axis: "Axes", row: int, one: Estimate, colour: str) -> None:
+def _interval(axis: "Axes", row: int, one: CrossedMean, colour: str) -> None:
     if not np.isnan(one.low):
         axis.plot([one.low, one.high], [row, row], color=colour, linewidth=2.2, zorder=2)
     axis.scatter([one.mean], [row], s=34, color=colour, zorder=4)

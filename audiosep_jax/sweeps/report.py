@@ -10,8 +10,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from audiosep_jax.evals.statistics import CrossedMean
 from audiosep_jax.sweeps.results import ALPHA, CellResult, Difference, SweepResult
-from audiosep_jax.sweeps.statistics import Estimate
 from audiosep_jax.utils.atomic import replacing, write_json
 
 _HEADER = (
@@ -150,12 +150,12 @@ def _changes(cell: CellResult) -> str:
     return ", ".join(changes) or "nothing"
 
 
-def _ends(one: Estimate) -> str:
+def _ends(one: CrossedMean) -> str:
     digits = _decimals(one)
     return "unknown" if math.isnan(one.low) else f"{one.low:.{digits}f} … {one.high:.{digits}f}"
 
 
-def _decimals(one: Estimate) -> int:
+def _decimals(one: CrossedMean) -> int:
     """Two, or as many as tell the interval's ends from the mean and from zero; up to nine."""
     known = [one.mean] if math.isnan(one.low) else [one.low, one.high, one.mean - one.low]
     return next((digits for digits in range(2, 9) if all(_is_shown(value, digits) for value in known)), 9)

@@ -10,9 +10,9 @@ import numpy as np
 
 from audiosep_jax.errors import SweepError, shown
 from audiosep_jax.evals.source_recordings import recording_of
+from audiosep_jax.evals.statistics import CrossedMean, crossed_mean, holm
 from audiosep_jax.sweeps import workdir
 from audiosep_jax.sweeps.runs import RUNS
-from audiosep_jax.sweeps.statistics import Estimate, estimate, holm
 from audiosep_jax.sweeps.workdir import RunState
 from audiosep_jax.train.writers import METRICS_FILE
 
@@ -45,7 +45,7 @@ class Difference:
     """
 
     seeds: tuple[int, ...]
-    sdri_db: Estimate
+    sdri_db: CrossedMean
     corrected_p: float
     significant: bool
 
@@ -72,7 +72,7 @@ class CellResult:
     changes: Mapping[str, Any]
     seeds: tuple[int, ...]
     missing: tuple[int, ...]
-    sdri_db: Estimate
+    sdri_db: CrossedMean
     seed_means_db: tuple[float, ...]
     si_sdri_db: float
     attenuation_db: float | None
@@ -150,7 +150,7 @@ def read_results(directory: Path) -> SweepResult:
         for cell, runs in measured.items()
     }
     differences = {
-        cell: estimate(_rows(measured[cell], seeds) - _rows(measured[base], seeds), groups)
+        cell: crossed_mean(_rows(measured[cell], seeds) - _rows(measured[base], seeds), groups)
         for cell, seeds in pairs.items()
         if seeds
     }
@@ -209,7 +209,7 @@ def _cell_result(
         changes=plan["cells"][cell]["changes"],
         seeds=tuple(seeds),
         missing=tuple(seed for seed in map(int, plan["cells"][cell]["runs"]) if seed not in runs),
-        sdri_db=estimate(_rows(runs, seeds), groups),
+        sdri_db=crossed_mean(_rows(runs, seeds), groups),
         seed_means_db=tuple(float(runs[seed].sdri_db.mean()) for seed in seeds),
         si_sdri_db=float(np.mean([runs[seed].si_sdri_db.mean() for seed in seeds])),
         attenuation_db=float(absent.mean()) if absent.size else None,

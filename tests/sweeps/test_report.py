@@ -10,11 +10,11 @@ from sweep_folders import HOW, MIXTURES, small_sweep, write_set
 
 from audiosep_jax.cli import main
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.evals.statistics import crossed_mean
 from audiosep_jax.sweeps import workdir
 from audiosep_jax.sweeps.report import markdown, sentences
 from audiosep_jax.sweeps.results import Difference, read_results
 from audiosep_jax.sweeps.runner import run_sweep
-from audiosep_jax.sweeps.statistics import estimate
 from audiosep_jax.utils.atomic import write_json
 
 
@@ -61,7 +61,7 @@ def test_words_say_what_is_significant_and_what_is_missing(finished):
 def test_differences_that_vary_are_not_significant(finished):
     result = read_results(finished)
     rng = np.random.default_rng(0)
-    values = estimate(rng.standard_normal((2, 20)) * 0.1, [str(index % 5) for index in range(20)])
+    values = crossed_mean(rng.standard_normal((2, 20)) * 0.1, [str(index % 5) for index in range(20)])
     assert values.p_value > 0.05
     difference = Difference(seeds=(0, 1), sdri_db=values, corrected_p=values.p_value, significant=False)
     cells = (*result.cells[:2], dataclasses.replace(result.cells[2], difference=difference))
@@ -72,9 +72,11 @@ def test_differences_that_vary_are_not_significant(finished):
 def test_p_values_are_corrected_for_their_number(finished, monkeypatch):
     from audiosep_jax.sweeps import results
 
-    real = results.estimate
+    real = results.crossed_mean
     monkeypatch.setattr(
-        results, "estimate", lambda *args: dataclasses.replace(real(*args), p_value=0.03, low=0.1, high=1.0)
+        results,
+        "crossed_mean",
+        lambda *args: dataclasses.replace(real(*args), p_value=0.03, low=0.1, high=1.0),
     )
     differences = [cell.difference for cell in read_results(finished).cells if cell.difference]
     assert [one.corrected_p for one in differences] == pytest.approx([0.09, 0.09, 0.09])
@@ -126,7 +128,9 @@ def test_takes_of_one_sound_are_one_recording(tmp_path):
     assert result.recordings == 2
     rows = np.array([3 + 0.1 * (index % 5) + 0.003 * ((index * 7) % 3) for index in range(MIXTURES)])
     groups = ["10" if index % 5 < 2 else "11" for index in range(MIXTURES)]
-    assert result.cells[0].sdri_db.mixture_error == pytest.approx(estimate(rows[None], groups).mixture_error)
+    assert result.cells[0].sdri_db.mixture_error == pytest.approx(
+        crossed_mean(rows[None], groups).mixture_error
+    )
 
 
 def test_seeds_that_only_one_cell_has_are_not_compared(tmp_path):

@@ -15,8 +15,8 @@ from benchmark_models import echo, echo_model, gain
 from audiosep_jax.evals.suites import measure
 from audiosep_jax.evals.suites.definitions import SEPARATION, SPEECH, SUITES
 from audiosep_jax.evals.suites.figures import write_figures
-from audiosep_jax.evals.suites.selection import list_mixtures
-from audiosep_jax.evals.suites.suite_run import run_suite
+from audiosep_jax.evals.suites.plan import list_mixtures
+from audiosep_jax.evals.suites.runner import run_suite
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def test_voicebank_is_a_mean_over_utterances_asked_for_speech(folders, tmp_path,
         return {name: float(sdr(target, estimate)) + place for place, name in enumerate(SPEECH)}
 
     monkeypatch.setattr(measure, "speech_metrics", speech)
-    monkeypatch.setattr("audiosep_jax.evals.suites.suite_run.check_packages", lambda suite: None)
+    monkeypatch.setattr("audiosep_jax.evals.suites.runner.check_packages", lambda suite: None)
     result = run("voicebank", folders, tmp_path)
     names = [line.split() for line in (folders / "lists/log_testset.txt").read_text("utf-8").splitlines()]
     values = []

@@ -117,7 +117,7 @@ PROGRAM = """
 import sys, time
 from audiosep_jax.evals.suites.journal import Journal
 from audiosep_jax.cli.main import main
-from audiosep_jax.query import encoder
+from audiosep_jax.encoders import base as encoder
 
 encoder.ENCODERS["letters"] = "benchmark_models"
 pause, append = float(sys.argv.pop(1)), Journal.append

@@ -11,10 +11,9 @@ from benchmark_models import echo_model
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals.suites.comparison import compare
 from audiosep_jax.evals.suites.definitions import SUITES
+from audiosep_jax.evals.suites.plan import chosen_datasets, list_mixtures
 from audiosep_jax.evals.suites.report import comparison_markdown
-from audiosep_jax.evals.suites.runner import Model
-from audiosep_jax.evals.suites.selection import chosen_datasets, list_mixtures
-from audiosep_jax.evals.suites.suite_run import run_suite
+from audiosep_jax.evals.suites.runner import Model, run_suite
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +95,7 @@ def test_other_mixtures_suites_and_unfinished_results_are_refused(sounds, tmp_pa
     run(sounds, tmp_path / "c", suite="dcase")
     with pytest.raises(AudioSepError, match=r"is of the suite audiosep and .* of dcase"):
         compare(tmp_path / "a", tmp_path / "c")
-    with pytest.raises(AudioSepError, match=r"holds no result\.json: give the --out of a benchmark"):
+    with pytest.raises(AudioSepError, match=r"holds no result\.json: give the --out of a finished benchmark"):
         compare(tmp_path / "a", tmp_path)
     (tmp_path / "result.json").write_text('{"rows": [1]}', "utf-8")
     with pytest.raises(AudioSepError, match=r"result\.json is damaged"):
@@ -112,7 +111,9 @@ def test_other_sounds_of_the_same_names_are_refused(sounds, tmp_path):
     louder = samples[0] + np.float32(1.001) * (samples[1] - samples[0])  # the noise, by 0.009 dB
     benchmark_folders.write_sound(mixture, louder, 32_000)
     run(tmp_path / "sounds", tmp_path / "b", "esc50", name="other")
-    with pytest.raises(AudioSepError, match=r"same files: 1 mixtures, such as 3 of esc50, have another SDR"):
+    with pytest.raises(
+        AudioSepError, match=r"same files: 1 mixtures, such as 3 of esc50, differ in SDR; measure"
+    ):
         compare(tmp_path / "a", tmp_path / "b")
 
 

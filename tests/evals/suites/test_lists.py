@@ -5,9 +5,8 @@ import benchmark_folders
 import pytest
 
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.evals.suites.definitions import SUITES
-from audiosep_jax.evals.suites.rendered_corpus import rendered_suite
-from audiosep_jax.evals.suites.selection import chosen_datasets, list_mixtures
+from audiosep_jax.evals.suites.definitions import SUITES, rendered_suite
+from audiosep_jax.evals.suites.plan import chosen_datasets, list_mixtures
 from data_pipelines.render.manifest import load_manifest
 
 AUDIOSEP = SUITES["audiosep"]
@@ -83,7 +82,7 @@ def test_further_queries_choose_mixtures_and_come_last(folders):
         ("id,query\n0, \n", "has an empty query in row 2"),
         ("id,query\n0,x\n0,y\n", "gives mixture 0 a second query of the kind 're-annotated' in row 3"),
         ("id,kind,query\n0,caption,y\n", "gives mixture 0 a second query of the kind 'caption' in row 2"),
-        ("id,query\n0,a dog, barking\n", "has another number of cells than columns in row 2"),
+        ("id,query\n0,a dog, barking\n", "has more cells than columns in row 2"),
         ("id,query\n", "holds no query"),
         (None, "is not a readable CSV file of queries"),
     ],
@@ -104,7 +103,12 @@ def test_queries_for_several_datasets_say_which(folders):
 @pytest.mark.parametrize(
     ("suite", "name", "text", "message"),
     [
-        ("audiosep", "esc50_eval.csv", None, r"esc50_eval\.csv does not exist: give --metadata"),
+        (
+            "audiosep",
+            "esc50_eval.csv",
+            None,
+            r"esc50_eval\.csv does not exist: give the folder of the benchmark.s lists as --metadata",
+        ),
         ("audiosep", "esc50_eval.csv", "", r"esc50_eval\.csv has the columns , but idx, caption"),
         ("audiosep", "esc50_eval.csv", "idx,caption,src_wav,noise_wav\n", "lists no mixture"),
         ("audiosep", "esc50_eval.csv", "idx,caption,src_wav,noise_wav\n0,a,b\n", "has 3 cells in row 2"),
@@ -184,5 +188,7 @@ def test_what_is_no_corpus_is_named(tmp_path):
     (tmp_path / "manifest.json").write_text('{"recipe": 1}', "utf-8")
     with pytest.raises(AudioSepError, match=r"manifest\.json is damaged"):
         rendered_suite(tmp_path)
-    with pytest.raises(AudioSepError, match=r"give --root the folder of a corpus that audiosep render wrote"):
+    with pytest.raises(
+        AudioSepError, match=r"does not exist: give the output folder of audiosep render as --root"
+    ):
         rendered_suite(tmp_path / "none")

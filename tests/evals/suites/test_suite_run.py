@@ -13,12 +13,11 @@ import soundfile
 from benchmark_models import LetterEncoder, echo_model, random_checkpoint
 
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.evals.suites.definitions import SUITES
+from audiosep_jax.evals.suites.definitions import SUITES, rendered_suite
 from audiosep_jax.evals.suites.journal import ROWS_FILE, Journal
-from audiosep_jax.evals.suites.rendered_corpus import rendered_suite
-from audiosep_jax.evals.suites.runner import Model
-from audiosep_jax.evals.suites.selection import chosen_datasets, list_mixtures
-from audiosep_jax.evals.suites.suite_run import Scorer, run_suite
+from audiosep_jax.evals.suites.measure import Scorer
+from audiosep_jax.evals.suites.plan import chosen_datasets, list_mixtures
+from audiosep_jax.evals.suites.runner import Model, run_suite
 from audiosep_jax.models import separator
 from audiosep_jax.models.inference import ragged
 from audiosep_jax.separation import api
@@ -136,7 +135,7 @@ def test_a_full_disk_keeps_what_was_measured(sounds, tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         synced.append(real(descriptor))
 
-    monkeypatch.setattr("audiosep_jax.evals.suites.journal.os.fsync", full)
+    monkeypatch.setattr("audiosep_jax.utils.journal.os.fsync", full)
     with pytest.raises(
         AudioSepError, match=r"rows\.jsonl cannot be written: No space left .* what is measured"
     ):
