@@ -208,7 +208,7 @@ def _read_dcase(metadata: Path, root: Path) -> list[Mixture]:
 
 
 def _read_voicebank(metadata: Path, root: Path) -> list[Mixture]:
-    """Reads log_testset.txt: per line an utterance, its noise and its SNR in dB, such as "p232_001 bus 2.5"."""
+    """Reads log_testset.txt: an utterance, its noise and its SNR in dB per line, "p232_001 bus 2.5"."""
     log, mixtures = metadata / "log_testset.txt", []
     try:
         lines = log.read_text("utf-8-sig").splitlines()
