@@ -12,7 +12,7 @@ from audiosep_jax.evals.evaluate import Encode, EvaluationResult, ExampleResult,
 from audiosep_jax.evals.evaluation_set import EvaluationSet, render_entries
 from audiosep_jax.evals.measure import Apply, filled
 from audiosep_jax.plotting.spectrograms import draw_spectrograms
-from audiosep_jax.utils.atomic import replacing
+from audiosep_jax.plotting.style import save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -132,9 +132,7 @@ def example_figures(
         result, evaluation_set=evaluation_set, root=root, apply=apply, encode=encode, batch_size=batch_size
     ):
         paths.append(Path(folder) / f"spectrograms-{name}.png")
-        figure = example.draw()
-        with replacing(paths[-1]) as temporary:
-            figure.savefig(temporary)
+        save(example.draw(), paths[-1])
     return paths
 
 
