@@ -96,8 +96,8 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, package):
     with pytest.raises(AudioSepError) as error:
         speech_metrics(np.ones(RATE), np.ones(RATE), sample_rate_hz=RATE)
     assert str(error.value) == (
-        f"The package {package} is not installed, which measures {package.removeprefix('py').upper()}: "
+        f"The package {package}, which measures {package.removeprefix('py').upper()}, is not installed: "
         "pip install 'audiosep_jax[benchmark]'."
         if package == "pystoi"
-        else "The package pesq is not installed, which measures PESQ: pip install 'audiosep_jax[benchmark]'."
+        else "The package pesq, which measures PESQ, is not installed: pip install 'audiosep_jax[benchmark]'."
     )

@@ -52,8 +52,8 @@ def test_words_say_what_is_significant_and_what_is_missing(finished):
         "hardly is 0.00100 dB better than base: significant (95 % interval 0.00098 … 0.00102 dB"
     )
     assert said[2] == (
-        "same and base differ by +0.00 dB in every seed and recording alike: how sure that is, is unknown, "
-        "as nothing varies."
+        "same and base differ by +0.00 dB in every seed and recording; the certainty is unknown, as nothing "
+        "varies."
     )
     assert said[-1] == "Not finished, by seed: broken (all)."
 
@@ -109,11 +109,11 @@ def test_the_command_writes_table_values_and_figures(finished, tmp_path, capsys,
             assert np.asarray(image.convert("L")).std() > 5
 
 
-def test_one_seed_is_no_statement_about_training_again(tmp_path):
+def test_a_report_of_one_seed_says_that_it_holds_for_these_models_only(tmp_path):
     run_sweep(small_sweep(tmp_path, "base", "better"), tmp_path / "out", how=HOW(at_once=2), say=quiet)
     assert main.main(["sweep", "report", str(tmp_path / "out")]) == 0
     text = (tmp_path / "out" / "report" / "report.md").read_text()
-    assert "one seed: this is about these two models, not about training again" in text
+    assert "; with one seed this holds for these two models, not for other trainings)" in text
     values = json.loads((tmp_path / "out" / "report" / "report.json").read_text())
     assert values["cells"][0]["sdri_db"]["seed_error"] is None
 
