@@ -10,5 +10,5 @@ from audiosep_jax.sweeps import runner
 
 # A shell that runs the tests in the background would have it ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-runner.How = sweep_folders.HOW
+runner.Execution = sweep_folders.EXECUTION
 sys.exit(main.main())

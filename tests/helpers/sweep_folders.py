@@ -10,7 +10,7 @@ from audiosep_jax.sweeps import runner
 from audiosep_jax.sweeps.definition import Evaluation, Sweep
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_audiosep.py")))
-HOW = functools.partial(runner.How, program=FAKE)
+EXECUTION = functools.partial(runner.Execution, program=FAKE)
 MIXTURES = 20
 
 

@@ -5,7 +5,7 @@ import io
 
 import pytest
 from rich.console import Console
-from sweep_folders import HOW, small_sweep, write_sweep
+from sweep_folders import EXECUTION, small_sweep, write_sweep
 
 from audiosep_jax.cli import main
 from audiosep_jax.config import MixtureConfig, ModelConfig
@@ -39,7 +39,7 @@ def test_a_dry_run_prints_cells_and_costs_and_writes_nothing(sweep, tmp_path, ca
     assert beside == "counting the operations of train step 1 of 1 (some seconds each): twice\n"
     assert "twice" in said
     assert "0 of 2" in said
-    assert "known when a run of this sweep has been trained" in said
+    assert "unknown until a run of this sweep has been trained" in said
     assert not directory.exists()
 
 
@@ -108,7 +108,7 @@ def test_arithmetic_is_counted_and_time_comes_from_what_was_measured(sweep, tmp_
     assert 1e6 < base.flops < 1e9
     assert 1.8 < twice.flops / base.flops < 2.05
     assert seconds_left([base, twice]) is None
-    run_sweep(dataclasses.replace(sweep, cells={"base": {}}), directory, how=HOW(), say=quiet)
+    run_sweep(dataclasses.replace(sweep, cells={"base": {}}), directory, execution=EXECUTION(), say=quiet)
     for folder in (directory / "runs").glob("base-*"):
         dataclasses.replace(RunState.read(folder), train_seconds=10.0).write(folder)
     base, twice = costs_of(sweep, directory, say=quiet)

@@ -65,8 +65,10 @@ def test_two_cells_and_two_seeds_are_trained_measured_and_compared(tmp_path, mon
         seeds=(0, 1),
         evaluation=Evaluation(evaluation_set=str(tmp_path / "set.json"), root=str(tmp_path / "source")),
     )
-    how = runner.How
-    monkeypatch.setattr(runner, "How", lambda **given: how(**given, program=(sys.executable, "-c", PROGRAM)))
+    how = runner.Execution
+    monkeypatch.setattr(
+        runner, "Execution", lambda **given: how(**given, program=(sys.executable, "-c", PROGRAM))
+    )
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
     file = sweep_folders.write_sweep(tmp_path / "sweep.py", sweep)
     directory = tmp_path / "out"

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from sweep_folders import HOW, MIXTURES, small_sweep, write_set
+from sweep_folders import EXECUTION, MIXTURES, small_sweep, write_set
 
 from audiosep_jax.cli import main
 from audiosep_jax.errors import AudioSepError
@@ -27,7 +27,7 @@ def finished(tmp_path_factory):
     """A sweep of five cells and two seeds; `same` is `base` again, `broken` has no finished run."""
     folder = tmp_path_factory.mktemp("finished")
     sweep = small_sweep(folder, "base", "better", "hardly", "same", "broken", seeds=(0, 1))
-    run_sweep(sweep, folder / "out", how=HOW(at_once=2), say=quiet)
+    run_sweep(sweep, folder / "out", execution=EXECUTION(at_once=2), say=quiet)
     return folder / "out"
 
 
@@ -110,7 +110,9 @@ def test_the_command_writes_table_values_and_figures(finished, tmp_path, capsys,
 
 
 def test_a_report_of_one_seed_says_that_it_holds_for_these_models_only(tmp_path):
-    run_sweep(small_sweep(tmp_path, "base", "better"), tmp_path / "out", how=HOW(at_once=2), say=quiet)
+    run_sweep(
+        small_sweep(tmp_path, "base", "better"), tmp_path / "out", execution=EXECUTION(at_once=2), say=quiet
+    )
     assert main.main(["sweep", "report", str(tmp_path / "out")]) == 0
     text = (tmp_path / "out" / "report" / "report.md").read_text()
     assert "; with one seed this holds for these two models, not for other trainings)" in text
@@ -123,7 +125,7 @@ def test_takes_of_one_sound_are_one_recording(tmp_path):
     sweep = dataclasses.replace(
         small_sweep(tmp_path, "base"), evaluation=write_set(tmp_path / "takes", files=takes)
     )
-    run_sweep(sweep, tmp_path / "out", how=HOW(), say=quiet)
+    run_sweep(sweep, tmp_path / "out", execution=EXECUTION(), say=quiet)
     result = read_results(tmp_path / "out")
     assert result.recordings == 2
     rows = np.array([3 + 0.1 * (index % 5) + 0.003 * ((index * 7) % 3) for index in range(MIXTURES)])
@@ -135,7 +137,7 @@ def test_takes_of_one_sound_are_one_recording(tmp_path):
 
 def test_seeds_that_only_one_cell_has_are_not_compared(tmp_path):
     sweep, directory = small_sweep(tmp_path, "base", "better", seeds=(0, 1, 2)), tmp_path / "out"
-    run_sweep(sweep, directory, how=HOW(at_once=2), say=quiet)
+    run_sweep(sweep, directory, execution=EXECUTION(at_once=2), say=quiet)
     (folder,) = (directory / "runs").glob("better-seed1-*")
     (folder / "state.json").unlink()
     better = read_results(directory).cells[1]
@@ -148,10 +150,10 @@ def test_seeds_that_only_one_cell_has_are_not_compared(tmp_path):
 
 def test_a_part_of_a_sweep_forgets_nothing_that_was_finished_before(tmp_path):
     sweep, directory = small_sweep(tmp_path, "base", "better", "same", seeds=(0, 1)), tmp_path / "out"
-    run_sweep(sweep, directory, how=HOW(at_once=2), say=quiet)
+    run_sweep(sweep, directory, execution=EXECUTION(at_once=2), say=quiet)
     part = {"cells": {"base": {}, "late": {"train.batch_size": 9}}, "seeds": (2,)}
     part["cells"]["base"] = sweep.cells["base"]
-    run_sweep(dataclasses.replace(sweep, **part), directory, how=HOW(at_once=2), say=quiet)
+    run_sweep(dataclasses.replace(sweep, **part), directory, execution=EXECUTION(at_once=2), say=quiet)
     result = read_results(directory)
     assert [(cell.cell, cell.seeds, cell.missing) for cell in result.cells] == [
         ("base", (0, 1, 2), ()),
@@ -164,21 +166,26 @@ def test_a_part_of_a_sweep_forgets_nothing_that_was_finished_before(tmp_path):
     # Of another base nothing is the same, and a new name makes no second cell.
     renamed = {{"same": "equal"}.get(cell, cell): changes for cell, changes in sweep.cells.items()}
     run_sweep(
-        dataclasses.replace(sweep, cells=renamed, seeds=(0, 1)), directory, how=HOW(at_once=2), say=quiet
+        dataclasses.replace(sweep, cells=renamed, seeds=(0, 1)),
+        directory,
+        execution=EXECUTION(at_once=2),
+        say=quiet,
     )
     assert list(workdir.read_plan(directory)["cells"]) == ["base", "better", "late", "equal"]
     base = dataclasses.replace(sweep.base, train=dataclasses.replace(sweep.base.train, steps=3))
-    run_sweep(dataclasses.replace(sweep, base=base), directory, how=HOW(at_once=2), say=quiet)
+    run_sweep(dataclasses.replace(sweep, base=base), directory, execution=EXECUTION(at_once=2), say=quiet)
     plan = workdir.read_plan(directory)
     assert (list(plan["cells"]), plan["seeds"]) == (["base", "better", "same"], [0, 1])
 
 
 def test_a_part_measured_on_another_set_leaves_the_rest_unfinished(tmp_path):
     sweep, directory = small_sweep(tmp_path, "base", "better", "same"), tmp_path / "out"
-    run_sweep(sweep, directory, how=HOW(at_once=2), say=quiet)
+    run_sweep(sweep, directory, execution=EXECUTION(at_once=2), say=quiet)
     part = {cell: sweep.cells[cell] for cell in ("base", "better")}
     other = write_set(tmp_path / "other", name="other")
-    run_sweep(dataclasses.replace(sweep, cells=part, evaluation=other), directory, how=HOW(), say=quiet)
+    run_sweep(
+        dataclasses.replace(sweep, cells=part, evaluation=other), directory, execution=EXECUTION(), say=quiet
+    )
     result = read_results(directory)
     assert (result.evaluation_set, [cell.cell for cell in result.cells]) == ("other", ["base", "better"])
     assert sentences(result)[-1] == "Not finished, by seed: same (all)."
@@ -197,7 +204,7 @@ def test_what_cannot_be_reported(tmp_path, finished):
 
 def test_results_of_two_sets_are_not_compared(tmp_path):
     directory = tmp_path / "out"
-    run_sweep(small_sweep(tmp_path, "base", "better"), directory, how=HOW(at_once=2), say=quiet)
+    run_sweep(small_sweep(tmp_path, "base", "better"), directory, execution=EXECUTION(at_once=2), say=quiet)
     (folder,) = (directory / "runs").glob("better-*")
     state = workdir.RunState.read(folder)
     dataclasses.replace(state, evaluated="another").write(folder)
