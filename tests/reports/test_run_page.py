@@ -99,8 +99,8 @@ def test_an_odd_record_is_shown_and_its_oddities_are_told(tmp_path, monkeypatch)
     page = read_page(tmp_path / "out")
     shown = HOSTILE.replace("\x00", "\ufffd")
     assert page.tables[0][1][0] == shown
-    assert f"{shown}: the last line of its record is half-written" in page.text
-    assert "gaps in the curves: 2 values" in page.text
+    assert f"{shown}: the last line of its record is incomplete" in page.text
+    assert f"{shown}: 2 values of its record not finite; gaps in the curves." in page.text
     # The table of a long record is thinned so that the newest line stays.
     assert "Every 5th of 46." in page.text
     assert [row[0] for row in page.tables[2][1:]] == [str(step) for step in range(20, 921, 100)]
@@ -110,7 +110,7 @@ def test_an_odd_record_is_shown_and_its_oddities_are_told(tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, r"run holds no metrics\.jsonl: give the work directory"),
+        (None, r"run holds no metrics\.jsonl: give the --workdir of audiosep train"),
         ("", "holds no numbers yet"),
         (
             '{"step": 1, "loss": 1}\n{"step": 2, "lo\n{"step": 3, "loss": 1}\n',
@@ -119,7 +119,7 @@ def test_an_odd_record_is_shown_and_its_oddities_are_told(tmp_path, monkeypatch)
         ('{"loss": 1}\n{"step": 2}\n', "line 1 is damaged .no object with a step"),
         ("[1]\n\n", "line 1 is damaged"),
         ('{"step": NaN}\n', "its step is not finite"),
-        ('{"step": 1, "loss": "low"}\n', "line 1: only numbers belong there"),
+        ('{"step": 1, "loss": "low"}\n', "line 1: a value is no number"),
         ('{"step": 1, "share": 1}\n', "has recorded neither loss nor validation"),
         ("[" * 100_000 + "\n", "line 1 is damaged"),
     ],

@@ -75,7 +75,7 @@ def test_the_page_plays_what_was_separated(mixed, tmp_path, monkeypatch):
     assert np.abs(answers[2] - quantise(0.25 * expected["mixture"], 16)).max() <= 1
     for estimate, residual in zip(answers[::2], answers[1::2], strict=True):
         assert np.abs(estimate + residual - mixture).max() <= 1  # each is rounded to 16 bits
-    assert "An excerpt: the recording is longer. Its first 0.5 s" in page.text
+    assert "An excerpt: the recording is longer. Only its first 0.5 s" in page.text
     assert "by the model half." in page.text
 
     # What is heard is what is measured.

@@ -270,7 +270,7 @@ def test_mistakes_are_named_before_anything_runs(tmp_path):
         (["--set", "train.step=3"], "has no field train.step"),
         (
             ["--evaluation-set", "none.json"],
-            "evaluation set none.json cannot be read: No such file or directory; name one by "
+            "evaluation set none.json cannot be read: No such file or directory; give another one as "
             "--evaluation-set.",
         ),
     ],
