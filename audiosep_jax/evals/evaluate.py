@@ -8,7 +8,7 @@ import numpy as np
 
 from audiosep_jax.audio.resample import resample
 from audiosep_jax.evals.evaluation_set import Entry, EvaluationSet, check_files, render_entries
-from audiosep_jax.evals.measure import Apply, Measurements, Progress, measure_batch, merge
+from audiosep_jax.evals.measure import METRICS, Apply, Measurements, Progress, measure_batch, merge
 from audiosep_jax.evals.source_recordings import recording_of
 from audiosep_jax.evals.statistics import Interval, bootstrap_interval
 
@@ -208,25 +208,13 @@ def _example_result(index: int, entry: Entry, measurements: Measurements) -> Exa
         interferer_file=entry.interferer.file,
         interferer_label=entry.interferer.label,
         query=entry.query,
-        sdr_db=float(measurements.sdr_db[index]),
-        sdri_db=float(measurements.sdri_db[index]),
-        si_sdr_db=float(measurements.si_sdr_db[index]),
-        si_sdri_db=float(measurements.si_sdri_db[index]),
+        **{name: float(getattr(measurements, name)[index]) for name in METRICS},
     )
 
 
 def _class_result(label: str, rows: Sequence[ExampleResult]) -> ClassResult:
     # Mixtures of one target recording succeed or fail together, so they are drawn together.
     recordings = [recording_of(row.target_file) for row in rows]
-
-    def interval(name: str) -> Interval:
-        return bootstrap_interval(np.array([getattr(row, name) for row in rows]), groups=recordings)
-
-    return ClassResult(
-        label=label,
-        count=len(rows),
-        sdri_db=interval("sdri_db"),
-        sdr_db=interval("sdr_db"),
-        si_sdr_db=interval("si_sdr_db"),
-        si_sdri_db=interval("si_sdri_db"),
-    )
+    values = {name: np.array([getattr(row, name) for row in rows]) for name in METRICS}
+    intervals = {name: bootstrap_interval(own, groups=recordings) for name, own in values.items()}
+    return ClassResult(label=label, count=len(rows), **intervals)

@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float
 from audiosep_jax.errors import EvaluationError
 from audiosep_jax.evals import metrics
 
+METRICS = ("sdr_db", "sdri_db", "si_sdr_db", "si_sdri_db")
+
 Apply = Callable[[np.ndarray, np.ndarray], np.ndarray | jax.Array]
 Progress = Callable[[int, int], None]
 
@@ -41,8 +43,7 @@ class Measurements:
         """
         present, scalars = ~self.absent, {}
         if present.any():
-            for name in ("sdr_db", "sdri_db", "si_sdr_db", "si_sdri_db"):
-                scalars[name] = float(getattr(self, name)[present].mean())
+            scalars = {name: float(getattr(self, name)[present].mean()) for name in METRICS}
         if self.absent.any():
             scalars["absent_attenuation_db"] = float(-self.energy_ratio_db[self.absent].mean())
         return scalars

@@ -78,7 +78,7 @@ def sentences(result: SweepResult) -> list[str]:
         said = [
             f"Nothing can be compared: {result.compared_with} and the others have no finished seed in common."
         ]
-    missing = [f"{cell.cell} ({_numbers(cell.missing)})" for cell in result.cells if cell.missing]
+    missing = [f"{cell.cell} ({', '.join(map(str, cell.missing))})" for cell in result.cells if cell.missing]
     missing += [f"{cell} (all)" for cell in result.unfinished]
     if missing:
         said.append(f"Not finished, by seed: {', '.join(missing)}.")
@@ -168,10 +168,6 @@ def _p(value: float) -> str:
     if math.isnan(value):
         return "unknown"
     return "< 0.0001" if value < 1e-4 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
-
-
-def _numbers(seeds: Sequence[int]) -> str:
-    return ", ".join(map(str, seeds))
 
 
 def _plain(value: Any) -> Any:

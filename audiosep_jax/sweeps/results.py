@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from audiosep_jax.errors import SweepError, shown
+from audiosep_jax.errors import ReportError, SweepError, shown
 from audiosep_jax.evals.source_recordings import recording_of
 from audiosep_jax.evals.statistics import CrossedMean, crossed_mean, holm
+from audiosep_jax.reports.run_record import read_run
 from audiosep_jax.sweeps import workdir
 from audiosep_jax.sweeps.runs import RUNS
 from audiosep_jax.sweeps.workdir import RunState
-from audiosep_jax.train.writers import METRICS_FILE
 
 ALPHA = 0.05
 
@@ -235,7 +235,7 @@ def _read_run(folder: Path, seed: int) -> _Measured:
             si_sdri_db=np.array([row["si_sdri_db"] for row in rows], np.float64),
             attenuation_db=np.array([row["attenuation_db"] for row in result["absent"]], np.float64),
             state=RunState.read(folder),
-            curve=_read_curve(folder / workdir.TRAINING / METRICS_FILE, seed),
+            curve=_read_curve(folder / workdir.TRAINING, seed),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SweepError(
@@ -249,16 +249,10 @@ def _read_run(folder: Path, seed: int) -> _Measured:
     return measured
 
 
-def _read_curve(path: Path, seed: int) -> Curve | None:
-    points = []
+def _read_curve(folder: Path, seed: int) -> Curve | None:
     try:
-        for line in path.read_text("utf-8").splitlines():
-            values = json.loads(line)
-            if "validation/sdri_db" in values:
-                points.append((int(values["step"]), float(values["validation/sdri_db"])))
-    except (OSError, ValueError):
+        curve = read_run(folder, name="").curve("validation/sdri_db")
+    except ReportError:  # without a record the run has no curve
         return None
-    if not points:
-        return None
-    steps, values = zip(*points, strict=True)
-    return Curve(seed=seed, steps=steps, sdri_db=values)
+    steps, values = tuple(map(int, curve.steps)), tuple(curve.values.tolist())
+    return Curve(seed=seed, steps=steps, sdri_db=values) if steps else None

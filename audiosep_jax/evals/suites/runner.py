@@ -158,21 +158,13 @@ def run_suite(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Computed:
-    """A batch that the device computes or has computed."""
+class _Batch:
+    """A batch that is computed on the device, then measured in threads."""
 
     rows: Sequence[Row]
     sounds: Sequence[Sound]
     estimate: Future[np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Measured:
-    """A batch whose estimates are measured in threads."""
-
-    rows: Sequence[Row]
-    values: Sequence[Future[tuple[dict[str, float], np.ndarray]]]
-    sounds: Sequence[Sound]
+    values: Sequence[Future[tuple[dict[str, float], np.ndarray]]] = ()
 
 
 def measure_batches(
@@ -214,8 +206,8 @@ def measure_batches(
     texts = sorted({row.query.text for batch in left for row in batch})
     conditions = dict(zip(texts, model.encode(texts), strict=True)) if texts else {}
     unusable: dict[Mixture, str] = {}
-    computing: deque[_Computed] = deque()
-    measuring: deque[_Measured] = deque()
+    computing: deque[_Batch] = deque()
+    measuring: deque[_Batch] = deque()
 
     def write_oldest() -> None:
         done = measuring.popleft()
@@ -294,7 +286,7 @@ def _compute(
     model: Model,
     conditions: Mapping[str, np.ndarray],
     batch_size: int,
-) -> _Computed:
+) -> _Batch:
     rows, sounds = [row for row, _ in usable], [sound for _, sound in usable]
     # Rows that only fill the batch are one silent sample; they are not measured.
     lengths = np.ones(batch_size, np.int32)
@@ -305,10 +297,10 @@ def _compute(
         mixture[place, : len(sound.given)] = sound.given
     condition = filled(np.stack([conditions[row.query.text] for row in rows]), batch_size)
     estimate = device.submit(lambda: np.asarray(model.apply(mixture, condition, lengths)))
-    return _Computed(rows=rows, sounds=sounds, estimate=estimate)
+    return _Batch(rows=rows, sounds=sounds, estimate=estimate)
 
 
-def _submit(pool: ThreadPoolExecutor, computed: _Computed, *, suite: Suite, model_hz: int) -> _Measured:
+def _submit(pool: ThreadPoolExecutor, computed: _Batch, *, suite: Suite, model_hz: int) -> _Batch:
     def work(row: Row, sound: Sound, whole: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
         own: Float32[np.ndarray, " samples"] = at_measuring_rate(
             whole[: len(sound.given)], sound, model_hz=model_hz, measure_hz=suite.measure_hz
@@ -319,10 +311,10 @@ def _submit(pool: ThreadPoolExecutor, computed: _Computed, *, suite: Suite, mode
         pool.submit(work, row, sound, whole)
         for row, sound, whole in zip(computed.rows, computed.sounds, computed.estimate.result(), strict=False)
     ]
-    return _Measured(rows=computed.rows, values=values, sounds=computed.sounds)
+    return dataclasses.replace(computed, values=values)
 
 
-def _values(done: _Measured, *, tower: Tower | None, measure_hz: int) -> dict[Key, dict[str, float]]:
+def _values(done: _Batch, *, tower: Tower | None, measure_hz: int) -> dict[Key, dict[str, float]]:
     measured = [future.result() for future in done.values]
     values = [metrics for metrics, _ in measured]
     if tower is not None:
