@@ -57,7 +57,6 @@ def measure_arrays(
     condition: Float[np.ndarray, "examples size"],
     absent: Bool[np.ndarray, " examples"] | None = None,
     batch_size: int = 8,
-    progress: Progress | None = None,
 ) -> Measurements:
     """Separates mixtures batch by batch and measures the estimates in float64 on the host.
 
@@ -71,7 +70,6 @@ def measure_arrays(
       condition: `[examples, size]`.
       absent: `[examples]`, true where the query names no sound of the mixture; None for no such query.
       batch_size: rows per call.
-      progress: called with (examples done, examples in all) after each batch.
 
     Raises:
       ValueError: the arrays do not agree in shape, or there is no example.
@@ -98,8 +96,6 @@ def measure_arrays(
                 first=start,
             )
         )
-        if progress:
-            progress(min(start + batch_size, len(mixture)), len(mixture))
     return merge(parts)
 
 

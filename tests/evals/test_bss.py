@@ -1,4 +1,4 @@
-"""The other meanings of SDR against least squares, and against each other."""
+"""BSSEval and zero-mean SI-SDR against least squares, and against each other."""
 
 import subprocess
 import sys

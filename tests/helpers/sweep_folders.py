@@ -1,4 +1,4 @@
-"""Small sweeps: an evaluation set with its files, a sweep of given cells, and the program that stands in."""
+"""Small sweeps: an evaluation set with its files, a sweep of given cells, and a fake program."""
 
 import functools
 import sys

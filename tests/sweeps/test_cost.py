@@ -1,4 +1,4 @@
-"""A dry run says what the cells cost, and from what it knows."""
+"""The costs that a dry run prints."""
 
 import dataclasses
 import io
@@ -90,7 +90,7 @@ def test_a_table_is_whole_in_a_narrow_console(sweep, width, boxed):
 
 
 @pytest.mark.slow
-def test_the_losses_hardly_count(sweep):
+def test_the_losses_hardly_add_operations(sweep):
     config = sweep.config("base", 0)
     other = dataclasses.replace(config, train=dataclasses.replace(config.train, loss="snr"))
     one, another = (cost._step_flops.__wrapped__(given) for given in (config, other))
@@ -100,7 +100,7 @@ def test_the_losses_hardly_count(sweep):
 
 
 @pytest.mark.slow
-def test_arithmetic_is_counted_and_time_comes_from_what_was_measured(sweep, tmp_path):
+def test_operations_are_counted_and_times_come_from_trained_runs(sweep, tmp_path):
     directory = tmp_path / "out"
     base, twice = costs_of(sweep, directory, say=quiet)
     assert (base.parameters, base.steps, base.examples, twice.examples) == (twice.parameters, 2, 4, 8)

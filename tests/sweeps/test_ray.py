@@ -37,7 +37,7 @@ def cluster():
 
 
 @pytest.mark.usefixtures("cluster")
-def test_ray_runs_the_same_and_a_failing_cell_stops_no_other(tmp_path):
+def test_ray_runs_the_same_and_a_failed_cell_does_not_stop_others(tmp_path):
     sweep, directory = small_sweep(tmp_path, "base", "broken", "better"), tmp_path / "out"
     execution = EXECUTION(executor="ray", resources={"CPU": 1})
     done = run_sweep(sweep, directory, execution=execution, say=quiet)
@@ -61,7 +61,7 @@ def test_resources_that_no_machine_has_are_refused(tmp_path):
         run_sweep(small_sweep(tmp_path, "base"), tmp_path / "out", execution=execution, say=quiet)
 
 
-def test_a_signal_stops_what_ray_runs_and_it_goes_on(tmp_path, cluster):
+def test_a_signal_stops_the_runs_of_ray_and_they_resume(tmp_path, cluster):
     sweep = small_sweep(tmp_path, "base", steps=500)
     file, directory = write_sweep(tmp_path / "sweep.py", sweep), tmp_path / "out"
     arguments = ["sweep", str(file), "--workdir", str(directory), "--executor", "ray", "--resources", "CPU=1"]

@@ -1,4 +1,4 @@
-"""A whole sweep with real trainings: cut off, gone on with, and reported."""
+"""A whole sweep with real trainings: interrupted, resumed, and reported."""
 
 import csv
 import dataclasses

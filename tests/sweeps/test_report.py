@@ -1,4 +1,4 @@
-"""The table of a sweep: numbers, what is significant, and what is missing."""
+"""The report of a sweep: numbers, significant differences, and missing runs."""
 
 import dataclasses
 import json
@@ -45,7 +45,7 @@ def test_means_are_those_of_all_rows(finished):
     assert [(curve.seed, curve.sdri_db) for curve in base.curves] == [(0, (1, 2)), (1, (2, 3))]
 
 
-def test_words_say_what_is_significant_and_what_is_missing(finished):
+def test_sentences_name_significant_differences_and_missing_runs(finished):
     said = sentences(read_results(finished))
     assert said[0].startswith("better is 2.00 dB better than base: significant (95 % interval 1.96 … 2.04 dB")
     assert said[1].startswith(
@@ -148,7 +148,7 @@ def test_seeds_that_only_one_cell_has_are_not_compared(tmp_path):
     assert "Nothing can be compared" in sentences(read_results(directory))[0]
 
 
-def test_a_part_of_a_sweep_forgets_nothing_that_was_finished_before(tmp_path):
+def test_running_a_part_of_a_sweep_keeps_finished_runs_in_the_report(tmp_path):
     sweep, directory = small_sweep(tmp_path, "base", "better", "same", seeds=(0, 1)), tmp_path / "out"
     run_sweep(sweep, directory, execution=EXECUTION(at_once=2), say=quiet)
     part = {"cells": {"base": {}, "late": {"train.batch_size": 9}}, "seeds": (2,)}
@@ -163,7 +163,7 @@ def test_a_part_of_a_sweep_forgets_nothing_that_was_finished_before(tmp_path):
     ]
     assert [cell.difference.seeds for cell in result.cells[1:]] == [(0, 1), (0, 1), (2,)]
     assert result.seeds == (0, 1, 2)
-    # Of another base nothing is the same, and a new name makes no second cell.
+    # With another base no run is the same, and a renamed cell does not count twice.
     renamed = {{"same": "equal"}.get(cell, cell): changes for cell, changes in sweep.cells.items()}
     run_sweep(
         dataclasses.replace(sweep, cells=renamed, seeds=(0, 1)),
@@ -191,7 +191,7 @@ def test_a_part_measured_on_another_set_leaves_the_rest_unfinished(tmp_path):
     assert sentences(result)[-1] == "Not finished, by seed: same (all)."
 
 
-def test_what_cannot_be_reported(tmp_path, finished):
+def test_unfinished_or_damaged_sweeps_are_refused(tmp_path, finished):
     with pytest.raises(AudioSepError, match=r"holds no sweep \(there is no sweep.json\)"):
         read_results(tmp_path)
     (tmp_path / "sweep.json").write_text("{")

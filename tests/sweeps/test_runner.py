@@ -1,4 +1,4 @@
-"""What is finished is skipped, what was cut off goes on, what fails stops nothing else."""
+"""Finished runs are skipped, interrupted ones resume, and failed ones do not stop others."""
 
 import json
 import os
@@ -93,7 +93,7 @@ def test_a_config_and_an_experiment_file_repeat_a_run(tmp_path):
 
 
 @pytest.mark.parametrize("cell", ["broken", "unmeasurable"])
-def test_a_failing_cell_stops_no_other_and_is_named_at_the_end(tmp_path, capsys, monkeypatch, cell):
+def test_a_failed_cell_does_not_stop_others_and_is_named_at_the_end(tmp_path, capsys, monkeypatch, cell):
     monkeypatch.setattr(runner, "Execution", EXECUTION)
     sweep = write_sweep(tmp_path / "sweep.py", small_sweep(tmp_path, "base", cell, "better"))
     assert main.main(["sweep", str(sweep), "--workdir", str(tmp_path / "out")]) == 1
@@ -105,7 +105,7 @@ def test_a_failing_cell_stops_no_other_and_is_named_at_the_end(tmp_path, capsys,
     assert "1 of 3 runs failed" in said.err
     assert reason[cell] in said.err
     assert "log.txt" in said.err
-    # The next attempt takes it up again, and nothing else.
+    # The next attempt resumes this run only.
     again = run_sweep(
         small_sweep(tmp_path, "base", cell, "better"), tmp_path / "out", execution=EXECUTION(), say=quiet
     )
@@ -130,7 +130,7 @@ def test_another_evaluation_set_measures_again_without_training(tmp_path):
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 )
-def test_a_signal_stops_the_trainings_which_save_and_go_on_later(tmp_path, number, status):
+def test_a_signal_stops_the_trainings_which_save_and_resume_later(tmp_path, number, status):
     sweep = small_sweep(tmp_path, "base", "other", "third", steps=150)
     file, directory = write_sweep(tmp_path / "sweep.py", sweep), tmp_path / "out"
     process = start(file, directory, "--jobs", "2")
@@ -152,7 +152,7 @@ def test_a_signal_stops_the_trainings_which_save_and_go_on_later(tmp_path, numbe
 
 
 @pytest.mark.slow
-def test_a_second_signal_ends_what_does_not_stop(tmp_path):
+def test_a_second_signal_ends_a_training_that_does_not_stop(tmp_path):
     sweep = small_sweep(tmp_path, "stubborn", steps=10_000)
     file, directory = write_sweep(tmp_path / "sweep.py", sweep), tmp_path / "out"
     process = start(file, directory)
@@ -166,7 +166,7 @@ def test_a_second_signal_ends_what_does_not_stop(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_evaluation_that_loses_its_signal_is_asked_again(tmp_path):
+def test_the_signal_of_an_evaluation_is_repeated(tmp_path):
     file = write_sweep(tmp_path / "sweep.py", small_sweep(tmp_path, "forgetful"))
     process = start(file, tmp_path / "out")
     wait_for(
@@ -178,7 +178,7 @@ def test_an_evaluation_that_loses_its_signal_is_asked_again(tmp_path):
     assert process.returncode == 143
 
 
-def test_a_killed_sweep_keeps_others_out_until_its_training_has_ended(tmp_path):
+def test_the_training_of_a_killed_sweep_keeps_other_sweeps_out(tmp_path):
     sweep = small_sweep(tmp_path, "base", steps=100)
     file, directory = write_sweep(tmp_path / "sweep.py", sweep), tmp_path / "out"
     process = start(file, directory)
@@ -228,7 +228,7 @@ def test_a_folder_of_another_config_is_refused(tmp_path):
         run_sweep(sweep, directory, execution=EXECUTION(), say=quiet)
 
 
-def test_a_damaged_state_is_work_not_done(tmp_path):
+def test_a_run_with_a_damaged_state_runs_again(tmp_path):
     sweep, directory = small_sweep(tmp_path, "base"), tmp_path / "out"
     run_sweep(sweep, directory, execution=EXECUTION(), say=quiet)
     (folder,) = (directory / "runs").iterdir()
@@ -251,7 +251,7 @@ def test_a_run_whose_folder_cannot_be_written_fails_alone(tmp_path):
     assert "Is a directory" in done[0].reason
 
 
-def test_mistakes_are_named_before_anything_runs(tmp_path):
+def test_mistakes_are_found_before_anything_runs(tmp_path):
     sweep, directory = small_sweep(tmp_path, "base"), tmp_path / "out"
     (tmp_path / "set" / "3.wav").unlink()
     with pytest.raises(AudioSepError, match=r"1 of 5 files .* missing below .*3\.wav"):
@@ -275,14 +275,14 @@ def test_mistakes_are_named_before_anything_runs(tmp_path):
         ),
     ],
 )
-def test_options_that_cannot_be(tmp_path, capsys, options, said):
+def test_invalid_options_are_refused(tmp_path, capsys, options, said):
     sweep = write_sweep(tmp_path / "sweep.py", small_sweep(tmp_path, "base", "better"))
     assert main.main(["sweep", str(sweep), "--workdir", str(tmp_path / "out"), *options]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_options_choose_cells_seeds_and_fields(tmp_path, capsys, monkeypatch):
+def test_options_select_cells_seeds_and_fields(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(runner, "Execution", EXECUTION)
     sweep = write_sweep(tmp_path / "sweep.py", small_sweep(tmp_path, "base", "better", "same"))
     options = ["--cells", "same", "--seeds", "4", "--set", "train.steps=3"]

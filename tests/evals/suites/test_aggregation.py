@@ -1,4 +1,4 @@
-"""Every suite against a direct computation: the lists read again, one file at a time, plain formulas."""
+"""Every suite against a direct computation: one file at a time, with plain formulas."""
 
 import collections
 import csv
@@ -99,7 +99,7 @@ def measured(folders):
     return run("audiosep", folders, folders / "out"), folders / "out"
 
 
-def test_the_audiosep_suite_is_what_a_loop_over_the_lists_gives(folders, measured):
+def test_the_audiosep_suite_equals_a_loop_over_the_lists(folders, measured):
     result, _ = measured
     assert [dataset.name for dataset in result.datasets] == [
         "audioset",
@@ -141,7 +141,7 @@ def test_dcase_is_mixed_and_pooled_as_its_evaluator_does(folders, tmp_path):
         assert dataset.kinds[0].snrs[1].values[metric].mean == pytest.approx(of_zero, abs=2e-3)
 
 
-def test_voicebank_is_a_mean_over_utterances_asked_for_speech(folders, tmp_path, monkeypatch):
+def test_voicebank_is_a_mean_over_utterances_with_the_query_speech(folders, tmp_path, monkeypatch):
     def speech(target, estimate, *, sample_rate_hz):
         assert sample_rate_hz == 16_000
         return {name: float(sdr(target, estimate)) + place for place, name in enumerate(SPEECH)}
@@ -164,7 +164,7 @@ def test_voicebank_is_a_mean_over_utterances_asked_for_speech(folders, tmp_path,
     assert kind.snrs[0].values["pesq"].mean == pytest.approx(statistics.mean(values[:2]), abs=2e-3)
 
 
-def test_what_is_written_is_the_result(measured):
+def test_the_written_files_hold_the_result(measured):
     result, out = measured
     written = json.loads((out / "result.json").read_text("utf-8"))
     assert written == json.loads(json.dumps(dataclasses.asdict(result)))

@@ -48,7 +48,7 @@ def run(root, out, *names, suite="audiosep", louder=1.0, name="echo"):
     )
 
 
-def test_a_difference_is_that_of_the_pooled_numbers_and_significant_where_it_is_everywhere(sounds, tmp_path):
+def test_a_difference_is_that_of_the_pools_and_significant_where_all_mixtures_agree(sounds, tmp_path):
     a = run(sounds, tmp_path / "a", "audioset", "esc50", name="old")
     b = run(sounds, tmp_path / "b", "audioset", "esc50", louder=0.05, name="new")
     found = compare(tmp_path / "a", tmp_path / "b")
@@ -58,14 +58,14 @@ def test_a_difference_is_that_of_the_pooled_numbers_and_significant_where_it_is_
         expected = new.kinds[0].values["sdr_db"].mean - old.kinds[0].values["sdr_db"].mean
         assert gain.difference.mean == pytest.approx(expected)
         assert gain.difference.low <= expected <= gain.difference.high
-        # SI-SDR does not hear a gain.
+        # SI-SDR ignores a gain.
         assert row.gains["si_sdr_db"].difference.mean == pytest.approx(0, abs=1e-3)
     back = compare(tmp_path / "b", tmp_path / "a").rows[1].gains["sdr_db"]
     assert back.difference.mean == pytest.approx(-found.rows[1].gains["sdr_db"].difference.mean)
     assert f"{back.difference.mean:+.2f} (" in comparison_markdown(compare(tmp_path / "b", tmp_path / "a"))
 
 
-def test_a_paired_comparison_is_surer_than_two_intervals(sounds, tmp_path):
+def test_a_paired_comparison_is_more_certain_than_two_intervals(sounds, tmp_path):
     a = run(sounds, tmp_path / "a", "esc50")
     b = run(sounds, tmp_path / "b", "esc50", louder=0.97)
     (row,) = compare(tmp_path / "a", tmp_path / "b").rows
