@@ -135,14 +135,10 @@ def measure_batch(
             f"the estimate of mixture {first + int(finite.argmin())} is not finite: the model's parameters "
             "are damaged or its training diverged; take an earlier checkpoint."
         )
-    si_sdr = metrics.si_sdr_db(target, estimate)
     return Measurements(
         absent=absent,
-        sdr_db=np.asarray(metrics.sdr_db(target, estimate)),
-        sdri_db=np.asarray(metrics.sdri_db(target, estimate, mixture)),
-        si_sdr_db=np.asarray(si_sdr),
-        si_sdri_db=np.asarray(si_sdr - metrics.si_sdr_db(target, mixture)),
         energy_ratio_db=np.asarray(metrics.energy_ratio_db(estimate, mixture)),
+        **metrics.separation_metrics(target, estimate, mixture),
     )
 
 

@@ -81,6 +81,31 @@ def si_sdr_db(target: Waveforms, estimate: Waveforms, *, lengths: Lengths | None
     return xp.asarray(10 * xp.log10(signal / noise))
 
 
+def separation_metrics(
+    target: Float[np.ndarray, "*batch samples"],
+    estimate: Float[np.ndarray, "*batch samples"],
+    mixture: Float[np.ndarray, "*batch samples"],
+) -> dict[str, Float[np.ndarray, "*batch"]]:
+    """Returns SDR, SI-SDR and their gains over the mixture in dB, by the names `sdr_db`, `sdri_db`, ….
+
+    Args:
+      target: `[..., samples]`.
+      estimate: same shape.
+      mixture: same shape.
+
+    Raises:
+      ValueError: the shapes differ.
+    """
+    sdr, si_sdr = sdr_db(target, estimate), si_sdr_db(target, estimate)
+    values = {
+        "sdr_db": sdr,
+        "sdri_db": sdr - sdr_db(target, mixture),
+        "si_sdr_db": si_sdr,
+        "si_sdri_db": si_sdr - si_sdr_db(target, mixture),
+    }
+    return {name: np.asarray(value) for name, value in values.items()}
+
+
 def energy_ratio_db(estimate: Waveforms, mixture: Waveforms, *, lengths: Lengths | None = None) -> Values:
     """Energy of the estimate relative to the mixture: `10 log10(mean(estimate²) / mean(mixture²))`.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from audiosep_jax.evals.metrics import energy_ratio_db, sdr_db, si_sdr_db
+from audiosep_jax.evals.metrics import energy_ratio_db, separation_metrics
 from audiosep_jax.plotting.spectrograms import draw_spectrograms
 from audiosep_jax.plotting.style import png, shortened
 from audiosep_jax.reports import html_page as pages
@@ -83,15 +83,8 @@ def measure(answer: Answer, mixture: Float[np.ndarray, "channels samples"]) -> N
     level_db = float(energy_ratio_db(estimate, whole))
     if answer.target is None:
         return Numbers(level_db=level_db)
-    target = answer.target.reshape(-1)
-    sdr, si_sdr = float(sdr_db(target, estimate)), float(si_sdr_db(target, estimate))
-    return Numbers(
-        level_db=level_db,
-        sdr_db=sdr,
-        sdri_db=sdr - float(sdr_db(target, whole)),
-        si_sdr_db=si_sdr,
-        si_sdri_db=si_sdr - float(si_sdr_db(target, whole)),
-    )
+    measured = separation_metrics(answer.target.reshape(-1), estimate, whole)
+    return Numbers(level_db=level_db, **{name: float(value) for name, value in measured.items()})
 
 
 def write_separation(shown: SeparatedMixture, folder: str | Path) -> list[Path]:

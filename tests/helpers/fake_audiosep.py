@@ -1,7 +1,7 @@
 """Fakes `audiosep train` and `audiosep evaluate`: the same arguments, signals and files, without a model.
 
 A training counts its steps in a file and resumes from it. The name of the cell selects the behaviour:
-"broken" fails, "stubborn" runs until it is stopped twice, and the evaluation of "forgetful" loses one SIGTERM.
+"broken" fails, "stubborn" runs until it is stopped twice, the evaluation of "forgetful" loses one SIGTERM.
 """
 
 import json

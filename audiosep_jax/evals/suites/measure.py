@@ -75,16 +75,10 @@ def measure(
             f"the estimate of mixture {shown(row.mixture.id)} of {row.mixture.dataset} is not finite: the "
             "model's parameters are damaged or its training diverged; take an earlier checkpoint."
         )
-    target, mixture = sound.target, sound.mixture
-    sdr, si_sdr = metrics.sdr_db(target, estimate), metrics.si_sdr_db(target, estimate)
-    values = {
-        "sdr_db": float(sdr),
-        "sdri_db": float(sdr - metrics.sdr_db(target, mixture)),
-        "si_sdr_db": float(si_sdr),
-        "si_sdri_db": float(si_sdr - metrics.si_sdr_db(target, mixture)),
-    }
+    measured = metrics.separation_metrics(sound.target, estimate, sound.mixture)
+    values = {name: float(value) for name, value in measured.items()}
     if speech:
-        values |= speech_metrics(target, estimate, sample_rate_hz=measure_hz)
+        values |= speech_metrics(sound.target, estimate, sample_rate_hz=measure_hz)
     return values
 
 
