@@ -24,9 +24,8 @@ from audiosep_jax.cli.benchmark import default_batch_size, make_model
 from audiosep_jax.evals.suites import measure, plan
 from audiosep_jax.evals.suites.definitions import SUITES
 from audiosep_jax.evals.suites.journal import Journal
-from audiosep_jax.evals.suites.mixtures import Mixture, given_samples, read_sound
+from audiosep_jax.evals.suites.mixtures import Mixture, Row, given_samples, read_sound
 from audiosep_jax.evals.suites.runner import Model, measure_batches
-from audiosep_jax.evals.suites.selection import list_mixtures
 from audiosep_jax.models import separator
 from audiosep_jax.utils.atomic import make_folder, replacing
 from benchmarks import timing
@@ -85,7 +84,7 @@ def fabricate(args: BenchmarkArgs) -> list[Mixture]:
             write_audio(file, 0.5 * waveform, sample_rate_hz=rate)
     with replacing(args.workdir / "esc50_eval.csv") as temporary, temporary.open("w", newline="") as file:
         csv.writer(file).writerows([["idx", "caption", "src_wav", "noise_wav"], *rows])
-    return list_mixtures([DATASET], metadata=args.workdir, root=args.workdir)
+    return plan.list_mixtures([DATASET], metadata=args.workdir, root=args.workdir)
 
 
 def one_file_at_a_time(
@@ -101,7 +100,7 @@ def one_file_at_a_time(
         sound = read_sound(mixture, full_band=False, **rates)
         condition = conditions[mixture.queries[0].text][None]
         estimate = np.asarray(plain(variables, sound.given[None], condition))[0]
-        row = plan.Row(mixture, mixture.queries[0])
+        row = Row(mixture, mixture.queries[0])
         estimate = measure.at_measuring_rate(estimate, sound, **rates)
         measured = measure.measure(row, sound, estimate, measure_hz=SUITE.measure_hz, speech=False)
         values[mixture.id] = measured["sdri_db"]

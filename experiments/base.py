@@ -4,9 +4,9 @@ r"""The released AudioSep checkpoint: its model and its recipe.
   audiosep prepare audio_folder --source AUDIOSET --out data/audioset   # and so on, for each dataset below
   audiosep train experiments/base.py --workdir runs/base
 
-Meant for eight accelerators with 12 examples each, a million steps. The condition is CLAP's embedding of the
-caption, from the file of LAION's that the released model was trained with (the first command takes it over).
-`--set query.text_ratio=0.5` takes half of the conditions from the target's own sound instead.
+For eight accelerators with 12 examples each, a million steps. The condition is CLAP's embedding of the
+caption, from the LAION checkpoint that the released model was trained with (the first command converts it).
+`--set query.text_ratio=0.5` takes half of the conditions from the sound of the target.
 
 Reached here: not yet measured. The reference reports SDRi 9.144 dB on VGGSound, 10.508 on MUSIC, 10.040 on
 ESC-50, 7.739 on AudioSet, 8.220 on AudioCaps and 6.850 on Clotho.

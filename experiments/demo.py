@@ -1,10 +1,9 @@
-"""The whole story on bundled clips: prepare, train, evaluate, separate (`make demo`).
+"""Prepares, trains, evaluates and separates with bundled clips (`make demo`).
 
   python -m experiments.demo
 
-A few minutes on two cores. The training goes on from the bundled checkpoint; it shows how training works and
-is far too short to make a better model. The evaluation and the separation use recordings that no training has
-seen, neither that of the checkpoint nor this one.
+A few minutes on two cores. The training continues from the bundled checkpoint; it is far too short to improve
+the model. The evaluation and the separation use recordings that were in neither training.
 """
 
 import dataclasses
@@ -24,22 +23,22 @@ class DemoArgs:
     """Prepare a small dataset, train on it, evaluate and separate, all with bundled clips."""
 
     out: Path = Path("demo_output")
-    """Folder for the results; the folder `work` in it is written anew."""
+    """Folder for the results; its folder `work` is deleted and written anew."""
     steps: int = 40
     """Training steps."""
     mixtures: int | None = None
-    """Evaluate only so many of the held-out mixtures."""
+    """Number of held-out mixtures to evaluate; by default all."""
     checkpoint: Path | None = None
-    """Folder of the model to start from; without it the bundled one."""
+    """Folder of the model to start from; by default the bundled model."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the demo; returns 0, 2 for something unusable, 130 for Ctrl-C."""
+    """Runs the demo; returns 0, 2 for an error, 130 for Ctrl-C."""
     use_cache()
     args = tyro.cli(DemoArgs, args=argv, prog="python -m experiments.demo")
     try:
         from audiosep_jax.separation.api import BUNDLED_CHECKPOINT
-        from experiments import demo_story  # not before: JAX reads the cache's place when it is imported
+        from experiments import demo_story  # after use_cache: JAX reads the cache folder when it is imported
 
         demo_story.run(
             out=args.out,
@@ -52,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"demo: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("demo: interrupted; run it again to start afresh", file=sys.stderr)
+        print("demo: interrupted; run it again to start over", file=sys.stderr)
         return 130
     return 0
 

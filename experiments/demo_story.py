@@ -1,4 +1,4 @@
-"""What the demo does, part by part; `experiments/demo.py` is its command."""
+"""The four parts of the demo; `experiments/demo.py` is its command."""
 
 import dataclasses
 import functools
@@ -36,14 +36,14 @@ LEARNING_RATE = 1e-4
 def run(
     *, out: Path, steps: int, mixtures: int | None, checkpoint: Path = BUNDLED_CHECKPOINT, console: Console
 ) -> None:
-    """Does the four parts in order.
+    """Runs the four parts in order.
 
     Args:
-      out: folder for the results; the folder `work` in it is written anew.
+      out: folder for the results; its folder `work` is deleted and written anew.
       steps: training steps.
-      mixtures: evaluate only so many of the held-out mixtures; None for all.
+      mixtures: number of held-out mixtures to evaluate; None for all.
       checkpoint: folder of the model to start from.
-      console: that the story is told on.
+      console: for the output.
 
     Raises:
       AudioSepError: the checkpoint or the clips cannot be used, or OUT cannot be written.
@@ -71,7 +71,7 @@ def run(
     )
 
     console.rule(f"2 of 4: train {steps} steps from {before.config.name}")
-    console.print("The first step waits for the compiler: about a minute, and less when the demo runs again.")
+    console.print("The first step waits for the compiler: about a minute, less when the demo runs again.")
     config = training_config(before.config, checkpoint, steps=steps, dataset=work / "dataset")
     after = train(config, work / "run")
 
@@ -93,7 +93,7 @@ def run(
 def training_config(
     config: ExperimentConfig, checkpoint: Path, *, steps: int, dataset: Path
 ) -> ExperimentConfig:
-    """Returns a checkpoint's experiment, changed to go on for a few steps on the bundled clips."""
+    """Returns the config of a checkpoint, changed to train a few more steps on the bundled clips."""
     devices = jax.local_device_count()
     return dataclasses.replace(
         config,
@@ -115,7 +115,7 @@ def training_config(
 def evaluated(
     name: str, variables: separator.Variables, model: AudioSep, apply, evaluation_set: EvaluationSet
 ) -> EvaluationResult:
-    """Evaluates one set of weights, with a bar."""
+    """Evaluates one set of weights, with a progress bar."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -143,7 +143,7 @@ def evaluated(
 
 
 def comparison(results: dict[str, EvaluationResult], evaluation_set: EvaluationSet) -> Table:
-    """Returns mean SDRi and SI-SDR per target class and over all mixtures, the models side by side."""
+    """Returns a table of mean SDRi and SI-SDR per target class and overall, with a column per model."""
     table = Table(
         title="SDRi / SI-SDR in dB, mean over mixtures",
         caption=f"{len(evaluation_set.entries)} mixtures of two sounds at 0 dB, {evaluation_set.seconds:g} s "
@@ -204,8 +204,8 @@ def separate_story(model: AudioSep, evaluation_set: EvaluationSet, out: Path, co
         f"“{example.query}” out of {entry.interferer.label}: SDRi {gain:.2f} dB, SI-SDR {sdr:.2f} dB"
     )
     notes = {
-        "mixture": "what went in",
-        "estimate": "what the sentence brought out",
+        "mixture": "the input",
+        "estimate": "the sound that the sentence describes",
         "residual": "the rest: mixture = estimate + residual",
         "target": "the true sound",
     }

@@ -4,8 +4,8 @@ r"""The model of the article "Separate Anything You Describe" (arXiv 2308.05037)
   audiosep train experiments/paper.py --workdir runs/paper
 
 Wider than the released checkpoint, a shorter window, four bottleneck blocks, Adam at a constant rate (the
-article states no schedule). Meant for eight accelerators with 12 examples each, a million steps. The article
-compares two towers: this is the one with CLAP; that with CLIP, of the same 512 numbers, is
+article states no schedule). For eight accelerators with 12 examples each, a million steps. The article
+compares CLAP, used here, with CLIP, whose conditions have the same size:
 `--set query.encoder=clip query.source=openai/clip-vit-base-patch32`.
 
 Reached here: not yet measured.

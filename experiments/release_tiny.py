@@ -1,4 +1,4 @@
-"""Makes the bundled checkpoint from a finished run: half-precision kernels, and a config without local paths.
+"""Makes the bundled checkpoint from a finished run, with float16 kernels and without local paths.
 
 python -m experiments.release_tiny runs/tiny_release/checkpoint
 """
@@ -13,7 +13,7 @@ from audiosep_jax.separation.api import BUNDLED_CHECKPOINT
 
 
 def release(source: Path, destination: Path = BUNDLED_CHECKPOINT) -> None:
-    """Writes the checkpoint in `source` to `destination`, beside the model card that lies there.
+    """Writes the checkpoint in `source` to `destination`, beside its model card.
 
     Raises:
       AudioSepError: the source is no checkpoint, or the destination cannot be written.

@@ -1,9 +1,9 @@
-"""The released recipe at a tenth of its length: what the sweeps in `experiments/ablations/` change.
+"""The released recipe at a tenth of its length, the base of the sweeps in `experiments/ablations/`.
 
   audiosep train experiments/short.py --workdir runs/short
 
-The datasets, the model and the batch of `base.py`, a tenth of its steps and of its warm-up. The order of two
-variants after 100,000 steps is no proof of their order after a million, but most of the learning lies before.
+The datasets, the model and the batch of `base.py`, with a tenth of its steps and warm-up. A model learns most
+in the first 100,000 steps; the order of two variants may still change until a million.
 
 Reached here: not yet measured; it needs the corpora of `base.py` and accelerators.
 """

@@ -1,17 +1,17 @@
 r"""audiosep-tiny: the bundled checkpoint, trained on two CPU cores.
 
-It works at 16 kHz: 3.5 % of ESC-10's energy lies above 8 kHz, and half the rate is half the arithmetic.
-Two-second segments, small batches, the magnitude compressed to its 0.3rd power, and the error in dB as the
-loss: what brings a small model furthest in little time.
+It works at 16 kHz: only 3.5 % of ESC-10's energy is above 8 kHz, and half the rate is half the arithmetic.
+Two-second segments, small batches, the magnitude to the power of 0.3, and the error in dB as the loss gave
+the best small model in little time.
 
   audiosep prepare esc50 --source ESC10 --out data/tiny_esc10 --sample-rate-hz 16000
   audiosep prepare audio_folder --source OPEN_SOUNDS --out data/tiny_open_sounds --sample-rate-hz 16000 \
       --source-column source_file --validation-share 0.1
   audiosep train experiments/tiny.py --workdir runs/tiny
 
-OPEN_SOUNDS is a folder of 880 freely licensed clips with a table; the six recordings that `make demo` holds
-out are not in the table. 2,000 steps took 29 minutes on two shared cores of an AMD EPYC and reached 5.97 dB
-SDRi on 48 mixtures of the held-out fold; `tiny_finish.py` goes on from there.
+OPEN_SOUNDS is a folder of 880 freely licensed clips with a table, without the six recordings that `make demo`
+holds out. 2,000 steps took 29 minutes on two shared cores of an AMD EPYC and reached 5.97 dB SDRi on 48
+mixtures of the held-out fold; `tiny_finish.py` continues from there.
 """
 
 from audiosep_jax.config import (

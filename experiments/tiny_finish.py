@@ -1,9 +1,9 @@
-r"""The last stage of audiosep-tiny: the rate falls to zero, and one query in ten names nothing that sounds.
+r"""The last stage of audiosep-tiny: the learning rate falls to zero, and one query in ten is absent.
 
-Silence as a target comes this late because a fresh model learns it first and then nothing else: an estimate
-of zero is right for every such query and not too wrong for the others.
+An absent query names no sound of the mixture, so its target is silence. It comes last because a new model
+would learn nothing but silence: zero is right for every absent query and not too wrong for the others.
 
-To develop, on folds 1 to 3 with fold 4 held out; then the release, the same on folds 1 to 4:
+The first command trains on folds 1 to 3 with fold 4 held out, the second, for the release, on folds 1 to 4:
 
   audiosep train experiments/tiny_finish.py --workdir runs/tiny_finish
   audiosep train experiments/tiny_finish.py --workdir runs/tiny_release \

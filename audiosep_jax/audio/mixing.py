@@ -78,7 +78,7 @@ def _match_energy(audio: Array, reference: Array) -> Array:
 
 
 def _at_snr(audio: Array, reference: Array, snr_db: Array) -> Array:
-    """Scales `audio` to a mean energy `snr_db` below that of `reference`; silence stays silent."""
+    """Scales `audio` by `gains.gain_at_snr`, for batches under `jit`; silence stays silent."""
     audio = audio / jnp.maximum(jnp.max(jnp.abs(audio), -1, keepdims=True), jnp.finfo(audio.dtype).tiny)
     energy = jnp.mean(audio**2, -1, keepdims=True)
     wanted = jnp.maximum(jnp.mean(reference**2, -1, keepdims=True), _LOWEST_ENERGY)

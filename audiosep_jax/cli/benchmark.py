@@ -11,9 +11,9 @@ from audiosep_jax.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from audiosep_jax.evals.suites.measure import Scorer
     from audiosep_jax.evals.suites.mixtures import Mixture
     from audiosep_jax.evals.suites.runner import Model
-    from audiosep_jax.evals.suites.suite_run import Scorer
     from audiosep_jax.separation.api import AudioSep
 
 
@@ -144,17 +144,16 @@ def _measure(args: BenchmarkArgs) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from audiosep_jax.evals.suites import figures, report, suite_run
-    from audiosep_jax.evals.suites.definitions import SUITES
-    from audiosep_jax.evals.suites.rendered_corpus import rendered_suite
-    from audiosep_jax.evals.suites.selection import chosen_datasets, list_mixtures
+    from audiosep_jax.evals.suites import figures, report, runner
+    from audiosep_jax.evals.suites.definitions import SUITES, rendered_suite
+    from audiosep_jax.evals.suites.plan import chosen_datasets, list_mixtures
     from audiosep_jax.separation import api
 
     if args.suite is None or args.root is None or args.out is None:
         absent = [f"--{name}" for name in ("suite", "root", "out") if not getattr(args, name)]
         raise UsageError(f"{', '.join(absent)} not given: measuring needs all three; see --help.")
     suite = rendered_suite(args.root) if args.suite == "rendered" else SUITES[args.suite]
-    suite_run.check_packages(suite)
+    runner.check_packages(suite)
     datasets = chosen_datasets(suite, args.datasets)
     mixtures = list_mixtures(
         datasets, metadata=args.metadata or args.root, root=args.root, queries=args.queries, kinds=args.kinds
@@ -166,7 +165,7 @@ def _measure(args: BenchmarkArgs) -> int:
     started = time.monotonic()
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("separating mixtures", total=None)
-        result = suite_run.run_suite(
+        result = runner.run_suite(
             suite,
             datasets,
             mixtures,
@@ -189,7 +188,7 @@ def _measure(args: BenchmarkArgs) -> int:
 
 def _scorer(source: str) -> "Scorer":
     from audiosep_jax.encoders.clap import encoder as clap
-    from audiosep_jax.evals.suites.suite_run import Scorer
+    from audiosep_jax.evals.suites.measure import Scorer
 
     tower = clap.load(source)
     return Scorer(tower=tower, fingerprint=tower.fingerprint)

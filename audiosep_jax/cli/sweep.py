@@ -80,10 +80,10 @@ def run(args: SweepArgs) -> int:
         costs = costs_of(sweep, args.workdir.absolute(), say=say)
         print_whole(Console(), cost_table(sweep, costs))
         return 0
-    from audiosep_jax.sweeps.runner import How, run_sweep
+    from audiosep_jax.sweeps.runner import Execution, run_sweep
 
-    how = How(executor=args.executor, at_once=args.jobs or 0, resources=resources)
-    done = run_sweep(sweep, args.workdir, how=how, say=lambda line: print(line, flush=True))
+    execution = Execution(executor=args.executor, at_once=args.jobs or 0, resources=resources)
+    done = run_sweep(sweep, args.workdir, execution=execution, say=lambda line: print(line, flush=True))
     failed = [one for one in done if one.outcome not in ("finished", "skipped")]
     if failed:
         print(f"audiosep: {len(failed)} of {len(done)} runs failed:", file=sys.stderr)

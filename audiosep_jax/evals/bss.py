@@ -1,6 +1,6 @@
-"""What other papers call SDR: the BSSEval measures, and SI-SDR with the mean removed.
+"""Other papers' SDR: the BSSEval measures, and SI-SDR with the mean removed.
 
-The project's own SDR is in `metrics`; docs/metrics.md says which paper means which. All values are measured
+The project's own SDR is in `metrics`; docs/metrics.md lists which paper uses which. All values are measured
 in float64 by the package fast_bss_eval (R. Scheibler, "SDR — Medium rare with fast computations", ICASSP
 2022).
 """
@@ -15,7 +15,7 @@ from audiosep_jax.evals.optional_packages import metric_package
 
 FILTER_TAPS = 512
 
-# Beyond this, float64 knows no difference between an estimate and the truth.
+# Beyond this, float64 cannot tell an estimate from the target.
 LIMIT_DB = 100.0
 
 
@@ -24,9 +24,9 @@ class BssValues:
     """The measures of BSSEval for one estimate, in dB within ±100.
 
     Attributes:
-      sdr_db: allowed target over everything else.
-      sir_db: allowed target over what the other sources leave in the estimate.
-      sar_db: all that the sources explain over the artefacts that none of them does.
+      sdr_db: filtered target over everything else.
+      sir_db: filtered target over the part of the estimate that filtered interference explains.
+      sar_db: the part that target and interference explain over the rest, the artefacts.
     """
 
     sdr_db: float
@@ -44,28 +44,28 @@ def bss_eval(
     """SDR, SIR and SAR of BSSEval version 3, `bss_eval_sources` of its MATLAB toolbox and of mir_eval.
 
     The estimate is projected on the target under every filter of 512 taps, and on target and interference
-    under two such filters: a separator is not blamed for what a short filter could undo. The whole signal
-    is one segment; version 4 (museval) takes the same filters of the whole signal and reports the median
-    over windows of a second, which is another number.
+    under two such filters, so that a distortion by a short filter does not count as an error. The whole
+    signal is one segment; version 4 (museval) uses the same filters and reports the median over windows of a
+    second, which is another number.
 
     E. Vincent, R. Gribonval and C. Févotte, "Performance measurement in blind audio source separation",
     IEEE Trans. Audio, Speech and Language Processing 14(4), 2006.
 
     Args:
       target: `[samples]`.
-      interference: same shape, all that is in the mixture beside the target.
+      interference: same shape, the mixture without the target.
       estimate: same shape, of the target.
       filter_taps: length of the filters.
 
     Raises:
       ValueError: the shapes differ.
-      AudioSepError: fast_bss_eval is not installed, or a waveform is silent: none of the measures is
-      defined.
+      MissingPackageError: fast_bss_eval is not installed.
+      EvaluationError: a waveform is silent, for which the measures are not defined.
     """
     waveforms = _checked(target=target, interference=interference, estimate=estimate)
     target, interference, estimate = waveforms
-    # The second row measures the same estimate as one of the interference; the package wants as many of
-    # each.
+    # The package needs as many estimates as sources: the second row measures the same estimate again, as one
+    # of the interference.
     values = metric_package("fast_bss_eval").bss_eval_sources(
         np.stack([target, interference]),
         np.stack([estimate, estimate]),
@@ -95,14 +95,15 @@ def si_sdr_zero_mean_db(
 ) -> float:
     """SI-SDR after the mean of both waveforms is removed, in dB within ±100.
 
-    What torchmetrics with `zero_mean=True`, asteroid and most speech papers report. `metrics.si_sdr_db`,
-    like the AudioSep reference, does not remove it.
+    This is the SI-SDR of torchmetrics with `zero_mean=True`, of asteroid and of most speech papers.
+    `metrics.si_sdr_db`, like the AudioSep reference, keeps the mean.
 
     J. Le Roux, S. Wisdom, H. Erdogan and J. Hershey, "SDR — half-baked or well done?", ICASSP 2019.
 
     Raises:
       ValueError: the shapes differ.
-      AudioSepError: fast_bss_eval is not installed, or a waveform is silent.
+      MissingPackageError: fast_bss_eval is not installed.
+      EvaluationError: a waveform is silent.
     """
     target, estimate = _checked(target=target, estimate=estimate)
     # A filter of one tap is the scale. The package's own si_sdr fails where PyTorch is not installed.
@@ -119,7 +120,7 @@ def _checked(**waveforms: np.ndarray) -> tuple[np.ndarray, ...]:
     for name, waveform in waveforms.items():
         if not waveform.any():
             raise EvaluationError(
-                f"the {name} is silent, for which BSSEval and SI-SDR without its mean are not defined: "
+                f"the {name} is silent, and BSSEval and SI-SDR without its mean are not defined for silence: "
                 "leave this mixture out."
             )
     return tuple(waveform.astype(np.float64) for waveform in waveforms.values())

@@ -1,11 +1,10 @@
-"""CLAPScore and its relatives: does what was separated sound like what was asked for?
+"""CLAPScore, CLAPScore-i and RefCLAPScore: the similarity of an estimate to its query and to its target.
 
 F. Xiao et al., "A Reference-free Metric for Language-Queried Audio Source Separation using Contrastive
 Language-Audio Pretraining", DCASE Workshop 2024, arXiv 2407.04936; code:
 github.com/LittleFlyingSheep/CLAPScore_for_LASS.
 
-The tower is given as two functions, so that whoever measures says which CLAP it is: scores of different
-towers are not comparable.
+Scores of different CLAPs are not comparable, so the caller gives the CLAP, as two functions.
 """
 
 import dataclasses
@@ -26,10 +25,9 @@ class ClapScores:
 
     Attributes:
       clap_score: estimate to query.
-      clap_score_i: by how much that exceeds mixture to query; None without mixtures.
+      clap_score_i: `clap_score` minus that of the mixture; None without mixtures.
       audio_similarity: estimate to target; None without targets.
-      ref_clap_score: harmonic mean of `clap_score` and `audio_similarity`, see `harmonic_mean`; None without
-        targets.
+      ref_clap_score: `harmonic_mean` of `clap_score` and `audio_similarity`; None without targets.
     """
 
     clap_score: Scores
@@ -48,20 +46,20 @@ def measure_clap_scores(
     targets: Sequence[np.ndarray] | None = None,
     mixtures: Sequence[np.ndarray] | None = None,
 ) -> ClapScores:
-    """CLAPScore, CLAPScore-i and RefCLAPScore of separated sounds.
+    """CLAPScore, CLAPScore-i and RefCLAPScore of estimates.
 
     Args:
       estimates: waveforms `[samples]`, of any lengths.
-      queries: the sentence that each was separated by; equal ones are encoded once.
+      queries: one per estimate; equal ones are encoded once.
       sample_rate_hz: of all waveforms.
-      encode_audio: `(waveforms, *, sample_rate_hz) -> [n, size]`, the tower's ear.
+      encode_audio: `(waveforms, *, sample_rate_hz) -> [n, size]`.
       encode_text: `texts -> [n, size]`, into the same space.
-      targets: the true sounds, for the scores with a reference.
-      mixtures: what was separated, for the improvement.
+      targets: one per estimate, for the scores with a reference.
+      mixtures: one per estimate, for the improvement.
 
     Raises:
       ValueError: the numbers of estimates, queries, targets and mixtures differ.
-      AudioSepError: an embedding is not finite or has no direction, or as the tower.
+      EvaluationError: an embedding is zero or not finite.
     """
     counts = {len(given) for given in (estimates, queries, targets, mixtures) if given is not None}
     if counts != {len(estimates)} or not len(estimates):
@@ -70,16 +68,16 @@ def measure_clap_scores(
     places = {query: place for place, query in enumerate(distinct)}
     text = np.asarray(encode_text(distinct))[[places[query] for query in queries]]
 
-    def heard(waveforms: Sequence[np.ndarray]) -> Embeddings:
+    def embedded(waveforms: Sequence[np.ndarray]) -> Embeddings:
         return np.asarray(encode_audio(waveforms, sample_rate_hz=sample_rate_hz))
 
-    audio = heard(estimates)
+    audio = embedded(estimates)
     score = cosines(audio, text)
     improvement = similarity = reference = None
     if mixtures is not None:
-        improvement = score - cosines(heard(mixtures), text)
+        improvement = score - cosines(embedded(mixtures), text)
     if targets is not None:
-        similarity = cosines(audio, heard(targets))
+        similarity = cosines(audio, embedded(targets))
         reference = harmonic_mean(score, similarity)
     return ClapScores(
         clap_score=score,
@@ -94,7 +92,7 @@ def cosines(first: Embeddings, second: Embeddings) -> Scores:
 
     Raises:
       ValueError: the shapes differ.
-      AudioSepError: a row is not finite or zero.
+      EvaluationError: a row is zero or not finite.
     """
     if first.shape != second.shape:
         raise ValueError(f"embeddings must have one shape: got {first.shape} and {second.shape}.")
@@ -104,18 +102,21 @@ def cosines(first: Embeddings, second: Embeddings) -> Scores:
         lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
         if not (np.isfinite(lengths) & (lengths > 0)).all():
             raise EvaluationError(
-                "an embedding of the CLAP tower is zero or not finite: its weights are damaged; take the "
-                "tower from its source again."
+                "an embedding of the CLAP tower is zero or not finite, so its weights are damaged: download "
+                "the tower again."
             )
         rows.append(embeddings / lengths)
     return (rows[0] * rows[1]).sum(1)
 
 
 def harmonic_mean(first: Scores, second: Scores) -> Scores:
-    """`2ab / (a + b)`, with cosines below 0 taken as 0, as RefCLIPScore joins its two.
+    """`2ab / (a + b)`, with cosines below 0 taken as 0, as in RefCLIPScore.
 
-    J. Hessel et al., "CLIPScore: A Reference-free Evaluation Metric for Image Captioning", EMNLP 2021, of
-    which RefCLAPScore is the counterpart.
+    J. Hessel et al., "CLIPScore: A Reference-free Evaluation Metric for Image Captioning", EMNLP 2021.
+
+    Examples:
+      >>> harmonic_mean(np.array([0.5, -0.1]), np.array([0.25, 0.9])).round(3)
+      array([0.333, 0.   ])
     """
     first, second = np.maximum(first, 0.0), np.maximum(second, 0.0)
     total = first + second

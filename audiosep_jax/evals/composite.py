@@ -1,6 +1,6 @@
-"""The composite measures CSIG, CBAK and COVL of speech enhancement, and the distances they are made of.
+"""The composite measures CSIG, CBAK and COVL of speech enhancement, and their component measures.
 
-Predictions of what listeners would say on a scale from 1 to 5 (ITU-T P.835): distortion of the speech,
+They predict the ratings of listeners on a scale from 1 to 5 (ITU-T P.835): distortion of the speech,
 intrusiveness of the background, overall quality. Y. Hu and P. Loizou, "Evaluation of objective quality
 measures for speech enhancement", IEEE Trans. Audio, Speech and Language Processing 16(1), 2008.
 
@@ -8,9 +8,9 @@ The convention is that of `composite.m`, which comes with P. Loizou, "Speech Enh
 Practice", and with which the literature on VoiceBank-DEMAND reports: frames of 30 ms every 7.5 ms under a
 Hann window, machine epsilon added to both signals, means of WSS and LLR over the 95 % of the frames with the
 smallest distance, LLR without an upper bound. At 16 kHz PESQ is the wide-band one, mapped to MOS-LQO (ITU-T
-P.862.2). The signals are compared as they are: the port in facebookresearch/denoiser and SpeechBrain removes
-their means and scales the estimate to the target's peak before the segmental SNR, which `composite.m` does
-not.
+P.862.2). As in `composite.m`, the signals are neither shifted nor scaled: the port in
+facebookresearch/denoiser and SpeechBrain removes their means and scales the estimate to the target's peak
+before the segmental SNR.
 """
 
 import dataclasses
@@ -24,8 +24,8 @@ KEPT_SHARE = 0.95
 SEGMENTAL_SNR_RANGE_DB = (-10.0, 35.0)
 _EPS = float(np.finfo(np.float64).eps)
 
-# Klatt's critical bands as Pellom and Hansen chose them: centres and widths in Hz. They end at 4 kHz, also
-# where the signal does not.
+# Klatt's critical bands as chosen by Pellom and Hansen: centres and widths in Hz. They end at 4 kHz whatever
+# the sample rate.
 # fmt: off
 _CENTRES_HZ = np.array([
     50, 120, 190, 260, 330, 400, 470, 540, 617.372, 703.378, 798.717, 904.128, 1020.38, 1148.30, 1288.72,
@@ -72,12 +72,12 @@ def trimmed_mean(distances: Float[np.ndarray, " frames"]) -> float:
 def log_likelihood_ratio(
     target: Float[np.ndarray, " samples"], estimate: Float[np.ndarray, " samples"], *, sample_rate_hz: int
 ) -> Float[np.ndarray, " frames"]:
-    """LLR per frame: `ln(a_e R a_eᵀ / a_t R a_tᵀ)`, how much worse the estimate's predictor fits the target.
+    """LLR per frame, `ln(a_e R a_eᵀ / a_t R a_tᵀ)`: how much worse the estimate's predictor fits the target.
 
     `a_t`, `a_e` are the linear predictors of target and estimate (autocorrelation method, order 16; 10 below
     10 kHz), `R` the Toeplitz autocorrelation of the target's frame. Quackenbush, Barnwell & Clements,
-    "Objective Measures of Speech Quality", 1988, section 2.2. Where rounding leaves no number, as in digital
-    silence, a frame counts as 0.
+    "Objective Measures of Speech Quality", 1988, section 2.2. A frame whose ratio is not finite, such as
+    digital silence, counts as 0.
     """
     order = 10 if sample_rate_hz < 10_000 else 16
     frames = [_frames(one, sample_rate_hz) for one in (target, estimate)]
@@ -99,7 +99,7 @@ def weighted_spectral_slope(
 
     The weights stress bands near the frame's highest and near the next local peak. D. Klatt, "Prediction of
     perceived phonetic distance from critical-band spectra", ICASSP 1982; divided by the sum of the weights as
-    Pellom and Hansen do. Their search ends one band before a peak on its right; that is kept.
+    Pellom and Hansen do. As in their code, the search ends one band before a peak on its right.
     """
     slopes, weights = [], []
     for waveform in (target, estimate):
@@ -136,7 +136,7 @@ def _rating(value: float) -> float:
 
 
 def frame_count(samples: int, *, sample_rate_hz: int) -> int:
-    """Frames of a signal: `floor((samples - frame) / hop)`; one more would fit, as in `composite.m`."""
+    """Frames of a signal: `floor((samples - frame) / hop)`; `composite.m` drops the last full frame, too."""
     frame, hop = _frame_and_hop(sample_rate_hz)
     return max(0, (samples - frame) // hop)
 

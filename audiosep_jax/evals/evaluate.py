@@ -1,4 +1,4 @@
-"""Evaluates a separator on a fixed set: one row per mixture, a table per class, confidence intervals."""
+"""Evaluates a separator on a fixed set: a row per mixture, and means per class with intervals."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ import numpy as np
 
 from audiosep_jax.audio.resample import resample
 from audiosep_jax.evals.evaluation_set import Entry, EvaluationSet, check_files, render_entries
-from audiosep_jax.evals.measure import Apply, Measurements, Progress, measure_batch, merge
+from audiosep_jax.evals.measure import METRICS, Apply, Measurements, Progress, measure_batch, merge
 from audiosep_jax.evals.source_recordings import recording_of
 from audiosep_jax.evals.statistics import Interval, bootstrap_interval
 
@@ -64,11 +64,11 @@ class ClassResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationResult:
-    """What a model reached on a set. Intervals are 95 % bootstrap intervals of the mean.
+    """The result of a model on a set. Intervals are 95 % bootstrap intervals of the mean.
 
     Attributes:
       set_name: of the evaluation set.
-      model: how the evaluated model is named.
+      model: name of the evaluated model.
       sample_rate_hz: rate at which estimates were measured.
       model_sample_rate_hz: rate at which the model worked.
       seconds: length of each mixture.
@@ -104,21 +104,22 @@ def evaluate(
 ) -> EvaluationResult:
     """Renders, separates and measures every mixture of a set.
 
-    A model of another rate than the set's is given the resampled mixture; its estimate is resampled back
-    and measured at the set's rate. Only one batch of audio is held in memory at a time.
+    Where the model's rate differs from the set's, the mixture is resampled for the model, and its estimate
+    is resampled back and measured at the set's rate. One batch of audio is held in memory at a time.
 
     Args:
       evaluation_set: the mixtures.
       root: folder of their files.
       apply: `(mixture [batch, samples], condition [batch, size]) -> estimate [batch, samples]`.
       encode: `queries -> condition [queries, size]`.
-      model_sample_rate_hz: rate that `apply` works at.
-      model: a name for the tables.
+      model_sample_rate_hz: rate of `apply`.
+      model: its name in tables.
       batch_size: mixtures per call of `apply`.
       progress: called with (mixtures done, mixtures in all) after each batch.
 
     Raises:
-      AudioSepError: files are missing or unusable, or an estimate is not finite.
+      EvaluationError: files are missing, do not fit the set, or an estimate is not finite.
+      AudioFileError: a file cannot be read.
     """
     check_files(evaluation_set, root)
     entries = evaluation_set.entries
@@ -207,25 +208,13 @@ def _example_result(index: int, entry: Entry, measurements: Measurements) -> Exa
         interferer_file=entry.interferer.file,
         interferer_label=entry.interferer.label,
         query=entry.query,
-        sdr_db=float(measurements.sdr_db[index]),
-        sdri_db=float(measurements.sdri_db[index]),
-        si_sdr_db=float(measurements.si_sdr_db[index]),
-        si_sdri_db=float(measurements.si_sdri_db[index]),
+        **{name: float(getattr(measurements, name)[index]) for name in METRICS},
     )
 
 
 def _class_result(label: str, rows: Sequence[ExampleResult]) -> ClassResult:
-    # Mixtures of one target recording succeed or fail together: they are drawn together.
+    # Mixtures of one target recording succeed or fail together, so they are drawn together.
     recordings = [recording_of(row.target_file) for row in rows]
-
-    def interval(name: str) -> Interval:
-        return bootstrap_interval(np.array([getattr(row, name) for row in rows]), groups=recordings)
-
-    return ClassResult(
-        label=label,
-        count=len(rows),
-        sdri_db=interval("sdri_db"),
-        sdr_db=interval("sdr_db"),
-        si_sdr_db=interval("si_sdr_db"),
-        si_sdri_db=interval("si_sdri_db"),
-    )
+    values = {name: np.array([getattr(row, name) for row in rows]) for name in METRICS}
+    intervals = {name: bootstrap_interval(own, groups=recordings) for name, own in values.items()}
+    return ClassResult(label=label, count=len(rows), **intervals)

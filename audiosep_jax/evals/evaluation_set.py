@@ -1,4 +1,4 @@
-"""A fixed evaluation set as data: which clips meet, where they are cut, how loud, and what is asked for."""
+"""A fixed evaluation set as data: the clips of each mixture, their offsets, the SNR, and the query."""
 
 import dataclasses
 import json
@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Float
 
 from audiosep_jax.audio.files import read_audio
+from audiosep_jax.audio.gains import gain_at_snr, peak_scale
 from audiosep_jax.config import MAX_RATIO_DB
-from audiosep_jax.errors import EvaluationError
+from audiosep_jax.errors import EvaluationError, listed
 from audiosep_jax.utils import serialization
 from audiosep_jax.utils.atomic import replacing
 
 VERSION = 1
-PEAK = 0.9
 
 MAX_SECONDS = 3600.0
 MIN_RATE_HZ, MAX_RATE_HZ = 1000, 768_000
@@ -37,7 +37,7 @@ class Source:
     offset_seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        # Comparisons with NaN are false, so these also refuse it, as those below do.
+        # This refuses NaN, too, as the comparisons below do: every comparison with NaN is false.
         if not 0 <= self.offset_seconds <= MAX_OFFSET_SECONDS:
             raise EvaluationError(
                 f"{self.file} has offset_seconds {self.offset_seconds}: give 0 to {MAX_OFFSET_SECONDS:g} s."
@@ -51,7 +51,7 @@ class Entry:
     Attributes:
       caption: names the target.
       snr_db: energy of the target over that of the interferer, both over the whole segment.
-      absent_caption: names neither sound; where given, it is the query and the answer is silence.
+      absent_caption: names neither sound; where given, it is the query, and the target is silence.
     """
 
     target: Source
@@ -146,7 +146,7 @@ def load_evaluation_set(path: str | Path) -> EvaluationSet:
     """Reads a set from its JSON file.
 
     Raises:
-      AudioSepError: the file is missing, is no JSON, or its fields are not a set's; the text names the file.
+      EvaluationError: the file is missing, is no JSON, or does not have the fields of a set.
     """
     return serialization.load_json(
         EvaluationSet, path, what="the JSON file of an evaluation set", kind=EvaluationError
@@ -164,10 +164,10 @@ def save_evaluation_set(evaluation_set: EvaluationSet, path: str | Path) -> None
 
 
 def check_files(evaluation_set: EvaluationSet, root: str | Path) -> None:
-    """Finds every file before the work starts.
+    """Checks before the work starts that every file of a set exists.
 
     Raises:
-      AudioSepError: names the root and all files that are missing below it.
+      EvaluationError: the root is no folder, or files are missing below it.
     """
     root = Path(root)
     if not root.is_dir():
@@ -177,7 +177,7 @@ def check_files(evaluation_set: EvaluationSet, root: str | Path) -> None:
     if missing:
         raise EvaluationError(
             f"{len(missing)} of {len(files)} files of evaluation set {evaluation_set.name!r} are missing "
-            f"below {root}: {', '.join(missing)}; give the folder that holds them."
+            f"below {root}: {listed(missing)}; give the folder that holds them."
         )
 
 
@@ -187,7 +187,8 @@ def read_segment(
     """Reads one side of a mixture: mono, resampled, cut at its offset, padded with zeros at its end.
 
     Raises:
-      AudioSepError: the file cannot be read, or ends before the offset.
+      AudioFileError: the file cannot be read.
+      EvaluationError: it ends before the offset.
     """
     waveform = read_audio(Path(root) / source.file, sample_rate_hz=sample_rate_hz, mono=True).waveform[0]
     start = round(source.offset_seconds * sample_rate_hz)
@@ -215,7 +216,8 @@ def render(entry: Entry, *, root: str | Path, sample_rate_hz: int, seconds: floa
       seconds: their length.
 
     Raises:
-      AudioSepError: a file cannot be read, or one side is silent.
+      AudioFileError: a file cannot be read.
+      EvaluationError: a file ends before its offset, or one side is silent.
     """
     samples = round(seconds * sample_rate_hz)
     target, interferer = (
@@ -226,12 +228,11 @@ def render(entry: Entry, *, root: str | Path, sample_rate_hz: int, seconds: floa
     for source, energy in zip((entry.target, entry.interferer), energies, strict=True):
         if energy == 0:
             raise EvaluationError(
-                f"{Path(root) / source.file} is silent from {source.offset_seconds} s on: no mixture has an "
-                f"SNR of {entry.snr_db} dB with it; give the file that the set was made with."
+                f"{Path(root) / source.file} is silent from {source.offset_seconds} s on and cannot be "
+                f"mixed at {entry.snr_db} dB: give the file that the set was made with."
             )
-    mixture = target + interferer * np.sqrt(energies[0] / energies[1] * 10 ** (-entry.snr_db / 10))
-    peak = float(np.abs(mixture).max())
-    scale = PEAK / peak if peak > 1 else 1.0
+    mixture = target + interferer * gain_at_snr(*energies, snr_db=entry.snr_db)
+    scale = peak_scale(float(np.abs(mixture).max()))
     answer = np.zeros_like(target) if entry.is_absent else target * scale
     return Example(
         mixture=(mixture * scale).astype(np.float32),

@@ -42,7 +42,7 @@ def make_evaluation_set(
     seed: int = 0,
     description: str = "",
 ) -> EvaluationSet:
-    """Draws mixtures of two different classes, the same for the same arguments.
+    """Draws mixtures of two different classes; the same arguments give the same set.
 
     Each class is the target `per_class` times. Its clips, captions and interfering classes take turns in
     a shuffled order, so all are used as evenly as their numbers allow. A segment with a mean energy
@@ -51,8 +51,8 @@ def make_evaluation_set(
     Args:
       clips: the files to draw from.
       name: of the set.
-      root: folder that the clips' paths start from; the files are read to check their energy.
-      captions: sentences that name each label.
+      root: folder of the clips' paths; the files are read to check their energy.
+      captions: sentences for each label.
       per_class: mixtures per target class.
       absent_per_class: further mixtures per target class whose query names a class that is not in them.
       snr_db: energy of the target over the interferer's.

@@ -1,33 +1,39 @@
 """Figures of an evaluation result: SDRi per class, and its distribution over mixtures."""
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from audiosep_jax.evals.evaluate import EvaluationResult
-from audiosep_jax.utils.atomic import replacing
+from audiosep_jax.evals.statistics import Interval
+from audiosep_jax.plotting.style import BLUE, FILE_DPI, GREY, RED, clean, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DPI = 150
-BAR = "#4477aa"
-MEAN = "#cc3311"
-GREY = "#666666"
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassBar:
+    """One class of a figure: its mean SDRi in dB with an interval, and the values of its mixtures."""
+
+    label: str
+    count: int
+    sdri_db: Interval
+    values_db: Sequence[float]
 
 
 def class_figure(result: EvaluationResult, path: str | Path) -> None:
-    """Writes `draw_classes` as an image; the suffix of `path` chooses the format.
+    """Writes `draw_classes` as an image; the suffix of `path` selects the format.
 
     Raises:
       ValueError: the result has no class.
-      AudioSepError: the file cannot be written.
+      StorageError: the file cannot be written.
     """
-    figure = draw_classes(result)
-    with replacing(path) as temporary:
-        figure.savefig(temporary)
+    save(draw_classes(result), path)
 
 
 def draw_classes(result: EvaluationResult, *, most: int | None = None) -> "Figure":
@@ -35,8 +41,8 @@ def draw_classes(result: EvaluationResult, *, most: int | None = None) -> "Figur
 
     Args:
       result: of a set with at least one mixture whose query names its target.
-      most: bars at most; where there are more classes, the best and the worst are drawn, with a gap between
-        them that tells how many are left out. None draws all.
+      most: most bars. Of more classes the best and the worst are drawn, with a gap that states how many are
+        left out. None draws all.
 
     Returns:
       A matplotlib figure that belongs to no global state.
@@ -44,37 +50,57 @@ def draw_classes(result: EvaluationResult, *, most: int | None = None) -> "Figur
     Raises:
       ValueError: the result has no class.
     """
-    from matplotlib.figure import Figure
-
     if result.overall is None:
         raise ValueError("a figure per class needs at least one class.")
-    classes = sorted(result.classes, key=lambda one: one.sdri_db.mean)
-    left_out = 0 if most is None else max(len(classes) - most, 0)
-    worst = len(classes) if not left_out else (len(classes) - left_out) // 2
-    classes = [*classes[:worst], *classes[worst + left_out :]]
-    # A row stays empty for those that are left out.
-    rows = np.arange(len(classes)) + (np.arange(len(classes)) >= worst)
-    figure = Figure(figsize=(8, 1.6 + 0.42 * (rows[-1] + 1)), layout="constrained", dpi=DPI)
+    bars = [
+        ClassBar(
+            label=one.label,
+            count=one.count,
+            sdri_db=one.sdri_db,
+            values_db=[row.sdri_db for row in result.examples if row.target_label == one.label],
+        )
+        for one in result.classes
+    ]
+    return draw_bars(bars, mean_db=result.overall.sdri_db.mean, name=_name(result), most=most)
+
+
+def draw_bars(bars: Sequence[ClassBar], *, mean_db: float, name: str, most: int | None = None) -> "Figure":
+    """Draws the figure of `draw_classes`.
+
+    Args:
+      bars: at least one class.
+      mean_db: SDRi of all mixtures, drawn as a line.
+      name: of model and set, for the title.
+      most: most bars.
+    """
+    from matplotlib.figure import Figure
+
+    bars = sorted(bars, key=lambda one: one.sdri_db.mean)
+    left_out = 0 if most is None else max(len(bars) - most, 0)
+    worst = len(bars) if not left_out else (len(bars) - left_out) // 2
+    bars = [*bars[:worst], *bars[worst + left_out :]]
+    # An empty row stands for the classes that are left out.
+    rows = np.arange(len(bars)) + (np.arange(len(bars)) >= worst)
+    figure = Figure(figsize=(8, 1.6 + 0.42 * (rows[-1] + 1)), layout="constrained", dpi=FILE_DPI)
     axis = figure.subplots()
-    means = np.array([one.sdri_db.mean for one in classes])
-    ends = np.array([(one.sdri_db.low, one.sdri_db.high) for one in classes])
-    axis.barh(rows, means, height=0.62, color=BAR, alpha=0.75, zorder=2)
+    means = np.array([one.sdri_db.mean for one in bars])
+    ends = np.array([(one.sdri_db.low, one.sdri_db.high) for one in bars])
+    axis.barh(rows, means, height=0.62, color=BLUE, alpha=0.75, zorder=2)
     jitter = np.random.default_rng(0)
-    for row, one in zip(rows, classes, strict=True):
-        values = [example.sdri_db for example in result.examples if example.target_label == one.label]
-        heights = row + jitter.uniform(-0.2, 0.2, len(values))
-        axis.scatter(values, heights, s=9, color="black", alpha=0.35, linewidths=0, zorder=3)
+    for row, one in zip(rows, bars, strict=True):
+        heights = row + jitter.uniform(-0.2, 0.2, len(one.values_db))
+        axis.scatter(one.values_db, heights, s=9, color="black", alpha=0.35, linewidths=0, zorder=3)
     spread = np.abs(ends.T - means)
-    # One recording alone has no interval: its draws are all the same, which says nothing of certainty.
+    # The bootstrap of a single recording has no spread, which is no certainty: no whisker is drawn.
     spread = np.where(spread.any(axis=0), spread, np.nan)
     axis.errorbar(means, rows, xerr=spread, fmt="none", ecolor="black", elinewidth=1.6, capsize=4, zorder=4)
     axis.axvline(
-        result.overall.sdri_db.mean,
-        color=MEAN,
+        mean_db,
+        color=RED,
         linestyle="--",
         linewidth=1.4,
         zorder=5,
-        label=f"mean of all mixtures: {result.overall.sdri_db.mean:.2f} dB",
+        label=f"mean of all mixtures: {mean_db:.2f} dB",
     )
     if left_out:
         axis.text(
@@ -87,29 +113,26 @@ def draw_classes(result: EvaluationResult, *, most: int | None = None) -> "Figur
             zorder=6,
         )
     axis.set_ylim(-0.8, rows[-1] + 0.8)
-    names = [f"{_shortened(one.label.replace('_', ' '))} ({one.count})" for one in classes]
+    names = [f"{_shortened(one.label.replace('_', ' '))} ({one.count})" for one in bars]
     axis.set_yticks(rows, names, parse_math=False)
     axis.set_xlabel("SDRi (dB): bar = mean, whisker = 95 % interval, dot = mixture")
-    title = f"SDR improvement per target class\n{_name(result)}"
-    axis.set_title(title, fontsize=11, parse_math=False)
+    axis.set_title(f"SDR improvement per target class\n{name}", fontsize=11, parse_math=False)
     axis.legend(loc="lower right", fontsize=9, framealpha=0.95)
-    _clean(axis, grid="x")
+    clean(axis, grid="x")
     return figure
 
 
 def distribution_figure(result: EvaluationResult, path: str | Path) -> None:
-    """Writes `draw_distribution` as an image; the suffix of `path` chooses the format.
+    """Writes `draw_distribution` as an image; the suffix of `path` selects the format.
 
     Raises:
-      AudioSepError: the file cannot be written.
+      StorageError: the file cannot be written.
     """
-    figure = draw_distribution(result)
-    with replacing(path) as temporary:
-        figure.savefig(temporary)
+    save(draw_distribution(result), path)
 
 
 def draw_distribution(result: EvaluationResult) -> "Figure":
-    """Draws a histogram of SDRi, and beside it one of the attenuation of absent sounds where there are any.
+    """Draws a histogram of SDRi and, where there are absent sounds, one of their attenuation.
 
     Args:
       result: of an evaluation of at least one mixture.
@@ -126,7 +149,7 @@ def draw_distribution(result: EvaluationResult) -> "Figure":
     if result.absent:
         values = np.array([row.attenuation_db for row in result.absent])
         panels.append(("estimate below mixture (dB)", "query names neither sound", values))
-    figure = Figure(figsize=(5.2 * len(panels), 3.8), layout="constrained", dpi=DPI)
+    figure = Figure(figsize=(5.2 * len(panels), 3.8), layout="constrained", dpi=FILE_DPI)
     for axis, (label, title, values) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
     ):
@@ -143,22 +166,16 @@ def _histogram(axis: "Axes", values: np.ndarray) -> None:
 
     low, high = np.floor(values.min()), np.ceil(values.max())
     width = max(1.0, np.ceil((high - low) / 40))
-    axis.hist(values, bins=list(np.arange(low, high + 2 * width, width)), color=BAR, alpha=0.8, zorder=2)
+    axis.hist(values, bins=list(np.arange(low, high + 2 * width, width)), color=BLUE, alpha=0.8, zorder=2)
     mean, median = float(values.mean()), float(np.median(values))
-    axis.axvline(mean, color=MEAN, linestyle="--", linewidth=1.6, zorder=3, label=f"mean {mean:.2f} dB")
+    axis.axvline(mean, color=RED, linestyle="--", linewidth=1.6, zorder=3, label=f"mean {mean:.2f} dB")
     axis.axvline(
         median, color="black", linestyle=":", linewidth=1.6, zorder=3, label=f"median {median:.2f} dB"
     )
     axis.axvline(0, color=GREY, linewidth=0.8, zorder=1)
     axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend(fontsize=9, framealpha=0.95)
-    _clean(axis, grid="y")
-
-
-def _clean(axis: "Axes", *, grid: str) -> None:
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(axis="x" if grid == "x" else "y", color="#dddddd", linewidth=0.8, zorder=0)
-    axis.set_axisbelow(True)
+    clean(axis, grid="y")
 
 
 def _name(result: EvaluationResult) -> str:

@@ -1,4 +1,4 @@
-"""Runs a separator over rendered mixtures and measures every estimate."""
+"""Runs a separator on rendered mixtures and measures every estimate."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float
 from audiosep_jax.errors import EvaluationError
 from audiosep_jax.evals import metrics
 
+METRICS = ("sdr_db", "sdri_db", "si_sdr_db", "si_sdri_db")
+
 Apply = Callable[[np.ndarray, np.ndarray], np.ndarray | jax.Array]
 Progress = Callable[[int, int], None]
 
@@ -19,8 +21,8 @@ class Measurements:
     """One value per example and metric, in dB.
 
     Attributes:
-      absent: `[examples]`, where the query names no sound of the mixture. There only `energy_ratio_db`
-        says something; everywhere else the four others do.
+      absent: `[examples]`, true where the query names no sound of the mixture. For these examples only
+        `energy_ratio_db` is meaningful, for all others only the four other metrics.
       sdr_db, sdri_db, si_sdr_db, si_sdri_db: `[examples]`, against the target; "i" is the gain over
         the mixture.
       energy_ratio_db: `[examples]`, estimate over mixture.
@@ -34,15 +36,14 @@ class Measurements:
     energy_ratio_db: Float[np.ndarray, " examples"]
 
     def means(self) -> dict[str, float]:
-        """Scalars for a log: means over the examples that each metric is about.
+        """Returns scalars for a log: means over the examples for which each metric is meaningful.
 
-        `absent_attenuation_db` is how far estimates for absent sounds lie below their mixtures. Metrics
+        `absent_attenuation_db` is how far estimates of absent sounds lie below their mixtures. Metrics
         without an example are left out.
         """
         present, scalars = ~self.absent, {}
         if present.any():
-            for name in ("sdr_db", "sdri_db", "si_sdr_db", "si_sdri_db"):
-                scalars[name] = float(getattr(self, name)[present].mean())
+            scalars = {name: float(getattr(self, name)[present].mean()) for name in METRICS}
         if self.absent.any():
             scalars["absent_attenuation_db"] = float(-self.energy_ratio_db[self.absent].mean())
         return scalars
@@ -56,11 +57,10 @@ def measure_arrays(
     condition: Float[np.ndarray, "examples size"],
     absent: Bool[np.ndarray, " examples"] | None = None,
     batch_size: int = 8,
-    progress: Progress | None = None,
 ) -> Measurements:
     """Separates mixtures batch by batch and measures the estimates in float64 on the host.
 
-    The last batch is filled up with silence, so that `apply` meets one shape only; the filling is never
+    The last batch is filled up with silence, so that `apply` is compiled for one shape; the filling is not
     measured.
 
     Args:
@@ -68,13 +68,12 @@ def measure_arrays(
       mixture: `[examples, samples]`.
       target: `[examples, samples]`.
       condition: `[examples, size]`.
-      absent: `[examples]`, where the query names no sound of the mixture; None for nowhere.
+      absent: `[examples]`, true where the query names no sound of the mixture; None for no such query.
       batch_size: rows per call.
-      progress: called with (examples done, examples in all) after each batch.
 
     Raises:
       ValueError: the arrays do not agree in shape, or there is no example.
-      AudioSepError: an estimate holds a NaN or an infinity.
+      EvaluationError: an estimate holds a NaN or an infinity.
     """
     if absent is None:
         absent = np.zeros(len(mixture), bool)
@@ -97,8 +96,6 @@ def measure_arrays(
                 first=start,
             )
         )
-        if progress:
-            progress(min(start + batch_size, len(mixture)), len(mixture))
     return merge(parts)
 
 
@@ -120,12 +117,12 @@ def measure_batch(
       target: `[rows, samples]`.
       condition: `[rows, size]`.
       absent: `[rows]`.
-      batch_size: rows that `apply` is given.
-      first: position of the first row among all examples, for errors.
+      batch_size: rows per call.
+      first: index of the first row among all examples, for errors.
 
     Raises:
       ValueError: the estimate has another shape than the mixture.
-      AudioSepError: an estimate holds a NaN or an infinity.
+      EvaluationError: an estimate holds a NaN or an infinity.
     """
     given = filled(mixture, batch_size)
     estimate = np.asarray(apply(given, filled(condition, batch_size)))
@@ -138,25 +135,27 @@ def measure_batch(
             f"the estimate of mixture {first + int(finite.argmin())} is not finite: the model's parameters "
             "are damaged or its training diverged; take an earlier checkpoint."
         )
-    si_sdr = metrics.si_sdr_db(target, estimate)
     return Measurements(
         absent=absent,
-        sdr_db=np.asarray(metrics.sdr_db(target, estimate)),
-        sdri_db=np.asarray(metrics.sdri_db(target, estimate, mixture)),
-        si_sdr_db=np.asarray(si_sdr),
-        si_sdri_db=np.asarray(si_sdr - metrics.si_sdr_db(target, mixture)),
         energy_ratio_db=np.asarray(metrics.energy_ratio_db(estimate, mixture)),
+        **metrics.separation_metrics(target, estimate, mixture),
     )
 
 
 def merge(parts: Sequence[Measurements]) -> Measurements:
-    """Joins measurements in order; means are taken over all examples afterwards, never over batches."""
+    """Joins measurements in order, so that means are taken over examples, not over batches."""
     fields = [field.name for field in dataclasses.fields(Measurements)]
     return Measurements(**{name: np.concatenate([getattr(one, name) for one in parts]) for name in fields})
 
 
 def filled(rows: Float[np.ndarray, "rows ..."], batch_size: int) -> Float[np.ndarray, "batch ..."]:
-    """Appends zero rows up to the batch size, so that a compiled model meets one shape only."""
+    """Appends rows of zeros up to the batch size, so that a model is compiled for one shape.
+
+    Examples:
+      >>> filled(np.ones((1, 2)), 2)
+      array([[1., 1.],
+             [0., 0.]])
+    """
     missing = batch_size - len(rows)
     if not missing:
         return rows

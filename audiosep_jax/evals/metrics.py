@@ -1,8 +1,8 @@
 """SDR, SDRi, SI-SDR and attenuation, in dB, as the AudioSep reference computes them.
 
 Every function takes waveforms `[..., samples]` and returns one value per waveform. NumPy arrays are
-measured in float64 on the host; JAX arrays in their own precision, under `jit` or not. With `lengths`, the
-samples from `lengths` on are padding: they do not change a result, whatever they hold.
+measured in float64 on the host, JAX arrays in their own precision, under `jit` or not. With `lengths`, the
+samples from `lengths` on are padding and do not change the result.
 
 Source: `evaluation/` and `utils.py` of github.com/Audio-AGI/AudioSep.
 """
@@ -19,7 +19,7 @@ Values = Float[np.ndarray | jax.Array, "*batch"]
 Lengths = Int[np.ndarray | jax.Array, "*batch"]
 
 MEAN_SQUARE_FLOOR = 1e-10
-# The reference takes the machine epsilon of its float32 waveforms, also where sums are float64 here.
+# The machine epsilon of the reference's float32 waveforms, also for sums in float64.
 SI_SDR_EPSILON = float(np.finfo(np.float32).eps)
 
 
@@ -81,11 +81,36 @@ def si_sdr_db(target: Waveforms, estimate: Waveforms, *, lengths: Lengths | None
     return xp.asarray(10 * xp.log10(signal / noise))
 
 
+def separation_metrics(
+    target: Float[np.ndarray, "*batch samples"],
+    estimate: Float[np.ndarray, "*batch samples"],
+    mixture: Float[np.ndarray, "*batch samples"],
+) -> dict[str, Float[np.ndarray, "*batch"]]:
+    """Returns SDR, SI-SDR and their gains over the mixture in dB, by the names `sdr_db`, `sdri_db`, ….
+
+    Args:
+      target: `[..., samples]`.
+      estimate: same shape.
+      mixture: same shape.
+
+    Raises:
+      ValueError: the shapes differ.
+    """
+    sdr, si_sdr = sdr_db(target, estimate), si_sdr_db(target, estimate)
+    values = {
+        "sdr_db": sdr,
+        "sdri_db": sdr - sdr_db(target, mixture),
+        "si_sdr_db": si_sdr,
+        "si_sdri_db": si_sdr - si_sdr_db(target, mixture),
+    }
+    return {name: np.asarray(value) for name, value in values.items()}
+
+
 def energy_ratio_db(estimate: Waveforms, mixture: Waveforms, *, lengths: Lengths | None = None) -> Values:
     """Energy of the estimate relative to the mixture: `10 log10(mean(estimate²) / mean(mixture²))`.
 
-    For a query that names no sound of the mixture the true answer is silence, which SDR cannot grade; the
-    lower this ratio, the better. Both means are floored at 1e-10.
+    It grades queries that name no sound of the mixture: their target is silence, for which SDR is undefined.
+    Lower is better. Both means are floored at 1e-10.
 
     Args:
       estimate: `[..., samples]`.
@@ -117,7 +142,7 @@ def _prepare(first, second, *, lengths) -> tuple[ModuleType, tuple, np.ndarray |
     samples = first.shape[-1]
     if lengths is None:
         return xp, pair, xp.full(first.shape[:-1], samples, pair[0].dtype)
-    # Selected, not multiplied: a NaN in the padding must not reach a sum.
+    # `where`, not a product: a NaN in the padding must not reach a sum.
     positions = xp.arange(samples).reshape((1,) * (first.ndim - 1) + (samples,))
     inside = positions < xp.asarray(lengths)[..., None]
     pair = tuple(xp.where(inside, array, xp.zeros_like(array)) for array in pair)
@@ -127,7 +152,7 @@ def _prepare(first, second, *, lengths) -> tuple[ModuleType, tuple, np.ndarray |
 def _sum(xp: ModuleType, values):
     if xp is np:
         return values.sum(-1)
-    # In two stages of about sqrt(samples) terms: one long float32 accumulation loses decimals of a dB.
+    # Two stages of about sqrt(samples) terms: one long float32 sum loses decimals of a dB.
     samples = values.shape[-1]
     width = max(1, int(np.ceil(np.sqrt(samples))))
     rows = -(-samples // width)

@@ -1,4 +1,4 @@
-"""The metric packages that are optional, imported when they are needed."""
+"""Imports optional metric packages when they are needed."""
 
 import importlib
 import sys
@@ -19,9 +19,9 @@ def metric_package(name: Literal["pesq", "pystoi", "fast_bss_eval"]) -> ModuleTy
     """Imports a package of the extra `benchmark`.
 
     Raises:
-      AudioSepError: it is not installed.
+      MissingPackageError: it is not installed.
     """
-    # fast_bss_eval imports PyTorch wherever it is installed, for tensors that nobody gives it here.
+    # fast_bss_eval imports PyTorch where it is installed, which NumPy arrays do not need.
     hidden = name == "fast_bss_eval" and name not in sys.modules and "torch" not in sys.modules
     if hidden:
         sys.modules["torch"] = None  # type: ignore[assignment]
@@ -29,7 +29,7 @@ def metric_package(name: Literal["pesq", "pystoi", "fast_bss_eval"]) -> ModuleTy
         return importlib.import_module(name)
     except ImportError as error:
         raise MissingPackageError(
-            f"The package {name.replace('_', '-')} is not installed, which {_PURPOSE[name]}: "
+            f"The package {name.replace('_', '-')}, which {_PURPOSE[name]}, is not installed: "
             "pip install 'audiosep_jax[benchmark]'."
         ) from error
     finally:

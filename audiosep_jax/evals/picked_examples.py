@@ -1,4 +1,4 @@
-"""Shows single mixtures of an evaluation: the best, the middle and the worst, as spectrograms."""
+"""The best, the median and the worst mixture of an evaluation, separated again and drawn."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from audiosep_jax.evals.evaluate import Encode, EvaluationResult, ExampleResult,
 from audiosep_jax.evals.evaluation_set import EvaluationSet, render_entries
 from audiosep_jax.evals.measure import Apply, filled
 from audiosep_jax.plotting.spectrograms import draw_spectrograms
-from audiosep_jax.utils.atomic import replacing
+from audiosep_jax.plotting.style import save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 def pick(result: EvaluationResult) -> dict[str, ExampleResult]:
-    """Returns the mixtures of highest, median and lowest SDRi, as far as they are different ones."""
+    """Returns the mixtures of highest, median and lowest SDRi by name; fewer where they coincide."""
     ranked = sorted(result.examples, key=lambda row: row.sdri_db)
     places = {"best": len(ranked) - 1, "median": (len(ranked) - 1) // 2, "worst": 0}
     shown: dict[int, str] = {}
@@ -31,10 +31,10 @@ def pick(result: EvaluationResult) -> dict[str, ExampleResult]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Example:
-    """A mixture of an evaluation, separated once more.
+    """A mixture of an evaluation, separated again.
 
     Attributes:
-      row: what it was measured at.
+      row: its result.
       sample_rate_hz: of the waveforms, each `[samples]`.
     """
 
@@ -68,7 +68,7 @@ def separate_picked(
     encode: Encode,
     batch_size: int = 8,
 ) -> Iterator[tuple[str, Example]]:
-    """Separates the picked mixtures once more, and yields each with its name, "best", "median" or "worst".
+    """Separates the picked mixtures again; yields each with its name "best", "median" or "worst".
 
     Args:
       result: of `evaluate` on the set with the same model.
@@ -76,10 +76,10 @@ def separate_picked(
       root: folder of their files.
       apply: `(mixture [batch, samples], condition [batch, size]) -> estimate [batch, samples]`.
       encode: `queries -> condition [queries, size]`.
-      batch_size: that `evaluate` used, so that nothing is compiled again.
+      batch_size: of `evaluate`, so that nothing is compiled again.
 
     Raises:
-      AudioSepError: a file of the set cannot be read.
+      AudioFileError: a file of the set cannot be read.
     """
     at_set_rate = resampled_apply(
         apply, set_rate_hz=result.sample_rate_hz, model_rate_hz=result.model_sample_rate_hz
@@ -114,27 +114,26 @@ def example_figures(
 
     Args:
       result: of `evaluate` on the set with the same model.
-      folder: where the images go.
+      folder: of the images.
       evaluation_set: the mixtures.
       root: folder of their files.
       apply: `(mixture [batch, samples], condition [batch, size]) -> estimate [batch, samples]`.
       encode: `queries -> condition [queries, size]`.
-      batch_size: that `evaluate` used, so that nothing is compiled again.
+      batch_size: of `evaluate`, so that nothing is compiled again.
 
     Returns:
       The paths of the images.
 
     Raises:
-      AudioSepError: a file of the set cannot be read, or an image cannot be written.
+      AudioFileError: a file of the set cannot be read.
+      StorageError: an image cannot be written.
     """
     paths = []
     for name, example in separate_picked(
         result, evaluation_set=evaluation_set, root=root, apply=apply, encode=encode, batch_size=batch_size
     ):
         paths.append(Path(folder) / f"spectrograms-{name}.png")
-        figure = example.draw()
-        with replacing(paths[-1]) as temporary:
-            figure.savefig(temporary)
+        save(example.draw(), paths[-1])
     return paths
 
 

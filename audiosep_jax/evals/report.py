@@ -1,6 +1,7 @@
-"""An evaluation result as JSON, as Markdown, and on the console."""
+"""The result of `audiosep evaluate` as JSON, as Markdown, and on the console."""
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.markup import escape
@@ -30,14 +31,27 @@ def markdown(result: EvaluationResult) -> str:
     lines = [f"## {_title(result)}", ""]
     rows = _class_rows(result)
     if rows:
-        lines += ["| " + " | ".join(_HEADER) + " |", "| --- |" + " ---: |" * (len(_HEADER) - 1)]
-        lines += ["| " + " | ".join(row) + " |" for row in rows[:-1]]
-        lines += ["| " + " | ".join(f"**{cell}**" for cell in rows[-1]) + " |", ""]
+        rows[-1] = tuple(f"**{cell}**" for cell in rows[-1])
+        lines += [*markdown_table(_HEADER, rows), ""]
     return "\n".join([*lines, *_notes(result)]) + "\n"
 
 
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Returns the lines of a Markdown table, the first column aligned left and the others right.
+
+    Examples:
+      >>> markdown_table(["class", "SDRi"], [["rain", "5.20"]])
+      ['| class | SDRi |', '| --- | ---: |', '| rain | 5.20 |']
+    """
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return [line(header), "| --- |" + " ---: |" * (len(header) - 1), *map(line, rows)]
+
+
 def console_table(result: EvaluationResult) -> Table:
-    """Returns the same table for a rich console."""
+    """Returns the table of `markdown` for a rich console."""
     table = Table(title=escape(_title(result)), caption="\n".join(_notes(result)), caption_justify="left")
     for index, name in enumerate(_HEADER):
         table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
@@ -72,11 +86,16 @@ def _ends(interval: Interval) -> str:
     return f"{interval.low:.2f} … {interval.high:.2f}"
 
 
+def rates(result: EvaluationResult) -> str:
+    """Returns the rate of the measurement in words, with that of the model where the two differ."""
+    measured = f"{result.sample_rate_hz / 1000:g} kHz"
+    if result.model_sample_rate_hz == result.sample_rate_hz:
+        return measured
+    return f"{measured} (the model works at {result.model_sample_rate_hz / 1000:g} kHz)"
+
+
 def _notes(result: EvaluationResult) -> list[str]:
-    rate = f"{result.sample_rate_hz / 1000:g} kHz"
-    if result.model_sample_rate_hz != result.sample_rate_hz:
-        rate += f" (the model works at {result.model_sample_rate_hz / 1000:g} kHz)"
-    notes = [f"Means in dB; {result.seconds:g} s mixtures, measured at {rate}."]
+    notes = [f"Means in dB; {result.seconds:g} s mixtures, measured at {rates(result)}."]
     if result.absent_attenuation_db:
         absent = result.absent_attenuation_db
         notes.append(

@@ -1,4 +1,4 @@
-"""Which recording a file was cut from."""
+"""The recording that a file was cut from."""
 
 import re
 
@@ -9,13 +9,13 @@ _ESC = re.compile(r"\d+-(\d+)-[A-Z](-\d+)?\.\w+")
 def recording_of(file: str) -> str:
     """Returns a name for the recording that a file was cut from; files of one recording share it.
 
-    ESC-50 cuts several takes (A, B, C, ...) out of one sound of freesound, whose id their names hold. Any
+    Names of ESC-50 hold the freesound id of the sound that several takes (A, B, C, …) were cut from. Any
     other file counts as a recording of its own.
 
     Args:
       file: its name, with or without folders.
 
-    Example:
+    Examples:
       >>> recording_of("rain/1-17367-B.ogg"), recording_of("speech/p232_001.wav")
       ('17367', 'speech/p232_001.wav')
     """

@@ -1,4 +1,4 @@
-"""Measures of enhanced speech: PESQ, composite measures, segmental SNR and STOI, as on VoiceBank-DEMAND."""
+"""Speech metrics of VoiceBank-DEMAND: PESQ, composite measures, segmental SNR and STOI."""
 
 import threading
 import warnings
@@ -13,7 +13,7 @@ from audiosep_jax.evals.optional_packages import metric_package
 
 RATE_HZ = 16_000
 
-# What P.862.2 maps the lowest raw PESQ, -0.5, to: 0.999 + 4 / (1 + exp(1.3669 · 0.5 + 3.8224)).
+# P.862.2 of the lowest raw PESQ, -0.5: 0.999 + 4 / (1 + exp(1.3669 · 0.5 + 3.8224)).
 LOWEST_PESQ = 1.0427
 
 _WARNINGS = threading.Lock()
@@ -22,21 +22,22 @@ _WARNINGS = threading.Lock()
 def speech_metrics(
     target: Float[np.ndarray, " samples"], estimate: Float[np.ndarray, " samples"], *, sample_rate_hz: int
 ) -> dict[str, float]:
-    """Measures enhanced speech against clean speech at 16 kHz, where the literature on VoiceBank-DEMAND does.
+    """Measures enhanced speech against clean speech at 16 kHz, as the literature on VoiceBank-DEMAND does.
 
-    - `pesq`: wide-band PESQ as MOS-LQO (ITU-T P.862.2), 1.04…4.64, by the package pesq. An estimate that is
-      digital silence has none; it gets the lowest value.
+    - `pesq`: wide-band PESQ as MOS-LQO (ITU-T P.862.2), 1.04…4.64, by the package pesq; the lowest value for
+      an estimate that is digital silence.
     - `csig`, `cbak`, `covl`: composite measures, 1…5; `segsnr_db`: segmental SNR. See `composite`.
     - `stoi`: short-time objective intelligibility (Taal et al. 2011), up to 1, by the package pystoi.
 
     Args:
       target: `[samples]` clean speech.
       estimate: same shape.
-      sample_rate_hz: of both; what is not 16 kHz is resampled.
+      sample_rate_hz: of both; other rates than 16 kHz are resampled.
 
     Raises:
       ValueError: the shapes differ.
-      AudioSepError: pesq or pystoi is not installed, or the target holds too little speech to measure.
+      MissingPackageError: pesq or pystoi is not installed.
+      EvaluationError: the target holds too little speech to measure.
     """
     if target.shape != estimate.shape or target.ndim != 1:
         raise ValueError(f"two waveforms of one length are needed: got {target.shape} and {estimate.shape}.")
@@ -54,7 +55,7 @@ def speech_metrics(
             quality = float(pesq.pesq(RATE_HZ, target, estimate, "wb"))
         except (pesq.NoUtterancesError, pesq.BufferTooShortError) as error:
             raise _too_little(target) from error
-    # Filters of warnings belong to the whole process, and several threads measure at a time.
+    # Warning filters belong to the whole process, and several threads measure at a time.
     with _WARNINGS, warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         try:
@@ -78,5 +79,5 @@ def speech_metrics(
 def _too_little(target: np.ndarray) -> AudioSepError:
     return EvaluationError(
         f"a target of {len(target) / RATE_HZ:.2f} s holds too little speech for PESQ and STOI, which need "
-        "about half a second above silence: leave it out or give a longer one."
+        "about half a second of speech: leave it out or give a longer one."
     )

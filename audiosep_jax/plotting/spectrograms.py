@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from audiosep_jax.utils.atomic import replacing
+from audiosep_jax.plotting.style import DPI, save
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,7 +18,6 @@ ROWS = 480
 RANGE_DB = 80.0
 TICKS_KHZ = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 SMALLEST_TICK_INCHES = 0.2  # of a panel's height, with title and labels
-DPI = 120
 
 
 def mel_power(
@@ -135,9 +134,7 @@ def spectrogram_figure(
     Raises:
       StorageError: the file cannot be written.
     """
-    figure = draw_spectrograms(waveforms, sample_rate_hz=sample_rate_hz, title=title)
-    with replacing(path) as temporary:
-        figure.savefig(temporary)
+    save(draw_spectrograms(waveforms, sample_rate_hz=sample_rate_hz, title=title), path)
 
 
 def _ticks_khz(nyquist: float, *, inches: float) -> list[float]:

@@ -3,15 +3,20 @@
 import io
 import itertools
 import warnings
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from audiosep_jax.errors import ReportError
+from audiosep_jax.utils.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DPI = 120
+FILE_DPI = 150
+"""Of figures that are files of their own, not parts of a page."""
+BLUE, RED, GREY = "#4477aa", "#cc3311", "#666666"
 # The "bright" scheme of Paul Tol's notes on colour (SRON/EPS/TN/09-002), without the grey.
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#aa3377", "#66ccee")
 _DASHES = ("-", "--", ":", "-.")
@@ -41,6 +46,16 @@ def png(figure: "Figure") -> bytes:
     return file.getvalue()
 
 
+def save(figure: "Figure", path: str | Path) -> None:
+    """Writes a figure as an image, whole or not at all; the suffix of `path` selects the format.
+
+    Raises:
+      StorageError: the file cannot be written.
+    """
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
+
+
 def shortened(value: str, longest: int) -> str:
     """Returns a text as one line of at most `longest` characters, with "…" where it is cut.
 
@@ -52,8 +67,8 @@ def shortened(value: str, longest: int) -> str:
     return line if len(line) <= longest else f"{line[: longest - 1].rstrip()}…"
 
 
-def clean(axis: "Axes") -> None:
-    """Removes an axis's top and right border and adds a light grid."""
+def clean(axis: "Axes", *, grid: Literal["both", "x", "y"] = "both") -> None:
+    """Removes the upper and right spines of an axis, and draws a light grid below the data."""
     axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(color="#dddddd", linewidth=0.8)
+    axis.grid(axis=grid, color="#dddddd", linewidth=0.8)
     axis.set_axisbelow(True)

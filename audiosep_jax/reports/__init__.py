@@ -1,1 +1,1 @@
-"""Pages for people: separations to hear and see, training curves, results per class."""
+"""HTML pages: separations with players and spectrograms, training curves, evaluations per class."""

@@ -1,4 +1,4 @@
-"""Pictures of training runs: loss, validation, and how the training went, every recorded point visible."""
+"""Pictures of training runs with every recorded point: loss, validation, and the course of the training."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 _WIDTH = 8.0
 _LEGEND_LETTERS = 48
-_SMALLEST_WAIT = 5.0  # per cent that the axis of the waiting for data shows at least
+_SMALLEST_WAIT = 5.0  # per cent: the least upper end of the axis of data wait
 VALIDATION = {"validation/sdri_db": "SDRi (dB)", "validation/si_sdri_db": "SI-SDRi (dB)"}
-# Number in the record, axis, how it is scaled, whether the axis is logarithmic.
+# Field of the record, label of the axis, factor, whether the axis is logarithmic.
 COURSE = (
     ("learning_rate", "learning rate", 1.0, False),
     ("gradient_norm", "gradient norm", 1.0, True),
@@ -26,11 +26,11 @@ COURSE = (
 
 
 def window_of(run: RunRecord, smooth: int | None) -> int:
-    """Returns how many neighbouring records of a run are averaged, an odd number.
+    """Returns the number of neighbouring records of a run that are averaged, an odd number.
 
     Args:
       run: the run.
-      smooth: what the user wants; None for a twentieth of the records.
+      smooth: requested number; None for a twentieth of the records.
     """
     return smoothing_window(len(run.curve("loss"))) if smooth is None else 2 * (smooth // 2) + 1
 
@@ -60,7 +60,7 @@ def draw_loss(runs: Sequence[RunRecord], *, smooth: int | None = None) -> "Figur
             axis.plot(*spikes.T, "v", ms=7, mfc="none", mec=colour, mew=1.6, zorder=4)
         if run.skipped:
             marked["skipped step"] = True
-            place = axis.get_xaxis_transform()  # at the lower edge: a skipped step has no loss to stand at
+            place = axis.get_xaxis_transform()  # at the lower edge: a skipped step has no loss
             axis.plot(
                 run.skipped, [0.02] * len(run.skipped), "x", color=colour, ms=7, mew=1.8, transform=place
             )
@@ -104,10 +104,10 @@ def draw_validation(runs: Sequence[RunRecord]) -> "Figure":
 
 
 def draw_course(runs: Sequence[RunRecord], *, smooth: int | None = None) -> "Figure":
-    """Draws learning rate, gradient norm, waiting for data and examples per second of every run.
+    """Draws learning rate, gradient norm, data wait and examples per second of every run.
 
     Args:
-      runs: at least one with one of these numbers.
+      runs: at least one with one of these fields.
       smooth: as in `draw_loss`; the learning rate is never smoothed.
     """
     from matplotlib.ticker import LogFormatter
@@ -127,7 +127,7 @@ def draw_course(runs: Sequence[RunRecord], *, smooth: int | None = None) -> "Fig
             for which in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
                 which(LogFormatter(minor_thresholds=(1.5, 0.6)))
         elif not logarithmic:
-            # A share near 0 is to look like one.
+            # Starting at 0, an axis shows a small share as small.
             highest = _SMALLEST_WAIT if name == "data_wait_share" else 0.0
             axis.set_ylim(0, max(axis.get_ylim()[1], highest) or 1.0)
         axis.set_ylabel(label)
@@ -137,7 +137,7 @@ def draw_course(runs: Sequence[RunRecord], *, smooth: int | None = None) -> "Fig
 
 
 def best_point(curve: Curve) -> tuple[float, float] | None:
-    """Returns (steps, value) of the highest finite value, None where there is none."""
+    """Returns (steps, value) of the highest finite value; None without a finite value."""
     finite = np.isfinite(curve.values)
     if not finite.any():
         return None
@@ -146,7 +146,7 @@ def best_point(curve: Curve) -> tuple[float, float] | None:
 
 
 def drawings(runs: Sequence[RunRecord], *, smooth: int | None) -> dict[str, Callable[[], "Figure"]]:
-    """Returns `{file name: what draws it}` for what the runs have recorded."""
+    """Returns `{file name: function that draws it}` for the fields that the runs have recorded."""
     made: dict[str, Callable[[], Figure]] = {}
     if any(len(run.curve("loss")) for run in runs):
         made["loss.png"] = lambda: draw_loss(runs, smooth=smooth)
@@ -168,7 +168,7 @@ def _axes(down: int, *, height: float) -> tuple["Figure", list["Axes"]]:
 
 
 def _ceiling(runs: Sequence[RunRecord]) -> float:
-    """Returns the highest loss at which a spike is drawn: a single one must not flatten all curves."""
+    """Returns the highest loss at which a spike is drawn, so that one spike does not flatten all curves."""
     losses = np.concatenate([run.curve("loss").values for run in runs])
     losses = losses[np.isfinite(losses)]
     return float(losses.max() + np.ptp(losses)) if len(losses) > 1 else np.inf
@@ -179,12 +179,12 @@ def _points(axis: "Axes", curve: Curve, colour: str) -> None:
 
 
 def _name(run: RunRecord) -> str:
-    # matplotlib leaves a label out of the legend that begins with an underscore: none begins with it.
+    # The space in front: matplotlib drops labels that begin with an underscore from the legend.
     return f" {shortened(run.name, _LEGEND_LETTERS)}"
 
 
 def _legend(axis: "Axes") -> None:
-    """Names the lines above an axis, where they cover no point."""
+    """Puts the legend above an axis, where it covers no point."""
     handles, labels = axis.get_legend_handles_labels()
     columns = 1 if len(handles) < 3 else 2
     found = axis.legend(

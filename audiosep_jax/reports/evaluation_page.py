@@ -1,4 +1,4 @@
-"""The page of an evaluation: SDRi per class and its distribution, and single mixtures to see and hear."""
+"""The page of an evaluation: SDRi per class, its distribution, and single mixtures with players."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,11 +6,12 @@ from pathlib import Path
 from audiosep_jax.evals.evaluate import ClassResult, EvaluationResult
 from audiosep_jax.evals.figures import draw_classes, draw_distribution
 from audiosep_jax.evals.picked_examples import Example
+from audiosep_jax.evals.report import rates
 from audiosep_jax.plotting.style import png
 from audiosep_jax.reports import html_page as pages
 from audiosep_jax.reports.players import listen
 
-# As many classes are drawn; of more, so many: the best and the worst.
+# Up to MOST_BARS classes are all drawn; of more, the BARS_OF_MORE best and worst.
 MOST_BARS = 60
 BARS_OF_MORE = 40
 PLAYED_SECONDS = 20.0
@@ -33,16 +34,17 @@ def write_evaluation(
 
     Args:
       result: of an evaluation.
-      folder: where to; it is made.
-      spectrograms: pictures of single mixtures, `{"best", "median" or "worst": PNG}`, where there are no
-        examples.
-      examples: the same mixtures, separated: they are drawn, and get players.
+      folder: of the page; it is made.
+      spectrograms: pictures of single mixtures, `{"best", "median" or "worst": PNG}`; ignored where examples
+        are given.
+      examples: the same mixtures, separated; the page draws and plays them.
 
     Returns:
       The paths, the page first.
 
     Raises:
-      AudioSepError: the page would be too large, or a file cannot be written.
+      ReportError: the page would be too large.
+      StorageError: a file cannot be written.
     """
     pictures, parts = {}, []
     if result.overall is not None:
@@ -62,7 +64,7 @@ def write_evaluation(
     ]
     for place, example in (examples or {}).items():
         pictures[f"spectrograms-{place}.png"] = png(example.draw())
-        parts += _heard(place, example, pictures[f"spectrograms-{place}.png"])
+        parts += _example(place, example, pictures[f"spectrograms-{place}.png"])
     for place, content in ({} if examples else spectrograms or {}).items():
         parts += [
             pages.heading(_TITLES[place]),
@@ -74,7 +76,7 @@ def write_evaluation(
     return [path, *(Path(folder) / name for name in pictures)]
 
 
-def _heard(place: str, example: Example, picture: bytes) -> list[pages.Html]:
+def _example(place: str, example: Example, picture: bytes) -> list[pages.Html]:
     row = example.row
     samples = min(len(example.mixture), round(PLAYED_SECONDS * example.sample_rate_hz))
     sounds = {
@@ -110,10 +112,7 @@ def _drawn(result: EvaluationResult) -> str:
 
 
 def _introduction(result: EvaluationResult) -> pages.Html:
-    rate = f"{result.sample_rate_hz / 1000:g} kHz"
-    if result.model_sample_rate_hz != result.sample_rate_hz:
-        rate += f" (the model works at {result.model_sample_rate_hz / 1000:g} kHz)"
-    sentence = f"{len(result.examples)} mixtures of {result.seconds:g} s, measured at {rate}."
+    sentence = f"{len(result.examples)} mixtures of {result.seconds:g} s, measured at {rates(result)}."
     if result.overall is not None:
         sdri = result.overall.sdri_db
         sentence += f" Mean SDRi {sdri.mean:.2f} dB (95 % interval {sdri.low:.2f} to {sdri.high:.2f})."

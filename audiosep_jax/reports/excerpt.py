@@ -1,4 +1,4 @@
-"""The beginning of a recording, as long as a page can play it, and the true sounds that belong to it."""
+"""The first seconds of a recording, as many as a page can hold, and its targets."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ from audiosep_jax.reports.players import check_rate, largest_bytes
 
 # Pictures, tables and the page itself.
 _KEPT_BYTES = 6_000_000
-# Codecs pad: a target that was encoded differs from its mixture by a few milliseconds.
+# Codecs pad: an encoded target differs in length from its mixture by a few milliseconds.
 _TOLERATED_SECONDS = 0.1
 
 
@@ -35,11 +35,11 @@ class Excerpt:
 
 
 def longest_seconds(path: str | Path, *, sounds: int) -> float:
-    """Returns how many seconds of several sounds like a recording one page holds, whatever they are.
+    """Returns how many seconds of several sounds with a recording's rate and channels one page holds.
 
     Raises:
-      AudioSepError: the file is no sound, browsers do not play its rate, or not even a tenth of a second of
-        so many sounds finds room.
+      AudioFileError: the file is no sound.
+      ReportError: browsers do not play its rate, or a page holds less than a tenth of a second of the sounds.
     """
     with AudioReader(path) as reader:
         rate, channels = reader.sample_rate_hz, reader.channels
@@ -52,18 +52,18 @@ def longest_seconds(path: str | Path, *, sounds: int) -> float:
 
 
 def read_excerpt(path: str | Path, *, seconds: float) -> Excerpt:
-    """Reads the beginning of a recording, block by block: it may be hours long.
+    """Reads the first seconds of a recording block by block, because it may be hours long.
 
     Args:
       path: a sound file.
-      seconds: how much of it at most.
+      seconds: most seconds to read.
 
     Raises:
-      AudioSepError: the file cannot be read.
+      AudioFileError: the file cannot be read.
     """
     with AudioReader(path) as reader:
         rate, blocks, wanted = reader.sample_rate_hz, [], max(1, round(seconds * reader.sample_rate_hz))
-        # One sample more tells whether there is more.
+        # One sample more shows whether the recording is longer.
         missing = wanted + 1
         for block in reader.blocks():
             blocks.append(block[:, :missing])
@@ -81,20 +81,20 @@ def read_excerpt(path: str | Path, *, seconds: float) -> Excerpt:
 def read_target(
     path: str | Path, excerpt: Excerpt, *, mixture: str | Path
 ) -> Float32[np.ndarray, "channels samples"]:
-    """Reads the true sound of an excerpt, with the excerpt's rate, channels and length.
+    """Reads the target of an excerpt, with the excerpt's rate, channels and length.
 
     Args:
-      path: a sound file as long as the mixture; a mono one stands for all channels.
+      path: a sound file as long as the mixture; a mono file is used for all channels.
       excerpt: of the mixture.
-      mixture: how errors call it.
+      mixture: its path, for errors.
 
     Raises:
-      AudioSepError: the file cannot be read, or does not belong to the mixture: it is shorter, longer, or has
-        other channels.
+      AudioFileError: the file cannot be read.
+      ReportError: the file differs from the mixture in length or number of channels.
     """
     channels, samples = excerpt.waveform.shape
     rate = excerpt.sample_rate_hz
-    # A little more than is needed, so that resampling has heard what follows.
+    # A little more than is needed, because resampling uses later samples, too.
     read = read_excerpt(path, seconds=samples / rate + 2 * _TOLERATED_SECONDS)
     waveform = read.waveform
     if len(waveform) not in (1, channels):
@@ -107,8 +107,8 @@ def read_target(
     missing = (samples - waveform.shape[1]) / rate
     if missing > _TOLERATED_SECONDS or (not excerpt.cut and -missing > _TOLERATED_SECONDS):
         raise ReportError(
-            f"the target {printable(path)} is not as long as {printable(mixture)}: give the sound as it is "
-            "in the mixture, from its beginning to its end."
+            f"the target {printable(path)} is not as long as {printable(mixture)}: give the target for the "
+            "whole length of the mixture."
         )
     fitted = np.zeros((len(waveform), samples), np.float32)
     kept = waveform[:, :samples]

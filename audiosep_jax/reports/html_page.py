@@ -1,4 +1,4 @@
-"""An HTML page in one file: no script, nothing from a network, every text escaped."""
+"""An HTML page in one file, without scripts and network access, with every text escaped."""
 
 import base64
 import html
@@ -11,12 +11,12 @@ from audiosep_jax.errors import ReportError
 from audiosep_jax.utils.atomic import make_folder, replacing
 
 Html = NewType("Html", str)
-"""Markup that is ready to be put into a page. Only the functions of this module make it."""
+"""Escaped markup for a page. Only the functions of this module make it."""
 
 PAGE = "report.html"
 LARGEST_PAGE_BYTES = 40_000_000
 
-# Data, styles of the page itself, and nothing else: a browser refuses whatever slipped through.
+# Allows data URLs and the page's own style: a browser blocks anything else.
 _POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fdfdfc; --soft: #5a5a5a; --line: #cfcfcf; }
@@ -47,29 +47,29 @@ summary { cursor: pointer; margin: .8rem 0; }
 
 
 def text(value: object) -> Html:
-    """Returns any text as markup that shows it: no character of it is obeyed."""
-    # HTML knows no control characters, and UTF-8 no lone surrogates, which undecodable file names hold.
+    """Returns a text as escaped markup."""
+    # HTML allows no control characters, and UTF-8 no lone surrogates, as in undecodable file names.
     shown = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", str(value))
     return Html(html.escape(shown, quote=True))
 
 
 def heading(title: str) -> Html:
-    """A heading of a part of the page."""
+    """Returns the heading of a section."""
     return Html(f'<h2 dir="auto">{text(title)}</h2>\n')
 
 
 def paragraph(sentence: str, *, note: bool = False) -> Html:
-    """A paragraph; a note is smaller."""
+    """Returns a paragraph; a note is smaller."""
     kind = ' class="note"' if note else ""
     return Html(f'<p dir="auto"{kind}>{text(sentence)}</p>\n')
 
 
 def picture(png: bytes, *, alt: str, caption: str = "") -> Html:
-    """A picture that is part of the page.
+    """Returns an embedded picture.
 
     Args:
       png: the file's bytes.
-      alt: what the picture says, for those who do not see it.
+      alt: description of the picture for readers who cannot see it.
       caption: below it.
     """
     data = base64.b64encode(png).decode("ascii")
@@ -78,7 +78,7 @@ def picture(png: bytes, *, alt: str, caption: str = "") -> Html:
 
 
 def player(flac: bytes, *, label: str) -> Html:
-    """A player of a sound that is part of the page.
+    """Returns a player of an embedded sound.
 
     Args:
       flac: the file's bytes.
@@ -92,7 +92,7 @@ def player(flac: bytes, *, label: str) -> Html:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str = "") -> Html:
-    """A table that scrolls sideways by itself where a screen is narrow; the first cell names its row."""
+    """Returns a table that scrolls sideways on narrow screens; the first cell of a row is its heading."""
     head = "".join(f'<th scope="col">{text(cell)}</th>' for cell in header)
     lines = []
     for first, *others in rows:
@@ -106,7 +106,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str 
 
 
 def folded(summary: str, *parts: Html) -> Html:
-    """Parts of a page that are shown when their summary is chosen."""
+    """Returns parts of a page that are hidden until their summary is clicked."""
     return Html(f"<details><summary>{text(summary)}</summary>\n{''.join(parts)}</details>\n")
 
 
@@ -123,20 +123,20 @@ def whole(title: str, *parts: Html) -> str:
 
 
 def write_report(folder: str | Path, page: str, pictures: dict[str, bytes], *, advice: str) -> Path:
-    """Writes pictures and, as the last file, the page.
+    """Writes pictures and then the page.
 
     Args:
-      folder: is made.
-      page: what `whole` returned.
+      folder: of the files; it is made.
+      page: from `whole`.
       pictures: file name to bytes.
-      advice: how the page gets smaller, for the error of one that is too large.
+      advice: how to make the page smaller, for the error of a page that is too large.
 
     Returns:
       The page's path.
 
     Raises:
-      AudioSepError: the page is larger than `LARGEST_PAGE_BYTES`, and nothing was written; or a file cannot
-        be written, and those before it were.
+      ReportError: the page is larger than `LARGEST_PAGE_BYTES`; nothing is written.
+      StorageError: a file cannot be written; earlier files stay.
     """
     content = page.encode("utf-8")
     path = Path(folder) / PAGE

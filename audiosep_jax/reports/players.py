@@ -1,4 +1,4 @@
-"""Sounds as they are put into a page: 16-bit FLAC, lossless and about half as large as WAV."""
+"""Players of sounds in a page: 16-bit FLAC, lossless and about half as large as WAV."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ def check_rate(sample_rate_hz: int, *, name: str) -> None:
     """Checks that browsers play sounds of a rate.
 
     Raises:
-      AudioSepError: they do not.
+      ReportError: they do not.
     """
     if sample_rate_hz > _MOST_HZ:
         raise ReportError(
@@ -33,7 +33,7 @@ def check_rate(sample_rate_hz: int, *, name: str) -> None:
 
 
 def flac(waveform: Float[np.ndarray, "channels samples"], *, sample_rate_hz: int) -> bytes:
-    """Encodes a sound as 16-bit FLAC; decoded, it is the waveform rounded to 16 bits.
+    """Encodes a sound as 16-bit FLAC, without loss except the rounding to 16 bits.
 
     Args:
       waveform: `[channels, samples]` in ±1; louder samples are clipped.
@@ -48,15 +48,15 @@ def flac(waveform: Float[np.ndarray, "channels samples"], *, sample_rate_hz: int
 def listen(
     groups: Sequence[tuple[str, Mapping[str, Float[np.ndarray, "channels samples"]]]], *, sample_rate_hz: int
 ) -> list[pages.Html]:
-    """Returns the players of groups of sounds, all turned down by one gain where one of them needs it.
+    """Returns the players of groups of sounds; one gain for all keeps the loudest from clipping.
 
     Args:
-      groups: a heading, "" for none, and `{label: [channels, samples]}`. Of more than two channels the mean
-        is played.
+      groups: heading ("" for none) and `{label: [channels, samples]}` of each group. Sounds of more than two
+        channels are averaged.
       sample_rate_hz: of all sounds.
     """
     peak = max(
-        float(np.abs(_heard(sound)).max(initial=0.0)) for _, sounds in groups for sound in sounds.values()
+        float(np.abs(_played(sound)).max(initial=0.0)) for _, sounds in groups for sound in sounds.values()
     )
     gain = np.float32(min(1.0, 1.0 / peak) if peak else 1.0)
     parts = []
@@ -64,22 +64,22 @@ def listen(
         if title:
             parts.append(pages.heading(title))
         for label, sound in sounds.items():
-            encoded = flac(gain * _heard(sound), sample_rate_hz=sample_rate_hz)
+            encoded = flac(gain * _played(sound), sample_rate_hz=sample_rate_hz)
             parts.append(pages.player(encoded, label=label))
     notes = [PLAYED_BY]
     if gain < 1:
         notes.append(f"All sounds are turned down by {-20 * np.log10(gain):.1f} dB, so that none is clipped.")
     if any(len(sound) > _MOST_CHANNELS for _, sounds in groups for sound in sounds.values()):
-        notes.append("Of more than two channels the mean is played.")
+        notes.append("Sounds of more than two channels are averaged.")
     return [*parts, pages.paragraph(" ".join(notes), note=True)]
 
 
-def _heard(waveform: Float[np.ndarray, "channels samples"]) -> Float[np.ndarray, "heard samples"]:
+def _played(waveform: Float[np.ndarray, "channels samples"]) -> Float[np.ndarray, "played samples"]:
     return waveform if len(waveform) <= _MOST_CHANNELS else waveform.mean(axis=0, keepdims=True)
 
 
 def largest_bytes(samples: int, channels: int, sounds: int) -> int:
-    """What the players of several sounds take in a page at most: base64 of sound that does not compress."""
-    heard = channels if channels <= _MOST_CHANNELS else 1
-    # FLAC writes verbatim what does not compress, with a few per cent of headers.
-    return sounds * int(1.03 * 2 * samples * heard * 4 / 3) + sounds * 16_384
+    """Returns the most bytes of several players in a page: base64 of sounds that do not compress."""
+    played = channels if channels <= _MOST_CHANNELS else 1
+    # FLAC stores incompressible sound verbatim, with headers of a few per cent.
+    return sounds * int(1.03 * 2 * samples * played * 4 / 3) + sounds * 16_384

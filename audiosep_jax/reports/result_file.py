@@ -1,4 +1,4 @@
-"""The file of an evaluation's result, and its pictures, as `audiosep evaluate` wrote them."""
+"""Reads the result file and the pictures that `audiosep evaluate` wrote."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from audiosep_jax.utils.serialization import from_dict
 
 RESULT = "result.json"
 PLACES = ("best", "median", "worst")
-# Batches of another size, and other machines, round sums in another order.
+# Other batch sizes and machines round differently.
 _REPRODUCED_DB = 0.1
 T = TypeVar("T")
 
@@ -33,13 +33,13 @@ class _Head:
 
 
 def read_result(folder: str | Path) -> EvaluationResult:
-    """Reads what `audiosep evaluate` wrote.
+    """Reads the result of `audiosep evaluate`.
 
     Args:
       folder: its output folder.
 
     Raises:
-      AudioSepError: there is no result, it is damaged, or it holds no mixture.
+      ReportError: there is no result, it is damaged, or it holds no mixture.
     """
     path = Path(folder) / RESULT
     try:
@@ -89,10 +89,10 @@ def _read(kind: type[T], values: Any, where: str) -> T:
 
 
 def read_spectrograms(folder: str | Path) -> dict[str, bytes]:
-    """Returns the pictures of single mixtures that `audiosep evaluate` wrote, as far as they are there.
+    """Returns the pictures of single mixtures that `audiosep evaluate` wrote; missing ones are left out.
 
     Raises:
-      AudioSepError: one cannot be read, or is no PNG file.
+      ReportError: one cannot be read, or is no PNG file.
     """
     found = {}
     for place in PLACES:
@@ -112,7 +112,7 @@ def check_belongs(result: EvaluationResult, evaluation_set: EvaluationSet) -> No
     """Checks that a result was measured on a set.
 
     Raises:
-      AudioSepError: it was not.
+      ReportError: it was not.
     """
     entries = evaluation_set.entries
     same = result.set_name == evaluation_set.name and all(
@@ -122,16 +122,16 @@ def check_belongs(result: EvaluationResult, evaluation_set: EvaluationSet) -> No
     )
     if not same:
         raise ReportError(
-            f"the result was measured on the set {shown(result.set_name)}, and --evaluation-set is another "
-            f"one ({shown(evaluation_set.name)}): give the set of the evaluation."
+            f"the result was measured on another set ({shown(result.set_name)}) than --evaluation-set "
+            f"({shown(evaluation_set.name)}): give the set of the evaluation."
         )
 
 
 def check_reproduced(examples: Mapping[str, Example]) -> None:
-    """Checks that examples are as good as they were when they were measured.
+    """Checks that examples reach the SDRi of the evaluation.
 
     Raises:
-      AudioSepError: one is not, because another model separated it or its sounds have changed.
+      ReportError: one does not, because the model or the sounds differ.
     """
     for example in examples.values():
         found = float(sdri_db(example.target, example.estimate, example.mixture))

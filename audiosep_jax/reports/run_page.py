@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audiosep_jax.errors import ReportError
+from audiosep_jax.errors import ReportError, listed
 from audiosep_jax.plotting.style import line_styles, png
 from audiosep_jax.reports import html_page as pages
 from audiosep_jax.reports.curves import COURSE, VALIDATION, best_point, drawings, window_of
@@ -32,21 +32,22 @@ def write_runs(runs: Sequence[RunRecord], folder: str | Path, *, smooth: int | N
 
     Args:
       runs: at least one.
-      folder: where to; it is made.
-      smooth: records that the line of the loss averages; None for a twentieth of those of the run.
+      folder: of the page; it is made.
+      smooth: records that the line of the loss averages; None for a twentieth of the run's records.
 
     Returns:
       The paths, the page first.
 
     Raises:
-      AudioSepError: nothing is recorded that could be drawn, there are too many runs for one picture, the
-        page would be too large, or a file cannot be written.
+      ReportError: the runs have recorded nothing to draw, there are too many runs for one picture, or the
+        page would be too large.
+      StorageError: a file cannot be written.
     """
     line_styles(len(runs))
     pictures = {name: png(draw()) for name, draw in drawings(runs, smooth=smooth).items()}
     if not pictures:
         raise ReportError(f"{runs[0].name} has recorded neither loss nor validation: nothing can be drawn.")
-    known = ", ".join(run.name for run in runs)
+    known = listed(run.name for run in runs)
     page = pages.whole(
         f"Training: {known}" if len(runs) < 4 else f"{len(runs)} training runs",
         *_notes(runs),
@@ -76,7 +77,7 @@ _TITLES = {"loss.png": "Loss", "validation.png": "Validation", "course.png": "Co
 _ALTS = {
     "loss.png": "Training loss over steps: recorded points and their moving mean.",
     "validation.png": "SDRi and SI-SDRi of the validation mixtures over steps, in dB.",
-    "course.png": "Learning rate, gradient norm, waiting for data and examples per second over steps.",
+    "course.png": "Learning rate, gradient norm, data wait and examples per second over steps.",
 }
 
 
@@ -89,8 +90,8 @@ def _captions(runs: Sequence[RunRecord], smooth: int | None) -> dict[str, str]:
     )
     if any(run.spikes for run in runs):
         loss += (
-            " Triangles: single steps whose loss was recorded as a spike; those far above all records stand "
-            "at the upper edge."
+            " Triangles: single steps whose loss was recorded as a spike; those far above all records are "
+            "drawn at the upper edge."
         )
     if any(run.skipped for run in runs):
         loss += " Crosses at the lower edge: skipped steps."
@@ -110,15 +111,15 @@ def _notes(runs: Sequence[RunRecord]) -> list[pages.Html]:
         if run.cut_off:
             notes.append(
                 pages.paragraph(
-                    f"{run.name}: the last line of its record is half-written, because the run goes on or "
-                    "was killed; it is left out."
+                    f"{run.name}: the last line of its record is incomplete, because the run is writing it "
+                    "or was killed; it is left out."
                 )
             )
         broken = sum(not np.isfinite(value) for line in run.lines for value in line.values())
         if broken:
             notes.append(
                 pages.paragraph(
-                    f"{run.name}: not finite in the record, gaps in the curves: {_values(broken)}."
+                    f"{run.name}: {_values(broken)} of its record not finite; gaps in the curves."
                 )
             )
     return notes
@@ -173,7 +174,7 @@ def _folded(
     run: RunRecord, title: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]
 ) -> pages.Html:
     every = -(-len(rows) // MOST_ROWS)
-    # Counted from the end, so that the newest stays.
+    # Counted from the end, so that the newest row is kept.
     kept = rows[::-1][::every][::-1]
     caption = f"Every {every}th of {len(rows)}." if every > 1 else ""
     return pages.folded(f"{run.name}: {len(rows)} {title}", pages.table(header, kept, caption=caption))

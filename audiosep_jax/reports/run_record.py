@@ -1,4 +1,4 @@
-"""What a training run has recorded: its lines of numbers, and its spikes and skipped steps."""
+"""The record of a training run: its metrics by step, its spikes and its skipped steps."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ SPIKES = "spikes*.jsonl"
 
 
 class Folder(Protocol):
-    """What is needed of a path, so that a bucket's will do."""
+    """The methods of a path that are used, which paths of buckets have, too."""
 
     def __truediv__(self, name: str, /) -> Any:
         """The path of a file in it."""
@@ -28,11 +28,11 @@ class Folder(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A number over the steps of a run.
+    """A field of the record over the steps of a run.
 
     Attributes:
       steps: number of steps taken, rising.
-      values: not finite where the run recorded that.
+      values: as recorded, also where not finite.
     """
 
     steps: Float[np.ndarray, " points"]
@@ -44,14 +44,14 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What a run has recorded so far.
+    """The record of a run so far.
 
     Attributes:
-      name: how pictures call it.
+      name: of the run in pictures.
       lines: of metrics.jsonl, in the order of their steps.
       spikes: (number of steps taken, loss) of losses far above their recent mean.
       skipped: numbers of steps taken at which a step was skipped.
-      cut_off: whether the last line of the file was half-written, and left out.
+      cut_off: whether the last line of the file was incomplete and is left out.
     """
 
     name: str
@@ -61,7 +61,7 @@ class RunRecord:
     cut_off: bool = False
 
     def curve(self, name: str) -> Curve:
-        """Returns a number over all lines that have it."""
+        """Returns a field over all lines that have it."""
         points = [(line["step"], line[name]) for line in self.lines if name in line]
         steps, values = zip(*points, strict=True) if points else ((), ())
         return Curve(steps=np.array(steps, np.float64), values=np.array(values, np.float64))
@@ -77,25 +77,22 @@ def read_run(folder: Folder, *, name: str) -> RunRecord:
 
     Args:
       folder: the work directory.
-      name: how pictures call the run.
+      name: of the run in pictures.
 
     Raises:
-      AudioSepError: there is no record, it cannot be read, it is damaged or empty.
+      ReportError: the record is missing, unreadable, damaged or empty.
     """
     path = folder / METRICS
     content = _content(path)
     if content is None:
-        raise ReportError(
-            f"{shown(folder)} holds no {METRICS}: give the work directory of a training, which is what "
-            "audiosep train got as --workdir."
-        )
+        raise ReportError(f"{shown(folder)} holds no {METRICS}: give the --workdir of audiosep train.")
     lines, cut_off = _lines(content, path)
     if not lines:
         raise ReportError(f"{shown(path)} holds no numbers yet: wait until the training has logged a line.")
     for number, line in enumerate(lines, 1):
         if not all(isinstance(value, float) for value in line.values()):
             raise ReportError(
-                f"{shown(path)}, line {number}: only numbers belong there; it is no record of a run."
+                f"{shown(path)}, line {number}: a value is no number; give the --workdir of audiosep train."
             )
     spikes, skipped = _spikes(folder)
     return RunRecord(
@@ -108,10 +105,14 @@ def read_run(folder: Folder, *, name: str) -> RunRecord:
 
 
 def names(folders: Sequence[str]) -> list[str]:
-    """Returns the shortest ends of the paths that tell the runs apart.
+    """Returns the shortest ends of the paths that differ.
+
+    Examples:
+      >>> names(["runs/a/train", "runs/b/train"])
+      ['a/train', 'b/train']
 
     Raises:
-      AudioSepError: a run is given twice.
+      ReportError: a run is given twice.
     """
     parts = [Path(folder).parts for folder in folders]
     if len(set(parts)) < len(parts):
@@ -125,12 +126,12 @@ def names(folders: Sequence[str]) -> list[str]:
 
 
 def smoothing_window(records: int) -> int:
-    """Returns how many neighbouring records are averaged by default: a twentieth of all, an odd number."""
+    """Returns the default number of neighbouring records to average: a twentieth of all, an odd number."""
     return 2 * (records // 40) + 1
 
 
 def smoothed(values: Float[np.ndarray, " points"], window: int) -> Float[np.ndarray, " points"]:
-    """Returns the mean of the finite values in a centred window, which is cut off at both ends.
+    """Returns the mean of the finite values in a centred window, which is shorter at both ends.
 
     Args:
       values: `[points]`.
@@ -153,12 +154,12 @@ def smoothed(values: Float[np.ndarray, " points"], window: int) -> Float[np.ndar
 def _content(path: Any) -> str | None:
     try:
         return path.read_bytes().decode("utf-8", errors="replace") if path.exists() else None
-    except Exception as error:  # every bucket's library has its own
+    except Exception as error:  # the libraries of buckets have errors of their own
         raise ReportError(f"{shown(path)} cannot be read: {shown(error)}.") from error
 
 
 def _lines(content: str, path: Any) -> tuple[list[dict[str, Any]], bool]:
-    """Parses JSON lines; of the last one, a beginning without its end is left out."""
+    """Parses JSON lines; an incomplete last line is left out."""
     texts = content.split("\n")
     found: list[dict[str, Any]] = []
     for number, line in enumerate(texts, 1):
@@ -171,7 +172,7 @@ def _lines(content: str, path: Any) -> tuple[list[dict[str, Any]], bool]:
             if not math.isfinite(values["step"]):
                 raise ValueError("its step is not finite")
         except (ValueError, RecursionError) as error:
-            if number == len(texts):  # no newline follows: the run is writing it, or was killed at it
+            if number == len(texts):  # no newline follows: the run is writing the line, or was killed
                 return found, True
             raise ReportError(
                 f"{shown(path)}, line {number} is damaged ({shown(error)}): remove the "
@@ -188,7 +189,7 @@ def _spikes(folder: Folder) -> tuple[tuple[tuple[int, float], ...], tuple[int, .
         raise ReportError(f"{shown(folder)} cannot be read: {shown(error)}.") from error
     spikes, skipped = {}, set()
     for path in paths:
-        # Every process records what it saw of the same step.
+        # Every process records the same step with its own examples.
         for line in _lines(_content(path) or "", path)[0]:
             step, loss = int(line["step"]) + 1, line.get("loss")  # an index there, a count in METRICS
             if line.get("skipped"):

@@ -1,4 +1,4 @@
-"""One mixture and what several queries extract from it: the spectrograms of the article, and players."""
+"""The page of one mixture separated by several queries: spectrograms, players and numbers."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from audiosep_jax.evals.metrics import energy_ratio_db, sdr_db, si_sdr_db
+from audiosep_jax.evals.metrics import energy_ratio_db, separation_metrics
 from audiosep_jax.plotting.spectrograms import draw_spectrograms
 from audiosep_jax.plotting.style import png, shortened
 from audiosep_jax.reports import html_page as pages
@@ -20,13 +20,13 @@ _HEADER = ("query", "level", "SDR", "SDRi", "SI-SDR", "SI-SDRi")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a query extracted; all waveforms are `[channels, samples]`.
+    """The estimate of a query; all waveforms are `[channels, samples]`.
 
     Attributes:
       query: the sentence.
-      estimate: the described sound.
-      residual: everything else; both together are the mixture.
-      target: the true sound, where it is known.
+      estimate: of the target.
+      residual: mixture minus estimate.
+      target: the true sound; None where it is unknown.
     """
 
     query: str
@@ -37,11 +37,11 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SeparatedMixture:
-    """A mixture, or its beginning, with the answers to several queries.
+    """A mixture, or its first seconds, with the answers to several queries.
 
     Attributes:
-      name: what the mixture is called.
-      model: what the model is called.
+      name: of the mixture.
+      model: name of the model.
       waveform: `[channels, samples]`.
       sample_rate_hz: of all waveforms.
       cut: whether the recording is longer.
@@ -57,17 +57,17 @@ class SeparatedMixture:
 
     @property
     def seconds(self) -> float:
-        """Length of what is shown."""
+        """Length of the waveform."""
         return self.waveform.shape[1] / self.sample_rate_hz
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Numbers:
-    """What is measured of an answer, in dB; over all channels together.
+    """Measurements of an answer in dB, over all channels together.
 
     Attributes:
       level_db: of the estimate relative to the mixture.
-      sdr_db, sdri_db, si_sdr_db, si_sdri_db: against the target; None where it is not known.
+      sdr_db, sdri_db, si_sdr_db, si_sdri_db: against the target; None where it is unknown.
     """
 
     level_db: float
@@ -83,15 +83,8 @@ def measure(answer: Answer, mixture: Float[np.ndarray, "channels samples"]) -> N
     level_db = float(energy_ratio_db(estimate, whole))
     if answer.target is None:
         return Numbers(level_db=level_db)
-    target = answer.target.reshape(-1)
-    sdr, si_sdr = float(sdr_db(target, estimate)), float(si_sdr_db(target, estimate))
-    return Numbers(
-        level_db=level_db,
-        sdr_db=sdr,
-        sdri_db=sdr - float(sdr_db(target, whole)),
-        si_sdr_db=si_sdr,
-        si_sdri_db=si_sdr - float(si_sdr_db(target, whole)),
-    )
+    measured = separation_metrics(answer.target.reshape(-1), estimate, whole)
+    return Numbers(level_db=level_db, **{name: float(value) for name, value in measured.items()})
 
 
 def write_separation(shown: SeparatedMixture, folder: str | Path) -> list[Path]:
@@ -101,7 +94,8 @@ def write_separation(shown: SeparatedMixture, folder: str | Path) -> list[Path]:
       The paths, the page first.
 
     Raises:
-      AudioSepError: the page would be too large, or a file cannot be written.
+      ReportError: the page would be too large.
+      StorageError: a file cannot be written.
     """
     numbers = [measure(answer, shown.waveform) for answer in shown.answers]
     pictures = _pictures(shown, numbers)
@@ -132,7 +126,7 @@ _CAPTION = (
 
 
 def _pictures(shown: SeparatedMixture, numbers: Sequence[Numbers]) -> dict[str, tuple[bytes, str]]:
-    """Returns `{file name: (PNG, what it says)}`; every picture begins with the mixture."""
+    """Returns `{file name: (PNG, alternative text)}`; every picture begins with the mixture."""
     made = {}
     mixture = shown.waveform.mean(axis=0)
     for start in range(0, len(shown.answers), QUERIES_PER_PICTURE):
@@ -163,8 +157,8 @@ def _introduction(shown: SeparatedMixture) -> list[pages.Html]:
     if shown.cut:
         lines.append(
             pages.paragraph(
-                f"An excerpt: the recording is longer. Its first {shown.seconds:.1f} s were separated, and "
-                "they are all that is shown, played and measured here."
+                f"An excerpt: the recording is longer. Only its first {shown.seconds:.1f} s were separated "
+                "and are shown, played and measured here."
             )
         )
     return lines

@@ -1,22 +1,22 @@
-"""Prints tables whole, however narrow the console is."""
+"""Prints tables whole on consoles of any width."""
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 _MARGIN = 3
-"""Columns of a console that a column of a table takes beside its text: two spaces and a line."""
+"""Characters beside the text of a table's column: two spaces and a line."""
 
 
 def print_whole(console: Console, table: Table) -> None:
-    """Prints a table so that no number and no name is broken.
+    """Prints a table without breaking a number or a name.
 
-    Headers fold at spaces. A table that is still too wide is printed as lines of Markdown, which go on beyond
-    the console's width, and its caption below.
+    Headers fold at spaces. A table that is still too wide is printed as Markdown, wider than the console,
+    with its caption below.
 
     Args:
-      console: where to.
-      table: its cells are text.
+      console: to print on.
+      table: of text cells.
     """
     body = [max(map(len, map(str, column.cells)), default=0) for column in table.columns]
     for column, widest in zip(table.columns, body, strict=True):

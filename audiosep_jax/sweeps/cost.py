@@ -1,4 +1,4 @@
-"""What a sweep costs before it runs: parameters, examples, arithmetic, and time where some was measured."""
+"""The cost of a sweep before it runs: parameters, examples, arithmetic, and measured time."""
 
 import dataclasses
 import functools
@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from audiosep_jax.config import ExecutionConfig, ExperimentConfig, MixtureConfig, TrainConfig
+from audiosep_jax.errors import listed
 from audiosep_jax.models import separator
 from audiosep_jax.sweeps.definition import Sweep
 from audiosep_jax.sweeps.runs import Run, runs_of
@@ -24,19 +25,18 @@ from audiosep_jax.train.step import make_train_step
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CellCost:
-    """What one cell of a sweep asks for.
+    """The cost of one cell of a sweep.
 
     Attributes:
       cell: its name.
-      parameters: that are trained.
+      parameters: number of trained parameters.
       steps: of one run.
       examples: mixtures that one run trains on.
       flops: floating-point operations of one run's train steps, as XLA counts them before it optimises:
-        without validation, evaluation and what `execution.remat` computes again.
-      trained: runs of the cell that have been trained.
-      runs: of the cell in all.
-      train_seconds: that one of the trained runs took, their mean, with starting and compiling; None where
-        there is none.
+        without validation, evaluation and recomputation by `execution.remat`.
+      trained: number of runs that have been trained.
+      runs: number of runs.
+      train_seconds: mean time of the trained runs, with starting and compiling; None without one.
     """
 
     cell: str
@@ -50,22 +50,22 @@ class CellCost:
 
 
 def costs_of(sweep: Sweep, workdir: Path, *, say: Callable[[str], None] = print) -> list[CellCost]:
-    """Returns what each cell of a sweep costs; nothing is compiled or written.
+    """Returns the cost of each cell of a sweep; nothing is compiled or written.
 
     Args:
       sweep: of the cells.
-      workdir: its runs that have been trained say how long one takes.
-      say: gets a line before a train step is counted, which takes seconds.
+      workdir: of the sweep; times are taken from its trained runs.
+      say: called with a line before a train step is counted, which takes seconds.
 
     Raises:
-      AudioSepError: a cell's config is wrong.
+      ConfigError: a cell's config is wrong.
     """
     runs = runs_of(sweep, workdir)
     of_cell = {cell: [run for run in runs if run.cell == cell] for cell in sweep.cells}
     steps = {cell: _decisive(some[0].config) for cell, some in of_cell.items()}
     different = list(dict.fromkeys(steps.values()))
     for number, step in enumerate(different, start=1):
-        alike = ", ".join(cell for cell in steps if steps[cell] == step)
+        alike = listed(cell for cell in steps if steps[cell] == step)
         say(
             f"counting the operations of train step {number} of {len(different)} (some seconds each): {alike}"
         )
@@ -93,14 +93,14 @@ def _cell_cost(cell: str, runs: Sequence[Run]) -> CellCost:
 def step_flops(config: ExperimentConfig) -> float:
     """Returns the floating-point operations of one train step over the global batch, without compiling it.
 
-    Loss, optimizer, mixing and magnitude power are those of a default config: they hardly count beside the
-    network (the losses differ by 1e-5 of it), and cells that differ in them alone are counted once.
+    Loss, optimizer, mixing and magnitude power are those of a default config, because they hardly count
+    beside the network (the losses differ by 1e-5 of it): cells that differ only in them are counted once.
     """
     return _step_flops(_decisive(config))
 
 
 def _decisive(config: ExperimentConfig) -> ExperimentConfig:
-    """Returns a config of the same network, batch and precision, and else of defaults."""
+    """Returns a config of the same network, batch and precision, with defaults elsewhere."""
     return ExperimentConfig(
         model=dataclasses.replace(config.model, magnitude_power=1.0),
         mixture=MixtureConfig(segment_seconds=config.mixture.segment_seconds),
@@ -122,9 +122,10 @@ def _step_flops(config: ExperimentConfig) -> float:
 
 
 def seconds_left(costs: Sequence[CellCost]) -> float | None:
-    """Returns the time of the runs that are not trained yet, one after the other; None where none is known.
+    """Returns the time to train the remaining runs one after the other; None without a trained run.
 
-    A cell that has a trained run takes its time; the others take, per operation, as long as all trained runs.
+    A run takes as long as the trained runs of its cell or, without one, as long per operation as all trained
+    runs.
     """
     known = [(cost.train_seconds, cost) for cost in costs if cost.train_seconds is not None]
     if not known:
@@ -138,7 +139,7 @@ def seconds_left(costs: Sequence[CellCost]) -> float | None:
 
 
 def cost_table(sweep: Sweep, costs: Sequence[CellCost]) -> Table:
-    """Returns the costs for a rich console; its caption says what they come from."""
+    """Returns the costs as a table for a rich console; its caption explains them."""
     table = Table(title=escape(f"sweep {sweep.name}"), caption=_caption(costs), caption_justify="left")
     for name in ("cell", "parameters", "steps", "examples", "TFLOP", "trained", "minutes a run"):
         table.add_column(name, justify="left" if name == "cell" else "right", overflow="fold")
@@ -166,11 +167,11 @@ def _caption(costs: Sequence[CellCost]) -> str:
     seconds = seconds_left(costs)
     trained = sum(cost.trained for cost in costs)
     if seconds is None:
-        lines.append("Time: known when a run of this sweep has been trained in this work directory.")
+        lines.append("Time: unknown until a run of this sweep has been trained in this work directory.")
     elif left:
         lines.append(
-            f"Training them one after the other takes about {seconds / 60:,.0f} minutes, by what {trained} "
-            "trained run(s) in this work directory took, with starting, compiling and validation; a cell "
-            "without one by its TFLOP."
+            f"Training them one after the other takes about {seconds / 60:,.0f} minutes, estimated from "
+            f"{trained} trained run(s) in this work directory, with starting, compiling and validation; "
+            "cells without one are estimated from their TFLOP."
         )
     return "\n".join(lines)

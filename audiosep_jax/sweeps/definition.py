@@ -1,4 +1,4 @@
-"""What a sweep is: a base config, cells that change fields of it, seeds, and the set all are measured on."""
+"""A sweep: a base config, cells that change its fields, seeds, and the evaluation set."""
 
 import dataclasses
 import itertools
@@ -22,11 +22,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=,-]{0,79}")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What every model of a sweep is measured on.
+    """The evaluation set of every model of a sweep.
 
     Attributes:
       evaluation_set: JSON file of the set, as `audiosep evaluate` takes it.
-      root: folder that the set's file names start from.
+      root: folder of the set's files.
       batch_size: mixtures that are separated together.
     """
 
@@ -41,14 +41,14 @@ class Sweep:
 
     Attributes:
       name: of the sweep, in tables.
-      base: what the cells change.
-      cells: name of a cell and the fields it changes; `{}` is the base itself. The first cell is the one
-        that the others are compared with. `product` makes cells of several fields' values.
+      base: config that the cells change.
+      cells: name of a cell and the fields it changes; `{}` is the base itself. The others are compared with
+        the first cell. `product` makes cells from the values of several fields.
       seeds: each sets the seed of the parameters and that of the data.
-      evaluation: what the models are measured on.
+      evaluation: set on which the models are measured.
 
     Raises:
-      AudioSepError: a name that is no folder's, no cells or seeds, or two that are the same.
+      ConfigError: a name cannot be that of a folder, there are no cells or seeds, or a seed is given twice.
     """
 
     name: str
@@ -61,15 +61,15 @@ class Sweep:
         for name in (self.name, *self.cells):
             if not _NAME.fullmatch(name):
                 raise ConfigError(
-                    f"sweep {shown(self.name)}: the name {shown(name)} is no folder's; use up to 80 of A-Z, "
-                    "a-z, 0-9 and . _ + = , - and begin with a letter or digit."
+                    f"sweep {shown(self.name)}: the name {shown(name)} cannot be that of a folder: use up to "
+                    "80 of A-Z, a-z, 0-9 and . _ + = , - and begin with a letter or digit."
                 )
         if not self.cells:
             raise ConfigError(f"sweep {self.name} has no cells: give at least one, such as {{'base': {{}}}}.")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ConfigError(
-                f"sweep {self.name} has the seeds {list(self.seeds)}: give one or more whole numbers from 0 "
-                "on, each once."
+                f"sweep {self.name} has the seeds {list(self.seeds)}: give one or more different whole "
+                "numbers of at least 0."
             )
         if self.evaluation.batch_size < 1:
             raise ConfigError(
@@ -86,8 +86,7 @@ class Sweep:
         """Returns the config of one run.
 
         Raises:
-          AudioSepError: the cell changes a field that there is not, or that the seed sets, or gives it a
-            value that it cannot have.
+          ConfigError: the cell changes an unknown field or a seed, or gives a field an invalid value.
         """
         changes = self.cells[cell]
         where = f"sweep {self.name}, cell {cell}"
@@ -98,17 +97,17 @@ class Sweep:
 
 
 def product(axes: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, Any]]:
-    """Returns a cell for every combination of fields' values, the last field changing fastest.
+    """Returns a cell for every combination of values; the last field changes fastest.
 
-    A cell is named by the fields' last parts and their values.
+    The name of a cell has the last part of each field and its value.
 
     Args:
       axes: dotted field and its values.
 
     Raises:
-      AudioSepError: two combinations have one name.
+      ConfigError: two combinations have one name.
 
-    Example:
+    Examples:
       >>> list(product({"model.film": ("shift", "scale_shift"), "train.loss": ("l1", "snr")}))
       ['film=shift,loss=l1', 'film=shift,loss=snr', 'film=scale_shift,loss=l1', 'film=scale_shift,loss=snr']
     """
@@ -139,10 +138,10 @@ def with_fields(config: ExperimentConfig, changes: Changes, *, where: str) -> Ex
     Args:
       config: stays as it is.
       changes: dotted fields and their values.
-      where: how errors name the place.
+      where: the place in error sentences.
 
     Raises:
-      AudioSepError: there is no such field, or its value is of the wrong type or range.
+      ConfigError: there is no such field, or its value has a wrong type or range.
     """
     values = to_dict(config)
     for name, value in changes.items():
@@ -156,7 +155,8 @@ def with_fields(config: ExperimentConfig, changes: Changes, *, where: str) -> Ex
             place[leaf] = json.loads(json.dumps(value))
         except (TypeError, ValueError):
             raise ConfigError(
-                f"{where}: {name} is {shown(repr(value))}, which is no JSON: give numbers, texts or lists."
+                f"{where}: {name} is {shown(repr(value))}, which JSON cannot hold: give numbers, texts or "
+                "lists."
             ) from None
     try:
         return from_dict(ExperimentConfig, values)
@@ -168,7 +168,7 @@ def load_sweep(path: Path) -> Sweep:
     """Returns the SWEEP of a file, such as experiments/ablations/film.py.
 
     Raises:
-      AudioSepError: the file is missing, does not run, or has no SWEEP.
+      ConfigError: the file is missing, does not run, or has no SWEEP.
     """
     wanted = "a sweep file, such as experiments/ablations/film.py"
     return load_name(path, "SWEEP", Sweep, wanted=wanted)

@@ -1,4 +1,4 @@
-"""Performs the jobs of a sweep on a Ray cluster, with the function that performs them here."""
+"""Performs the jobs of a sweep as tasks of a Ray cluster."""
 
 import contextlib
 import importlib.util
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
-from audiosep_jax.errors import MissingPackageError, Stopped, SweepError, shown
+from audiosep_jax.errors import MissingPackageError, Stopped, SweepError, listed, shown
 from audiosep_jax.sweeps.worker import Done, Job, work
 
 _NATIVE = {"CPU": "num_cpus", "GPU": "num_gpus"}
@@ -23,27 +23,27 @@ def run_on_ray(
     started: Callable[[Job], None],
     ended: Callable[[Done], None],
 ) -> None:
-    """Performs jobs as tasks of Ray; one that fails does not stop the others.
+    """Performs jobs as tasks of Ray; a failed job does not stop the others.
 
-    `RAY_ADDRESS` names the cluster; without it the one of this machine is used, or one is started here. All
-    its machines need this package and the same paths. A machine that is lost has its runs started again
-    elsewhere, where they go on. At Ctrl-C or SIGTERM the trainings save and end before the exception goes
-    on.
+    `RAY_ADDRESS` names the cluster; without it the cluster of this machine is used, or one is started. All
+    machines need this package and the same paths. When a machine is lost, its runs resume on another one.
+    At Ctrl-C or SIGTERM the trainings save and end before the exception is raised.
 
     Args:
-      jobs: in the order in which they are handed over.
-      at_once: how many are handed over at a time.
-      resources: what each needs, such as {"CPU": 8, "GPU": 1, "TPU": 4}; nothing is one CPU.
-      started: called with a job when it is handed over.
-      ended: called with what became of a job.
+      jobs: in the order of submission.
+      at_once: jobs that are submitted at a time.
+      resources: of each job, such as {"CPU": 8, "GPU": 1, "TPU": 4}; by default one CPU.
+      started: called with a job when it is submitted.
+      ended: called with the outcome of a job.
 
     Raises:
-      AudioSepError: Ray is not installed, there is no such cluster, or no machine of it has the resources.
+      MissingPackageError: Ray is not installed.
+      SweepError: the cluster cannot be reached, or none of its machines has the resources.
       Stopped: SIGTERM came.
     """
     if importlib.util.find_spec("ray") is None:
         raise MissingPackageError(
-            "--executor ray needs Ray, which is not installed: pip install 'audiosep_jax[ray]'."
+            "--executor ray needs the package ray, which is not installed: pip install 'audiosep_jax[ray]'."
         )
     import ray  # pyright: ignore[reportMissingImports]
     from ray.exceptions import RayError  # pyright: ignore[reportMissingImports]
@@ -96,7 +96,7 @@ def _result(reference: Any, job: Job) -> Done:
 
 
 class _Sigterm:
-    """Notes SIGTERM: an exception of its handler would come out of Ray as another one."""
+    """Records SIGTERM: Ray would turn an exception of the signal handler into another one."""
 
     def __init__(self) -> None:
         self._came = False
@@ -104,7 +104,7 @@ class _Sigterm:
         self._before = signal.getsignal(signal.SIGTERM)
 
     def take(self) -> None:
-        """Installs the handler; Ray installs its own when it starts."""
+        """Installs the handler, after Ray has installed its own at its start."""
         if self._main:
             signal.signal(signal.SIGTERM, self._note)
 
@@ -114,7 +114,7 @@ class _Sigterm:
             raise Stopped(signal.SIGTERM)
 
     def give_back(self) -> None:
-        """Installs the handler that there was before."""
+        """Installs the previous handler again."""
         if self._main:
             signal.signal(signal.SIGTERM, self._before)
 
@@ -138,6 +138,6 @@ def _check_room(nodes: Sequence[Mapping[str, Any]], resources: Mapping[str, floa
     asked = ", ".join(f"{name}={amount:g}" for name, amount in resources.items())
     known = sorted({name for has in alive for name in has if ":" not in name})
     raise SweepError(
-        f"--resources {asked}: no machine of the Ray cluster has as much, and the runs would wait for ever; "
-        f"it knows {', '.join(known)}."
+        f"--resources {asked}: no machine of the Ray cluster has as much, and the runs would wait forever; "
+        f"ask for less: its machines have {listed(known)}."
     )

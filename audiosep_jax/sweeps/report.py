@@ -1,4 +1,4 @@
-"""A sweep's result as Markdown, as JSON and on the console, with what is significant said in words."""
+"""The result of a sweep as Markdown, as JSON and on the console, with its significant differences."""
 
 import dataclasses
 import json
@@ -10,8 +10,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from audiosep_jax.evals.report import markdown_table
+from audiosep_jax.evals.statistics import CrossedMean
 from audiosep_jax.sweeps.results import ALPHA, CellResult, Difference, SweepResult
-from audiosep_jax.sweeps.statistics import Estimate
 from audiosep_jax.utils.atomic import replacing, write_json
 
 _HEADER = (
@@ -34,10 +35,10 @@ def write_report(result: SweepResult, folder: Path, *, figures: Sequence[str] = 
     Args:
       result: of the sweep.
       folder: gets the files.
-      figures: names of image files in the folder that the Markdown shows.
+      figures: names of image files in the folder, for the Markdown.
 
     Raises:
-      AudioSepError: the folder cannot be written.
+      StorageError: the folder cannot be written.
     """
     write_json(folder / "report.json", _plain(dataclasses.asdict(result)))
     with replacing(folder / "report.md") as temporary:
@@ -45,10 +46,8 @@ def write_report(result: SweepResult, folder: Path, *, figures: Sequence[str] = 
 
 
 def markdown(result: SweepResult, *, figures: Sequence[str] = ()) -> str:
-    """Returns the table, what is significant, and how both were computed."""
-    lines = [f"## {_title(result)}", "", "| " + " | ".join(_HEADER) + " |"]
-    lines += ["| --- |" + " ---: |" * (len(_HEADER) - 1)]
-    lines += ["| " + " | ".join(_row(cell)) + " |" for cell in result.cells]
+    """Returns the table, the significant differences, and how both were computed."""
+    lines = [f"## {_title(result)}", "", *markdown_table(_HEADER, map(_row, result.cells))]
     lines += ["", *(f"- {sentence}" for sentence in sentences(result)), "", " ".join(_notes(result))]
     changes = [f"- {cell.cell}: {_changes(cell)}" for cell in result.cells]
     lines += ["", "What the cells change:", "", *changes]
@@ -58,7 +57,7 @@ def markdown(result: SweepResult, *, figures: Sequence[str] = ()) -> str:
 
 
 def console_table(result: SweepResult) -> Table:
-    """Returns the same table for a rich console; its caption is the sentences and the notes."""
+    """Returns the table of `markdown` for a rich console; its caption is the sentences and the notes."""
     caption = "\n".join([*sentences(result), "", *_notes(result)])
     table = Table(title=escape(_title(result)), caption=escape(caption), caption_justify="left")
     for index, name in enumerate(_HEADER):
@@ -69,7 +68,7 @@ def console_table(result: SweepResult) -> Table:
 
 
 def sentences(result: SweepResult) -> list[str]:
-    """Returns what the differences say: which are significant, and what is missing."""
+    """Returns a sentence per difference, and one about the runs that are not finished."""
     said = [
         _sentence(cell.cell, result.compared_with, cell.difference)
         for cell in result.cells
@@ -79,7 +78,7 @@ def sentences(result: SweepResult) -> list[str]:
         said = [
             f"Nothing can be compared: {result.compared_with} and the others have no finished seed in common."
         ]
-    missing = [f"{cell.cell} ({_numbers(cell.missing)})" for cell in result.cells if cell.missing]
+    missing = [f"{cell.cell} ({', '.join(map(str, cell.missing))})" for cell in result.cells if cell.missing]
     missing += [f"{cell} (all)" for cell in result.unfinished]
     if missing:
         said.append(f"Not finished, by seed: {', '.join(missing)}.")
@@ -91,17 +90,17 @@ def _sentence(cell: str, base: str, difference: Difference) -> str:
     mean = f"{one.mean:+.{_decimals(one)}f}"
     if math.isnan(one.seed_error) and math.isnan(one.mixture_error):
         return (
-            f"{cell} and {base} differ by {mean} dB; with one seed and one recording nothing says how sure "
-            "that is."
+            f"{cell} and {base} differ by {mean} dB; the certainty is unknown with one seed and one "
+            "recording."
         )
     if math.isnan(one.p_value):
         return (
-            f"{cell} and {base} differ by {mean} dB in every seed and recording alike: how sure that is, is "
-            "unknown, as nothing varies."
+            f"{cell} and {base} differ by {mean} dB in every seed and recording; the certainty is unknown, "
+            "as nothing varies."
         )
     where = f"95 % interval {_ends(one)} dB, corrected p {_p(difference.corrected_p)}"
     if seeds == 1:
-        where += "; one seed: this is about these two models, not about training again"
+        where += "; with one seed this holds for these two models, not for other trainings"
     if difference.significant:
         direction = "better" if one.mean > 0 else "worse"
         return f"{cell} is {mean[1:]} dB {direction} than {base}: significant ({where})."
@@ -150,13 +149,13 @@ def _changes(cell: CellResult) -> str:
     return ", ".join(changes) or "nothing"
 
 
-def _ends(one: Estimate) -> str:
+def _ends(one: CrossedMean) -> str:
     digits = _decimals(one)
     return "unknown" if math.isnan(one.low) else f"{one.low:.{digits}f} … {one.high:.{digits}f}"
 
 
-def _decimals(one: Estimate) -> int:
-    """Two, or as many as tell the interval's ends from the mean and from zero; up to nine."""
+def _decimals(one: CrossedMean) -> int:
+    """Two, or as many as show the interval's ends apart from the mean and from zero; at most nine."""
     known = [one.mean] if math.isnan(one.low) else [one.low, one.high, one.mean - one.low]
     return next((digits for digits in range(2, 9) if all(_is_shown(value, digits) for value in known)), 9)
 
@@ -171,12 +170,8 @@ def _p(value: float) -> str:
     return "< 0.0001" if value < 1e-4 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
 
 
-def _numbers(seeds: Sequence[int]) -> str:
-    return ", ".join(map(str, seeds))
-
-
 def _plain(value: Any) -> Any:
-    """JSON has no NaN: what is unknown is null."""
+    """Returns the values with null for NaN and infinity, which JSON lacks."""
     if isinstance(value, dict):
         return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Reads what the runs of a sweep reached, and compares the cells."""
+"""Reads the results of a sweep's runs and compares its cells."""
 
 import dataclasses
 import json
@@ -8,23 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from audiosep_jax.errors import SweepError, shown
+from audiosep_jax.errors import ReportError, SweepError, shown
 from audiosep_jax.evals.source_recordings import recording_of
+from audiosep_jax.evals.statistics import CrossedMean, crossed_mean, holm
+from audiosep_jax.reports.run_record import read_run
 from audiosep_jax.sweeps import workdir
 from audiosep_jax.sweeps.runs import RUNS
-from audiosep_jax.sweeps.statistics import Estimate, estimate, holm
 from audiosep_jax.sweeps.workdir import RunState
-from audiosep_jax.train.writers import METRICS_FILE
 
 ALPHA = 0.05
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Validation SDRi of one run while it trained.
+    """Validation SDRi of one run during its training.
 
     Attributes:
-      steps: at which it was validated.
+      steps: of the validations.
       sdri_db: means over the validation mixtures.
     """
 
@@ -35,36 +35,35 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A cell minus the one that it is compared with, over the seeds that both have.
+    """A cell minus the one that it is compared with, over their common seeds.
 
     Attributes:
-      seeds: that both have.
-      sdri_db: paired by seed and mixture; `p_value` is that of this comparison alone.
-      corrected_p: the same, corrected for all comparisons of the sweep (Holm).
+      seeds: of both cells.
+      sdri_db: paired by seed and mixture; `p_value` is not corrected.
+      corrected_p: the p-value, corrected for all comparisons of the sweep (Holm).
       significant: whether `corrected_p` is below 0.05.
     """
 
     seeds: tuple[int, ...]
-    sdri_db: Estimate
+    sdri_db: CrossedMean
     corrected_p: float
     significant: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CellResult:
-    """What one cell reached.
+    """The result of one cell.
 
     Attributes:
       changes: fields that it changes.
       seeds: that are finished.
-      missing: seeds that are not, or were measured on another set.
+      missing: seeds that are not finished, or were measured on another set.
       sdri_db: mean over seeds and mixtures.
       seed_means_db: SDRi per finished seed.
       si_sdri_db: mean.
-      attenuation_db: mean distance of estimate and mixture where the query names no sound of it; None where
-        the set has no such mixture.
+      attenuation_db: mean attenuation of absent sounds; None where the set has none.
       train_minutes: mean per run.
-      difference: None for the cell that the others are compared with, and where no seed is common.
+      difference: None for the cell that the others are compared with, and without a common seed.
       curves: one per finished seed that was validated.
     """
 
@@ -72,7 +71,7 @@ class CellResult:
     changes: Mapping[str, Any]
     seeds: tuple[int, ...]
     missing: tuple[int, ...]
-    sdri_db: Estimate
+    sdri_db: CrossedMean
     seed_means_db: tuple[float, ...]
     si_sdri_db: float
     attenuation_db: float | None
@@ -83,15 +82,15 @@ class CellResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SweepResult:
-    """What a sweep reached.
+    """The result of a sweep.
 
     Attributes:
       name: of the sweep.
       evaluation_set: its name.
-      mixtures: of the set whose query names their target.
-      recordings: that their targets were cut from.
+      mixtures: number of mixtures whose query names their target.
+      recordings: number of recordings that their targets were cut from.
       compared_with: the cell that the others are compared with.
-      seeds: that any cell was asked for.
+      seeds: of all cells.
       cells: those with at least one finished run, in the order of the sweep.
       unfinished: names of the cells with none.
     """
@@ -123,7 +122,7 @@ def read_results(directory: Path) -> SweepResult:
     """Reads the finished runs of a sweep's work directory and compares its cells.
 
     Raises:
-      AudioSepError: there is no sweep, none of its runs is finished, or they were measured on different sets.
+      SweepError: there is no sweep, none of its runs is finished, or they were measured on different sets.
     """
     plan = workdir.read_plan(directory)
     measured: dict[str, dict[int, _Measured]] = {}
@@ -137,11 +136,11 @@ def read_results(directory: Path) -> SweepResult:
         measured[cell] = read
     every = [run for runs in measured.values() for run in runs.values()]
     if not every:
-        raise SweepError(f"{directory}: no run of the sweep is finished; `audiosep sweep` goes on with it.")
+        raise SweepError(f"{directory}: no run of the sweep is finished: resume it with `audiosep sweep`.")
     first = every[0]
     if any((run.state.evaluated, run.keys) != (first.state.evaluated, first.keys) for run in every):
         raise SweepError(
-            f"{directory}: its runs were measured on different evaluation sets; start the sweep again, which "
+            f"{directory}: its runs were measured on different evaluation sets: start the sweep again, which "
             "measures them anew."
         )
     base, groups = plan["compared_with"], [recording_of(file) for _, file in first.keys]
@@ -150,7 +149,7 @@ def read_results(directory: Path) -> SweepResult:
         for cell, runs in measured.items()
     }
     differences = {
-        cell: estimate(_rows(measured[cell], seeds) - _rows(measured[base], seeds), groups)
+        cell: crossed_mean(_rows(measured[cell], seeds) - _rows(measured[base], seeds), groups)
         for cell, seeds in pairs.items()
         if seeds
     }
@@ -186,7 +185,7 @@ def read_results(directory: Path) -> SweepResult:
 
 
 def _is_measured(folder: Path, evaluation_hash: str) -> bool:
-    """Whether a run is finished, on the plan's evaluation set; a plan without one takes any."""
+    """Whether a run is finished, on the plan's evaluation set if the plan has one."""
     state = RunState.read(folder)
     return state.trained and bool(state.evaluated) and evaluation_hash in ("", state.evaluated)
 
@@ -209,7 +208,7 @@ def _cell_result(
         changes=plan["cells"][cell]["changes"],
         seeds=tuple(seeds),
         missing=tuple(seed for seed in map(int, plan["cells"][cell]["runs"]) if seed not in runs),
-        sdri_db=estimate(_rows(runs, seeds), groups),
+        sdri_db=crossed_mean(_rows(runs, seeds), groups),
         seed_means_db=tuple(float(runs[seed].sdri_db.mean()) for seed in seeds),
         si_sdri_db=float(np.mean([runs[seed].si_sdri_db.mean() for seed in seeds])),
         attenuation_db=float(absent.mean()) if absent.size else None,
@@ -220,10 +219,10 @@ def _cell_result(
 
 
 def _read_run(folder: Path, seed: int) -> _Measured:
-    """Returns a finished run's numbers.
+    """Returns the numbers of a finished run.
 
     Raises:
-      AudioSepError: its result is damaged, or has no mixture whose query names its target.
+      SweepError: its result is damaged, or has no mixture whose query names its target.
     """
     path = folder / workdir.EVALUATION / "result.json"
     try:
@@ -236,7 +235,7 @@ def _read_run(folder: Path, seed: int) -> _Measured:
             si_sdri_db=np.array([row["si_sdri_db"] for row in rows], np.float64),
             attenuation_db=np.array([row["attenuation_db"] for row in result["absent"]], np.float64),
             state=RunState.read(folder),
-            curve=_read_curve(folder / workdir.TRAINING / METRICS_FILE, seed),
+            curve=_read_curve(folder / workdir.TRAINING, seed),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SweepError(
@@ -250,16 +249,10 @@ def _read_run(folder: Path, seed: int) -> _Measured:
     return measured
 
 
-def _read_curve(path: Path, seed: int) -> Curve | None:
-    points = []
+def _read_curve(folder: Path, seed: int) -> Curve | None:
     try:
-        for line in path.read_text("utf-8").splitlines():
-            values = json.loads(line)
-            if "validation/sdri_db" in values:
-                points.append((int(values["step"]), float(values["validation/sdri_db"])))
-    except (OSError, ValueError):
+        curve = read_run(folder, name="").curve("validation/sdri_db")
+    except ReportError:  # without a record the run has no curve
         return None
-    if not points:
-        return None
-    steps, values = zip(*points, strict=True)
-    return Curve(seed=seed, steps=steps, sdri_db=values)
+    steps, values = tuple(map(int, curve.steps)), tuple(curve.values.tolist())
+    return Curve(seed=seed, steps=steps, sdri_db=values) if steps else None

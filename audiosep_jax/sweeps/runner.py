@@ -1,34 +1,34 @@
-"""Runs a sweep: what is finished is skipped, what was cut off goes on, what fails is named at the end."""
+"""Runs a sweep: skips finished runs, resumes interrupted ones, and lists failed ones at the end."""
 
 import dataclasses
 import functools
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent import futures
 from pathlib import Path
 from typing import Literal
 
 from audiosep_jax.errors import StorageError
 from audiosep_jax.evals.evaluation_set import check_files, load_evaluation_set
 from audiosep_jax.sweeps.definition import Sweep
-from audiosep_jax.sweeps.local import run_here
 from audiosep_jax.sweeps.runs import Run, runs_of
 from audiosep_jax.sweeps.workdir import CONFIG, LOG, only_sweep_in, write_plan
-from audiosep_jax.sweeps.worker import PROGRAM, Done, Job, evaluation_hash, is_finished
+from audiosep_jax.sweeps.worker import PROGRAM, Done, Job, Stop, evaluation_hash, is_finished, work
 from audiosep_jax.train.run_config import refuse_other_runs
 
 Executor = Literal["local", "ray"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class How:
-    """Where the runs of a sweep are performed.
+class Execution:
+    """The place of a sweep's runs, and the number of runs at a time.
 
     Attributes:
       executor: "local" for processes of this machine, "ray" for a Ray cluster.
-      at_once: runs at a time; 0 is one here, and as many as the cluster has room for there.
-      resources: what a run needs of a Ray cluster, such as {"CPU": 4, "GPU": 1}.
-      program: what is called to train and to evaluate.
+      at_once: runs at a time; 0 is one on this machine, and as many as fit on a cluster.
+      resources: of a run on a Ray cluster, such as {"CPU": 4, "GPU": 1}.
+      program: command that trains and evaluates.
     """
 
     executor: Executor = "local"
@@ -37,14 +37,16 @@ class How:
     program: tuple[str, ...] = PROGRAM
 
 
-def run_sweep(sweep: Sweep, workdir: Path, *, how: How, say: Callable[[str], None] = print) -> list[Done]:
-    """Performs all runs of a sweep and returns what became of each.
+def run_sweep(
+    sweep: Sweep, workdir: Path, *, execution: Execution, say: Callable[[str], None] = print
+) -> list[Done]:
+    """Performs all runs of a sweep and returns the outcome of each.
 
     Args:
-      sweep: what to run.
+      sweep: to run.
       workdir: a folder of this machine, or one that all machines of the cluster share.
-      how: where.
-      say: gets a line whenever a run starts or ends.
+      execution: place and number of the runs.
+      say: called with a line when a run starts or ends.
 
     Raises:
       AudioSepError: the sweep, its evaluation set or the work directory cannot be used.
@@ -53,10 +55,10 @@ def run_sweep(sweep: Sweep, workdir: Path, *, how: How, say: Callable[[str], Non
     runs = runs_of(sweep, workdir)
     fingerprint = evaluation_hash(sweep.evaluation)
     check_files(load_evaluation_set(sweep.evaluation.evaluation_set), sweep.evaluation.root)
-    if how.executor == "ray":
+    if execution.executor == "ray":
         from audiosep_jax.sweeps.ray_cluster import run_on_ray
 
-        perform = functools.partial(run_on_ray, resources=how.resources)
+        perform = functools.partial(run_on_ray, resources=execution.resources)
     else:
         perform = run_here
     done: list[Done] = []
@@ -82,12 +84,12 @@ def run_sweep(sweep: Sweep, workdir: Path, *, how: How, say: Callable[[str], Non
                 evaluation=sweep.evaluation,
                 evaluation_hash=fingerprint,
                 cwd=str(Path.cwd()),
-                program=how.program,
-                lock=lock if how.executor == "local" else None,
+                program=execution.program,
+                lock=lock if execution.executor == "local" else None,
             )
             for run in runs
         ]
-        at_once = how.at_once or (1 if how.executor == "local" else len(jobs))
+        at_once = execution.at_once or (1 if execution.executor == "local" else len(jobs))
         perform(jobs, at_once=at_once, started=started, ended=ended)
     return done
 
@@ -97,10 +99,10 @@ def _make_folder(run: Run) -> None:
         run.folder.mkdir(parents=True, exist_ok=True)
         was = json.loads((run.folder / CONFIG).read_text("utf-8"))
     except (FileNotFoundError, ValueError):
-        return  # new, or cut off before there was a config
+        return  # new, or interrupted before its config was written
     except OSError as error:
         raise StorageError(f"{run.folder} cannot be made or read: {error.strerror}.") from error
-    # The name leaves out fields at their default: a default that has changed since shows here.
+    # The folder's name leaves out fields at their default; this finds a default that has changed since.
     refuse_other_runs(run.folder, was=was, config=run.config)
 
 
@@ -108,3 +110,46 @@ def _line(one: Done) -> str:
     what = {"skipped": "was finished before", "failed": f"failed: {one.reason}"}.get(one.outcome, one.outcome)
     took = "" if one.outcome == "skipped" else f" after {one.seconds / 60:.1f} minutes"
     return f"{one.name}: {what}{took}"
+
+
+def run_here(
+    jobs: Sequence[Job], *, at_once: int, started: Callable[[Job], None], ended: Callable[[Done], None]
+) -> None:
+    """Performs jobs as processes of this machine; a failed job does not stop the others.
+
+    At Ctrl-C or SIGTERM the trainings save and end before the exception is raised; at a second one they end
+    at once.
+
+    Args:
+      jobs: in the order in which they start.
+      at_once: jobs that run at a time.
+      started: called with a job before it starts, from a thread of its own.
+      ended: called with the outcome of a job, from the calling thread.
+    """
+    stop = Stop()
+
+    def perform(job: Job) -> Done:
+        if not stop.times:
+            started(job)
+        return work(job, stop)
+
+    with futures.ThreadPoolExecutor(at_once, thread_name_prefix="run") as pool:
+        running = [pool.submit(perform, job) for job in jobs]
+        try:
+            for future in futures.as_completed(running):
+                ended(future.result())
+        except BaseException:
+            stop.ask()
+            for future in running:
+                future.cancel()
+            _wait(running, stop)
+            raise
+
+
+def _wait(running: Sequence[futures.Future[Done]], stop: Stop) -> None:
+    while True:
+        try:
+            futures.wait(running)
+            return
+        except (KeyboardInterrupt, SystemExit):
+            stop.ask()

@@ -24,7 +24,7 @@ class Run:
       cell: name of its cell.
       seed: of its parameters and data.
       config: of the training.
-      folder: where its config, log, training and evaluation lie.
+      folder: of its config, log, training and evaluation.
     """
 
     cell: str
@@ -34,15 +34,15 @@ class Run:
 
     @property
     def name(self) -> str:
-        """How lines on a screen name the run."""
+        """Name of the run in messages."""
         return f"{self.cell} seed {self.seed}"
 
 
 def runs_of(sweep: Sweep, workdir: Path) -> list[Run]:
-    """Returns the runs of a sweep, all cells with the first seed first.
+    """Returns the runs of a sweep: all cells with the first seed, then all with the next.
 
     Raises:
-      AudioSepError: a cell's config is wrong, or two cells are the same.
+      ConfigError: a cell's config is wrong, or two cells are the same.
     """
     runs, seen = [], {}
     for seed in sweep.seeds:
@@ -51,8 +51,7 @@ def runs_of(sweep: Sweep, workdir: Path) -> list[Run]:
             name = identity(config)
             if name in seen:
                 raise ConfigError(
-                    f"sweep {sweep.name}: the cells {seen[name]} and {cell} are one and the same: leave "
-                    "one out."
+                    f"sweep {sweep.name}: the cells {seen[name]} and {cell} have the same config: remove one."
                 )
             seen[name] = cell
             folder = workdir / RUNS / f"{cell}-seed{seed}-{name}"
@@ -63,9 +62,9 @@ def runs_of(sweep: Sweep, workdir: Path) -> list[Run]:
 def identity(config: ExperimentConfig) -> str:
     """Returns the hash that names a run: ten hexadecimal digits.
 
-    It covers what a training may not change when it is taken up again (`train/run_config.py`), so that a
-    folder that is found can be gone on with. Fields at their default are left out: a field that a later
-    release adds does not rename the runs that were made without it.
+    It covers the fields that must not change when a training resumes (`train/run_config.py`), so that an
+    existing folder of that name can be resumed. Fields at their default are left out: a field that a later
+    release adds does not rename earlier runs.
     """
     text = json.dumps(_decisive(config), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]

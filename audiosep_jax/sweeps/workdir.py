@@ -1,4 +1,4 @@
-"""The work directory of a sweep: one sweep in it, one process at a time, and what became of each run."""
+"""The work directory of a sweep: its lock, its plan, and the state of each run."""
 
 import contextlib
 import dataclasses
@@ -21,20 +21,20 @@ EXPERIMENT = "experiment.py"
 TRAINING = "train"
 EVALUATION = "evaluation"
 MODEL = "checkpoint"
-"""Where a training leaves its model (`train/delivery.py`, which would bring all of JAX along)."""
+"""Folder of a training's model: `FINAL` of `train/final_models.py`, which would import JAX."""
 
 _LOCK = ".sweep.lock"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunState:
-    """How far a run is.
+    """The state of a run.
 
     Attributes:
       trained: whether the training reached its last step.
-      evaluated: hash of the evaluation set that its model was measured on; "" before that.
-      train_seconds: that training took, all attempts together, with starting and compiling.
-      evaluate_seconds: that the evaluation took.
+      evaluated: hash of the evaluation set on which its model was measured; "" before that.
+      train_seconds: time of all training attempts, with starting and compiling.
+      evaluate_seconds: time of the evaluation.
     """
 
     trained: bool = False
@@ -44,7 +44,7 @@ class RunState:
 
     @classmethod
     def read(cls, folder: Path) -> "RunState":
-        """Returns the state of a run's folder; one that is not there, or damaged, has done nothing."""
+        """Returns the state in a run's folder; the initial state where the file is missing or damaged."""
         try:
             return cls(**json.loads((folder / STATE).read_text("utf-8")))
         except (OSError, ValueError, TypeError):
@@ -59,11 +59,10 @@ class RunState:
 def only_sweep_in(workdir: Path) -> Iterator[int]:
     """Holds a work directory, and yields the descriptor of its lock.
 
-    Trainings inherit the descriptor, so that those which a killed sweep leaves behind keep a new one out
-    until they have ended.
+    Trainings inherit the descriptor: if the sweep is killed, they keep a new sweep out until they end.
 
     Raises:
-      AudioSepError: another sweep works there, or the directory cannot be written.
+      StorageError: another sweep works there, or the directory cannot be written.
     """
     busy = f"another sweep works in {workdir}, or a training that one left behind"
     with locked(workdir / _LOCK, busy=busy, instead="choose another --workdir") as file:
@@ -71,19 +70,20 @@ def only_sweep_in(workdir: Path) -> Iterator[int]:
 
 
 def write_plan(sweep: Sweep, runs: list[Run], workdir: Path, *, evaluation_hash: str) -> None:
-    """Writes what the report needs to know of the sweep.
+    """Writes the plan, from which the report is made.
 
-    Cells and seeds that an earlier plan has and this one has not stay in it where their config would be the
-    same now, so that all that was tried is reported and counted.
+    Cells and seeds of an earlier plan are kept if their config would still be the same, so that the report
+    includes every comparison that was tried.
 
     Args:
-      sweep: that begins.
-      runs: of it.
-      workdir: gets the plan.
-      evaluation_hash: of the evaluation set that it measures on.
+      sweep: that starts.
+      runs: of the sweep.
+      workdir: of the plan.
+      evaluation_hash: of the evaluation set.
 
     Raises:
-      AudioSepError: the directory holds another sweep, or cannot be written.
+      SweepError: the directory holds another sweep.
+      StorageError: the directory cannot be written.
     """
     before = read_plan(workdir) if (workdir / PLAN).exists() else {"name": sweep.name, "cells": {}}
     if before["name"] != sweep.name:
@@ -103,7 +103,7 @@ def write_plan(sweep: Sweep, runs: list[Run], workdir: Path, *, evaluation_hash:
         was = before["cells"].get(cell, {"changes": {}, "runs": {}})
         about = new.get(cell, {"changes": was["changes"], "runs": {}})
         kept = _still_the_same(sweep, cell, about["changes"], was["runs"])
-        if cell not in new:  # one that has been renamed is no second cell
+        if cell not in new:  # a renamed cell does not count twice
             kept = {seed: folder for seed, folder in kept.items() if _hash(folder) not in named}
         together = sorted({**kept, **about["runs"]}.items(), key=lambda one: int(one[0]))
         if together:
@@ -120,11 +120,11 @@ def write_plan(sweep: Sweep, runs: list[Run], workdir: Path, *, evaluation_hash:
 
 
 def _still_the_same(sweep: Sweep, cell: str, changes: dict[str, Any], runs: dict[str, str]) -> dict[str, str]:
-    """Returns those runs, folder by seed, whose config the sweep would make now as well."""
+    """Returns the runs (seed to folder) whose config the sweep would still make."""
     alone = dataclasses.replace(sweep, cells={cell: changes}, seeds=tuple(map(int, runs)) or sweep.seeds)
     try:
         now = {str(run.seed): run.folder.name for run in runs_of(alone, Path())}
-    except AudioSepError:  # the cell changes what this base or release has not
+    except AudioSepError:  # the cell changes a field that this base or release lacks
         return {}
     return {seed: folder for seed, folder in runs.items() if folder == now[seed]}
 
@@ -134,10 +134,10 @@ def _hash(folder: str) -> str:
 
 
 def read_plan(workdir: Path) -> dict[str, Any]:
-    """Returns what `write_plan` wrote.
+    """Returns the plan that `write_plan` wrote.
 
     Raises:
-      AudioSepError: there is no sweep in the directory, or its plan is damaged.
+      SweepError: there is no sweep in the directory, or its plan is damaged.
     """
     path = workdir / PLAN
     try:

@@ -19,15 +19,15 @@ from audiosep_jax.utils.atomic import replacing, write_json
 from audiosep_jax.utils.serialization import to_dict
 
 PROGRAM = (sys.executable, "-m", "audiosep_jax.cli.main")
-"""What is called with "train" or "evaluate" and their arguments."""
+"""The command that is called with "train" or "evaluate" and their arguments."""
 
 Outcome = Literal["finished", "skipped", "failed", "stopped"]
 
 _POLL_SECONDS = 0.2
 # A training saves at the first SIGTERM and ends at once at the second.
 _SIGNALS = (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL)
-# An evaluation, which has nothing to save, unwinds by an exception, and Python drops one that comes up in a
-# callback of its garbage collector: it is asked again.
+# An evaluation has nothing to save and ends by an exception. Python drops an exception that is raised in a
+# callback of its garbage collector, so the signal is repeated.
 _AGAIN_SECONDS = 3.0
 
 _EXPERIMENT = '''"""{name}: one run of a sweep, written by `audiosep sweep`."""
@@ -43,14 +43,14 @@ CONFIG = load_json(ExperimentConfig, Path(__file__).with_name("{config}"))
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """A run, and all that a process on another machine needs to perform it.
+    """A run with everything that another machine needs to perform it.
 
     Attributes:
-      run: what is trained.
-      evaluation: what it is measured on.
+      run: to train.
+      evaluation: set on which it is measured.
       evaluation_hash: of the evaluation set's file.
-      cwd: folder that relative paths start from.
-      program: what is called, see `PROGRAM`.
+      cwd: folder of relative paths.
+      program: command to call, see `PROGRAM`.
       lock: descriptor that the processes inherit; None for none.
     """
 
@@ -64,13 +64,13 @@ class Job:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Done:
-    """What became of a job.
+    """The outcome of a job.
 
     Attributes:
       name: of the run.
-      reason: the last line of the log where it failed, else "".
-      log: the file.
-      seconds: that this attempt took.
+      reason: last line of the log of a failed run; "" for others.
+      log: file of its output.
+      seconds: time of this attempt.
     """
 
     name: str
@@ -81,13 +81,13 @@ class Done:
 
 
 class Stop:
-    """How often the sweep was asked to stop; worker threads look at it."""
+    """Counts the requests to stop the sweep, for the worker threads."""
 
     def __init__(self) -> None:
         self.times = 0
 
     def ask(self) -> None:
-        """Asks the processes to stop: the first time to save, then to end at once."""
+        """Asks the processes to stop: to save first, and at the second call to end at once."""
         self.times += 1
 
 
@@ -95,14 +95,14 @@ def evaluation_hash(evaluation: Evaluation) -> str:
     """Returns a hash of the evaluation set's file.
 
     Raises:
-      AudioSepError: it cannot be read.
+      EvaluationError: it cannot be read.
     """
     try:
         return hashlib.sha256(Path(evaluation.evaluation_set).read_bytes()).hexdigest()[:16]
     except OSError as error:
         raise EvaluationError(
-            f"evaluation set {evaluation.evaluation_set} cannot be read: {error.strerror}; name one by "
-            "--evaluation-set."
+            f"evaluation set {evaluation.evaluation_set} cannot be read: {error.strerror}; give another one "
+            "as --evaluation-set."
         ) from error
 
 
@@ -113,9 +113,9 @@ def is_finished(job: Job) -> bool:
 
 
 def work(job: Job, stop: Stop | None = None) -> Done:
-    """Trains and evaluates what a job asks for, and goes on where an earlier attempt ended.
+    """Trains and evaluates the run of a job, and resumes an earlier attempt.
 
-    Everything that the processes print goes to the run's log. Whatever ends this function ends them, too.
+    The output of the processes goes to the run's log. When this function ends, the processes end, too.
     """
     log = job.run.folder / workdir.LOG
     started = time.perf_counter()
@@ -176,14 +176,14 @@ def _stages(job: Job, state: RunState) -> dict[str, list[str]]:
 def _call(
     job: Job, arguments: list[str], log: Path, stop: Stop, again_seconds: float | None
 ) -> tuple[int | None, str]:
-    """Runs the program; returns its status, None where it was stopped, and the last line that it printed."""
+    """Runs the program; returns its exit status (None if it was stopped) and the last line of its output."""
     if stop.times:
         return None, ""
     with log.open("ab") as file:
         file.write(f"$ audiosep {' '.join(arguments)}\n".encode())
         file.flush()
         begin = file.tell()
-        # A session of its own: Ctrl-C reaches it through `stop` alone, and not twice.
+        # In a session of its own the process gets Ctrl-C once: through `stop`, not from the terminal, too.
         process = subprocess.Popen(
             [*job.program, *arguments],
             cwd=job.cwd,
@@ -211,7 +211,7 @@ def _wait(process: subprocess.Popen, asked: Callable[[], int], again_seconds: fl
             if sent and again_seconds is not None and time.monotonic() - last > again_seconds:
                 process.send_signal(_SIGNALS[sent - 1])
                 last = time.monotonic()
-        except BaseException:  # a worker of a cluster is interrupted like this
+        except BaseException:  # such as the exception with which Ray cancels a task
             process.terminate()
             process.wait()
             raise

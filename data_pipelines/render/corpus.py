@@ -13,6 +13,7 @@ from pathlib import Path
 from audiosep_jax.errors import AudioSepError, DatasetError, UsageError, printable
 from audiosep_jax.utils import serialization
 from audiosep_jax.utils.atomic import replacing
+from audiosep_jax.utils.journal import append_rows, read_rows
 from audiosep_jax.utils.threads import map_ahead
 from data_pipelines.render import manifest as manifests
 from data_pipelines.render.draws import draw_plan
@@ -160,7 +161,7 @@ def _check_folder(out: Path, plan: str) -> None:
     if (out / manifests.NAME).exists():
         known = manifests.load_manifest(out / manifests.NAME).plan
     else:
-        known = next(iter(_read_lines(out / JOURNAL)), {}).get("plan")
+        known = next(iter(_read(out / JOURNAL)), {}).get("plan")
     if known is None:
         if all(path.name.startswith(".") for path in out.iterdir()):
             return
@@ -192,21 +193,21 @@ class _Journal:
                 (mixture, {part.file: hashes[part.file] for part in mixture.parts})
                 for mixture in manifest.mixtures
             ]
-        for line in _read_lines(self._path)[1:]:
+        for line in _read(self._path)[1:]:
             try:
                 kept.append((serialization.from_dict(Mixture, line["mixture"]), dict(line["sources"])))
             except (AudioSepError, KeyError, TypeError, ValueError):
                 continue  # the line that an interruption cut
-        text = json.dumps({"plan": plan}) + "\n"
+        rows: list[dict] = [{"plan": plan}]
         for mixture, sources in kept:
             self._note(sources)
             if mixture.index not in self.mixtures and files_are_there(out, mixture):
                 self.mixtures[mixture.index] = mixture
-                text += _line(mixture, sources)
-        self._write_lasting(text)
+                rows.append(_row(mixture, sources))
+        self._write_durable(rows)
 
     def __enter__(self) -> "_Journal":
-        self._file = self._path.open("a", encoding="utf-8")
+        self._file = self._path.open("ab", buffering=0)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -215,18 +216,15 @@ class _Journal:
     def add(self, rendered: Rendered) -> None:
         self._note(rendered.sources)
         self.mixtures[rendered.mixture.index] = rendered.mixture
-        self._file.write(_line(rendered.mixture, rendered.sources))
-        self._file.flush()
+        append_rows(self._file, [_row(rendered.mixture, rendered.sources)])
 
     def remove(self) -> None:
         self._path.unlink(missing_ok=True)
 
-    def _write_lasting(self, text: str) -> None:
-        """Files without a journal would be nobody's: it is on the disk before the first of them is."""
-        with replacing(self._path) as temporary, temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+    def _write_durable(self, rows: Sequence[dict]) -> None:
+        """Puts the journal on the disk before the first file: without it, files of a folder are refused."""
+        with replacing(self._path) as temporary, temporary.open("ab", buffering=0) as file:
+            append_rows(file, rows, durable=True)
         folder = os.open(self._path.parent, os.O_RDONLY)
         try:
             with contextlib.suppress(OSError):  # not every file system can do that
@@ -243,21 +241,9 @@ class _Journal:
                 )
 
 
-def _line(mixture: Mixture, sources: dict[str, str]) -> str:
-    return json.dumps({"mixture": dataclasses.asdict(mixture), "sources": sources}) + "\n"
+def _row(mixture: Mixture, sources: dict[str, str]) -> dict:
+    return {"mixture": dataclasses.asdict(mixture), "sources": sources}
 
 
-def _read_lines(path: Path) -> list[dict]:
-    """The objects of a journal; a line that was cut off is an empty one."""
-    try:
-        lines = path.read_text("utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return []
-    objects = []
-    for line in lines:
-        try:
-            value = json.loads(line)
-        except ValueError:
-            value = {}
-        objects.append(value if isinstance(value, dict) else {})
-    return objects or [{}]
+def _read(path: Path) -> list[dict]:
+    return read_rows(path.read_bytes()) if path.exists() else []

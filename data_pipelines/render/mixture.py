@@ -17,13 +17,14 @@ from scipy.io import wavfile
 
 from audiosep_jax.audio.containers import quantise
 from audiosep_jax.audio.files import read_audio
+from audiosep_jax.audio.gains import PEAK, gain_at_snr
 from audiosep_jax.errors import AudioFileError, DatasetError
 from audiosep_jax.evals.evaluation_set_builder import SILENCE_DB, SILENCE_POWER, draw_offset
 from data_pipelines.render.draws import Draw, by_class, may_meet
 from data_pipelines.render.manifest import Mixture, Part, mixture_name, segment_name, sha256_of
 from data_pipelines.render.recipe import Clip, Encoding, Recipe
 
-FULL_PEAK, PEAK = 0.9999, 0.9
+FULL_PEAK = 0.9999
 TOLERANCE_DB = 0.01
 
 OFFSETS_TRIED, CLIPS_TRIED = 8, 20
@@ -149,7 +150,7 @@ def find_gains(segments: Sequence[Float[np.ndarray, " samples"]], *, snr_db: flo
     left = _energy(noise)
     if left < 1e-6 * energies[0]:
         raise DatasetError("the interferers of a mixture cancel each other out: take another seed.")
-    level = np.sqrt(energies[0] / left * 10 ** (-snr_db / 10))
+    level = gain_at_snr(energies[0], left, snr_db=snr_db)
     gains = [1.0] + [gain * level for gain in gains[1:]]
     noise = noise * level
     peak = max(float(np.abs(one).max()) for one in (segments[0], noise, segments[0] + noise))

@@ -1,4 +1,4 @@
-"""Which clips never meet in a mixture: same caption or label, similar captions, related classes.
+"""Rules for clips that must not be mixed: same caption or label, similar captions, related classes.
 
   audiosep sweep experiments/ablations/collisions.py --workdir runs/collisions
   audiosep sweep report runs/collisions

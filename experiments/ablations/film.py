@@ -1,4 +1,4 @@
-"""FiLM that shifts the channels only, as the released checkpoint does, or scales them as well.
+"""FiLM that only shifts the channels, as in the released checkpoint, or also scales them.
 
   audiosep sweep experiments/ablations/film.py --workdir runs/film
   audiosep sweep report runs/film

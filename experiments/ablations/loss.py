@@ -1,4 +1,4 @@
-"""The mean absolute error of the waveform, as the reference has it, or the error in dB.
+"""The loss: mean absolute error of the waveform, as in the reference, or the error in dB.
 
   audiosep sweep experiments/ablations/loss.py --workdir runs/loss
   audiosep sweep report runs/loss

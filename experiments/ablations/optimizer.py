@@ -1,10 +1,10 @@
-"""AdamW with AMSGrad, as the released checkpoint was trained, or Adam, as the article says.
+"""AdamW with AMSGrad, as for the released checkpoint, or Adam, as in the article.
 
   audiosep sweep experiments/ablations/optimizer.py --workdir runs/optimizer
   audiosep sweep report runs/optimizer
 
-Without weight decay AdamW is Adam: what differs is AMSGrad. The third cell has Adam without it, but with
-decoupled weight decay.
+Without weight decay AdamW is Adam, so the first two cells differ in AMSGrad only. The third cell is AdamW
+without AMSGrad and with decoupled weight decay.
 
 Not run here: it needs the corpora of `experiments/base.py` and accelerators.
 """

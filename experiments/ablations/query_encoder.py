@@ -1,10 +1,10 @@
-"""CLAP, CLIP or a sentence encoder as the tower that turns a caption into a condition.
+"""The query encoder: CLAP, CLIP or a sentence encoder.
 
   audiosep sweep experiments/ablations/query_encoder.py --workdir runs/query_encoder
   audiosep sweep report runs/query_encoder
 
-CLAP is the checkpoint that `experiments/base.py` names, CLIP is ViT-B/32, the sentence encoder is
-all-MiniLM-L6-v2 with its 384 numbers.
+CLAP is the checkpoint of `experiments/base.py`, CLIP is ViT-B/32, and the sentence encoder is
+all-MiniLM-L6-v2, whose conditions have 384 numbers.
 
 Not run here: it needs the corpora of `experiments/base.py` and accelerators.
 """

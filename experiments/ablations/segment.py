@@ -1,9 +1,9 @@
-"""Training on segments of five seconds, as the reference does, of half or of twice that.
+"""The length of training segments: five seconds, as in the reference, half, or twice that.
 
   audiosep sweep experiments/ablations/segment.py --workdir runs/segment
   audiosep sweep report runs/segment
 
-As many segments in every cell, so that a longer one hears more sound and costs more.
+All cells train on the same number of segments, so longer ones cost more.
 
 Not run here: it needs the corpora of `experiments/base.py` and accelerators.
 """

@@ -1,9 +1,9 @@
-"""Mixtures of two, three or four clips, or of a drawn number from two to four.
+"""The number of clips in a training mixture: two, three, four, or drawn from two to four.
 
   audiosep sweep experiments/ablations/sources.py --workdir runs/sources
   audiosep sweep report runs/sources
 
-The evaluation's mixtures hold two sounds in every cell.
+The mixtures of the evaluation have two clips in every cell.
 
 Not run here: it needs the corpora of `experiments/base.py` and accelerators.
 """

@@ -1,9 +1,9 @@
-"""Captions, the target's own sound, or half of each as the condition in training.
+"""The condition in training: captions, the sound of the target, or half of each.
 
   audiosep sweep experiments/ablations/text_ratio.py --workdir runs/text_ratio
   audiosep sweep report runs/text_ratio
 
-Queries of the evaluation are captions in every cell.
+The queries of the evaluation are captions in every cell.
 
 Not run here: it needs the corpora of `experiments/base.py` and accelerators.
 """

@@ -1,4 +1,4 @@
-r"""Four small models on real clips: what FiLM's scale, the loss in dB and the compressed magnitude bring.
+r"""Four small models on real clips: the effect of FiLM's scale, the loss in dB, and magnitude compression.
 
   audiosep prepare esc50 --source ESC10 --out data/tiny_esc10 --sample-rate-hz 16000
   audiosep sweep experiments/ablations/tiny_esc10.py --workdir runs/tiny-esc10
@@ -6,9 +6,9 @@ r"""Four small models on real clips: what FiLM's scale, the loss in dB and the c
 
 The model of `experiments/tiny.py` on ESC-10 (K. J. Piczak, CC BY 3.0): trained on folds 1 to 3, measured on
 200 fixed mixtures of fold 4, and on 50 more whose query names none of their sounds. data/esc10 is the folder
-of ESC-10's classes. The curves on fold 4 choose nothing: what is measured is the model after the last step.
-Every run is short (150 steps of eight one-second mixtures), so that twelve fit into an hour of two cores;
-differences after so few steps are differences in how fast a model learns.
+of ESC-10's classes. No model is selected on fold 4: the model of the last step is measured. Every run is
+short (150 steps of eight one-second mixtures), so that twelve runs fit into an hour on two cores; after so
+few steps, differences mean how fast a model learns.
 """
 
 from audiosep_jax.sweeps.definition import Evaluation, Sweep, with_fields

@@ -1,9 +1,9 @@
-"""The widths of the released checkpoint, up to 384 channels, or those of the article, up to 1024.
+"""The widths of the encoder: up to 384 channels, as in the released checkpoint, or 1024, as in the article.
 
   audiosep sweep experiments/ablations/widths.py --workdir runs/widths
   audiosep sweep report runs/widths
 
-The bottleneck stays one block; the article's four are a cell of their own.
+The bottleneck has one block; the last cell has the four blocks of the article.
 
 Not run here: it needs the corpora of `experiments/base.py` and accelerators.
 """

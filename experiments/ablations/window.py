@@ -1,9 +1,9 @@
-"""An STFT window of 2048 samples, as the released checkpoint has it, or of 1024, as the article.
+"""The STFT window: 2048 samples, as in the released checkpoint, or 1024, as in the article.
 
   audiosep sweep experiments/ablations/window.py --workdir runs/window
   audiosep sweep report runs/window
 
-The hop stays at 320 samples, so that both see as many frames; half the window is half the arithmetic.
+The hop is 320 samples in both cells, so both have as many frames; half the window is half the arithmetic.
 
 Not run here: it needs the corpora of `experiments/base.py` and accelerators.
 """

@@ -1,4 +1,4 @@
-"""Draws the fixed evaluation sets on ESC-10 (K. J. Piczak, CC BY 3.0); only file names are stored.
+"""Draws the fixed evaluation sets on ESC-10 (K. J. Piczak, CC BY 3.0); a set stores file names only.
 
     cd experiments/evaluation
     python -m experiments.evaluation.make_esc10 --root ESC10_FOLDER --fold 4 --out esc10_fold4.json
@@ -30,16 +30,16 @@ class MakeArgs:
     per_class: int = 20
     """Mixtures per target class."""
     absent_per_class: int = 5
-    """Further mixtures per target class whose query names neither sound."""
+    """Further mixtures per target class whose query names neither of their sounds."""
     seed: int = 0
-    """Of all draws."""
+    """Seed of all draws."""
 
 
 def make(args: MakeArgs) -> EvaluationSet:
     """Draws the set that the arguments describe.
 
     Raises:
-      AudioSepError: the root holds no clip of the fold.
+      UsageError: the root holds no clip of the fold.
     """
     clips = [
         Clip(file=path.relative_to(args.root).as_posix(), label=category_of_folder(path.parent.name))

@@ -1,4 +1,4 @@
-"""The other meanings of SDR against least squares, and against each other."""
+"""BSSEval and zero-mean SI-SDR against least squares, and against each other."""
 
 import subprocess
 import sys
@@ -86,7 +86,9 @@ def test_silence_is_an_error_that_says_whose(silent):
 
 def test_the_missing_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "fast_bss_eval", None)
-    with pytest.raises(AudioSepError, match=r"fast-bss-eval is not installed.*audiosep_jax\[benchmark\]"):
+    with pytest.raises(
+        AudioSepError, match=r"fast-bss-eval, which .*, is not installed: .*audiosep_jax\[benchmark\]"
+    ):
         bss.filtered_sdr_db(TARGET, ESTIMATE)
 
 

@@ -1,4 +1,4 @@
-"""CLAPScore and its relatives, by hand and through a small CLAP."""
+"""CLAPScore, CLAPScore-i and RefCLAPScore by hand, and with a small CLAP."""
 
 import clap_folders
 import numpy as np

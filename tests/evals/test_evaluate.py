@@ -99,12 +99,6 @@ def test_means_keep_absent_and_present_queries_apart():
     assert "absent_attenuation_db" not in measure_arrays(halve, **given).means()
 
 
-def test_progress_counts_examples():
-    seen = []
-    measure_arrays(halve, **arrays(examples=5), batch_size=2, progress=lambda *one: seen.append(one))
-    assert seen == [(2, 5), (4, 5), (5, 5)]
-
-
 def test_a_broken_separator_is_caught(root, small):
     calls = []
 

@@ -27,7 +27,7 @@ FILES = [
 
 
 def random_variables(model):
-    """Variables of the right shapes; compiling the initialisers would take longer than all else here."""
+    """Variables of the right shapes, made without the slow compilation of the initialisers."""
     rng = np.random.default_rng(0)
 
     def draw(path, leaf):

@@ -105,7 +105,7 @@ def test_silence_gives_finite_values():
 @pytest.mark.parametrize(
     ("to_device", "tolerance"), [(np.asarray, 1e-10), (jnp.asarray, 1e-4)], ids=["numpy", "jax"]
 )
-def test_what_the_padding_holds_changes_nothing(garbage, to_device, tolerance):
+def test_padding_does_not_change_the_metrics(garbage, to_device, tolerance):
     target, estimate = (side.astype(np.float32) for side in pair(samples=1000, batch=(3,)))
     lengths = np.array([1000, 617, 1])
     padded = np.arange(1000) >= lengths[:, None]

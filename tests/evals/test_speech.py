@@ -1,4 +1,4 @@
-"""Measures of speech: what is known of them, and what is said where they cannot be taken."""
+"""Speech metrics: known values, and errors for speech that cannot be measured."""
 
 import sys
 import warnings
@@ -16,7 +16,7 @@ KEYS = ["pesq", "csig", "cbak", "covl", "segsnr_db", "stoi"]
 
 
 @pytest.mark.extras
-def test_the_truth_reaches_the_limits():
+def test_a_perfect_estimate_reaches_the_limits():
     clean = speech()
     measured = speech_metrics(clean, clean.copy(), sample_rate_hz=RATE)
     assert list(measured) == KEYS
@@ -39,7 +39,7 @@ def test_less_noise_is_better_by_every_measure():
 
 @pytest.mark.extras
 def test_another_rate_is_resampled():
-    # Without what lies near half the rate, which resampling takes away.
+    # Without the band near the Nyquist frequency, which resampling removes.
     waveforms = [np.fft.rfft(one) for one in (speech(), noisy(speech(), 15))]
     clean, estimate = (np.fft.irfft(np.r_[one[:12_000], np.zeros(len(one) - 12_000)]) for one in waveforms)
     there = speech_metrics(clean, estimate, sample_rate_hz=RATE)
@@ -96,8 +96,8 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, package):
     with pytest.raises(AudioSepError) as error:
         speech_metrics(np.ones(RATE), np.ones(RATE), sample_rate_hz=RATE)
     assert str(error.value) == (
-        f"The package {package} is not installed, which measures {package.removeprefix('py').upper()}: "
+        f"The package {package}, which measures {package.removeprefix('py').upper()}, is not installed: "
         "pip install 'audiosep_jax[benchmark]'."
         if package == "pystoi"
-        else "The package pesq is not installed, which measures PESQ: pip install 'audiosep_jax[benchmark]'."
+        else "The package pesq, which measures PESQ, is not installed: pip install 'audiosep_jax[benchmark]'."
     )

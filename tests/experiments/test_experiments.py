@@ -75,7 +75,7 @@ def test_the_articles_optimizer():
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda module: module.__name__)
-def test_every_experiment_is_whole(experiment):
+def test_every_experiment_is_complete(experiment):
     config = experiment.CONFIG
     assert load_experiment(Path(experiment.__file__)) == config
     assert from_dict(ExperimentConfig, to_dict(config)) == config

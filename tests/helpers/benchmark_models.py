@@ -28,17 +28,17 @@ class LetterEncoder:
 
 
 def load(source):
-    """What `load_encoder` calls in a registered module."""
+    """The function that `load_encoder` calls in a registered module."""
     return LetterEncoder()
 
 
 def gain(query):
-    """Between 0.5 and 1, another for every sentence."""
+    """A number between 0.5 and 1 that depends on the sentence."""
     return 0.5 + zlib.crc32(query.encode()) % 1000 / 2000
 
 
 def echo(mixture, query):
-    """What `echo_model` makes of one mixture alone."""
+    """The estimate of `echo_model` for one mixture."""
     delayed = np.concatenate([[0.0], mixture[:-1]])
     return gain(query) * mixture + 0.3 * (gain(query) - 0.7) * delayed
 

@@ -60,5 +60,5 @@ class LetterEncoder:
 
 
 def load(source):
-    """What `load_encoder` calls in a registered module."""
+    """The function that `load_encoder` calls in a registered module."""
     return LetterEncoder()

@@ -1,7 +1,7 @@
-"""Stands in for `audiosep train` and `audiosep evaluate`: the same arguments, signals and files, no model.
+"""Fakes `audiosep train` and `audiosep evaluate`: the same arguments, signals and files, without a model.
 
-A training counts its steps into a file and goes on from there. What its cell is called decides what it does:
-"broken" fails, "stubborn" lasts until it is stopped twice, the evaluation of "forgetful" loses one SIGTERM.
+A training counts its steps in a file and resumes from it. The name of the cell selects the behaviour:
+"broken" fails, "stubborn" runs until it is stopped twice, the evaluation of "forgetful" loses one SIGTERM.
 """
 
 import json

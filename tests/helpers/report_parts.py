@@ -1,4 +1,4 @@
-"""A page taken apart as a browser does, a fabricated training, and a fabricated evaluation."""
+"""A parsed page, a fabricated training, and a fabricated evaluation."""
 
 import base64
 import html.parser
@@ -16,7 +16,7 @@ _VOID = {"meta", "img"}
 
 
 class Page(html.parser.HTMLParser):
-    """What a browser would make of a page.
+    """The parts of a page as a browser shows them.
 
     Attributes:
       tags: `(name, attributes)` in their order.
@@ -124,7 +124,7 @@ def write_run(folder, *, records=45, seed=0, spikes=True):
 
 
 def evaluation(labels, *, each=3, seed=0):
-    """The result of an evaluation that never was; the classes get better one by one."""
+    """A fabricated result of an evaluation; each class is better than the one before."""
     rng = np.random.default_rng(seed)
     examples, classes = [], []
     for place, label in enumerate(labels):

@@ -1,4 +1,4 @@
-"""`audiosep` whose sweeps start the program that stands in: a process that tests can send signals to."""
+"""`audiosep` whose sweeps start the fake program, as a process that tests can send signals to."""
 
 import signal
 import sys
@@ -8,7 +8,7 @@ import sweep_folders
 from audiosep_jax.cli import main
 from audiosep_jax.sweeps import runner
 
-# A shell that runs the tests in the background would have it ignored.
+# A shell that runs the tests in the background ignores SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-runner.How = sweep_folders.HOW
+runner.Execution = sweep_folders.EXECUTION
 sys.exit(main.main())

@@ -1,4 +1,4 @@
-"""Small sweeps: an evaluation set with its files, a sweep of given cells, and the program that stands in."""
+"""Small sweeps: an evaluation set with its files, a sweep of given cells, and a fake program."""
 
 import functools
 import sys
@@ -10,7 +10,7 @@ from audiosep_jax.sweeps import runner
 from audiosep_jax.sweeps.definition import Evaluation, Sweep
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_audiosep.py")))
-HOW = functools.partial(runner.How, program=FAKE)
+EXECUTION = functools.partial(runner.Execution, program=FAKE)
 MIXTURES = 20
 
 

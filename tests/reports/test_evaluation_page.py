@@ -56,7 +56,7 @@ def measured(tmp_path_factory):
 
 
 def a_model(monkeypatch, *, factor, rate=RATE):
-    """Puts a model in the place of checkpoints."""
+    """Makes `load` return a model in NumPy."""
     config = types.SimpleNamespace(query=types.SimpleNamespace(encoder="ones"))
     model = types.SimpleNamespace(apply=lambda m, c: factor * m, sample_rate_hz=rate, config=config)
     monkeypatch.setattr(audiosep_jax, "load", lambda checkpoint: model)
@@ -71,7 +71,7 @@ def test_a_result_is_read_back_as_it_was(measured, tmp_path):
     assert json.loads(json.dumps(dataclasses.asdict(read_result(measured / "results")))) == written
 
 
-def test_fifty_classes_are_all_drawn_and_no_label_meets_another():
+def test_fifty_classes_are_all_drawn_without_overlapping_labels():
     result = evaluation([f"a class of sounds {index}" for index in range(50)], each=1)
     figure = draw_classes(result, most=evaluation_page.MOST_BARS)
     FigureCanvasAgg(figure).draw()
@@ -81,13 +81,13 @@ def test_fifty_classes_are_all_drawn_and_no_label_meets_another():
     assert min(label.x0 for label in labels) >= 0
 
 
-def test_of_many_classes_the_best_and_the_worst_are_drawn_and_the_rest_counted():
+def test_the_best_and_worst_of_many_classes_are_drawn_and_the_rest_counted():
     result = evaluation([f"class {index}" for index in range(527)], each=1)
     axis = draw_classes(result, most=40).axes[0]
     names = [label.get_text() for label in axis.get_yticklabels()]
     assert names == [f"class {index} (1)" for index in [*range(20), *range(507, 527)]]
     rows = axis.get_yticks()
-    assert rows[20] - rows[19] == 2  # a row stays empty, and says so
+    assert rows[20] - rows[19] == 2  # an empty row states how many are left out
     assert [text.get_text() for text in axis.texts] == ["… 487 classes lie between …"]
     assert [bar.get_width() for bar in axis.patches] == pytest.approx(
         [one.sdri_db.mean for one in [*result.classes[:20], *result.classes[507:]]]
@@ -131,7 +131,7 @@ def test_best_median_and_worst_are_played(measured, tmp_path, monkeypatch):
         sounds = [mixture[0], target[0], 0.7 * mixture[0], mixture[0] - 0.7 * mixture[0]]
         for (_, heard, rate), sound in zip(page.sounds[4 * place :], sounds, strict=False):
             assert rate == RATE
-            # 0.7 is taken in another precision here.
+            # 0.7 has another precision here.
             assert np.abs(heard[:, 0] - quantise(np.asarray(sound), 16)).max() <= 1
         assert f"SDRi {row.sdri_db:.2f} dB" in page.sounds[4 * place + 2][0]
     assert "The mixture of the lowest SDRi: “<b>sound</b>" in page.text
@@ -147,7 +147,7 @@ def test_best_median_and_worst_are_played(measured, tmp_path, monkeypatch):
         ({"factor": 0.7, "rate": 16000}, "works at 8000 Hz, and the bundled one at 16000 Hz"),
     ],
 )
-def test_another_model_than_the_evaluated_is_noticed(
+def test_another_model_than_the_evaluated_one_is_refused(
     measured, tmp_path, monkeypatch, capsys, change, message
 ):
     a_model(monkeypatch, **change)
@@ -158,7 +158,7 @@ def test_another_model_than_the_evaluated_is_noticed(
     assert not out.exists()
 
 
-def test_another_set_than_the_evaluated_is_noticed(measured, tmp_path, capsys):
+def test_another_set_than_the_evaluated_one_is_refused(measured, tmp_path, capsys):
     values = json.loads((measured / "set.json").read_text("utf-8"))
     values["entries"][2]["caption"] = "something else"
     (tmp_path / "set.json").write_text(json.dumps(values), "utf-8")

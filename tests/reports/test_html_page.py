@@ -8,7 +8,7 @@ from audiosep_jax.reports import html_page as pages
 from audiosep_jax.reports.players import flac, largest_bytes, listen
 
 
-def test_no_text_is_obeyed_and_all_of_it_is_shown():
+def test_every_text_is_escaped_and_shown_whole():
     parts = [
         pages.heading(HOSTILE),
         pages.paragraph(HOSTILE),
@@ -25,14 +25,14 @@ def test_no_text_is_obeyed_and_all_of_it_is_shown():
     assert page.pictures[0][0] == page.sounds[0][0] == shown
 
 
-def test_a_name_that_is_no_unicode_can_be_written(tmp_path):
+def test_an_undecodable_file_name_can_be_written(tmp_path):
     page = pages.whole("caf\udce9.wav")
     pages.write_report(tmp_path / "new" / "out", page, {"a.png": b"x"}, advice="")
     assert "caf\ufffd.wav" in read_page(tmp_path / "new" / "out").text
     assert sorted(path.name for path in (tmp_path / "new" / "out").iterdir()) == ["a.png", "report.html"]
 
 
-def test_a_page_that_is_too_large_is_refused_whole(tmp_path, monkeypatch):
+def test_a_page_that_is_too_large_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "LARGEST_PAGE_BYTES", 1000)
     with pytest.raises(AudioSepError, match=r"report\.html would have .* MB, .*: show fewer queries\.$"):
         pages.write_report(tmp_path / "out", pages.whole("x"), {"a.png": b"x"}, advice="show fewer queries")
@@ -48,7 +48,7 @@ def test_a_page_can_be_read_on_a_phone_and_in_the_dark():
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-def test_players_give_the_samples_back(channels):
+def test_players_hold_the_samples(channels):
     sound = np.random.default_rng(0).uniform(-1, 1, (channels, 3000)).astype(np.float32)
     page = Page(pages.whole("t", *listen([("", {"noise": sound})], sample_rate_hz=44100)))
     ((label, samples, rate),) = page.sounds
@@ -69,16 +69,16 @@ def test_one_gain_keeps_sounds_comparable():
     assert set(second.ravel()) == {-8192}
 
 
-def test_many_channels_are_played_as_their_mean():
+def test_more_than_two_channels_are_averaged():
     sound = np.stack([np.full(50, level, np.float32) for level in (0.0, 0.3, 0.6)])
     page = Page(pages.whole("t", *listen([("", {"surround": sound})], sample_rate_hz=8000)))
     assert page.sounds[0][1].shape == (50, 1)
     assert page.sounds[0][1][0, 0] == quantise(np.array([0.3]), 16)[0]
-    assert "the mean is played" in page.text
+    assert "Sounds of more than two channels are averaged." in page.text
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6])
-def test_no_sound_takes_more_than_its_bound(channels):
+def test_no_sound_exceeds_its_bound_in_bytes(channels):
     noise = np.random.default_rng(0).uniform(-1, 1, (channels, 20_000)).astype(np.float32)
     parts = listen([("", {"noise": noise})], sample_rate_hz=44100)
     assert len(parts[0]) < largest_bytes(20_000, channels, 1)

@@ -36,7 +36,7 @@ def test_curves_carry_every_point_and_the_stated_mean(tmp_path):
     values = np.array(list(losses.values()))
     np.testing.assert_allclose(mean.get_ydata()[10], values[8:13].mean())
     np.testing.assert_allclose(mean.get_ydata()[0], values[:3].mean())
-    # The spike lies far above: it stands at the edge, and the table tells how high it was.
+    # The spike is far above the curve: it is drawn at the edge, and the table has its loss.
     assert spikes.get_xdata() == [100]
     assert values.max() < spikes.get_ydata()[0] < 7.5
     assert skipped.get_xdata() == [150]
@@ -88,7 +88,7 @@ def test_one_page_for_several_runs(tmp_path, capsys):
     assert len(page.tables[2]) == 46  # every training record, and the head
 
 
-def test_an_odd_record_is_shown_and_its_oddities_are_told(tmp_path, monkeypatch):
+def test_an_incomplete_record_with_gaps_is_shown_with_notes(tmp_path, monkeypatch):
     monkeypatch.setattr(run_page, "MOST_ROWS", 10)
     write_run(tmp_path / "run")
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
@@ -99,8 +99,8 @@ def test_an_odd_record_is_shown_and_its_oddities_are_told(tmp_path, monkeypatch)
     page = read_page(tmp_path / "out")
     shown = HOSTILE.replace("\x00", "\ufffd")
     assert page.tables[0][1][0] == shown
-    assert f"{shown}: the last line of its record is half-written" in page.text
-    assert "gaps in the curves: 2 values" in page.text
+    assert f"{shown}: the last line of its record is incomplete" in page.text
+    assert f"{shown}: 2 values of its record not finite; gaps in the curves." in page.text
     # The table of a long record is thinned so that the newest line stays.
     assert "Every 5th of 46." in page.text
     assert [row[0] for row in page.tables[2][1:]] == [str(step) for step in range(20, 921, 100)]
@@ -110,7 +110,7 @@ def test_an_odd_record_is_shown_and_its_oddities_are_told(tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, r"run holds no metrics\.jsonl: give the work directory"),
+        (None, r"run holds no metrics\.jsonl: give the --workdir of audiosep train"),
         ("", "holds no numbers yet"),
         (
             '{"step": 1, "loss": 1}\n{"step": 2, "lo\n{"step": 3, "loss": 1}\n',
@@ -119,12 +119,12 @@ def test_an_odd_record_is_shown_and_its_oddities_are_told(tmp_path, monkeypatch)
         ('{"loss": 1}\n{"step": 2}\n', "line 1 is damaged .no object with a step"),
         ("[1]\n\n", "line 1 is damaged"),
         ('{"step": NaN}\n', "its step is not finite"),
-        ('{"step": 1, "loss": "low"}\n', "line 1: only numbers belong there"),
+        ('{"step": 1, "loss": "low"}\n', "line 1: a value is no number"),
         ('{"step": 1, "share": 1}\n', "has recorded neither loss nor validation"),
         ("[" * 100_000 + "\n", "line 1 is damaged"),
     ],
 )
-def test_what_is_no_record_is_one_sentence_and_nothing_is_written(tmp_path, capsys, content, message):
+def test_an_unusable_record_is_one_sentence_and_nothing_is_written(tmp_path, capsys, content, message):
     (tmp_path / "run").mkdir()
     if content is not None:
         (tmp_path / "run" / "metrics.jsonl").write_text(content)
@@ -157,7 +157,7 @@ def test_users_mistakes_with_runs(tmp_path, capsys):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_runs_are_named_by_what_tells_them_apart():
+def test_runs_are_named_by_the_ends_of_their_paths_that_differ():
     assert names(["/x/a/run", "/x/b/run"]) == ["a/run", "b/run"]
     assert names(["/x/one", "/y/two"]) == ["one", "two"]
     assert names(["gs://bucket/one"]) == ["one"]
@@ -169,7 +169,7 @@ def test_no_two_lines_look_the_same():
         line_styles(MOST_LINES + 1)
 
 
-def test_smoothing_takes_the_mean_of_what_is_finite():
+def test_smoothing_averages_finite_values():
     values = np.array([1.0, np.nan, 3.0, 5.0])
     np.testing.assert_allclose(smoothed(values, 3), [1.0, 2.0, 4.0, 4.0])
     np.testing.assert_array_equal(smoothed(values, 1), values)
@@ -177,7 +177,7 @@ def test_smoothing_takes_the_mean_of_what_is_finite():
 
 
 def test_a_curve_is_json_lines_of_the_loop():
-    """The fields that are drawn are those that the loop writes."""
+    """The loop writes the fields that are drawn."""
     from audiosep_jax.train.progress import RunProgress
 
     class Still:

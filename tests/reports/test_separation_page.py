@@ -1,4 +1,4 @@
-"""On the clips that come with the package; its model is compiled in the slow test alone."""
+"""Pages of bundled clips; only the slow test compiles the bundled model."""
 
 import dataclasses
 import types
@@ -37,7 +37,7 @@ def mixed(tmp_path_factory):
 
 
 class HalfOfTheMixture:
-    """A model in whose place nothing is compiled: every query extracts a share of the mixture."""
+    """A model without compilation: every query extracts a share of the mixture."""
 
     config = types.SimpleNamespace(name="half")
 
@@ -57,7 +57,7 @@ def show(mixed, out):
     return read_page(out)
 
 
-def test_the_page_plays_what_was_separated(mixed, tmp_path, monkeypatch):
+def test_the_page_plays_estimates_and_residuals(mixed, tmp_path, monkeypatch):
     monkeypatch.setattr(audiosep_jax, "load", lambda checkpoint: HalfOfTheMixture())
     page = show(mixed, tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["report.html", "spectrograms.png"]
@@ -75,10 +75,10 @@ def test_the_page_plays_what_was_separated(mixed, tmp_path, monkeypatch):
     assert np.abs(answers[2] - quantise(0.25 * expected["mixture"], 16)).max() <= 1
     for estimate, residual in zip(answers[::2], answers[1::2], strict=True):
         assert np.abs(estimate + residual - mixture).max() <= 1  # each is rounded to 16 bits
-    assert "An excerpt: the recording is longer. Its first 0.5 s" in page.text
+    assert "An excerpt: the recording is longer. Only its first 0.5 s" in page.text
     assert "by the model half." in page.text
 
-    # What is heard is what is measured.
+    # The players hold the sounds that are measured.
     header, dog, cow = page.tables[0]
     improvement = sdr_db(target / 2**15, answers[0] / 2**15) - sdr_db(target / 2**15, mixture / 2**15)
     assert float(dog[header.index("SDRi")]) == pytest.approx(float(improvement), abs=0.02)
@@ -90,14 +90,14 @@ def test_the_page_plays_what_was_separated(mixed, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_bundled_model_is_heard(mixed, tmp_path):
+def test_the_page_of_the_bundled_model(mixed, tmp_path):
     page = show(mixed, tmp_path)
     mixture = read_audio(mixed / "mixture.wav")
     rate = mixture.sample_rate_hz
     part = mixture.waveform[:, : rate // 2]
     expected = audiosep_jax.load().separate(part, rate, query="a dog barking")
     heard = page.sounds[2][1][:, 0].astype(int)
-    # Compiled twice, sums may be rounded in another order, and a value beside a step falls to its other side.
+    # Two compilations may round differently, which moves a value near a step of 16 bits to the next.
     assert np.abs(heard - quantise(expected.estimate[0], 16)).max() <= 1
     assert np.abs(heard).max() > 1000
     assert "audiosep-tiny" in page.text
@@ -134,7 +134,7 @@ def test_many_queries_fill_several_pictures_and_hostile_ones_harm_none(tmp_path)
     assert page.sounds[0][1].shape == (400, 2)
 
 
-def test_numbers_are_those_of_the_definitions():
+def test_numbers_follow_the_definitions():
     found = answered(["x"], target=True)
     numbers = measure(found.answers[0], found.waveform)
     assert numbers.level_db == pytest.approx(-20 * np.log10(2))
@@ -144,7 +144,7 @@ def test_numbers_are_those_of_the_definitions():
     assert dataclasses.asdict(measure(answered(["x"]).answers[0], found.waveform))["sdri_db"] is None
 
 
-def test_an_excerpt_ends_where_it_should_and_says_so(mixed):
+def test_an_excerpt_has_the_requested_length_and_says_whether_it_was_cut(mixed):
     path = mixed / "mixture.wav"
     whole = read_audio(path)
     samples, rate = whole.waveform.shape[1], whole.sample_rate_hz
@@ -163,7 +163,7 @@ def test_targets_of_another_rate_and_of_one_channel_fit(mixed, tmp_path):
     assert found.shape == stereo.waveform.shape
     exact = excerpts.read_target(mixed / "dog.wav", stereo, mixture="m")
     np.testing.assert_array_equal(found[0], found[1])
-    assert sdr_db(exact[0], found[0]) > 5  # what lies above 4 kHz is gone
+    assert sdr_db(exact[0], found[0]) > 5  # the band above 4 kHz is missing
 
 
 def test_users_mistakes_with_separations(mixed, tmp_path, capsys):
@@ -198,7 +198,7 @@ def test_users_mistakes_with_separations(mixed, tmp_path, capsys):
 
 
 def test_an_excerpt_of_the_largest_size_makes_a_page_that_is_written(monkeypatch, tmp_path):
-    """White noise does not compress: no page is larger than what `longest_seconds` promised room for."""
+    """White noise does not compress: its page is the largest that `longest_seconds` allows."""
     monkeypatch.setattr(excerpts, "LARGEST_PAGE_BYTES", 7_000_000)
     noise = np.random.default_rng(0).uniform(-1, 1, (2, 200_000)).astype(np.float32)
     write_audio(tmp_path / "noise.wav", noise, sample_rate_hz=44100)

@@ -1,11 +1,11 @@
-"""A dry run says what the cells cost, and from what it knows."""
+"""The costs that a dry run prints."""
 
 import dataclasses
 import io
 
 import pytest
 from rich.console import Console
-from sweep_folders import HOW, small_sweep, write_sweep
+from sweep_folders import EXECUTION, small_sweep, write_sweep
 
 from audiosep_jax.cli import main
 from audiosep_jax.config import MixtureConfig, ModelConfig
@@ -39,7 +39,7 @@ def test_a_dry_run_prints_cells_and_costs_and_writes_nothing(sweep, tmp_path, ca
     assert beside == "counting the operations of train step 1 of 1 (some seconds each): twice\n"
     assert "twice" in said
     assert "0 of 2" in said
-    assert "known when a run of this sweep has been trained" in said
+    assert "unknown until a run of this sweep has been trained" in said
     assert not directory.exists()
 
 
@@ -90,7 +90,7 @@ def test_a_table_is_whole_in_a_narrow_console(sweep, width, boxed):
 
 
 @pytest.mark.slow
-def test_the_losses_hardly_count(sweep):
+def test_the_losses_hardly_add_operations(sweep):
     config = sweep.config("base", 0)
     other = dataclasses.replace(config, train=dataclasses.replace(config.train, loss="snr"))
     one, another = (cost._step_flops.__wrapped__(given) for given in (config, other))
@@ -100,7 +100,7 @@ def test_the_losses_hardly_count(sweep):
 
 
 @pytest.mark.slow
-def test_arithmetic_is_counted_and_time_comes_from_what_was_measured(sweep, tmp_path):
+def test_operations_are_counted_and_times_come_from_trained_runs(sweep, tmp_path):
     directory = tmp_path / "out"
     base, twice = costs_of(sweep, directory, say=quiet)
     assert (base.parameters, base.steps, base.examples, twice.examples) == (twice.parameters, 2, 4, 8)
@@ -108,7 +108,7 @@ def test_arithmetic_is_counted_and_time_comes_from_what_was_measured(sweep, tmp_
     assert 1e6 < base.flops < 1e9
     assert 1.8 < twice.flops / base.flops < 2.05
     assert seconds_left([base, twice]) is None
-    run_sweep(dataclasses.replace(sweep, cells={"base": {}}), directory, how=HOW(), say=quiet)
+    run_sweep(dataclasses.replace(sweep, cells={"base": {}}), directory, execution=EXECUTION(), say=quiet)
     for folder in (directory / "runs").glob("base-*"):
         dataclasses.replace(RunState.read(folder), train_seconds=10.0).write(folder)
     base, twice = costs_of(sweep, directory, say=quiet)

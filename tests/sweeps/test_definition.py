@@ -1,4 +1,4 @@
-"""A sweep as data: cells, names and hashes, and what is refused."""
+"""Sweeps as data: cells, names and hashes, and invalid ones."""
 
 import dataclasses
 import importlib
@@ -20,14 +20,14 @@ FILES = [module.name for module in pkgutil.iter_modules(ablations.__path__)]
 
 
 def test_the_name_of_a_config_never_changes():
-    # Folders of finished runs are found by it: a change here makes users train everything again.
+    # Folders of finished runs have this name: after a change, users would train everything again.
     assert identity(ExperimentConfig()) == "44136fa355"
     model = ModelConfig(window_length=1024, encoder_widths=(4, 8), magnitude_power=0.3)
     config = ExperimentConfig(model=model, train=TrainConfig(steps=10, seed=2), data=DataConfig(seed=2))
     assert identity(config) == "6fe657bf05"
 
 
-def test_what_a_run_may_change_on_the_way_does_not_rename_it():
+def test_fields_that_may_change_when_resuming_do_not_rename_a_run():
     config = ExperimentConfig(train=TrainConfig(steps=10))
     other = with_fields(
         config,
@@ -48,12 +48,12 @@ def test_what_a_run_may_change_on_the_way_does_not_rename_it():
         {"execution.compute": "bfloat16"},
     ],
 )
-def test_what_decides_the_result_does(changes):
+def test_fields_that_change_the_result_rename_a_run(changes):
     config = ExperimentConfig(train=TrainConfig(steps=10))
     assert identity(with_fields(config, changes, where="here")) != identity(config)
 
 
-def test_a_whole_number_for_a_real_one_is_the_same_run():
+def test_an_integer_for_a_float_is_the_same_run():
     whole, real = (ExperimentConfig(mixture=MixtureConfig(segment_seconds=value)) for value in (2, 2.0))
     changes = {"train.seed": 1}
     assert identity(with_fields(whole, changes, where="")) == identity(with_fields(real, changes, where=""))
@@ -106,27 +106,27 @@ def test_product_keeps_signs_and_drops_no_cell(tmp_path):
     ("cells", "said"),
     [
         ({}, "has no cells"),
-        ({"a/b": {}}, "the name a/b is no folder's"),
-        ({"..": {}}, "is no folder's"),
+        ({"a/b": {}}, "the name a/b cannot be that of a folder"),
+        ({"..": {}}, "cannot be that of a folder"),
         ({"a": {"model.windows": 3}}, "sweep small, cell a: the config has no field model.windows."),
         ({"a": {"model": 3}}, "cell a: config.model must be a JSON object"),
         ({"a": {"model.film.kind": 3}}, "no field model.film.kind"),
         ({"a": {"model.film": "scale"}}, "cell a: config.model.film is 'scale': choose one of shift"),
         ({"a": {"train.steps": 0}}, "cell a: train.steps is 0"),
-        ({"a": {"train.steps": {1, 2}}}, "which is no JSON"),
+        ({"a": {"train.steps": {1, 2}}}, "which JSON cannot hold"),
         ({"a": {"data.seed": 1}}, "changes data.seed, which the sweep's seeds set"),
-        ({"a": {}, "b": {"train.loss": "l1"}}, "the cells a and b are one and the same"),
+        ({"a": {}, "b": {"train.loss": "l1"}}, "the cells a and b have the same config: remove"),
     ],
 )
-def test_cells_that_cannot_be(tmp_path, cells, said):
+def test_invalid_cells_are_refused(tmp_path, cells, said):
     sweep = sweep_folders.small_sweep(tmp_path, "base")
     with pytest.raises(AudioSepError, match=said.replace(".", r"\.")):
         runs_of(dataclasses.replace(sweep, cells=cells), tmp_path)
 
 
 @pytest.mark.parametrize("seeds", [(), (0, 0), (-1,)])
-def test_seeds_that_cannot_be(tmp_path, seeds):
-    with pytest.raises(AudioSepError, match="each once"):
+def test_invalid_seeds_are_refused(tmp_path, seeds):
+    with pytest.raises(AudioSepError, match="give one or more different whole numbers"):
         dataclasses.replace(sweep_folders.small_sweep(tmp_path, "base"), seeds=seeds)
 
 
@@ -142,7 +142,7 @@ def test_seeds_that_cannot_be(tmp_path, seeds):
         ),
     ],
 )
-def test_files_that_are_no_sweeps(tmp_path, text, said):
+def test_files_without_a_sweep_are_refused(tmp_path, text, said):
     path = tmp_path / "sweep.py"
     if text is not None:
         path.write_text(text)
@@ -151,7 +151,7 @@ def test_files_that_are_no_sweeps(tmp_path, text, said):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_ablation_is_whole(name, tmp_path):
+def test_every_ablation_is_complete(name, tmp_path):
     module = importlib.import_module(f"experiments.ablations.{name}")
     sweep = load_sweep(Path(str(module.__file__)))
     runs = runs_of(sweep, tmp_path)
@@ -163,7 +163,7 @@ def test_every_ablation_is_whole(name, tmp_path):
     assert all(path.startswith("data/") for path in (*runs[0].config.data.datasets, sweep.evaluation.root))
 
 
-def test_the_ablations_are_all_there():
+def test_every_ablation_exists():
     fields = {
         field
         for name in FILES
@@ -182,8 +182,8 @@ def test_the_ablations_are_all_there():
         "mixture.collisions",
         "mixture.segment_seconds",
     }
-    assert tiny.CONFIG.model.film == "scale_shift"  # what the sweep on real clips takes away
+    assert tiny.CONFIG.model.film == "scale_shift"  # a cell of the sweep changes this
 
 
-def test_the_model_is_looked_for_where_a_training_leaves_it():
+def test_the_model_folder_is_that_of_a_training():
     assert workdir.MODEL == FINAL

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sweep_folders import HOW, log, small_sweep, write_sweep
+from sweep_folders import EXECUTION, log, small_sweep, write_sweep
 from test_runner import outcomes, quiet, trains, wait_for
 
 from audiosep_jax.errors import AudioSepError
@@ -37,10 +37,10 @@ def cluster():
 
 
 @pytest.mark.usefixtures("cluster")
-def test_ray_runs_the_same_and_a_failing_cell_stops_no_other(tmp_path):
+def test_ray_runs_the_same_and_a_failed_cell_does_not_stop_others(tmp_path):
     sweep, directory = small_sweep(tmp_path, "base", "broken", "better"), tmp_path / "out"
-    how = HOW(executor="ray", resources={"CPU": 1})
-    done = run_sweep(sweep, directory, how=how, say=quiet)
+    execution = EXECUTION(executor="ray", resources={"CPU": 1})
+    done = run_sweep(sweep, directory, execution=execution, say=quiet)
     assert outcomes(done) == {
         "base seed 0": "finished",
         "broken seed 0": "failed",
@@ -50,18 +50,18 @@ def test_ray_runs_the_same_and_a_failing_cell_stops_no_other(tmp_path):
     assert failed.reason == "the clips of broken are gone. (exit status 2)"
     assert "evaluates" in log(directory, "better")
     # Runs that Ray finished are finished for local processes, too.
-    again = run_sweep(small_sweep(tmp_path, "base", "better"), directory, how=HOW(), say=quiet)
+    again = run_sweep(small_sweep(tmp_path, "base", "better"), directory, execution=EXECUTION(), say=quiet)
     assert set(outcomes(again).values()) == {"skipped", "finished"}
 
 
 @pytest.mark.usefixtures("cluster")
 def test_resources_that_no_machine_has_are_refused(tmp_path):
-    how = HOW(executor="ray", resources={"TPU": 4})
-    with pytest.raises(AudioSepError, match=r"--resources TPU=4: no machine .* it knows .*CPU"):
-        run_sweep(small_sweep(tmp_path, "base"), tmp_path / "out", how=how, say=quiet)
+    execution = EXECUTION(executor="ray", resources={"TPU": 4})
+    with pytest.raises(AudioSepError, match=r"--resources TPU=4: no machine .* its machines have .*CPU"):
+        run_sweep(small_sweep(tmp_path, "base"), tmp_path / "out", execution=execution, say=quiet)
 
 
-def test_a_signal_stops_what_ray_runs_and_it_goes_on(tmp_path, cluster):
+def test_a_signal_stops_the_runs_of_ray_and_they_resume(tmp_path, cluster):
     sweep = small_sweep(tmp_path, "base", steps=500)
     file, directory = write_sweep(tmp_path / "sweep.py", sweep), tmp_path / "out"
     arguments = ["sweep", str(file), "--workdir", str(directory), "--executor", "ray", "--resources", "CPU=1"]
@@ -77,7 +77,7 @@ def test_a_signal_stops_what_ray_runs_and_it_goes_on(tmp_path, cluster):
     _, said = process.communicate(timeout=240)
     assert process.returncode == 143, said
     assert "saved at step" in log(directory, "base")
-    done = run_sweep(small_sweep(tmp_path, "base", steps=500), directory, how=HOW(), say=quiet)
+    done = run_sweep(small_sweep(tmp_path, "base", steps=500), directory, execution=EXECUTION(), say=quiet)
     assert outcomes(done) == {"base seed 0": "finished"}
     saved = log(directory, "base").split("saved at step ")[1].split()[0]
     assert f"trains from step {saved}\n" in log(directory, "base")

@@ -1,4 +1,4 @@
-"""A whole sweep with real trainings: cut off, gone on with, and reported."""
+"""A whole sweep with real trainings: interrupted, resumed, and reported."""
 
 import csv
 import dataclasses
@@ -20,7 +20,7 @@ from audiosep_jax.sweeps.definition import Evaluation, Sweep
 PROGRAM = f"""
 import sys
 sys.path.insert(0, {str(Path(training_runs.__file__).parent)!r})
-from audiosep_jax.query import encoder
+from audiosep_jax.encoders import base as encoder
 encoder.ENCODERS["letters"] = "training_runs"
 from audiosep_jax.cli.main import main
 sys.exit(main())
@@ -65,8 +65,10 @@ def test_two_cells_and_two_seeds_are_trained_measured_and_compared(tmp_path, mon
         seeds=(0, 1),
         evaluation=Evaluation(evaluation_set=str(tmp_path / "set.json"), root=str(tmp_path / "source")),
     )
-    how = runner.How
-    monkeypatch.setattr(runner, "How", lambda **given: how(**given, program=(sys.executable, "-c", PROGRAM)))
+    how = runner.Execution
+    monkeypatch.setattr(
+        runner, "Execution", lambda **given: how(**given, program=(sys.executable, "-c", PROGRAM))
+    )
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
     file = sweep_folders.write_sweep(tmp_path / "sweep.py", sweep)
     directory = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""The table of a sweep: numbers, what is significant, and what is missing."""
+"""The report of a sweep: numbers, significant differences, and missing runs."""
 
 import dataclasses
 import json
@@ -6,15 +6,15 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from sweep_folders import HOW, MIXTURES, small_sweep, write_set
+from sweep_folders import EXECUTION, MIXTURES, small_sweep, write_set
 
 from audiosep_jax.cli import main
 from audiosep_jax.errors import AudioSepError
+from audiosep_jax.evals.statistics import crossed_mean
 from audiosep_jax.sweeps import workdir
 from audiosep_jax.sweeps.report import markdown, sentences
 from audiosep_jax.sweeps.results import Difference, read_results
 from audiosep_jax.sweeps.runner import run_sweep
-from audiosep_jax.sweeps.statistics import estimate
 from audiosep_jax.utils.atomic import write_json
 
 
@@ -27,7 +27,7 @@ def finished(tmp_path_factory):
     """A sweep of five cells and two seeds; `same` is `base` again, `broken` has no finished run."""
     folder = tmp_path_factory.mktemp("finished")
     sweep = small_sweep(folder, "base", "better", "hardly", "same", "broken", seeds=(0, 1))
-    run_sweep(sweep, folder / "out", how=HOW(at_once=2), say=quiet)
+    run_sweep(sweep, folder / "out", execution=EXECUTION(at_once=2), say=quiet)
     return folder / "out"
 
 
@@ -45,15 +45,15 @@ def test_means_are_those_of_all_rows(finished):
     assert [(curve.seed, curve.sdri_db) for curve in base.curves] == [(0, (1, 2)), (1, (2, 3))]
 
 
-def test_words_say_what_is_significant_and_what_is_missing(finished):
+def test_sentences_name_significant_differences_and_missing_runs(finished):
     said = sentences(read_results(finished))
     assert said[0].startswith("better is 2.00 dB better than base: significant (95 % interval 1.96 … 2.04 dB")
     assert said[1].startswith(
         "hardly is 0.00100 dB better than base: significant (95 % interval 0.00098 … 0.00102 dB"
     )
     assert said[2] == (
-        "same and base differ by +0.00 dB in every seed and recording alike: how sure that is, is unknown, "
-        "as nothing varies."
+        "same and base differ by +0.00 dB in every seed and recording; the certainty is unknown, as nothing "
+        "varies."
     )
     assert said[-1] == "Not finished, by seed: broken (all)."
 
@@ -61,7 +61,7 @@ def test_words_say_what_is_significant_and_what_is_missing(finished):
 def test_differences_that_vary_are_not_significant(finished):
     result = read_results(finished)
     rng = np.random.default_rng(0)
-    values = estimate(rng.standard_normal((2, 20)) * 0.1, [str(index % 5) for index in range(20)])
+    values = crossed_mean(rng.standard_normal((2, 20)) * 0.1, [str(index % 5) for index in range(20)])
     assert values.p_value > 0.05
     difference = Difference(seeds=(0, 1), sdri_db=values, corrected_p=values.p_value, significant=False)
     cells = (*result.cells[:2], dataclasses.replace(result.cells[2], difference=difference))
@@ -72,9 +72,11 @@ def test_differences_that_vary_are_not_significant(finished):
 def test_p_values_are_corrected_for_their_number(finished, monkeypatch):
     from audiosep_jax.sweeps import results
 
-    real = results.estimate
+    real = results.crossed_mean
     monkeypatch.setattr(
-        results, "estimate", lambda *args: dataclasses.replace(real(*args), p_value=0.03, low=0.1, high=1.0)
+        results,
+        "crossed_mean",
+        lambda *args: dataclasses.replace(real(*args), p_value=0.03, low=0.1, high=1.0),
     )
     differences = [cell.difference for cell in read_results(finished).cells if cell.difference]
     assert [one.corrected_p for one in differences] == pytest.approx([0.09, 0.09, 0.09])
@@ -107,11 +109,13 @@ def test_the_command_writes_table_values_and_figures(finished, tmp_path, capsys,
             assert np.asarray(image.convert("L")).std() > 5
 
 
-def test_one_seed_is_no_statement_about_training_again(tmp_path):
-    run_sweep(small_sweep(tmp_path, "base", "better"), tmp_path / "out", how=HOW(at_once=2), say=quiet)
+def test_a_report_of_one_seed_says_that_it_holds_for_these_models_only(tmp_path):
+    run_sweep(
+        small_sweep(tmp_path, "base", "better"), tmp_path / "out", execution=EXECUTION(at_once=2), say=quiet
+    )
     assert main.main(["sweep", "report", str(tmp_path / "out")]) == 0
     text = (tmp_path / "out" / "report" / "report.md").read_text()
-    assert "one seed: this is about these two models, not about training again" in text
+    assert "; with one seed this holds for these two models, not for other trainings)" in text
     values = json.loads((tmp_path / "out" / "report" / "report.json").read_text())
     assert values["cells"][0]["sdri_db"]["seed_error"] is None
 
@@ -121,17 +125,19 @@ def test_takes_of_one_sound_are_one_recording(tmp_path):
     sweep = dataclasses.replace(
         small_sweep(tmp_path, "base"), evaluation=write_set(tmp_path / "takes", files=takes)
     )
-    run_sweep(sweep, tmp_path / "out", how=HOW(), say=quiet)
+    run_sweep(sweep, tmp_path / "out", execution=EXECUTION(), say=quiet)
     result = read_results(tmp_path / "out")
     assert result.recordings == 2
     rows = np.array([3 + 0.1 * (index % 5) + 0.003 * ((index * 7) % 3) for index in range(MIXTURES)])
     groups = ["10" if index % 5 < 2 else "11" for index in range(MIXTURES)]
-    assert result.cells[0].sdri_db.mixture_error == pytest.approx(estimate(rows[None], groups).mixture_error)
+    assert result.cells[0].sdri_db.mixture_error == pytest.approx(
+        crossed_mean(rows[None], groups).mixture_error
+    )
 
 
 def test_seeds_that_only_one_cell_has_are_not_compared(tmp_path):
     sweep, directory = small_sweep(tmp_path, "base", "better", seeds=(0, 1, 2)), tmp_path / "out"
-    run_sweep(sweep, directory, how=HOW(at_once=2), say=quiet)
+    run_sweep(sweep, directory, execution=EXECUTION(at_once=2), say=quiet)
     (folder,) = (directory / "runs").glob("better-seed1-*")
     (folder / "state.json").unlink()
     better = read_results(directory).cells[1]
@@ -142,12 +148,12 @@ def test_seeds_that_only_one_cell_has_are_not_compared(tmp_path):
     assert "Nothing can be compared" in sentences(read_results(directory))[0]
 
 
-def test_a_part_of_a_sweep_forgets_nothing_that_was_finished_before(tmp_path):
+def test_running_a_part_of_a_sweep_keeps_finished_runs_in_the_report(tmp_path):
     sweep, directory = small_sweep(tmp_path, "base", "better", "same", seeds=(0, 1)), tmp_path / "out"
-    run_sweep(sweep, directory, how=HOW(at_once=2), say=quiet)
+    run_sweep(sweep, directory, execution=EXECUTION(at_once=2), say=quiet)
     part = {"cells": {"base": {}, "late": {"train.batch_size": 9}}, "seeds": (2,)}
     part["cells"]["base"] = sweep.cells["base"]
-    run_sweep(dataclasses.replace(sweep, **part), directory, how=HOW(at_once=2), say=quiet)
+    run_sweep(dataclasses.replace(sweep, **part), directory, execution=EXECUTION(at_once=2), say=quiet)
     result = read_results(directory)
     assert [(cell.cell, cell.seeds, cell.missing) for cell in result.cells] == [
         ("base", (0, 1, 2), ()),
@@ -157,30 +163,35 @@ def test_a_part_of_a_sweep_forgets_nothing_that_was_finished_before(tmp_path):
     ]
     assert [cell.difference.seeds for cell in result.cells[1:]] == [(0, 1), (0, 1), (2,)]
     assert result.seeds == (0, 1, 2)
-    # Of another base nothing is the same, and a new name makes no second cell.
+    # With another base no run is the same, and a renamed cell does not count twice.
     renamed = {{"same": "equal"}.get(cell, cell): changes for cell, changes in sweep.cells.items()}
     run_sweep(
-        dataclasses.replace(sweep, cells=renamed, seeds=(0, 1)), directory, how=HOW(at_once=2), say=quiet
+        dataclasses.replace(sweep, cells=renamed, seeds=(0, 1)),
+        directory,
+        execution=EXECUTION(at_once=2),
+        say=quiet,
     )
     assert list(workdir.read_plan(directory)["cells"]) == ["base", "better", "late", "equal"]
     base = dataclasses.replace(sweep.base, train=dataclasses.replace(sweep.base.train, steps=3))
-    run_sweep(dataclasses.replace(sweep, base=base), directory, how=HOW(at_once=2), say=quiet)
+    run_sweep(dataclasses.replace(sweep, base=base), directory, execution=EXECUTION(at_once=2), say=quiet)
     plan = workdir.read_plan(directory)
     assert (list(plan["cells"]), plan["seeds"]) == (["base", "better", "same"], [0, 1])
 
 
 def test_a_part_measured_on_another_set_leaves_the_rest_unfinished(tmp_path):
     sweep, directory = small_sweep(tmp_path, "base", "better", "same"), tmp_path / "out"
-    run_sweep(sweep, directory, how=HOW(at_once=2), say=quiet)
+    run_sweep(sweep, directory, execution=EXECUTION(at_once=2), say=quiet)
     part = {cell: sweep.cells[cell] for cell in ("base", "better")}
     other = write_set(tmp_path / "other", name="other")
-    run_sweep(dataclasses.replace(sweep, cells=part, evaluation=other), directory, how=HOW(), say=quiet)
+    run_sweep(
+        dataclasses.replace(sweep, cells=part, evaluation=other), directory, execution=EXECUTION(), say=quiet
+    )
     result = read_results(directory)
     assert (result.evaluation_set, [cell.cell for cell in result.cells]) == ("other", ["base", "better"])
     assert sentences(result)[-1] == "Not finished, by seed: same (all)."
 
 
-def test_what_cannot_be_reported(tmp_path, finished):
+def test_unfinished_or_damaged_sweeps_are_refused(tmp_path, finished):
     with pytest.raises(AudioSepError, match=r"holds no sweep \(there is no sweep.json\)"):
         read_results(tmp_path)
     (tmp_path / "sweep.json").write_text("{")
@@ -193,7 +204,7 @@ def test_what_cannot_be_reported(tmp_path, finished):
 
 def test_results_of_two_sets_are_not_compared(tmp_path):
     directory = tmp_path / "out"
-    run_sweep(small_sweep(tmp_path, "base", "better"), directory, how=HOW(at_once=2), say=quiet)
+    run_sweep(small_sweep(tmp_path, "base", "better"), directory, execution=EXECUTION(at_once=2), say=quiet)
     (folder,) = (directory / "runs").glob("better-*")
     state = workdir.RunState.read(folder)
     dataclasses.replace(state, evaluated="another").write(folder)

@@ -1,4 +1,4 @@
-"""What is finished is skipped, what was cut off goes on, what fails stops nothing else."""
+"""Finished runs are skipped, interrupted ones resume, and failed ones do not stop others."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import sweep_folders
-from sweep_folders import HOW, log, small_sweep, write_set, write_sweep
+from sweep_folders import EXECUTION, log, small_sweep, write_set, write_sweep
 
 from audiosep_jax.cli import main
 from audiosep_jax.errors import AudioSepError
@@ -55,22 +55,24 @@ def trains(directory, cell):
 
 def test_every_run_has_a_folder_and_finished_ones_are_skipped(tmp_path):
     sweep, directory, lines = small_sweep(tmp_path, "base", "better", seeds=(0, 3)), tmp_path / "out", []
-    first = run_sweep(sweep, directory, how=HOW(at_once=2), say=lines.append)
+    first = run_sweep(sweep, directory, execution=EXECUTION(at_once=2), say=lines.append)
     assert set(outcomes(first).values()) == {"finished"}
     folders = sorted(path.name.rpartition("-")[0] for path in (directory / "runs").iterdir())
     assert folders == ["base-seed0", "base-seed3", "better-seed0", "better-seed3"]
     before = log(directory, "better", 3)
     assert before.count("trains from step 0") == before.count("evaluates") == 1
     assert len([line for line in lines if "finished" in line]) == 4
-    again = run_sweep(sweep, directory, how=HOW(), say=quiet)
+    again = run_sweep(sweep, directory, execution=EXECUTION(), say=quiet)
     assert set(outcomes(again).values()) == {"skipped"}
     assert log(directory, "better", 3) == before
 
 
 def test_a_new_seed_or_cell_runs_beside_the_old_ones(tmp_path):
     directory = tmp_path / "out"
-    run_sweep(small_sweep(tmp_path, "base"), directory, how=HOW(), say=quiet)
-    done = run_sweep(small_sweep(tmp_path, "base", "same", seeds=(0, 1)), directory, how=HOW(), say=quiet)
+    run_sweep(small_sweep(tmp_path, "base"), directory, execution=EXECUTION(), say=quiet)
+    done = run_sweep(
+        small_sweep(tmp_path, "base", "same", seeds=(0, 1)), directory, execution=EXECUTION(), say=quiet
+    )
     assert outcomes(done) == {
         "base seed 0": "skipped",
         "same seed 0": "finished",
@@ -83,7 +85,7 @@ def test_a_config_and_an_experiment_file_repeat_a_run(tmp_path):
     from audiosep_jax.cli.train import load_experiment
 
     sweep, directory = small_sweep(tmp_path, "base", seeds=(5,)), tmp_path / "out"
-    run_sweep(sweep, directory, how=HOW(), say=quiet)
+    run_sweep(sweep, directory, execution=EXECUTION(), say=quiet)
     (folder,) = (directory / "runs").iterdir()
     config = load_experiment(folder / "experiment.py")
     assert config == sweep.config("base", 5)
@@ -91,8 +93,8 @@ def test_a_config_and_an_experiment_file_repeat_a_run(tmp_path):
 
 
 @pytest.mark.parametrize("cell", ["broken", "unmeasurable"])
-def test_a_failing_cell_stops_no_other_and_is_named_at_the_end(tmp_path, capsys, monkeypatch, cell):
-    monkeypatch.setattr(runner, "How", HOW)
+def test_a_failed_cell_does_not_stop_others_and_is_named_at_the_end(tmp_path, capsys, monkeypatch, cell):
+    monkeypatch.setattr(runner, "Execution", EXECUTION)
     sweep = write_sweep(tmp_path / "sweep.py", small_sweep(tmp_path, "base", cell, "better"))
     assert main.main(["sweep", str(sweep), "--workdir", str(tmp_path / "out")]) == 1
     said = capsys.readouterr()
@@ -103,8 +105,10 @@ def test_a_failing_cell_stops_no_other_and_is_named_at_the_end(tmp_path, capsys,
     assert "1 of 3 runs failed" in said.err
     assert reason[cell] in said.err
     assert "log.txt" in said.err
-    # The next attempt takes it up again, and nothing else.
-    again = run_sweep(small_sweep(tmp_path, "base", cell, "better"), tmp_path / "out", how=HOW(), say=quiet)
+    # The next attempt resumes this run only.
+    again = run_sweep(
+        small_sweep(tmp_path, "base", cell, "better"), tmp_path / "out", execution=EXECUTION(), say=quiet
+    )
     assert outcomes(again)[f"{cell} seed 0"] == "failed"
     assert log(tmp_path / "out", cell).count("$ audiosep evaluate") == 2 * (cell == "unmeasurable")
     assert log(tmp_path / "out", cell).count("$ audiosep train") == 1 + (cell == "broken")
@@ -112,11 +116,13 @@ def test_a_failing_cell_stops_no_other_and_is_named_at_the_end(tmp_path, capsys,
 
 def test_another_evaluation_set_measures_again_without_training(tmp_path):
     sweep, directory = small_sweep(tmp_path, "base"), tmp_path / "out"
-    run_sweep(sweep, directory, how=HOW(), say=quiet)
+    run_sweep(sweep, directory, execution=EXECUTION(), say=quiet)
     write_set(tmp_path / "set", name="other")
     path = Path(sweep.evaluation.evaluation_set)
     path.write_text((tmp_path / "set" / "other.json").read_text())
-    assert set(outcomes(run_sweep(sweep, directory, how=HOW(), say=quiet)).values()) == {"finished"}
+    assert set(outcomes(run_sweep(sweep, directory, execution=EXECUTION(), say=quiet)).values()) == {
+        "finished"
+    }
     assert log(directory, "base").count("$ audiosep train") == 1
     assert log(directory, "base").count("evaluates") == 2
 
@@ -124,7 +130,7 @@ def test_another_evaluation_set_measures_again_without_training(tmp_path):
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 )
-def test_a_signal_stops_the_trainings_which_save_and_go_on_later(tmp_path, number, status):
+def test_a_signal_stops_the_trainings_which_save_and_resume_later(tmp_path, number, status):
     sweep = small_sweep(tmp_path, "base", "other", "third", steps=150)
     file, directory = write_sweep(tmp_path / "sweep.py", sweep), tmp_path / "out"
     process = start(file, directory, "--jobs", "2")
@@ -146,7 +152,7 @@ def test_a_signal_stops_the_trainings_which_save_and_go_on_later(tmp_path, numbe
 
 
 @pytest.mark.slow
-def test_a_second_signal_ends_what_does_not_stop(tmp_path):
+def test_a_second_signal_ends_a_training_that_does_not_stop(tmp_path):
     sweep = small_sweep(tmp_path, "stubborn", steps=10_000)
     file, directory = write_sweep(tmp_path / "sweep.py", sweep), tmp_path / "out"
     process = start(file, directory)
@@ -160,7 +166,7 @@ def test_a_second_signal_ends_what_does_not_stop(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_evaluation_that_loses_its_signal_is_asked_again(tmp_path):
+def test_the_signal_of_an_evaluation_is_repeated(tmp_path):
     file = write_sweep(tmp_path / "sweep.py", small_sweep(tmp_path, "forgetful"))
     process = start(file, tmp_path / "out")
     wait_for(
@@ -172,7 +178,7 @@ def test_an_evaluation_that_loses_its_signal_is_asked_again(tmp_path):
     assert process.returncode == 143
 
 
-def test_a_killed_sweep_keeps_others_out_until_its_training_has_ended(tmp_path):
+def test_the_training_of_a_killed_sweep_keeps_other_sweeps_out(tmp_path):
     sweep = small_sweep(tmp_path, "base", steps=100)
     file, directory = write_sweep(tmp_path / "sweep.py", sweep), tmp_path / "out"
     process = start(file, directory)
@@ -182,11 +188,13 @@ def test_a_killed_sweep_keeps_others_out_until_its_training_has_ended(tmp_path):
     with pytest.raises(
         AudioSepError, match=r"another sweep works in .*out, or a training that one left behind"
     ):
-        run_sweep(sweep, directory, how=HOW(), say=quiet)
+        run_sweep(sweep, directory, execution=EXECUTION(), say=quiet)
     (steps,) = (directory / "runs").glob("*/train")
     wait_for(lambda: (steps / "metrics.jsonl").exists())
     wait_for(lambda: not locked(directory))
-    assert outcomes(run_sweep(sweep, directory, how=HOW(), say=quiet)) == {"base seed 0": "finished"}
+    assert outcomes(run_sweep(sweep, directory, execution=EXECUTION(), say=quiet)) == {
+        "base seed 0": "finished"
+    }
     assert "trains from step 100" in log(directory, "base")
 
 
@@ -201,31 +209,33 @@ def locked(directory):
 def test_two_sweeps_do_not_share_a_work_directory(tmp_path):
     directory = tmp_path / "out"
     with workdir.only_sweep_in(directory), pytest.raises(AudioSepError, match="another sweep works in"):
-        run_sweep(small_sweep(tmp_path, "base"), directory, how=HOW(), say=quiet)
-    run_sweep(small_sweep(tmp_path, "base"), directory, how=HOW(), say=quiet)
+        run_sweep(small_sweep(tmp_path, "base"), directory, execution=EXECUTION(), say=quiet)
+    run_sweep(small_sweep(tmp_path, "base"), directory, execution=EXECUTION(), say=quiet)
     plan = workdir.read_plan(directory)
     write_json(directory / "sweep.json", plan | {"name": "first"})
     with pytest.raises(AudioSepError, match="holds the sweep first: choose another --workdir for small"):
-        run_sweep(small_sweep(tmp_path, "base"), directory, how=HOW(), say=quiet)
+        run_sweep(small_sweep(tmp_path, "base"), directory, execution=EXECUTION(), say=quiet)
 
 
 def test_a_folder_of_another_config_is_refused(tmp_path):
     sweep, directory = small_sweep(tmp_path, "base"), tmp_path / "out"
-    run_sweep(sweep, directory, how=HOW(), say=quiet)
+    run_sweep(sweep, directory, execution=EXECUTION(), say=quiet)
     (folder,) = (directory / "runs").iterdir()
     config = json.loads((folder / "config.json").read_text())
     config["train"]["loss"] = "snr"  # as if the default had been another one then
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(AudioSepError, match=r"another config \(train.loss was 'snr' and is 'l1'\)"):
-        run_sweep(sweep, directory, how=HOW(), say=quiet)
+        run_sweep(sweep, directory, execution=EXECUTION(), say=quiet)
 
 
-def test_a_damaged_state_is_work_not_done(tmp_path):
+def test_a_run_with_a_damaged_state_runs_again(tmp_path):
     sweep, directory = small_sweep(tmp_path, "base"), tmp_path / "out"
-    run_sweep(sweep, directory, how=HOW(), say=quiet)
+    run_sweep(sweep, directory, execution=EXECUTION(), say=quiet)
     (folder,) = (directory / "runs").iterdir()
     (folder / "state.json").write_text('{"trained": tr')
-    assert outcomes(run_sweep(sweep, directory, how=HOW(), say=quiet)) == {"base seed 0": "finished"}
+    assert outcomes(run_sweep(sweep, directory, execution=EXECUTION(), say=quiet)) == {
+        "base seed 0": "finished"
+    }
 
 
 def test_a_run_whose_folder_cannot_be_written_fails_alone(tmp_path):
@@ -236,16 +246,16 @@ def test_a_run_whose_folder_cannot_be_written_fails_alone(tmp_path):
             (folder,) = (directory / "runs").glob("base-*")
             (folder / "log.txt").mkdir()
 
-    done = run_sweep(sweep, directory, how=HOW(), say=block)
+    done = run_sweep(sweep, directory, execution=EXECUTION(), say=block)
     assert outcomes(done) == {"base seed 0": "failed", "better seed 0": "finished"}
     assert "Is a directory" in done[0].reason
 
 
-def test_mistakes_are_named_before_anything_runs(tmp_path):
+def test_mistakes_are_found_before_anything_runs(tmp_path):
     sweep, directory = small_sweep(tmp_path, "base"), tmp_path / "out"
     (tmp_path / "set" / "3.wav").unlink()
     with pytest.raises(AudioSepError, match=r"1 of 5 files .* missing below .*3\.wav"):
-        run_sweep(sweep, directory, how=HOW(), say=quiet)
+        run_sweep(sweep, directory, execution=EXECUTION(), say=quiet)
     assert not directory.exists()
 
 
@@ -256,24 +266,24 @@ def test_mistakes_are_named_before_anything_runs(tmp_path):
         (["--resources", "GPU=1"], "add --executor ray"),
         (["--executor", "ray", "--resources", "GPU"], "--resources 'GPU': write NAME=NUMBER"),
         (["--cells", "bases"], "sweep small has no cell bases; it has base, better."),
-        (["--seeds", "1", "1"], "the seeds [1, 1]: give one or more whole numbers from 0 on, each once."),
+        (["--seeds", "1", "1"], "the seeds [1, 1]: give one or more different whole numbers of at least 0."),
         (["--set", "train.step=3"], "has no field train.step"),
         (
             ["--evaluation-set", "none.json"],
-            "evaluation set none.json cannot be read: No such file or directory; name one by "
+            "evaluation set none.json cannot be read: No such file or directory; give another one as "
             "--evaluation-set.",
         ),
     ],
 )
-def test_options_that_cannot_be(tmp_path, capsys, options, said):
+def test_invalid_options_are_refused(tmp_path, capsys, options, said):
     sweep = write_sweep(tmp_path / "sweep.py", small_sweep(tmp_path, "base", "better"))
     assert main.main(["sweep", str(sweep), "--workdir", str(tmp_path / "out"), *options]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_options_choose_cells_seeds_and_fields(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(runner, "How", HOW)
+def test_options_select_cells_seeds_and_fields(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(runner, "Execution", EXECUTION)
     sweep = write_sweep(tmp_path / "sweep.py", small_sweep(tmp_path, "base", "better", "same"))
     options = ["--cells", "same", "--seeds", "4", "--set", "train.steps=3"]
     assert main.main(["sweep", str(sweep), "--workdir", str(tmp_path / "out"), *options]) == 0
@@ -292,6 +302,6 @@ def test_ray_that_is_not_installed_is_one_sentence(tmp_path, monkeypatch):
         run_sweep(
             small_sweep(tmp_path, "base"),
             tmp_path / "out",
-            how=sweep_folders.HOW(executor="ray"),
+            execution=sweep_folders.EXECUTION(executor="ray"),
             say=quiet,
         )

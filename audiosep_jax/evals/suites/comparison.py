@@ -1,4 +1,4 @@
-"""Two results on the same mixtures: is one model better, and how sure is that?"""
+"""Compares the results of two models on the same mixtures by a paired bootstrap."""
 
 import dataclasses
 import json
@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from audiosep_jax.errors import EvaluationError, printable, shown
-from audiosep_jax.evals.suites.definitions import Pooling
+from audiosep_jax.evals.statistics import Pooling
 from audiosep_jax.evals.suites.results import RESULT_FILE, Gain, RowResult, paired_gains
 
 _KEY = ("dataset", "id", "kind", "query")
 
-# Two machines that read and resample the same mixture agree on its SDR by far less.
+# The SDR of the same mixture, read and resampled on two machines, differs by far less.
 TOLERANCE_DB = 1e-3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ComparedRow:
-    """What the second model gains with one kind of query on one dataset, by metric."""
+    """Gains of the second model with one kind of query on one dataset, by metric."""
 
     dataset: str
     kind: str
@@ -27,12 +27,12 @@ class ComparedRow:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What the model `after` gains over the model `before`.
+    """Gains of the model `after` over the model `before`.
 
     Attributes:
-      suite: that both were measured on.
+      suite: of both results.
       before, after: names of the models.
-      metrics: that both have.
+      metrics: in both results.
       rows: per dataset and kind of query.
     """
 
@@ -47,11 +47,11 @@ def compare(before: Path, after: Path) -> Comparison:
     """Compares two folders of results by a paired bootstrap.
 
     Args:
-      before: folder of the one.
-      after: folder of the other.
+      before: folder of the first result.
+      after: folder of the second.
 
     Raises:
-      AudioSepError: a folder holds no finished result, or they are not of the same suite, mixtures and
+      EvaluationError: a folder holds no finished result, or the results differ in suite, mixtures or
         queries.
     """
     values = [_load(folder) for folder in (before, after)]
@@ -84,7 +84,7 @@ def compare(before: Path, after: Path) -> Comparison:
 
 
 def _check_files(before: Path, after: Path, first: dict[str, Any], second: dict[str, Any]) -> None:
-    """Refuses mixtures of one name that are not one sound."""
+    """Checks that mixtures of one name are the same sound in both results."""
     digests = [one.get("digest", "") for one in (first, second)]
     others = _mixtures(second)
     differing = [
@@ -94,10 +94,7 @@ def _check_files(before: Path, after: Path, first: dict[str, Any], second: dict[
     ]
     if differing:
         dataset, name = differing[0]
-        what = (
-            f"{len(differing)} mixtures, such as {shown(name)} of {shown(dataset)}, have another SDR in the "
-            "second"
-        )
+        what = f"{len(differing)} mixtures, such as {shown(name)} of {shown(dataset)}, differ in SDR"
     elif all(digests) and digests[0] != digests[1]:
         what = "the digests of their corpora differ"
     else:
@@ -109,7 +106,7 @@ def _check_files(before: Path, after: Path, first: dict[str, Any], second: dict[
 
 
 def _mixtures(result: dict[str, Any]) -> dict[tuple[str, str], tuple[float | None, float]]:
-    """The SNR of the list, and the SDR of the mixture itself, which no model has a say in."""
+    """By mixture: its SNR from the list, and its own SDR, which does not depend on the model."""
     return {
         (row["dataset"], row["id"]): (
             row["snr_db"],
@@ -130,7 +127,7 @@ def _load(folder: Path) -> dict[str, Any]:
         _mixtures(values)
     except FileNotFoundError:
         raise EvaluationError(
-            f"{printable(folder)} holds no {RESULT_FILE}: give the --out of a benchmark that has ended."
+            f"{printable(folder)} holds no {RESULT_FILE}: give the --out of a finished benchmark."
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EvaluationError(f"{printable(path)} is damaged: measure again.") from error

@@ -1,17 +1,20 @@
-"""The suites: which lists they read, how files are named, and how their numbers are pooled."""
+"""The suites: which lists they read, how their files are named, and how their numbers are pooled."""
 
+import csv
 import dataclasses
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
-from audiosep_jax.errors import EvaluationError, printable
+from audiosep_jax.errors import EvaluationError, printable, shown
 from audiosep_jax.evals.source_recordings import recording_of
-from audiosep_jax.evals.suites.lists import read_rows
+from audiosep_jax.evals.statistics import Pooling
 from audiosep_jax.evals.suites.mixtures import Mixture, Query
 
-Pooling = Literal["mean", "class_mean", "class_median"]
+MANIFEST = "manifest.json"
+# SNRs drawn from a range are grouped by the nearest multiple of this.
+SNR_STEP_DB = 5
 
 SEPARATION = ("sdri_db", "si_sdr_db", "sdr_db", "si_sdri_db")
 SPEECH = ("pesq", "csig", "cbak", "covl", "segsnr_db", "stoi")
@@ -22,9 +25,9 @@ class Dataset:
     """One list of mixtures.
 
     Attributes:
-      name: of its folder and in tables.
+      name: of its folder, and in tables.
       read: `(metadata folder, root folder) -> mixtures`.
-      pooling: of all mixtures, or of the means or medians of the classes.
+      pooling: how its mixtures become one number, see `statistics.pool`.
     """
 
     name: str
@@ -37,13 +40,13 @@ class Suite:
     """A benchmark.
 
     Attributes:
-      name: as the command takes it.
+      name: value of the command's --suite.
       datasets: in the order of tables.
       measure_hz: rate at which estimates are measured.
-      metrics: in the order of tables; the first one is drawn.
-      speech: whether estimates are measured as speech, too.
-      full_band: whether a model of a higher rate is given all that the files hold.
-      digest: hash of all files, where a manifest says it.
+      metrics: in the order of tables.
+      speech: whether speech metrics are added.
+      full_band: whether a model of a higher rate gets the mixture at the rate of its file.
+      digest: hash of all files from the manifest; "" without one.
     """
 
     name: str
@@ -55,8 +58,59 @@ class Suite:
     digest: str = ""
 
 
-def _rendered(name: str, label: bool, source: Callable[[str], str]) -> Callable[[Path, Path], list[Mixture]]:
-    """Reads lists whose row `idx` is segment-{idx}.wav, the target, and mixture-{idx}.wav."""
+def read_rows(
+    path: Path, *, columns: Sequence[str], synonyms: Mapping[str, str] | None = None
+) -> list[list[str]]:
+    """Returns the rows of a CSV file below its header.
+
+    Columns are taken by position, because Clotho's header names one twice.
+
+    Args:
+      path: the file, UTF-8.
+      columns: the expected header.
+      synonyms: other name to column name. If given, the columns may be in any order; rows are returned in the
+        order of `columns`.
+
+    Raises:
+      EvaluationError: the file is missing, unreadable or empty, or a row has another number of cells.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+    except FileNotFoundError:
+        raise EvaluationError(
+            f"{printable(path)} does not exist: give the folder of the benchmark's lists as --metadata."
+        ) from None
+    except (OSError, ValueError, csv.Error) as error:
+        raise EvaluationError(f"{printable(path)} is not a readable CSV file: {shown(error)}.") from error
+    names = [cell.strip() for cell in header]
+    places = list(range(len(columns)))
+    if synonyms is not None:
+        names = [synonyms.get(name, name) for name in names]
+        if sorted(names) == sorted(columns):
+            places = [names.index(name) for name in columns]
+            names = list(columns)
+    if names != list(columns):
+        raise EvaluationError(
+            f"{printable(path)} has the columns {shown(', '.join(header))}, but {', '.join(columns)} are "
+            "needed: give the benchmark's own list."
+        )
+    rows = [row for row in rows if row]
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(columns):
+            raise EvaluationError(
+                f"{printable(path)} has {len(row)} cells in row {number}, but {len(columns)} are needed: "
+                "quote cells that hold commas."
+            )
+    if not rows:
+        raise EvaluationError(f"{printable(path)} lists no mixture: get a complete copy of it.")
+    return [[row[place] for place in places] for row in rows]
+
+
+def _rendered(
+    name: str, *, label: bool, source: Callable[[str], str] = str
+) -> Callable[[Path, Path], list[Mixture]]:
+    """Returns a reader of lists whose row `idx` is segment-{idx}.wav, the target, and mixture-{idx}.wav."""
     columns = {
         "audiocaps": ("idx", "caption", "labels", "src_wav", "noise_wav"),
         "clotho": ("idx", "caption", "src_wav", "noise_wav1", "noise_wav1"),
@@ -90,7 +144,7 @@ def _read_audioset(metadata: Path, root: Path) -> list[Mixture]:
     for _, caption, source, mixture in read_rows(
         metadata / "audioset_eval.csv", columns=("idx", "caption", "src_wav", "noise_wav")
     ):
-        # The list's paths start where the reference is run, evaluation/data/audioset/class_id=0/….
+        # Paths of the list start at the reference's working directory: evaluation/data/audioset/class_id=0/….
         below = [Path(*Path(path).parts[-2:]) for path in (source, mixture)]
         mixtures.append(
             Mixture(
@@ -129,7 +183,7 @@ def _read_dcase(metadata: Path, root: Path) -> list[Mixture]:
     folder = root / "lass_validation" if (root / "lass_validation").is_dir() else root
     mixtures = []
     for number, (source, noise, snr, caption) in enumerate(
-        # The evaluator calls the last column caption, the list that is handed out calls it query.
+        # The evaluator names the last column caption, the published list names it query.
         read_rows(table, columns=("source", "noise", "snr", "caption"), synonyms={"query": "caption"})
     ):
         try:
@@ -154,13 +208,13 @@ def _read_dcase(metadata: Path, root: Path) -> list[Mixture]:
 
 
 def _read_voicebank(metadata: Path, root: Path) -> list[Mixture]:
-    """Reads log_testset.txt, a line "p232_001 bus 2.5" per utterance: its noise and its SNR in dB."""
+    """Reads log_testset.txt: an utterance, its noise and its SNR in dB per line, "p232_001 bus 2.5"."""
     log, mixtures = metadata / "log_testset.txt", []
     try:
         lines = log.read_text("utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise EvaluationError(
-            f"{printable(log)} cannot be read: give --metadata the folder with VoiceBank-DEMAND's logfiles."
+            f"{printable(log)} cannot be read: give the folder of VoiceBank-DEMAND's logfiles as --metadata."
         ) from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -189,10 +243,6 @@ def _read_voicebank(metadata: Path, root: Path) -> list[Mixture]:
     return mixtures
 
 
-def _whole(source: str) -> str:
-    return source
-
-
 def _video(source: str) -> str:
     # Y1mCi6eWXVbg_0.wav and …_1.wav are segments of one video.
     return re.sub(r"_\d+\.wav$", "", source)
@@ -206,10 +256,12 @@ SUITES = {
             datasets=(
                 Dataset(name="audioset", read=_read_audioset, pooling="class_median"),
                 Dataset(name="vggsound", read=_read_vggsound),
-                Dataset(name="audiocaps", read=_rendered("audiocaps", False, _whole)),
-                Dataset(name="clotho", read=_rendered("clotho", False, _whole)),
-                Dataset(name="music", read=_rendered("music", True, _video), pooling="class_mean"),
-                Dataset(name="esc50", read=_rendered("esc50", True, recording_of)),
+                Dataset(name="audiocaps", read=_rendered("audiocaps", label=False)),
+                Dataset(name="clotho", read=_rendered("clotho", label=False)),
+                Dataset(
+                    name="music", read=_rendered("music", label=True, source=_video), pooling="class_mean"
+                ),
+                Dataset(name="esc50", read=_rendered("esc50", label=True, source=recording_of)),
             ),
             measure_hz=32_000,
         ),
@@ -229,3 +281,48 @@ SUITES = {
         ),
     )
 }
+
+
+def rendered_suite(root: Path) -> Suite:
+    """Returns a corpus of `audiosep render` as a suite, measured at the corpus's rate.
+
+    Args:
+      root: folder of the corpus.
+
+    Raises:
+      EvaluationError: the folder holds no corpus, or its manifest is damaged.
+    """
+    path = root / MANIFEST
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
+        recipe, name = manifest["recipe"], str(manifest["name"])
+        kind, drawn = str(recipe["query"]), bool(recipe["snr_range_db"])
+        mixtures = [
+            Mixture(
+                dataset=name,
+                id=str(int(one["index"])),
+                target=root / f"segment-{int(one['index'])}.wav",
+                other=root / f"mixture-{int(one['index'])}.wav",
+                queries=(Query(kind=kind, text=str(one["caption"])),),
+                label=str(one["label"]),
+                source=str(one["parts"][0].get("recording") or one["parts"][0]["file"]),
+                snr_db=_rounded(float(one["snr_db"])) if drawn else float(one["snr_db"]),
+            )
+            for one in manifest["mixtures"]
+        ]
+        rate, digest = int(recipe["sample_rate_hz"]), str(manifest["digest"])
+    except FileNotFoundError:
+        raise EvaluationError(
+            f"{printable(path)} does not exist: give the output folder of audiosep render as --root."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise EvaluationError(f"{printable(path)} is damaged: render the corpus again.") from error
+    if not mixtures or rate < 1:
+        raise EvaluationError(f"{printable(path)} lists no mixture: render the corpus again.")
+    dataset = Dataset(name=name, read=lambda metadata, root: mixtures)
+    return Suite(name="rendered", datasets=(dataset,), measure_hz=rate, digest=digest)
+
+
+def _rounded(snr_db: float) -> float:
+    # Adding zero turns -0 into 0.
+    return SNR_STEP_DB * round(snr_db / SNR_STEP_DB) + 0.0

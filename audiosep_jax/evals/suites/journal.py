@@ -1,17 +1,16 @@
-"""Results on disk, a line per row, so that a run that is killed goes on where it was."""
+"""Measured rows on disk, from which a killed run resumes."""
 
-import errno
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from audiosep_jax.errors import EvaluationError, StorageError, printable
-from audiosep_jax.evals.suites.plan import Row
+from audiosep_jax.errors import EvaluationError, StorageError, listed, printable
+from audiosep_jax.evals.suites.mixtures import Row
 from audiosep_jax.utils.atomic import write_json
+from audiosep_jax.utils.journal import append_rows, read_rows
 from audiosep_jax.utils.locks import locked
 
 RUN_FILE = "run.json"
@@ -22,7 +21,7 @@ Key = tuple[str, str, str]
 
 
 def fingerprint_of(rows: Sequence[Row]) -> str:
-    """Returns a hash of what is asked of which mixtures, and at which ratios."""
+    """Returns a hash of the mixtures of rows, their queries and their SNRs."""
     lines = []
     for row in rows:
         mixture = row.mixture
@@ -32,19 +31,20 @@ def fingerprint_of(rows: Sequence[Row]) -> str:
 
 
 class Journal:
-    """The rows that are measured. One process at a time holds it.
+    """The rows of a run that are measured. One process at a time holds it.
 
     Args:
       folder: of the results; it is made.
-      run: what the results depend on, as plain JSON values. A folder of another run is refused.
-      stamps: of the files that are there, by dataset and id. A row of files with another stamp counts as not
-        measured; one whose files have no stamp is kept.
+      run: JSON values that the results depend on. A folder with other values is refused.
+      stamps: of the files, by dataset and id. A row whose files have another stamp is measured again; a row
+        whose files have none is kept.
 
     Attributes:
-      values: what was measured, by row.
+      values: metrics by row.
 
     Raises:
-      AudioSepError: the folder cannot be written, holds something else, is damaged, or is in use.
+      StorageError: the folder cannot be written, or is in use.
+      EvaluationError: the folder holds another run, or is damaged.
     """
 
     def __init__(
@@ -72,37 +72,36 @@ class Journal:
         self._file.close()
 
     def append(self, values: Mapping[Key, Mapping[str, float]]) -> None:
-        """Adds the rows of a batch; when it returns, they survive whatever happens to the process.
+        """Adds the rows of a batch; when it returns, they are on the disk.
 
         Raises:
-          AudioSepError: the disk is full or gone.
+          StorageError: the disk is full or gone.
         """
-        lines = []
-        for key, metrics in values.items():
-            row = dict(zip(("dataset", "id", "kind"), key, strict=True))
-            lines.append(
-                json.dumps({**row, "files": self._stamps.get(key[:2], ""), "metrics": dict(metrics)})
-            )
-        data = "".join(f"{line}\n" for line in lines).encode()
+        rows = [
+            {
+                **dict(zip(("dataset", "id", "kind"), key, strict=True)),
+                "files": self._stamps.get(key[:2], ""),
+                "metrics": dict(metrics),
+            }
+            for key, metrics in values.items()
+        ]
         try:
-            if self._file.write(data) != len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(self._file.fileno())
+            append_rows(self._file, rows, durable=True)
         except OSError as error:
             raise StorageError(
-                f"{printable(self._path)} cannot be written: {error.strerror}; make room and start again, "
+                f"{printable(self._path)} cannot be written: {error.strerror}; make room and start again: "
                 "what is measured is kept."
             ) from error
         self.values.update({key: dict(metrics) for key, metrics in values.items()})
 
     def _check_run(self, run: dict[str, Any]) -> None:
         path = self.folder / RUN_FILE
-        # Only what JSON keeps can be compared.
+        # JSON turns tuples into lists, and values are compared with those of a file.
         run = json.loads(json.dumps(run))
         if not path.exists():
             if self._path.stat().st_size:
                 raise EvaluationError(
-                    f"{printable(self.folder)} holds rows without {RUN_FILE}, which says whose they are: "
+                    f"{printable(self.folder)} holds rows without {RUN_FILE}, which names their run: "
                     "choose another --out."
                 )
             write_json(path, run)
@@ -117,7 +116,7 @@ class Journal:
         if different:
             raise EvaluationError(
                 f"{printable(self.folder)} holds the results of another run (different: "
-                f"{', '.join(different)}): choose another --out."
+                f"{listed(different)}): choose another --out."
             )
 
     def _read(self) -> None:
@@ -127,9 +126,8 @@ class Journal:
         end = whole.rfind(b"\n") + 1
         if end < len(whole):
             self._file.truncate(end)
-        for number, line in enumerate(whole[:end].splitlines(), start=1):
+        for number, row in enumerate(read_rows(whole[:end]), start=1):
             try:
-                row = json.loads(line)
                 key = (row["dataset"], row["id"], row["kind"])
                 metrics = {name: float(value) for name, value in row["metrics"].items()}
                 if row["files"] == self._stamps.get(key[:2], row["files"]):

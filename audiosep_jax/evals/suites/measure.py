@@ -1,5 +1,6 @@
-"""What is measured of an estimate."""
+"""Measures one estimate: SDR, SI-SDR, speech metrics and CLAP scores."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -11,14 +12,13 @@ from audiosep_jax.errors import EvaluationError, shown
 from audiosep_jax.evals import metrics
 from audiosep_jax.evals.clap_score import measure_clap_scores
 from audiosep_jax.evals.speech import speech_metrics
-from audiosep_jax.evals.suites.mixtures import Sound
-from audiosep_jax.evals.suites.plan import Row
+from audiosep_jax.evals.suites.mixtures import Row, Sound
 
 SCORES = ("clap_score", "clap_score_i", "ref_clap_score")
 
 
 class Tower(Protocol):
-    """A CLAP: texts and sounds in one space."""
+    """A CLAP, which embeds texts and sounds in one space."""
 
     def encode(self, texts: Sequence[str]) -> Float[np.ndarray, "n size"]:
         """Returns a vector per text."""
@@ -29,6 +29,19 @@ class Tower(Protocol):
     ) -> Float[np.ndarray, "n size"]:
         """Returns a vector per waveform."""
         ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scorer:
+    """A CLAP that scores estimates.
+
+    Attributes:
+      tower: that embeds sounds and queries.
+      fingerprint: of the tower; scores of two towers cannot be compared.
+    """
+
+    tower: Tower
+    fingerprint: str
 
 
 def at_measuring_rate(
@@ -45,33 +58,27 @@ def at_measuring_rate(
 def measure(
     row: Row, sound: Sound, estimate: Float32[np.ndarray, " samples"], *, measure_hz: int, speech: bool
 ) -> dict[str, float]:
-    """Measures an estimate in float64: SDR, SI-SDR and their gains over the mixture; and speech, if it is.
+    """Measures an estimate in float64: SDR, SI-SDR and their gains over the mixture.
 
     Args:
-      row: whose estimate it is.
-      sound: what it is measured against.
+      row: of the estimate.
+      sound: target and mixture.
       estimate: `[samples]` at the measuring rate.
       measure_hz: that rate.
-      speech: add what `speech_metrics` returns.
+      speech: add the values of `speech_metrics`.
 
     Raises:
-      AudioSepError: the estimate is not finite, or the speech is too short to be measured.
+      EvaluationError: the estimate is not finite, or the speech is too short to be measured.
     """
     if not np.isfinite(estimate).all():
         raise EvaluationError(
             f"the estimate of mixture {shown(row.mixture.id)} of {row.mixture.dataset} is not finite: the "
             "model's parameters are damaged or its training diverged; take an earlier checkpoint."
         )
-    target, mixture = sound.target, sound.mixture
-    sdr, si_sdr = metrics.sdr_db(target, estimate), metrics.si_sdr_db(target, estimate)
-    values = {
-        "sdr_db": float(sdr),
-        "sdri_db": float(sdr - metrics.sdr_db(target, mixture)),
-        "si_sdr_db": float(si_sdr),
-        "si_sdri_db": float(si_sdr - metrics.si_sdr_db(target, mixture)),
-    }
+    measured = metrics.separation_metrics(sound.target, estimate, sound.mixture)
+    values = {name: float(value) for name, value in measured.items()}
     if speech:
-        values |= speech_metrics(target, estimate, sample_rate_hz=measure_hz)
+        values |= speech_metrics(sound.target, estimate, sample_rate_hz=measure_hz)
     return values
 
 
@@ -83,7 +90,7 @@ def score(
     tower: Tower,
     measure_hz: int,
 ) -> list[dict[str, float]]:
-    """Returns the scores that a CLAP gives to estimates, by the names of `SCORES`."""
+    """Returns the CLAP scores of each estimate, by the names of `SCORES`."""
     scores = measure_clap_scores(
         estimates,
         [row.query.text for row in rows],

@@ -1,4 +1,4 @@
-"""A mixture of a benchmark: its files, what is asked of it, and its sound."""
+"""A mixture of a benchmark: its files, its queries, and its sound."""
 
 import dataclasses
 from pathlib import Path
@@ -7,15 +7,14 @@ import numpy as np
 from jaxtyping import Float32
 
 from audiosep_jax.audio.files import AudioReader, read_audio
+from audiosep_jax.audio.gains import peak_scale
 from audiosep_jax.audio.resample import resample, resampled_length
 from audiosep_jax.errors import EvaluationError, printable
-
-PEAK = 0.9
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Query:
-    """One way to ask for the target.
+    """A query for the target.
 
     Attributes:
       kind: of query, such as "caption"; tables compare kinds.
@@ -31,16 +30,15 @@ class Mixture:
     """A row of a benchmark's list.
 
     Attributes:
-      dataset: whose list it stands in.
+      dataset: name of its dataset.
       id: unique within the dataset.
-      target: file of the sound that is asked for.
+      target: file of the target.
       other: file of the mixture, or of the noise where the mixture is made here.
-      mix_at_db: energy of the target over the noise's in the mixture that is made; None where `other` is
-        the mixture.
-      queries: asked of this mixture; in tables the first kind stands for the dataset.
+      mix_at_db: SNR at which target and noise are mixed; None where `other` is the mixture.
+      queries: of this mixture; the kind of the first one represents the dataset in tables.
       label: class of the target; "" where the dataset has none.
-      source: recording that the target was taken from. Mixtures of one recording succeed or fail together.
-      snr_db: of the mixture, where it is known.
+      source: recording that the target was cut from. Mixtures of one recording succeed or fail together.
+      snr_db: of the mixture; None where it is unknown.
     """
 
     dataset: str
@@ -54,14 +52,32 @@ class Mixture:
     snr_db: float | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One query of one mixture: a row of a batch, and of the results.
+
+    Attributes:
+      mixture: to separate.
+      query: to separate it by.
+    """
+
+    mixture: Mixture
+    query: Query
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Identifies the row within a suite: dataset, id of the mixture, and kind of query."""
+        return self.mixture.dataset, self.mixture.id, self.query.kind
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sound:
-    """What is separated and what the estimate is measured against.
+    """The input of the model, and the references of its estimate.
 
     Attributes:
       given: `[samples]` the mixture at the model's rate.
       target: `[samples]` at the rate at which estimates are measured.
-      mixture: `[samples]` at that rate.
+      mixture: `[samples]` at the same rate as the target.
     """
 
     given: Float32[np.ndarray, " given"]
@@ -70,10 +86,11 @@ class Sound:
 
 
 def given_samples(mixture: Mixture, *, measure_hz: int, model_hz: int, full_band: bool) -> int:
-    """Returns the length of `Sound.given` by the headers of the files, or 0 where a header does not say.
+    """Returns the length of `Sound.given` from the headers of the files; 0 where a header lacks it.
 
     Raises:
-      AudioSepError: a file is no sound, or the two differ in length.
+      AudioFileError: a file is no sound.
+      EvaluationError: the two files differ in length.
     """
     with AudioReader(mixture.target) as target, AudioReader(mixture.other) as other:
         if not target.samples or not other.samples:
@@ -89,17 +106,18 @@ def given_samples(mixture: Mixture, *, measure_hz: int, model_hz: int, full_band
 
 
 def read_sound(mixture: Mixture, *, measure_hz: int, model_hz: int, full_band: bool) -> Sound:
-    """Reads a mixture, its channels averaged, as the reference does.
+    """Reads a mixture and averages its channels, as the reference does.
 
     Args:
       mixture: whose files are read.
       measure_hz: rate at which estimates are measured.
       model_hz: rate of the model.
-      full_band: whether the model is given all that the file holds, where the measuring rate is lower;
-        otherwise the mixture is one of the measuring rate, for every model.
+      full_band: whether the model gets the mixture at the rate of its file; otherwise the mixture is first
+        resampled to the measuring rate, for every model.
 
     Raises:
-      AudioSepError: a file cannot be read, the two differ in length, or silence is to be mixed at a ratio.
+      AudioFileError: a file cannot be read.
+      EvaluationError: the two files differ in length, or one that is to be mixed is silent.
     """
     target = read_audio(mixture.target, sample_rate_hz=measure_hz, mono=True).waveform[0]
     recording = read_audio(mixture.other, mono=True)
@@ -122,7 +140,7 @@ def mix(
     snr_db: float,
     name: Mixture,
 ) -> tuple[Float32[np.ndarray, " samples"], Float32[np.ndarray, " samples"]]:
-    """Mixes at a ratio of energies as the evaluator of DCASE 2024 Task 9 does.
+    """Mixes at an SNR as the evaluator of DCASE 2024 Task 9 does.
 
     Where the mixture's peak exceeds 1, target and mixture are scaled by 0.9/peak.
 
@@ -130,27 +148,26 @@ def mix(
       target: `[samples]`.
       noise: `[samples]`.
       snr_db: energy of the target over the noise's.
-      name: how errors name the mixture.
+      name: the mixture, for errors.
 
     Returns:
       Target and mixture.
 
     Raises:
-      AudioSepError: the target or the noise is silent.
+      EvaluationError: the target or the noise is silent.
     """
     power, noise_power = np.mean(np.square(target)), np.mean(np.square(noise))
     if not (power > 0 and noise_power > 0):
         silent = name.target if noise_power > 0 else name.other
         raise EvaluationError(
-            f"{printable(silent)} is silent, so that no mixture of {snr_db:g} dB can be made with it: "
-            "get a complete copy of the file."
+            f"{printable(silent)} is silent and cannot be mixed at {snr_db:g} dB: get a complete copy of the "
+            "file."
         )
+    # `gain_at_snr` in float32 and in the evaluator's order of operations, which gives its last bits.
     factor = np.sqrt(power / np.float32(10 ** (snr_db / 10)) / noise_power)
     mixture = target + noise * factor
-    peak = np.abs(mixture).max()
-    if peak > 1:
-        target, mixture = target * np.float32(PEAK / peak), mixture * np.float32(PEAK / peak)
-    return target, mixture
+    scale = np.float32(peak_scale(np.abs(mixture).max()))
+    return target * scale, mixture * scale
 
 
 def _check_lengths(mixture: Mixture, target: int, other: int) -> None:

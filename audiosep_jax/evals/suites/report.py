@@ -1,8 +1,9 @@
-"""A result as Markdown: the table of a suite, its SNRs and kinds of query, and its classes."""
+"""The result of a suite as Markdown: its table, its SNRs and kinds of query, and its classes."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from audiosep_jax.evals.report import markdown_table
 from audiosep_jax.evals.statistics import Interval
 from audiosep_jax.evals.suites.comparison import Comparison
 from audiosep_jax.evals.suites.results import BenchmarkResult, DatasetResult, Gain, Group
@@ -44,7 +45,7 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
 
 
 def markdown(result: BenchmarkResult) -> str:
-    """Returns the numbers per dataset with their 95 % intervals; then SNRs, kinds and what is missing."""
+    """Returns numbers per dataset with 95 % intervals, then kinds of query, SNRs and unusable mixtures."""
     lines = [f"## {result.model} on {result.suite}", ""]
     rows = [
         [
@@ -55,7 +56,7 @@ def markdown(result: BenchmarkResult) -> str:
         for dataset in result.datasets
         if dataset.kinds
     ]
-    lines += _table(["dataset", "mixtures", *_titles(result.metrics)], rows)
+    lines += markdown_table(["dataset", "mixtures", *_titles(result.metrics)], rows)
     lines += [
         "",
         f"Estimates measured at {result.measure_hz / 1000:g} kHz"
@@ -74,7 +75,7 @@ def markdown(result: BenchmarkResult) -> str:
 
 
 def class_markdown(result: BenchmarkResult) -> str:
-    """Returns the means per class of every dataset that has some, the best by the first metric on top."""
+    """Returns the means per class of every dataset with classes, the best by the first metric on top."""
     lines, first = [], result.metrics[0]
     for dataset in result.datasets:
         for kind in dataset.kinds[:1]:
@@ -105,7 +106,7 @@ def comparison_markdown(comparison: Comparison) -> str:
         ]
         for one in comparison.rows
     ]
-    return "\n".join([*lines, *_table(header, rows)]) + "\n"
+    return "\n".join([*lines, *markdown_table(header, rows)]) + "\n"
 
 
 def _kinds(dataset: DatasetResult, metrics: Sequence[str]) -> list[str]:
@@ -125,7 +126,7 @@ def _kinds(dataset: DatasetResult, metrics: Sequence[str]) -> list[str]:
         "",
         f"### {dataset.name} by kind of query",
         "",
-        *_table(["query", "mixtures", *_titles(metrics)], rows),
+        *markdown_table(["query", "mixtures", *_titles(metrics)], rows),
         "",
         f'After the semicolon: difference to "{first}" on the mixtures that have both, paired bootstrap.',
     ]
@@ -158,14 +159,7 @@ def _groups(what: str, groups: Iterable[Group], metrics: Sequence[str]) -> list[
         [group.name, str(group.count), *(_value(group.values[name], name) for name in metrics)]
         for group in groups
     ]
-    return _table([what, "mixtures", *_titles(metrics)], rows)
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-    return [line(header), "| --- |" + " ---: |" * (len(header) - 1), *map(line, rows)]
+    return markdown_table([what, "mixtures", *_titles(metrics)], rows)
 
 
 def _titles(metrics: Sequence[str]) -> list[str]:

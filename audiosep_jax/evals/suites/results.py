@@ -1,16 +1,22 @@
-"""The numbers of a suite: per dataset and kind of query, per class, per SNR."""
+"""The result of a suite: numbers per dataset and kind of query, per class, and per SNR."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from audiosep_jax.evals.statistics import Interval, bootstrap_interval
-from audiosep_jax.evals.suites.definitions import Dataset, Pooling, Suite
+from audiosep_jax.evals.statistics import (
+    Interval,
+    Pooling,
+    bootstrap_interval,
+    bootstrap_pools,
+    p_value,
+    percentile_interval,
+    pool,
+)
+from audiosep_jax.evals.suites.definitions import Dataset, Suite
 from audiosep_jax.evals.suites.journal import Key
-from audiosep_jax.evals.suites.mixtures import Mixture
-from audiosep_jax.evals.suites.plan import Row
-from audiosep_jax.evals.suites.pooling import bootstrap_pools, interval, p_value, pool
+from audiosep_jax.evals.suites.mixtures import Mixture, Row
 
 RESULT_FILE = "result.json"
 
@@ -28,7 +34,7 @@ class Group:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Gain:
-    """What a kind of query gains over the first kind, on the same mixtures."""
+    """A difference on the same mixtures, between two kinds of query or two models."""
 
     difference: Interval
     p_value: float
@@ -36,15 +42,15 @@ class Gain:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KindResult:
-    """What was reached with one kind of query.
+    """The result with one kind of query.
 
     Attributes:
       kind: of query.
-      count: mixtures that were measured with it.
+      count: measured mixtures.
       values: pooled as the dataset says, by metric, with 95 % bootstrap intervals.
       classes: means per class, in the order of names; none where the dataset has no classes.
-      snrs: means per SNR, ascending; none where the SNRs are not known.
-      over_first: by metric, over the first kind; none for that one.
+      snrs: means per SNR, ascending; none where the SNRs are unknown.
+      over_first: gains over the first kind, by metric; none for the first kind.
     """
 
     kind: str
@@ -57,13 +63,13 @@ class KindResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DatasetResult:
-    """What was reached on a dataset.
+    """The result on a dataset.
 
     Attributes:
       name: of the dataset.
       pooling: how its mixtures become one number.
-      listed: mixtures that were to be measured.
-      measured: mixtures that were.
+      listed: number of mixtures in its list.
+      measured: number of mixtures that were measured.
       unusable: id and reason of each of the others.
       kinds: a result per kind of query, the dataset's own first; none where nothing was measured.
     """
@@ -92,13 +98,13 @@ class RowResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BenchmarkResult:
-    """What a model reached on a suite.
+    """The result of a model on a suite.
 
     Attributes:
       suite: its name.
-      model: how tables name the model.
+      model: its name in tables.
       checkpoint: fingerprint of model and query encoder.
-      digest: of all files, where a manifest says it.
+      digest: of all files from the manifest; "" without one.
       model_hz: rate of the model.
       measure_hz: rate at which estimates were measured.
       metrics: in the order of tables.
@@ -129,16 +135,16 @@ def summarise(
     checkpoint: str,
     model_hz: int,
 ) -> BenchmarkResult:
-    """Pools what was measured.
+    """Turns the measured values into the result of a suite.
 
     Args:
       suite: that was run.
-      datasets: of it.
+      datasets: of the suite.
       mixtures: all that were listed.
       values: measured, by row.
-      unusable: why listed mixtures are not among them.
+      unusable: mixtures without values, each with the reason.
       metrics: in the order of tables.
-      model: how tables name the model.
+      model: its name in tables.
       checkpoint: its fingerprint.
       model_hz: its rate.
     """
@@ -222,7 +228,7 @@ def _kind_result(
         kind=kind,
         count=len(rows),
         values={
-            name: interval(pool(own, classes=classes, pooling=pooling), own_draws)
+            name: percentile_interval(pool(own, classes=classes, pooling=pooling), own_draws)
             for name, own, own_draws in zip(metrics, values, draws, strict=True)
         },
         classes=tuple(
@@ -239,13 +245,13 @@ def _kind_result(
 def paired_gains(
     before: Sequence[RowResult], after: Sequence[RowResult], pooling: Pooling, *, metrics: Sequence[str]
 ) -> dict[str, Gain]:
-    """Returns what `after` gains over `before` where both have a mixture: a paired bootstrap.
+    """Returns the gains of `after` over `before` by a paired bootstrap over the mixtures of both.
 
-    Both are pooled over the same draws of mixtures, and the differences of the pools are counted.
+    Both are pooled over the same draws of mixtures; the interval is that of the pools' differences.
 
     Args:
-      before: results with one kind of query, or of one model.
-      after: with another.
+      before: rows with one kind of query, or of one model.
+      after: rows with another.
       pooling: of the dataset.
       metrics: to compare.
     """
@@ -268,7 +274,9 @@ def paired_gains(
             for row in (place, place + len(metrics))
         ]
         differences = draws[place + len(metrics)] - draws[place]
-        gains[name] = Gain(difference=interval(ends[1] - ends[0], differences), p_value=p_value(differences))
+        gains[name] = Gain(
+            difference=percentile_interval(ends[1] - ends[0], differences), p_value=p_value(differences)
+        )
     return gains
 
 

@@ -1,36 +1,41 @@
-"""Separates and measures batch after batch: files are read ahead and estimates measured while it computes."""
+"""Runs a suite: reads files ahead, separates batch after batch, measures in threads, writes the results."""
 
 import contextlib
 import dataclasses
+import functools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import jax
 import numpy as np
 from jaxtyping import Float32
 
-from audiosep_jax.errors import AudioSepError
-from audiosep_jax.evals.measure import filled
-from audiosep_jax.evals.suites.definitions import Suite
-from audiosep_jax.evals.suites.journal import Journal, Key
-from audiosep_jax.evals.suites.measure import Tower, at_measuring_rate, measure, score
-from audiosep_jax.evals.suites.mixtures import Mixture, Sound, read_sound
-from audiosep_jax.evals.suites.plan import Row
+from audiosep_jax.errors import AudioSepError, EvaluationError
+from audiosep_jax.evals.measure import Progress, filled
+from audiosep_jax.evals.optional_packages import metric_package
+from audiosep_jax.evals.suites import plan, report
+from audiosep_jax.evals.suites.definitions import Dataset, Suite
+from audiosep_jax.evals.suites.journal import Journal, Key, fingerprint_of
+from audiosep_jax.evals.suites.measure import SCORES, Scorer, Tower, at_measuring_rate, measure, score
+from audiosep_jax.evals.suites.mixtures import Mixture, Row, Sound, given_samples, read_sound
+from audiosep_jax.evals.suites.results import RESULT_FILE, BenchmarkResult, summarise
+from audiosep_jax.utils.atomic import write_json
 
-# Batches that are read before they are computed, computed at once, and computed before they are measured.
+# Batches that are read ahead, that are computed at once, and that wait to be measured.
 AHEAD = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Model:
-    """A separator as the benchmark needs it.
+    """A separator, in the form that a suite runs.
 
     Attributes:
       apply: `(mixture [batch, samples], condition [batch, size], lengths [batch]) -> estimate`, of the
-        mixture's shape; a row's estimate is that of its first `lengths` samples alone.
+        mixture's shape; a row's estimate depends on its first `lengths` samples only.
       encode: `texts -> condition [texts, size]`.
-      row_samples: samples of a mixture -> length of the rows that `apply` takes it in.
+      row_samples: length of a mixture -> length of the rows in which `apply` takes it.
       sample_rate_hz: of `apply`.
     """
 
@@ -40,22 +45,126 @@ class Model:
     sample_rate_hz: int
 
 
+def check_packages(suite: Suite) -> None:
+    """Imports the packages that a suite's metrics need, before anything is computed.
+
+    Raises:
+      MissingPackageError: one is not installed.
+    """
+    if suite.speech:
+        metric_package("pesq")
+        metric_package("pystoi")
+
+
+def run_suite(
+    suite: Suite,
+    datasets: Sequence[Dataset],
+    mixtures: Sequence[Mixture],
+    *,
+    model: Model,
+    name: str,
+    checkpoint: str,
+    out: Path,
+    batch_size: int,
+    workers: int,
+    scorer: Scorer | None = None,
+    allow_missing: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> BenchmarkResult:
+    """Measures a model on a suite and writes rows, result and tables; resumes a run that was interrupted.
+
+    Args:
+      suite: to run.
+      datasets: of the suite.
+      mixtures: the lists of these datasets.
+      model: to measure.
+      name: of the model in tables.
+      checkpoint: fingerprint of the model.
+      out: folder of the results. Rows that it holds from the same run are kept, unless their files were
+        replaced since.
+      batch_size: rows that are separated together.
+      workers: threads that read and measure.
+      scorer: adds CLAPScore and RefCLAPScore.
+      allow_missing: leave out mixtures that cannot be used.
+      progress: called with (rows done, rows in all) after each batch.
+
+    Raises:
+      AudioSepError: a mixture cannot be used, none can, or `out` is unusable or holds another run.
+    """
+    check_packages(suite)
+    inventory = plan.take_inventory(
+        mixtures,
+        samples_of=functools.partial(
+            given_samples,
+            measure_hz=suite.measure_hz,
+            model_hz=model.sample_rate_hz,
+            full_band=suite.full_band,
+        ),
+        workers=workers,
+    )
+    if not allow_missing or not inventory.samples:
+        plan.refuse_unusable(inventory)
+    batches = plan.plan(inventory.samples, batch_size=batch_size, row_samples=model.row_samples)
+    listed = [Row(mixture, query) for mixture in mixtures for query in mixture.queries]
+    run = {
+        "suite": suite.name,
+        "datasets": [dataset.name for dataset in datasets],
+        "model": name,
+        "checkpoint": checkpoint,
+        "mixtures": fingerprint_of(listed),
+        "files": suite.digest,
+        "clap": scorer.fingerprint if scorer else "",
+    }
+    done, total = 0, sum(map(len, batches))
+
+    def add(rows: int) -> None:
+        nonlocal done
+        done += rows
+        progress(done, total)
+
+    stamps = {(mixture.dataset, mixture.id): stamp for mixture, stamp in inventory.stamps.items()}
+    with Journal(out, run, stamps) as journal:
+        left_out = measure_batches(
+            batches,
+            suite=suite,
+            model=model,
+            journal=journal,
+            batch_size=batch_size,
+            workers=workers,
+            tower=scorer.tower if scorer else None,
+            allow_missing=allow_missing,
+            progress=add,
+        )
+        unusable = inventory.unusable | left_out
+        if len(unusable) == len(mixtures):
+            raise EvaluationError(
+                f"none of the {len(mixtures)} mixtures can be used, the first because "
+                f"{next(iter(unusable.values()))}"
+            )
+        result = summarise(
+            suite,
+            datasets,
+            mixtures,
+            journal.values,
+            unusable,
+            metrics=(*suite.metrics, *(SCORES if scorer else ())),
+            model=name,
+            checkpoint=checkpoint,
+            model_hz=model.sample_rate_hz,
+        )
+        write_json(out / RESULT_FILE, dataclasses.asdict(result))
+        report.write_tables(result, out)
+    return result
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Computed:
-    """A batch that a thread gives to the device, or has got back."""
+class _Batch:
+    """A batch that is computed on the device, then measured in threads."""
 
     rows: Sequence[Row]
     sounds: Sequence[Sound]
     estimate: Future[np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Measured:
-    """A batch whose estimates threads measure."""
-
-    rows: Sequence[Row]
-    values: Sequence[Future[tuple[dict[str, float], np.ndarray]]]
-    sounds: Sequence[Sound]
+    values: Sequence[Future[tuple[dict[str, float], np.ndarray]]] = ()
 
 
 def measure_batches(
@@ -70,24 +179,24 @@ def measure_batches(
     allow_missing: bool = False,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> dict[Mixture, str]:
-    """Measures every row that the journal does not hold, and writes it there.
+    """Measures every row that is not in the journal, and writes it there.
 
-    A batch of which a row is missing is computed whole, so that its numbers do not depend on where an earlier
-    run ended.
+    A batch with a missing row is computed whole, so that its numbers do not depend on where an earlier run
+    ended.
 
     Args:
-      batches: as `planning.plan` returns them.
-      suite: says what is measured and at which rate.
-      model: that separates.
+      batches: from `plan.plan`.
+      suite: of the batches.
+      model: to measure.
       journal: of the results.
-      batch_size: rows that `model.apply` is given; short batches are filled up.
+      batch_size: rows per call of `model.apply`; short batches are filled up.
       workers: threads that read and measure.
-      tower: scores the estimates, too, if one is given.
-      allow_missing: leave out a mixture that turns out to be unusable when it is read.
-      progress: called with the rows that were added.
+      tower: CLAP that scores the estimates; None for no scores.
+      allow_missing: leave out mixtures that cannot be read.
+      progress: called with the number of rows that were added.
 
     Returns:
-      Why mixtures were left out.
+      The mixtures that were left out, each with the reason.
 
     Raises:
       AudioSepError: a mixture cannot be used, an estimate is not finite, or the journal cannot be written.
@@ -97,16 +206,16 @@ def measure_batches(
     texts = sorted({row.query.text for batch in left for row in batch})
     conditions = dict(zip(texts, model.encode(texts), strict=True)) if texts else {}
     unusable: dict[Mixture, str] = {}
-    computing: deque[_Computed] = deque()
-    measuring: deque[_Measured] = deque()
+    computing: deque[_Batch] = deque()
+    measuring: deque[_Batch] = deque()
 
     def write_oldest() -> None:
         done = measuring.popleft()
         journal.append(_values(done, tower=tower, measure_hz=suite.measure_hz))
         progress(len(done.rows))
 
-    # Two threads wait for the device: an accelerator has the next batch before the one before is fetched, and
-    # a processor computes two at once, which fills the cores that one leaves idle in its serial parts.
+    # Two threads wait for the device: an accelerator gets the next batch before the last one is fetched, and
+    # a CPU computes two at once, which uses the cores that are idle in the serial parts of one.
     with _threads(workers) as pool, _threads(AHEAD) as device:
 
         def measure_oldest() -> None:
@@ -145,7 +254,7 @@ def _threads(workers: int) -> Iterator[ThreadPoolExecutor]:
     try:
         yield pool
     finally:
-        # After an error nobody waits for what is only queued.
+        # After an error, queued work is dropped.
         pool.shutdown(cancel_futures=True)
 
 
@@ -177,9 +286,9 @@ def _compute(
     model: Model,
     conditions: Mapping[str, np.ndarray],
     batch_size: int,
-) -> _Computed:
+) -> _Batch:
     rows, sounds = [row for row, _ in usable], [sound for _, sound in usable]
-    # Rows that only fill the batch are one silent sample, and nobody measures them.
+    # Rows that only fill the batch are one silent sample; they are not measured.
     lengths = np.ones(batch_size, np.int32)
     lengths[: len(rows)] = [len(sound.given) for sound in sounds]
     length = max(model.row_samples(int(samples)) for samples in lengths)
@@ -188,10 +297,10 @@ def _compute(
         mixture[place, : len(sound.given)] = sound.given
     condition = filled(np.stack([conditions[row.query.text] for row in rows]), batch_size)
     estimate = device.submit(lambda: np.asarray(model.apply(mixture, condition, lengths)))
-    return _Computed(rows=rows, sounds=sounds, estimate=estimate)
+    return _Batch(rows=rows, sounds=sounds, estimate=estimate)
 
 
-def _submit(pool: ThreadPoolExecutor, computed: _Computed, *, suite: Suite, model_hz: int) -> _Measured:
+def _submit(pool: ThreadPoolExecutor, computed: _Batch, *, suite: Suite, model_hz: int) -> _Batch:
     def work(row: Row, sound: Sound, whole: np.ndarray) -> tuple[dict[str, float], np.ndarray]:
         own: Float32[np.ndarray, " samples"] = at_measuring_rate(
             whole[: len(sound.given)], sound, model_hz=model_hz, measure_hz=suite.measure_hz
@@ -202,10 +311,10 @@ def _submit(pool: ThreadPoolExecutor, computed: _Computed, *, suite: Suite, mode
         pool.submit(work, row, sound, whole)
         for row, sound, whole in zip(computed.rows, computed.sounds, computed.estimate.result(), strict=False)
     ]
-    return _Measured(rows=computed.rows, values=values, sounds=computed.sounds)
+    return dataclasses.replace(computed, values=values)
 
 
-def _values(done: _Measured, *, tower: Tower | None, measure_hz: int) -> dict[Key, dict[str, float]]:
+def _values(done: _Batch, *, tower: Tower | None, measure_hz: int) -> dict[Key, dict[str, float]]:
     measured = [future.result() for future in done.values]
     values = [metrics for metrics, _ in measured]
     if tower is not None:

@@ -1,4 +1,4 @@
-"""Every suite against a direct computation: the lists read again, one file at a time, plain formulas."""
+"""Every suite against a direct computation: one file at a time, with plain formulas."""
 
 import collections
 import csv
@@ -15,8 +15,8 @@ from benchmark_models import echo, echo_model, gain
 from audiosep_jax.evals.suites import measure
 from audiosep_jax.evals.suites.definitions import SEPARATION, SPEECH, SUITES
 from audiosep_jax.evals.suites.figures import write_figures
-from audiosep_jax.evals.suites.selection import list_mixtures
-from audiosep_jax.evals.suites.suite_run import run_suite
+from audiosep_jax.evals.suites.plan import list_mixtures
+from audiosep_jax.evals.suites.runner import run_suite
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def measured(folders):
     return run("audiosep", folders, folders / "out"), folders / "out"
 
 
-def test_the_audiosep_suite_is_what_a_loop_over_the_lists_gives(folders, measured):
+def test_the_audiosep_suite_equals_a_loop_over_the_lists(folders, measured):
     result, _ = measured
     assert [dataset.name for dataset in result.datasets] == [
         "audioset",
@@ -141,13 +141,13 @@ def test_dcase_is_mixed_and_pooled_as_its_evaluator_does(folders, tmp_path):
         assert dataset.kinds[0].snrs[1].values[metric].mean == pytest.approx(of_zero, abs=2e-3)
 
 
-def test_voicebank_is_a_mean_over_utterances_asked_for_speech(folders, tmp_path, monkeypatch):
+def test_voicebank_is_a_mean_over_utterances_with_the_query_speech(folders, tmp_path, monkeypatch):
     def speech(target, estimate, *, sample_rate_hz):
         assert sample_rate_hz == 16_000
         return {name: float(sdr(target, estimate)) + place for place, name in enumerate(SPEECH)}
 
     monkeypatch.setattr(measure, "speech_metrics", speech)
-    monkeypatch.setattr("audiosep_jax.evals.suites.suite_run.check_packages", lambda suite: None)
+    monkeypatch.setattr("audiosep_jax.evals.suites.runner.check_packages", lambda suite: None)
     result = run("voicebank", folders, tmp_path)
     names = [line.split() for line in (folders / "lists/log_testset.txt").read_text("utf-8").splitlines()]
     values = []
@@ -164,7 +164,7 @@ def test_voicebank_is_a_mean_over_utterances_asked_for_speech(folders, tmp_path,
     assert kind.snrs[0].values["pesq"].mean == pytest.approx(statistics.mean(values[:2]), abs=2e-3)
 
 
-def test_what_is_written_is_the_result(measured):
+def test_the_written_files_hold_the_result(measured):
     result, out = measured
     written = json.loads((out / "result.json").read_text("utf-8"))
     assert written == json.loads(json.dumps(dataclasses.asdict(result)))

@@ -1,4 +1,4 @@
-"""The command as it is called; and a process that is killed."""
+"""The command audiosep benchmark, and a run that is killed."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def test_two_checkpoints_are_measured_and_compared(folders, tmp_path, capsys):
     assert main.main(["benchmark", "--compare", *pair, "--out", str(tmp_path / "c")]) == 0
     assert "second minus first on dcase" in (tmp_path / "c" / "comparison.md").read_text("utf-8")
     assert json.loads((tmp_path / "c" / "comparison.json").read_text("utf-8"))["after"] == "second"
-    # Another checkpoint does not go on where the first one ended.
+    # Another checkpoint does not resume the run of the first one.
     assert main.main(arguments(folders, tmp_path / "a", checkpoint="b")) == 2
     assert "different: checkpoint, model" in capsys.readouterr().err
 
@@ -112,12 +112,12 @@ def test_a_missing_metric_package_is_named_before_anything_is_loaded(folders, tm
     assert not (tmp_path / "out").exists()
 
 
-# The first argument says how long every batch waits once it is written, so that a signal finds the middle.
+# The first argument is a pause in seconds after every batch, so that a signal comes in the middle of the run.
 PROGRAM = """
 import sys, time
 from audiosep_jax.evals.suites.journal import Journal
 from audiosep_jax.cli.main import main
-from audiosep_jax.query import encoder
+from audiosep_jax.encoders import base as encoder
 
 encoder.ENCODERS["letters"] = "benchmark_models"
 pause, append = float(sys.argv.pop(1)), Journal.append
@@ -146,7 +146,7 @@ def start(pause, log, *argv):
 
 
 @pytest.mark.slow
-def test_a_killed_process_goes_on_and_ends_with_the_same_bytes(folders, tmp_path):
+def test_a_killed_run_resumes_and_writes_the_same_bytes(folders, tmp_path):
     given = {"suite": "audiosep", "root": "sounds"}
     log = tmp_path / "log.txt"
     whole = start(0, log, *arguments(folders, tmp_path / "whole", **given))

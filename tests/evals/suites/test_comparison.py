@@ -11,10 +11,9 @@ from benchmark_models import echo_model
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals.suites.comparison import compare
 from audiosep_jax.evals.suites.definitions import SUITES
+from audiosep_jax.evals.suites.plan import chosen_datasets, list_mixtures
 from audiosep_jax.evals.suites.report import comparison_markdown
-from audiosep_jax.evals.suites.runner import Model
-from audiosep_jax.evals.suites.selection import chosen_datasets, list_mixtures
-from audiosep_jax.evals.suites.suite_run import run_suite
+from audiosep_jax.evals.suites.runner import Model, run_suite
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +48,7 @@ def run(root, out, *names, suite="audiosep", louder=1.0, name="echo"):
     )
 
 
-def test_a_difference_is_that_of_the_pooled_numbers_and_significant_where_it_is_everywhere(sounds, tmp_path):
+def test_a_difference_is_that_of_the_pools_and_significant_where_all_mixtures_agree(sounds, tmp_path):
     a = run(sounds, tmp_path / "a", "audioset", "esc50", name="old")
     b = run(sounds, tmp_path / "b", "audioset", "esc50", louder=0.05, name="new")
     found = compare(tmp_path / "a", tmp_path / "b")
@@ -59,14 +58,14 @@ def test_a_difference_is_that_of_the_pooled_numbers_and_significant_where_it_is_
         expected = new.kinds[0].values["sdr_db"].mean - old.kinds[0].values["sdr_db"].mean
         assert gain.difference.mean == pytest.approx(expected)
         assert gain.difference.low <= expected <= gain.difference.high
-        # SI-SDR does not hear a gain.
+        # SI-SDR ignores a gain.
         assert row.gains["si_sdr_db"].difference.mean == pytest.approx(0, abs=1e-3)
     back = compare(tmp_path / "b", tmp_path / "a").rows[1].gains["sdr_db"]
     assert back.difference.mean == pytest.approx(-found.rows[1].gains["sdr_db"].difference.mean)
     assert f"{back.difference.mean:+.2f} (" in comparison_markdown(compare(tmp_path / "b", tmp_path / "a"))
 
 
-def test_a_paired_comparison_is_surer_than_two_intervals(sounds, tmp_path):
+def test_a_paired_comparison_is_more_certain_than_two_intervals(sounds, tmp_path):
     a = run(sounds, tmp_path / "a", "esc50")
     b = run(sounds, tmp_path / "b", "esc50", louder=0.97)
     (row,) = compare(tmp_path / "a", tmp_path / "b").rows
@@ -96,7 +95,7 @@ def test_other_mixtures_suites_and_unfinished_results_are_refused(sounds, tmp_pa
     run(sounds, tmp_path / "c", suite="dcase")
     with pytest.raises(AudioSepError, match=r"is of the suite audiosep and .* of dcase"):
         compare(tmp_path / "a", tmp_path / "c")
-    with pytest.raises(AudioSepError, match=r"holds no result\.json: give the --out of a benchmark"):
+    with pytest.raises(AudioSepError, match=r"holds no result\.json: give the --out of a finished benchmark"):
         compare(tmp_path / "a", tmp_path)
     (tmp_path / "result.json").write_text('{"rows": [1]}', "utf-8")
     with pytest.raises(AudioSepError, match=r"result\.json is damaged"):
@@ -112,7 +111,9 @@ def test_other_sounds_of_the_same_names_are_refused(sounds, tmp_path):
     louder = samples[0] + np.float32(1.001) * (samples[1] - samples[0])  # the noise, by 0.009 dB
     benchmark_folders.write_sound(mixture, louder, 32_000)
     run(tmp_path / "sounds", tmp_path / "b", "esc50", name="other")
-    with pytest.raises(AudioSepError, match=r"same files: 1 mixtures, such as 3 of esc50, have another SDR"):
+    with pytest.raises(
+        AudioSepError, match=r"same files: 1 mixtures, such as 3 of esc50, differ in SDR; measure"
+    ):
         compare(tmp_path / "a", tmp_path / "b")
 
 

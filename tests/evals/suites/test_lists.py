@@ -5,9 +5,8 @@ import benchmark_folders
 import pytest
 
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.evals.suites.definitions import SUITES
-from audiosep_jax.evals.suites.rendered_corpus import rendered_suite
-from audiosep_jax.evals.suites.selection import chosen_datasets, list_mixtures
+from audiosep_jax.evals.suites.definitions import SUITES, rendered_suite
+from audiosep_jax.evals.suites.plan import chosen_datasets, list_mixtures
 from data_pipelines.render.manifest import load_manifest
 
 AUDIOSEP = SUITES["audiosep"]
@@ -26,7 +25,7 @@ def listed(folders, *names, suite=AUDIOSEP, **changes):
     return list_mixtures(chosen_datasets(suite, names), metadata=folders, root=folders, **changes)
 
 
-def test_every_row_of_every_list_is_a_mixture_whose_files_are_there(folders):
+def test_every_row_of_every_list_is_a_mixture_with_existing_files(folders):
     for suite, count in (("audiosep", 40), ("dcase", 5), ("voicebank", 4)):
         mixtures = listed(folders, suite=SUITES[suite])
         assert len(mixtures) == count
@@ -52,7 +51,7 @@ def test_the_quirks_of_the_lists(folders):
     assert captions[1].queries[0].text == 'A man says "1", then a dog barks'
 
 
-def test_labels_and_captions_are_asked_of_the_same_mixtures(folders):
+def test_labels_and_captions_are_queries_of_the_same_mixtures(folders):
     mixtures = listed(folders, "audiocaps", kinds=["caption", "label"])
     assert [query.kind for query in mixtures[0].queries] == ["caption", "label"]
     assert mixtures[0].queries[1].text == "Speech Inside, public space"
@@ -60,7 +59,7 @@ def test_labels_and_captions_are_asked_of_the_same_mixtures(folders):
         listed(folders, "esc50", kinds=["caption"])
 
 
-def test_further_queries_choose_mixtures_and_come_last(folders):
+def test_further_queries_select_mixtures_and_come_last(folders):
     file = folders / "mini.csv"
     file.write_text('id,query\n4,"a dog, barking"\n0,a hum\n', "utf-8")
     mixtures = listed(folders, "audiocaps", queries=file)
@@ -83,7 +82,7 @@ def test_further_queries_choose_mixtures_and_come_last(folders):
         ("id,query\n0, \n", "has an empty query in row 2"),
         ("id,query\n0,x\n0,y\n", "gives mixture 0 a second query of the kind 're-annotated' in row 3"),
         ("id,kind,query\n0,caption,y\n", "gives mixture 0 a second query of the kind 'caption' in row 2"),
-        ("id,query\n0,a dog, barking\n", "has another number of cells than columns in row 2"),
+        ("id,query\n0,a dog, barking\n", "has more cells than columns in row 2"),
         ("id,query\n", "holds no query"),
         (None, "is not a readable CSV file of queries"),
     ],
@@ -104,7 +103,12 @@ def test_queries_for_several_datasets_say_which(folders):
 @pytest.mark.parametrize(
     ("suite", "name", "text", "message"),
     [
-        ("audiosep", "esc50_eval.csv", None, r"esc50_eval\.csv does not exist: give --metadata"),
+        (
+            "audiosep",
+            "esc50_eval.csv",
+            None,
+            r"esc50_eval\.csv does not exist: give the folder of the benchmark.s lists as --metadata",
+        ),
         ("audiosep", "esc50_eval.csv", "", r"esc50_eval\.csv has the columns , but idx, caption"),
         ("audiosep", "esc50_eval.csv", "idx,caption,src_wav,noise_wav\n", "lists no mixture"),
         ("audiosep", "esc50_eval.csv", "idx,caption,src_wav,noise_wav\n0,a,b\n", "has 3 cells in row 2"),
@@ -168,7 +172,7 @@ def test_mixtures_of_one_recording_are_known(tmp_path):
     corpus = benchmark_folders.rendered(tmp_path, rate=8000, recordings=("tape", "rain", "tape", "drops"))
     sources = [one.source for one in listed(corpus, suite=rendered_suite(corpus))]
     assert sorted(sources) == ["drops", "rain", "tape", "tape"]
-    # Manifests that say nothing of recordings are read, too.
+    # Manifests without recordings are read, too.
     path = corpus / "manifest.json"
     values = json.loads(path.read_text("utf-8"))
     for mixture in values["mixtures"]:
@@ -180,9 +184,11 @@ def test_mixtures_of_one_recording_are_known(tmp_path):
     assert sources == {f"clip{index}.wav" for index in range(4)}
 
 
-def test_what_is_no_corpus_is_named(tmp_path):
+def test_a_folder_that_is_no_corpus_is_refused(tmp_path):
     (tmp_path / "manifest.json").write_text('{"recipe": 1}', "utf-8")
     with pytest.raises(AudioSepError, match=r"manifest\.json is damaged"):
         rendered_suite(tmp_path)
-    with pytest.raises(AudioSepError, match=r"give --root the folder of a corpus that audiosep render wrote"):
+    with pytest.raises(
+        AudioSepError, match=r"does not exist: give the output folder of audiosep render as --root"
+    ):
         rendered_suite(tmp_path / "none")

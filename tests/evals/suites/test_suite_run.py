@@ -1,4 +1,4 @@
-"""Running: exact batches, what is missing, and runs that are cut off."""
+"""Runs of a suite: exact batches, missing files, and interrupted runs."""
 
 import errno
 import functools
@@ -13,12 +13,11 @@ import soundfile
 from benchmark_models import LetterEncoder, echo_model, random_checkpoint
 
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.evals.suites.definitions import SUITES
+from audiosep_jax.evals.suites.definitions import SUITES, rendered_suite
 from audiosep_jax.evals.suites.journal import ROWS_FILE, Journal
-from audiosep_jax.evals.suites.rendered_corpus import rendered_suite
-from audiosep_jax.evals.suites.runner import Model
-from audiosep_jax.evals.suites.selection import chosen_datasets, list_mixtures
-from audiosep_jax.evals.suites.suite_run import Scorer, run_suite
+from audiosep_jax.evals.suites.measure import Scorer
+from audiosep_jax.evals.suites.plan import chosen_datasets, list_mixtures
+from audiosep_jax.evals.suites.runner import Model, run_suite
 from audiosep_jax.models import separator
 from audiosep_jax.models.inference import ragged
 from audiosep_jax.separation import api
@@ -55,7 +54,7 @@ def values(result):
     return np.array([list(row.metrics.values()) for row in result.rows])
 
 
-def test_a_batch_gives_what_one_file_at_a_time_gives(sounds, tmp_path):
+def test_a_batch_equals_one_file_at_a_time(sounds, tmp_path):
     """The real separator; lengths that differ by dataset and by samples, and short last batches."""
     model = api.load(random_checkpoint(tmp_path / "model"))
     config, encode = model.config.model, LetterEncoder().encode
@@ -103,7 +102,7 @@ def test_queries_of_one_mixture_are_separated_together_and_compared(sounds, tmp_
     assert f"{difference:+.2f} (" in table
 
 
-def test_a_run_that_was_cut_off_ends_with_the_same_bytes(sounds, tmp_path):
+def test_an_interrupted_run_resumes_and_writes_the_same_bytes(sounds, tmp_path):
     run(sounds, tmp_path / "whole")
     first = echo_model(sample_rate_hz=32_000)
 
@@ -115,7 +114,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bytes(sounds, tmp_path):
     with pytest.raises((StopIteration, RuntimeError)):
         run(sounds, tmp_path / "cut", model=broken)
     with (tmp_path / "cut" / ROWS_FILE).open("ab") as file:
-        file.write(b'{"dataset": "esc50", "id": "5", "ki')  # what a kill in the middle of a write leaves
+        file.write(b'{"dataset": "esc50", "id": "5", "ki')  # a line that a killed process wrote in part
     before = (tmp_path / "cut" / ROWS_FILE).read_bytes().count(b"\n")
     calls = []
     run(sounds, tmp_path / "cut", model=echo_model(sample_rate_hz=32_000, calls=calls))
@@ -136,7 +135,7 @@ def test_a_full_disk_keeps_what_was_measured(sounds, tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         synced.append(real(descriptor))
 
-    monkeypatch.setattr("audiosep_jax.evals.suites.journal.os.fsync", full)
+    monkeypatch.setattr("audiosep_jax.utils.journal.os.fsync", full)
     with pytest.raises(
         AudioSepError, match=r"rows\.jsonl cannot be written: No space left .* what is measured"
     ):
@@ -160,7 +159,7 @@ def test_another_run_in_the_same_folder_is_refused(sounds, tmp_path):
     assert contents(tmp_path) == kept
 
 
-def test_what_was_measured_on_other_files_is_measured_again(sounds, tmp_path):
+def test_rows_of_replaced_files_are_measured_again(sounds, tmp_path):
     root = tmp_path / "sounds"
     shutil.copytree(sounds / "esc50", root / "esc50")
     shutil.copy(sounds / "esc50_eval.csv", root)
@@ -179,12 +178,12 @@ def test_what_was_measured_on_other_files_is_measured_again(sounds, tmp_path):
         True
     ] * 3
     assert result.rows == run(root, tmp_path / "new", "esc50").rows
-    # What was measured last counts, and nothing is left to do.
+    # The last row of a mixture counts, and nothing is left to do.
     run(root, tmp_path / "out", "esc50", model=model)
     assert len(calls) == 1
 
 
-def test_a_corpus_that_was_rendered_again_otherwise_is_another_run(tmp_path):
+def test_a_corpus_of_another_recipe_is_another_run(tmp_path):
     def measure(**recipe):
         shutil.rmtree(tmp_path / "corpus", ignore_errors=True)
         corpus = benchmark_folders.rendered(tmp_path, rate=8000, **recipe)
@@ -231,7 +230,7 @@ def damaged(sounds, tmp_path):
     return root
 
 
-def test_what_is_missing_is_counted_before_anything_is_computed(damaged, tmp_path):
+def test_missing_files_are_counted_before_anything_is_computed(damaged, tmp_path):
     calls = []
     with pytest.raises(
         AudioSepError, match=r"5 of 6 mixtures cannot be used .*segment-0\.wav does not exist"
@@ -241,7 +240,7 @@ def test_what_is_missing_is_counted_before_anything_is_computed(damaged, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_there_is_measured_if_asked_and_the_rest_is_stated(damaged, sounds, tmp_path):
+def test_existing_files_are_measured_on_request_and_the_rest_is_stated(damaged, sounds, tmp_path):
     result = run(damaged, tmp_path / "out", "esc50", allow_missing=True)
     (dataset,) = result.datasets
     assert (dataset.listed, dataset.measured, [name for name, _ in dataset.unusable]) == (6, 1, list("01234"))
@@ -250,7 +249,7 @@ def test_what_is_there_is_measured_if_asked_and_the_rest_is_stated(damaged, soun
     table = (tmp_path / "out" / "table.md").read_text("utf-8")
     assert "**esc50: 5 of 6 mixtures are left out**" in table
     assert "must have one length" in table
-    # When the files have come, the same folder is completed.
+    # With the missing files, the same folder is completed.
     shutil.copytree(sounds / "esc50", damaged / "esc50", dirs_exist_ok=True)
     assert run(damaged, tmp_path / "out", "esc50").datasets == whole.datasets
 
@@ -261,7 +260,7 @@ def test_nothing_usable_is_an_error_even_if_missing_is_allowed(damaged, tmp_path
         run(damaged, tmp_path / "out", "esc50", allow_missing=True)
 
 
-def test_a_file_that_turns_out_to_be_damaged_is_left_out_only_if_asked(sounds, tmp_path):
+def test_a_damaged_file_is_left_out_only_on_request(sounds, tmp_path):
     root = tmp_path / "nan"
     shutil.copytree(sounds / "esc50", root / "esc50")
     shutil.copy(sounds / "esc50_eval.csv", root)
@@ -290,7 +289,7 @@ def test_an_estimate_that_is_not_finite_is_named(sounds, tmp_path):
 
 
 class Ear:
-    """A CLAP whose text and sound agree as far as the sound is loud."""
+    """A CLAP whose score of a sound grows with its level."""
 
     def encode(self, texts):
         return np.tile(np.array([1.0, 0.0]), (len(texts), 1))
