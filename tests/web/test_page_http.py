@@ -188,7 +188,7 @@ def test_what_is_too_large_is_refused_with_a_sentence(page):
 def test_what_is_too_long_is_refused_with_a_sentence(page):
     _, path = page.upload(wav(np.zeros(8000 * 21), 8000, form="FLAC"), "night.flac")
     said = page.separate(path)["error"]
-    assert said.startswith("night.flac is 21.0 s long: it takes up to 20.0 s of sound. The command")
+    assert said.startswith("night.flac is 21.0 s long: the page takes up to 20.0 s of sound. The command")
     deadline = time.monotonic() + 60
     while os.path.exists(path):
         assert time.monotonic() < deadline
@@ -198,13 +198,16 @@ def test_what_is_too_long_is_refused_with_a_sentence(page):
 def test_an_upload_that_is_no_longer_kept_is_an_error_that_says_so(page):
     _, path = page.upload(wav(noise(0.2)))
     os.unlink(path)
-    assert page.separate(path)["error"] == "The recording is no longer kept: upload it again."
+    assert page.separate(path)["error"] == "The recording was deleted: upload it again."
 
 
 def test_other_sites_and_made_up_names_get_nothing(page):
     for headers in ({"origin": "https://evil.example"}, {"origin": "null"}):
         status, said = page.upload(wav(noise(0.2)), headers=headers)
-        assert (status, said["detail"]) == (403, "This request comes from another site.")
+        assert (status, said["detail"]) == (
+            403,
+            "This request comes from another site: open the page at its own address.",
+        )
     assert page.request("GET", "/config", headers={"host": f"evil.example:{page.port}"})[0] == 421
 
 

@@ -1,4 +1,4 @@
-"""The gate alone, with an application behind it that tells what reached it."""
+"""The gate alone, with an application behind it that records what reached it."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ class Behind:
 
 
 class Door:
-    """A gate, and how to knock at it."""
+    """A gate that takes requests."""
 
     def __init__(self, storage, *, local=True):
         self.behind = Behind()
@@ -150,10 +150,10 @@ def test_only_what_was_uploaded_is_separated(door, upload, event):
     assert ask(upload) == (200, "behind")
     assert json.loads(door.behind.bodies[0])["data"][0]["path"] == upload
     for path in ("/etc/passwd", "../../etc/passwd", f"{upload}/../../../x", "http://example.org/a.wav"):
-        assert ask(path) == (403, "Only what was uploaded to this page can be separated.")
+        assert ask(path) == (403, "The recording was not uploaded to this page: upload it first.")
     for path in (7, True, ["/etc/passwd"], {"path": "/etc/passwd"}):
         assert ask(path)[0] == 403
-    assert ask(upload + "x") == (410, "The recording is no longer kept: upload it again.")
+    assert ask(upload + "x") == (410, "The recording was deleted: upload it again.")
     assert len(door.behind.bodies) == 1
 
 
@@ -213,14 +213,14 @@ def test_a_path_is_found_however_deep_it_hides(door):
         value = {"data": [value, {"x": []}]}
     assert door("POST", "/gradio_api/queue/join", json.dumps(value).encode())[0] == 403
     bomb = b'{"data":' + b"[" * 200_000
-    assert door("POST", "/gradio_api/queue/join", bomb) == (400, "The request is no JSON.")
+    assert door("POST", "/gradio_api/queue/join", bomb) == (400, "The request is not valid JSON.")
 
 
 def test_requests_have_largest_sizes(door):
     sentence = json.dumps({"data": [None, "word " * 10_000, ""]}).encode()
     assert door("POST", "/gradio_api/queue/join", sentence) == (200, "behind")
     status, said = door("POST", "/gradio_api/queue/join", parts=[bytes(300_000)] * 5)
-    assert (status, said) == (413, "The request is too large: a sentence is needed, not a book.")
+    assert (status, said) == (413, "The request is too large: shorten the descriptions.")
     for body in (b"", b"{", b"\xff\xfe", b"NaN{"):
         assert door("POST", "/gradio_api/queue/join", body)[0] == 400
 
@@ -231,7 +231,7 @@ def test_uploads_have_a_largest_size_said_or_not(door):
     assert (status, said) == (413, "The file is too large: this page takes up to 0.001 MB.")
     for length in ("-1", "1e3", "x"):
         assert door("POST", "/gradio_api/upload", b"", content_length=length)[0] == 413
-    assert door("POST", "/gradio_api/upload", parts=[bytes(10_000)] * 9)[0] == 413  # nobody said how much
+    assert door("POST", "/gradio_api/upload", parts=[bytes(10_000)] * 9)[0] == 413  # without a stated size
     assert len(door.behind.bodies) == 1
 
 
@@ -259,7 +259,7 @@ def test_a_page_that_is_closed_while_it_sends_is_no_defect(storage):
 def test_nothing_is_uploaded_when_the_page_is_full(door, storage):
     (storage.uploads / "rest").write_bytes(bytes(20_000))
     status, said = door("POST", "/gradio_api/upload", bytes(900), content_length="900")
-    assert (status, said) == (507, "The page holds as much as it may: try again in some minutes.")
+    assert (status, said) == (507, "The storage of this page is full: try again in some minutes.")
 
 
 def test_names_that_another_site_made_up_for_this_machine_are_refused(door, storage):
@@ -274,7 +274,7 @@ def test_pages_of_other_sites_cannot_ask_through_a_browser(door):
     for origin in ("https://evil.example", "http://127.0.0.1:9999", "null", f"{HOST}"):
         assert door("POST", "/gradio_api/upload", b"", origin=origin) == (
             403,
-            "This request comes from another site.",
+            "This request comes from another site: open the page at its own address.",
         )
     assert door("POST", "/gradio_api/upload", b"", origin=f"http://{HOST}")[0] == 200
 

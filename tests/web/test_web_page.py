@@ -1,8 +1,7 @@
-"""What happens when something is pressed, and what the page says, with a model that halves a sound."""
+"""The page's handlers and their messages, with a model that halves a sound."""
 
 import html
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,19 +11,17 @@ from web_server import noise, wav
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.separation.presence import Presence
 from audiosep_jax.separation.results import FileSeparation
-from audiosep_jax.web import answers
 from audiosep_jax.web import html as wording
-from audiosep_jax.web.answers import Answer, Question
+from audiosep_jax.web import page
 from audiosep_jax.web.limits import Limits
 from audiosep_jax.web.page import Handlers
 from audiosep_jax.web.storage import Storage
-from audiosep_jax.web.uploads import Sound
 
 LIMITS = Limits(sound_seconds=10, work_seconds=30)
 
 
 class Halves:
-    """A model that gives half of every sound, in four steps, and does something in the middle."""
+    """A model that returns half of every sound, in four steps, and calls `midway` before the third."""
 
     def __init__(self):
         self.asked, self.absent, self.midway = [], False, lambda: None
@@ -91,9 +88,9 @@ def press(model, storage):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """A second is saved where the picture is not looked at."""
-    monkeypatch.setattr(answers, "draw_spectrograms", lambda *_, **__: None)
-    monkeypatch.setattr(answers, "png", lambda _: b"")
+    """Draws no picture, which saves a second."""
+    monkeypatch.setattr(page, "draw_spectrograms", lambda *_, **__: None)
+    monkeypatch.setattr(page, "png", lambda _: b"")
 
 
 def results(storage):
@@ -108,7 +105,7 @@ def test_a_result_without_room_is_refused_in_a_sentence(model, storage, upload):
         (result.folder / "estimate.wav").write_bytes(bytes(300_000))
     handlers, path = Handlers(model, storage, limits, []), upload(wav(noise(0.2)))
     said, _, numbers = handlers.separate(str(path), "a dog", "", session="page", progress=lambda *_: None)
-    assert numbers == {"error": "The page holds as much as it may: try again in some minutes."}
+    assert numbers == {"error": "The storage of this page is full: try again in some minutes."}
     assert numbers["error"] in said
     assert model.asked == []
     assert [folder.name for folder in results(storage)] == [result.token]
@@ -121,8 +118,8 @@ def test_an_upload_that_is_removed_in_the_middle_is_a_sentence(press, storage, u
         upload.unlink()
         (folder / "mixture.wav").hardlink_to(upload)
 
-    monkeypatch.setattr(answers, "playable", gone)
-    assert press(path)[2] == {"error": "The recording is no longer kept: upload it again."}
+    monkeypatch.setattr(page, "playable", gone)
+    assert press(path)[2] == {"error": "The recording was deleted: upload it again."}
     assert results(storage) == []
     assert "Traceback" not in capsys.readouterr().err
 
@@ -180,7 +177,7 @@ def test_an_upload_of_no_use_is_removed_and_called_by_its_name(press, storage, u
         monkeypatch.setattr("time.time", lambda: now + 60)
         storage.sweep()
         assert not path.exists()
-        assert "no longer kept" in look(path)
+        assert "recording was deleted" in look(path)
     assert results(storage) == []
 
 
@@ -200,7 +197,7 @@ def test_an_upload_that_is_all_right_is_kept(press, upload):
 def test_what_takes_too_long_is_given_up(press, storage, upload, model, monkeypatch):
     model.midway = lambda: monkeypatch.setattr("time.monotonic", lambda: 1e9)
     path = upload(wav(noise()))
-    assert press(path)[2]["error"].startswith("The separation was given up after 30 s, when 75% was done")
+    assert press(path)[2]["error"].startswith("The separation was stopped after 30 s with 75% done")
     assert results(storage) == []
     assert path.exists()
 
@@ -214,7 +211,7 @@ def test_a_closed_page_ends_its_separation_and_no_other(press, storage, upload, 
     assert results(storage) == []
     path = upload(wav(noise()))
     model.midway = lambda: storage.release("page")
-    assert "Nobody waits" in press(path)[2]["error"]
+    assert "The separation was cancelled" in press(path)[2]["error"]
     assert results(storage) == []
     assert not path.exists()
 
@@ -222,9 +219,9 @@ def test_a_closed_page_ends_its_separation_and_no_other(press, storage, upload, 
 def test_the_end_of_the_command_ends_every_separation(press, storage, upload, model):
     path = upload(wav(noise()))
     model.midway = storage.stop
-    assert "Nobody waits" in press(path)[2]["error"]
+    assert "The separation was cancelled" in press(path)[2]["error"]
     model.midway = lambda: None
-    assert "Nobody waits" in press(path)[2]["error"]
+    assert "The separation was cancelled" in press(path)[2]["error"]
     assert results(storage) == []
 
 
@@ -255,9 +252,8 @@ def test_texts_become_markup_that_nothing_obeys(text):
     assert not set("<>{}$`\"'") & set(shown)
     shown.encode()
     assert html.unescape(shown) == text.translate({0: "\ufffd", 27: "\ufffd", 0xDCFF: "\ufffd"})
-    question = Question(upload=None, query=text, without=text)
     assert wording.error(text).endswith(f" {shown}</div>")
-    assert wording.wanted(question) == f"“{text}” without “{text}”"
+    assert wording.wanted(text, text) == f"“{text}” without “{text}”"
 
 
 def test_house_rules_say_the_limits():
@@ -268,11 +264,8 @@ def test_house_rules_say_the_limits():
 
 
 def test_names_of_downloads_are_names():
-    nowhere = Path()
-    sound = Sound(seconds=1, channels=1, sample_rate_hz=8, drawn=np.zeros(8), drawn_hz=8, result_bytes=0)
-    files = {"mixture": nowhere, "estimate": nowhere, "residual": nowhere, "picture": nowhere}
-    answer = Answer(**files, sound=sound, level_db=-np.inf, warning=None, work_seconds=1)
-    question = Question(upload=nowhere, query="a dog", without="")
-    shown = wording.results(answer, question, dict.fromkeys(files, "result/a/b"), name="x" * 200 + '".wav')
+    addresses = dict.fromkeys(("mixture", "estimate", "residual", "picture"), "result/a/b")
+    name = "x" * 200 + '".wav'
+    shown = wording.results("a dog", "", level_db=-np.inf, addresses=addresses, name=name)
     assert f'download="{"x" * 80}.estimate.wav"' in shown
     assert "“a dog” (silent)" in shown

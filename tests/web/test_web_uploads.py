@@ -39,7 +39,7 @@ def test_what_is_too_long_is_refused_before_anything_is_decoded(sound):
     streaminfo += ((16_000 << 44) | (15 << 36) | (36_000 * 16_000)).to_bytes(8, "big") + bytes(16)
     flac = sound(b"fLaC\x80\x00\x00\x22" + streaminfo + b"\xff" * 1000, "night.flac")
     with pytest.raises(
-        AudioSepError, match=r"is 10\.0 h long: it takes up to 10\.0 s of sound\. The command"
+        AudioSepError, match=r"is 10\.0 h long: the page takes up to 10\.0 s of sound\. The command"
     ):
         read_sound(flac, LIMITS)
     with pytest.raises(AudioSepError, match=r"is 10\.1 s long"):
@@ -50,7 +50,9 @@ def test_what_is_too_long_is_refused_before_anything_is_decoded(sound):
 def test_sounds_of_many_channels_may_be_shorter(sound):
     assert Limits(sound_seconds=10).seconds_for(1) == Limits(sound_seconds=10).seconds_for(2) == 10
     eight = sound(wav(np.zeros((8, 8000 * 3)), 8000))
-    with pytest.raises(AudioSepError, match=r"3\.0 s long: it takes up to 2\.5 s of sound with 8 channels"):
+    with pytest.raises(
+        AudioSepError, match=r"3\.0 s long: the page takes up to 2\.5 s of sound with 8 channels"
+    ):
         read_sound(eight, LIMITS)
     assert read_sound(sound(wav(np.zeros((8, 8000 * 2)), 8000)), LIMITS).channels == 8
 
@@ -58,7 +60,7 @@ def test_sounds_of_many_channels_may_be_shorter(sound):
 def test_a_stream_whose_header_says_nothing_is_read_no_further_than_the_limit(sound):
     content = bytearray(wav(np.zeros(8000 * 60), 8000, form="AU"))
     content[8:12] = b"\xff\xff\xff\xff"
-    with pytest.raises(AudioSepError, match=r"longer than this page takes|60\.0 s long"):
+    with pytest.raises(AudioSepError, match=r"is too long|60\.0 s long"):
         read_sound(sound(bytes(content), "stream.au"), LIMITS)
 
 
@@ -116,8 +118,8 @@ def test_the_examples_are_mixtures_that_can_be_separated(tmp_path):
 
 def test_limits_are_positive():
     for wrong in ({"sound_seconds": 0}, {"work_seconds": float("nan")}, {"kept_seconds": -1}):
-        with pytest.raises(AudioSepError, match="has to be positive"):
+        with pytest.raises(AudioSepError, match="give a positive number"):
             Limits(**wrong)
     for wrong in ({"upload_bytes": 0}, {"waiting": 0}, {"query_letters": 0}):
-        with pytest.raises(AudioSepError, match="from 1 on"):
+        with pytest.raises(AudioSepError, match="is below 1: raise it"):
             Limits(**wrong)
