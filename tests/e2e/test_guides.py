@@ -46,7 +46,7 @@ def commands_of_guides():
     return sorted({tuple(each) for each in words})
 
 
-def test_there_is_something_to_check():
+def test_commands_are_found():
     assert {language for language, _ in BLOCKS} == {"sh", "bash", "dockerfile"}
     assert {words[1] for words in audiosep_commands(SHELL)} >= {"train", "compile", "prepare"}
     assert len(audiosep_commands(SHELL)) >= 6
@@ -72,7 +72,7 @@ def test_commands_parse(words):
         changed(ExperimentConfig(), parsed.set)  # every field exists and takes its value
 
 
-def test_every_field_and_flag_that_is_named_exists():
+def test_named_fields_and_flags_exist():
     config = to_dict(ExperimentConfig())
     parts = "|".join(part for part, fields in config.items() if isinstance(fields, dict))
     fields = set(re.findall(rf"\b({parts})\.(\w+)", TEXT))
@@ -115,7 +115,7 @@ def test_the_table_of_throughput_agrees_with_itself():
         assert float(rate.replace(",", "")) == pytest.approx(batch / seconds, rel=0.01), place
 
 
-def test_the_batch_job_goes_on_after_signals_and_stops_at_mistakes(tmp_path):
+def test_the_batch_job_requeues_after_signals_and_stops_at_mistakes(tmp_path):
     """The script of SLURM, with a training that ends with each of the exit codes."""
     (script,) = [code for code in SHELL if "#SBATCH" in code]
     (tmp_path / ".venv" / "bin").mkdir(parents=True)

@@ -34,7 +34,7 @@ def test_the_missing_extra_is_named(capsys):
         (("--max-waiting", "0"), "is below 1: raise it"),
     ],
 )
-def test_limits_that_make_no_sense_are_refused(capsys, options, message):
+def test_invalid_limits_are_refused(capsys, options, message):
     assert main.main(["web", *options]) == 2
     error = capsys.readouterr().err
     assert message in error

@@ -97,7 +97,7 @@ def results(storage):
     return list((storage.folder / "results").iterdir())
 
 
-def test_a_result_without_room_is_refused_in_a_sentence(model, storage, upload):
+def test_a_result_is_refused_if_the_storage_is_full(model, storage, upload):
     """800,000 bytes in all, of which another page holds 300,000."""
     limits = Limits(upload_bytes=40_000)
     storage._limits = limits
@@ -111,7 +111,7 @@ def test_a_result_without_room_is_refused_in_a_sentence(model, storage, upload):
     assert [folder.name for folder in results(storage)] == [result.token]
 
 
-def test_an_upload_that_is_removed_in_the_middle_is_a_sentence(press, storage, upload, monkeypatch, capsys):
+def test_an_upload_deleted_during_the_separation_is_an_error(press, storage, upload, monkeypatch, capsys):
     path = upload(wav(noise(0.2)))
 
     def gone(upload, folder):  # between the reading and the second name
@@ -124,7 +124,7 @@ def test_an_upload_that_is_removed_in_the_middle_is_a_sentence(press, storage, u
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_press_gives_players_numbers_and_files(press, storage, upload, model):
+def test_a_separation_gives_players_numbers_and_files(press, storage, upload, model):
     content = wav(noise(1.0, channels=2))
     said, shown, numbers = press(upload(content), "  a dog ", "rain")
     assert model.asked == [("a dog", "rain")]
@@ -143,7 +143,7 @@ def test_a_press_gives_players_numbers_and_files(press, storage, upload, model):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_an_absent_query_is_warned_of(press, upload, model):
+def test_an_absent_query_gives_a_warning(press, upload, model):
     model.absent = True
     said, _, numbers = press(upload(wav(noise())), "a cat")
     assert "note warning" in said
@@ -151,7 +151,7 @@ def test_an_absent_query_is_warned_of(press, upload, model):
     assert html.escape(numbers["warning"]) in said
 
 
-def test_a_missing_field_is_said_before_the_recording_is_looked_at(press, model):
+def test_missing_fields_are_reported_before_the_recording_is_read(press, model):
     for path, query, message in (
         (None, "", "Describe the sound"),
         (None, " \n", "Describe the sound"),
@@ -165,7 +165,7 @@ def test_a_missing_field_is_said_before_the_recording_is_looked_at(press, model)
     assert model.asked == []
 
 
-def test_an_upload_of_no_use_is_removed_and_called_by_its_name(press, storage, upload, monkeypatch):
+def test_an_unusable_upload_is_deleted_and_the_error_names_it(press, storage, upload, monkeypatch):
     now = time.time()
     for look in (lambda path: press(path)[2]["error"], lambda path: check(press, path)):
         monkeypatch.setattr("time.time", lambda: now)
@@ -173,7 +173,7 @@ def test_an_upload_of_no_use_is_removed_and_called_by_its_name(press, storage, u
         said = look(path)
         assert "notes.wav is not a sound file" in said
         assert str(storage.folder) not in said
-        assert look(path) == said  # somebody may press twice
+        assert look(path) == said  # pressed twice
         monkeypatch.setattr("time.time", lambda: now + 60)
         storage.sweep()
         assert not path.exists()
@@ -187,14 +187,14 @@ def check(press, path):
     return said
 
 
-def test_an_upload_that_is_all_right_is_kept(press, upload):
+def test_a_usable_upload_is_kept(press, upload):
     path = upload(wav(noise()))
     assert press.handlers.check(str(path), session="page") == (True, wording.FIRST)
     assert press.handlers.check(None, session="page") == (True, wording.FIRST)
     assert path.exists()
 
 
-def test_what_takes_too_long_is_given_up(press, storage, upload, model, monkeypatch):
+def test_a_too_slow_separation_is_stopped(press, storage, upload, model, monkeypatch):
     model.midway = lambda: monkeypatch.setattr("time.monotonic", lambda: 1e9)
     path = upload(wav(noise()))
     assert press(path)[2]["error"].startswith("The separation was stopped after 30 s with 75% done")
@@ -203,9 +203,9 @@ def test_what_takes_too_long_is_given_up(press, storage, upload, model, monkeypa
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_closed_page_ends_its_separation_and_no_other(press, storage, upload, model):
+def test_closing_a_page_cancels_only_its_own_separation(press, storage, upload, model):
     path = upload(wav(noise()))
-    model.midway = lambda: storage.release("somebody else")
+    model.midway = lambda: storage.release("another page")
     assert "estimate" in press(path)[2]
     storage.release("page")
     assert results(storage) == []
@@ -216,7 +216,7 @@ def test_a_closed_page_ends_its_separation_and_no_other(press, storage, upload, 
     assert not path.exists()
 
 
-def test_the_end_of_the_command_ends_every_separation(press, storage, upload, model):
+def test_stopping_the_server_cancels_every_separation(press, storage, upload, model):
     path = upload(wav(noise()))
     model.midway = storage.stop
     assert "The separation was cancelled" in press(path)[2]["error"]
@@ -225,7 +225,7 @@ def test_the_end_of_the_command_ends_every_separation(press, storage, upload, mo
     assert results(storage) == []
 
 
-def test_a_defect_is_said_to_be_one(press, storage, upload, model, capsys):
+def test_a_defect_is_reported_as_one(press, storage, upload, model, capsys):
     def fail():
         raise RuntimeError("the secret reason")
 
@@ -237,7 +237,7 @@ def test_a_defect_is_said_to_be_one(press, storage, upload, model, capsys):
     assert results(storage) == []
 
 
-def test_a_full_disk_is_said_without_the_place(press, storage, upload, model):
+def test_errors_do_not_show_folders(press, storage, upload, model):
     def fail():
         raise AudioSepError(f"{storage.folder}/results/abc/estimate.wav cannot be written (No space left)")
 
@@ -247,7 +247,7 @@ def test_a_full_disk_is_said_without_the_place(press, storage, upload, model):
 
 
 @pytest.mark.parametrize("text", ["<b>", "${x}", "{{x}}", "`x`", "\"'&", "\x00\x1b", "\udcff", "line\nline"])
-def test_texts_become_markup_that_nothing_obeys(text):
+def test_texts_are_escaped_in_markup(text):
     shown = wording.text(text)
     assert not set("<>{}$`\"'") & set(shown)
     shown.encode()
@@ -256,14 +256,14 @@ def test_texts_become_markup_that_nothing_obeys(text):
     assert wording.wanted(text, text) == f"“{text}” without “{text}”"
 
 
-def test_house_rules_say_the_limits():
+def test_house_rules_state_the_limits():
     said = wording.house_rules(Limits(), local=True)
     assert "Up to 5 minutes of sound and 100 MB" in said
     assert "nothing leaves it" in said
     assert "nothing leaves it" not in wording.house_rules(Limits(), local=False)
 
 
-def test_names_of_downloads_are_names():
+def test_download_names_are_short_and_escaped():
     addresses = dict.fromkeys(("mixture", "estimate", "residual", "picture"), "result/a/b")
     name = "x" * 200 + '".wav'
     shown = wording.results("a dog", "", level_db=-np.inf, addresses=addresses, name=name)
