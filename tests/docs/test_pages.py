@@ -47,6 +47,18 @@ def test_links_lead_to_files_and_headings(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_rows_of_a_table_have_its_columns(page):
+    columns = None
+    for line in prose(page).splitlines():
+        if not line.startswith("|"):
+            columns = None
+            continue
+        found = len(re.findall(r"(?<!\\)\|", line))
+        columns = columns or found
+        assert found == columns, line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
 def test_named_files_exist(page):
     """Every path of this repository's sources that stands in backquotes."""
     tops = "audiosep_jax|data_pipelines|experiments|benchmarks|tests|docs|notebooks"
