@@ -13,7 +13,7 @@ import sys
 import warnings
 from pathlib import Path
 
-# What users import, in the order of the pages. All else is the project's own business and may change.
+# Modules that users import, in the order of the pages. All others are internal and may change.
 PUBLIC = (
     "audiosep_jax",
     "audiosep_jax.separation.api",
@@ -53,36 +53,36 @@ def build(out: Path) -> list[str]:
       out: folder of index.html; it is created.
 
     Returns:
-      What the generator warns of, such as a name that does not resolve; nothing if all is well.
+      The warnings of the generator, for example about a name that does not resolve; empty if there are none.
     """
     import pdoc
     import pdoc.render
 
-    # The package's names are imported when they are asked for, which the generator does not do.
+    # The package imports its names lazily, and the generator does not trigger that.
     front = importlib.import_module("audiosep_jax")
     for name in front.__all__:
         setattr(front, name, getattr(front, name))
     pdoc.render.configure(
         docformat="google", show_source=False, search=True, template_directory=STYLE, footer_text=""
     )
-    complaints = io.StringIO()
-    with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stderr(complaints):
+    errors = io.StringIO()
+    with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stderr(errors):
         warnings.simplefilter("always")
         pdoc.pdoc(*PUBLIC, output_directory=out)
-    return [str(warning.message) for warning in caught] + complaints.getvalue().splitlines()
+    return [str(warning.message) for warning in caught] + errors.getvalue().splitlines()
 
 
 def main() -> int:
-    """Builds the site; returns 1 if the generator warned of anything."""
+    """Builds the site; returns 1 if the generator warned."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path("build/reference"), help="folder of the site")
     out = parser.parse_args().out
-    for complaint in (complaints := build(out)):
-        print(f"reference: warning: {complaint}", file=sys.stderr)
+    for message in (messages := build(out)):
+        print(f"reference: warning: {message}", file=sys.stderr)
     print(out / "index.html")
-    return 1 if complaints else 0
+    return 1 if messages else 0
 
 
 if __name__ == "__main__":

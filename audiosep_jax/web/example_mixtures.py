@@ -1,4 +1,4 @@
-"""Examples to try the page with: mixtures of bundled clips that the bundled model was not trained on."""
+"""Examples of the page: mixtures of bundled clips that the bundled model was not trained on."""
 
 import dataclasses
 from pathlib import Path
@@ -11,12 +11,12 @@ CLIPS = Path(__file__).parents[1] / "assets" / "demo"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Example:
-    """A mixture to try.
+    """An example.
 
     Attributes:
       title: of its button.
-      query, without: the sentences that it comes with.
-      target, interferer: the files that are mixed.
+      query, without: its sentences.
+      target, interferer: the files to mix.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""What stands between a browser and the page's libraries: what the page does not need is refused."""
+"""The gate between browsers and Gradio: it refuses every request that the page does not need."""
 
 import json
 import math
@@ -16,7 +16,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
-# Nothing is loaded from elsewhere, and no other page may show this one in a frame.
+# Browsers load nothing from elsewhere, and no other page may frame this one.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; worker-src 'self' blob:; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' data: blob:; "
@@ -40,12 +40,12 @@ _LARGEST_JSON = 1_000_000
 _EXPECTED = (
     'The request does not name a recording and two sentences: [{"path": "…"}, "a dog", ""] is expected.'
 )
-# Beside the file itself: the form's boundaries and names.
+# For the boundaries and names of the form, beside the file itself.
 _FORM_BYTES = 20_000
 
 
 class RefusedError(Exception):
-    """A request is not answered; its text is one clear sentence."""
+    """A request is refused; its text is one clear sentence."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -53,19 +53,18 @@ class RefusedError(Exception):
 
 
 class Gate:
-    """An ASGI application that passes on what the page needs, and refuses the rest.
+    """An ASGI application that passes on the requests that the page needs, and refuses all others.
 
-    Addresses are compared with a list. A path that a browser names, in an address or in the data of an event,
-    has to have the form of an upload's; this is seen from the text alone, before anything looks at the disk.
-    Bodies have largest sizes. Requests that another site's page makes in a browser are refused, and so are
-    names of this machine that such a site made up.
+    Addresses are compared with a list. A path from a browser, in an address or in the data of an event, must
+    have the form of an upload's path; the text alone decides, before anything looks at the disk. Bodies have
+    a largest size. Requests from pages of other sites are refused, and so are invented host names.
 
     Args:
-      app: the application behind.
-      storage: that knows the form of an upload's path.
+      app: the application behind the gate.
+      storage: it knows the form of an upload's path.
       limits: of the page.
-      hosts: names under which the page is served; None for any.
-      inputs: how many values each event takes, by its number; that with most separates.
+      hosts: host names that the page is served under; None for any.
+      inputs: the number of values of each event, by the event's number; the event with most values separates.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class Gate:
         inputs: Mapping[int, int],
     ) -> None:
         self._app, self._storage, self._limits, self._hosts = app, storage, limits, hosts
-        self._coming = 0  # uploads
+        self._receiving = 0  # uploads
         self._inputs, self._separate = inputs, max(inputs, key=lambda index: inputs[index])
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -87,7 +86,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         if scope["type"] != "http":
-            return  # the server closes what nobody accepts
+            return  # the server closes connections that are not accepted
         body = _Body(receive)
 
         async def send_guarded(message: Message) -> None:
@@ -102,15 +101,15 @@ class Gate:
 
         try:
             checked = await self._checked(scope, body)
-            coming = scope["path"] == _UPLOAD
-            self._coming += coming
+            uploads = scope["path"] == _UPLOAD
+            self._receiving += uploads
             try:
                 await self._app(scope, checked, send_guarded)
             except Exception:
-                if not body.gone:  # a page that is closed while it sends is no defect
+                if not body.gone:  # a page that closes while it sends is no defect
                     raise
             finally:
-                self._coming -= coming
+                self._receiving -= uploads
             if body.refusal is not None:
                 raise body.refusal
         except RefusedError as refused:
@@ -118,10 +117,10 @@ class Gate:
             await _answer(send, refused)
 
     async def _checked(self, scope: Message, body: "_Body") -> Receive:
-        """Returns what the application reads the request's body from.
+        """Checks a request, and returns the `receive` from which the application reads its body.
 
         Raises:
-          RefusedError: the request is not passed on.
+          RefusedError: the request is refused.
         """
         headers = {
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
@@ -148,11 +147,11 @@ class Gate:
             )
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
-            raise RefusedError(403, "This request comes from another site.")
+            raise RefusedError(403, "This request comes from another site: open the page at its own address.")
 
     def _check_file(self, text: str) -> None:
         if not self._storage.is_upload(text):
-            raise RefusedError(403, "Only what was uploaded to this page can be read.")
+            raise RefusedError(403, "This is not a file that was uploaded to this page.")
 
     def _check_upload(self, headers: dict[str, str], body: "_Body") -> Receive:
         most = self._limits.upload_bytes + _FORM_BYTES
@@ -162,9 +161,9 @@ class Gate:
         promised = headers.get("content-length", "0")
         if not promised.isdigit() or int(promised) > most:
             raise too_large
-        if self._storage.is_full(self._coming):
+        if self._storage.is_full(self._receiving):
             raise RefusedError(507, FULL)
-        # One file whose size nobody said in advance is measured by the page's library; this is for many.
+        # Gradio measures single files without a stated size; this limit is for many files at once.
         body.limit(2 * most, too_large)
         return body
 
@@ -176,16 +175,16 @@ class Gate:
                 return _replayed(message, receive)
             body += message.get("body", b"")
             if len(body) > _LARGEST_JSON:
-                raise RefusedError(413, "The request is too large: a sentence is needed, not a book.")
+                raise RefusedError(413, "The request is too large: shorten the descriptions.")
             if not message.get("more_body", False):
                 break
         try:
             data = json.loads(body)
         except (ValueError, RecursionError):
-            raise RefusedError(400, "The request is no JSON.") from None
+            raise RefusedError(400, "The request is not valid JSON.") from None
         for path in _paths(data):
             if not (isinstance(path, str) and self._storage.is_upload(path)):
-                raise RefusedError(403, "Only what was uploaded to this page can be separated.")
+                raise RefusedError(403, "The recording was not uploaded to this page: upload it first.")
             if not os.path.isfile(path):
                 raise RefusedError(410, NOT_KEPT)
         event = _checked_event(data)
@@ -199,11 +198,11 @@ class Gate:
 
 
 class _Body:
-    """A request's body, as far as it may go, that knows where it ends: behind that nothing comes to be read.
+    """A request's body up to its limit; it never reads beyond its end.
 
     Attributes:
-      gone: whether nobody waits for an answer, or it is refused.
-      refusal: why, if it got too large.
+      gone: whether the client has disconnected, or the body was too large.
+      refusal: the error, if the body was too large.
     """
 
     def __init__(self, receive: Receive) -> None:
@@ -212,7 +211,7 @@ class _Body:
         self.gone, self.refusal = False, None
 
     def limit(self, most: int, refusal: RefusedError) -> None:
-        """Sets how many bytes may come, and what is said otherwise."""
+        """Sets the largest size, and the error for a larger body."""
         self._left, self._too_large = most, refusal
 
     async def __call__(self) -> Message:
@@ -225,7 +224,7 @@ class _Body:
         return message
 
     async def discard(self, most: int) -> None:
-        """Reads on, so that whoever is still sending comes to read the answer."""
+        """Reads the rest, because a client that is still sending does not read the answer yet."""
         while most > 0 and not self._ended:
             most -= len((await self._next()).get("body", b""))
 
@@ -236,7 +235,7 @@ class _Body:
 
 
 def _paths(data: Any) -> Iterator[Any]:
-    """Yields everything that stands as the path of a file anywhere in the data of an event."""
+    """Yields the values of all keys `path`, at any depth of an event's data."""
     waiting = [data]
     while waiting:
         value = waiting.pop()
@@ -249,12 +248,12 @@ def _paths(data: Any) -> Iterator[Any]:
 
 
 def _checked_event(event: Any) -> dict[str, Any]:
-    """Returns an event as the page's library expects it: nothing, or a recording, or that and two sentences.
+    """Returns an event as Gradio expects it: no values, a recording, or a recording and two sentences.
 
-    Of a recording only the path is kept: whatever else a browser says of it, the library might stumble over.
+    Only the path of a recording is kept, because Gradio might fail on its other fields.
 
     Raises:
-      RefusedError: it is something else.
+      RefusedError: the event has another form.
     """
     inputs = event.get("data") or [] if isinstance(event, dict) else None
     if not isinstance(inputs, list) or len(inputs) not in (0, 1, 3):

@@ -1,25 +1,25 @@
-"""What the page takes: how long, how large, how many at a time."""
+"""The limits of the page: length, size, number at a time."""
 
 import dataclasses
 import math
 
 from audiosep_jax.errors import UsageError
 
-# Sounds of more channels may be shorter: the work grows with both.
+# More channels reduce the longest length, because the work grows with both.
 _FREE_CHANNELS = 2
-# What is kept on disk, in uploads of the largest size; mixture, estimate and residual of each count.
+# Disk space for uploads and results, in uploads of the largest size.
 _STORED_UPLOADS = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What is refused, and when what was not is removed.
+    """Limits beyond which the page refuses, stops or deletes.
 
     Attributes:
-      sound_seconds: longest recording, mono or stereo; of 2n channels the n-th part.
+      sound_seconds: longest recording, mono or stereo; the n-th part for 2n channels.
       upload_bytes: largest upload.
-      waiting: separations that wait at most; one is computed at a time.
-      work_seconds: a separation that takes longer is given up.
+      waiting: most separations in the queue; one runs at a time.
+      work_seconds: a longer separation is stopped.
       kept_seconds: how long uploads and results are kept on disk while their page is open.
       query_letters: longest query.
     """
@@ -32,22 +32,22 @@ class Limits:
     query_letters: int = 1000
 
     def __post_init__(self) -> None:
-        for name, unit in (
-            ("sound_seconds", "seconds"),
-            ("work_seconds", "seconds"),
-            ("kept_seconds", "seconds"),
-        ):
-            value = getattr(self, name)
+        for value in (self.sound_seconds, self.work_seconds, self.kept_seconds):
             if not (math.isfinite(value) and value > 0):
-                raise UsageError(f"A limit of {value:g} {unit} was given: it has to be positive.")
+                raise UsageError(f"A limit of {value:g} seconds was given: give a positive number.")
         if self.upload_bytes < 1 or self.waiting < 1 or self.query_letters < 1:
-            raise UsageError("Uploads, waiting separations and the letters of a query need limits from 1 on.")
+            raise UsageError("A limit of megabytes, waiting separations or letters is below 1: raise it.")
 
     @property
     def stored_bytes(self) -> int:
-        """What uploads and results may take on disk together; when it is full, uploads are refused."""
+        """Most bytes of uploads and results together."""
         return _STORED_UPLOADS * self.upload_bytes
 
     def seconds_for(self, channels: int) -> float:
-        """Longest recording of so many channels."""
+        """Returns the longest recording with so many channels.
+
+        Examples:
+          >>> Limits(sound_seconds=300).seconds_for(8)
+          75.0
+        """
         return self.sound_seconds * min(1.0, _FREE_CHANNELS / channels)

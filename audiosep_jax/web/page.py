@@ -1,29 +1,37 @@
-"""The page itself: what is on it, and what happens when something on it is pressed."""
+"""The page itself: its layout, and what its button and fields do."""
 
+import re
+import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiosep_jax.errors import AudioSepError, PageError
+from audiosep_jax.errors import AudioSepError, PageError, shown
+from audiosep_jax.plotting.spectrograms import draw_spectrograms
+from audiosep_jax.plotting.style import png
 from audiosep_jax.separation.api import AudioSep
+from audiosep_jax.separation.presence import absence_warning
 from audiosep_jax.web import html
-from audiosep_jax.web.answers import Progress, Question, answer, check_question, worded
 from audiosep_jax.web.example_mixtures import EXAMPLES
 from audiosep_jax.web.limits import Limits
-from audiosep_jax.web.storage import NOT_KEPT, Storage
-from audiosep_jax.web.uploads import Sound, read_sound
+from audiosep_jax.web.storage import NOT_KEPT, Result, Storage
+from audiosep_jax.web.uploads import Sound, playable, read_sound
 
 if TYPE_CHECKING:
     import gradio as gr  # pyright: ignore[reportMissingImports]
 
-_EMPTY = html.Html('<div class="empty">What you asked for, and everything else, appears here.</div>')
+Progress = Callable[[float, str], None]
+Answer = tuple[html.Html, html.Html, dict[str, Any]]
+_SEPARATING = 0.9  # of the whole time
+_EMPTY = html.Html('<div class="empty">The sound that you describe, and everything else, appear here.</div>')
 
 
 class Handlers:
-    """What happens when something is pressed; every mistake ends in a sentence on the page.
+    """The functions behind the page's events; every mistake of the user becomes a sentence on the page.
 
     Args:
-      model: that separates.
+      model: the model that separates.
       storage: of uploads and results.
       limits: of the page.
       examples: files of `EXAMPLES`.
@@ -34,74 +42,108 @@ class Handlers:
 
     def separate(
         self, upload: str | None, query: str, without: str, *, session: str, progress: Progress
-    ) -> tuple[html.Html, html.Html, dict[str, Any]]:
+    ) -> Answer:
         """Separates an upload.
 
         Args:
-          upload: its path, which the gate has seen; None where there is none.
-          query: what to hear, possibly empty.
-          without: what not to hear, possibly empty.
+          upload: its path, which the gate has checked; None if there is none.
+          query: the sound to extract, possibly empty.
+          without: the sound to leave out, possibly empty.
           session: of the page.
-          progress: called with the share that is done, and what is being done.
+          progress: called with the finished share, from 0 to 1, and the current work.
 
         Returns:
-          What is said, the players, and the same for programs: addresses and numbers, or {"error": sentence}.
+          A message, the players, and the result for programs: addresses and numbers, or {"error": sentence}.
         """
+        query, without = query or "", without or ""
         try:
-            check_question(query or "", without or "", self._limits)
+            self._check_sentences(query, without)
             if upload is None:
                 raise PageError("There is no recording: upload or record one first.")
         except AudioSepError as error:
-            return html.error(str(error)), _EMPTY, {"error": str(error)}
-        sound, sentence = self._read(Path(upload), session)
+            return _failed(str(error))
+        path = Path(upload)
+        sound, sentence = self._read(path, session)
         if sound is None:
-            return html.error(sentence), _EMPTY, {"error": sentence}
-        question = Question(upload=Path(upload), query=query or "", without=without or "")
+            return _failed(sentence)
         try:
             with self._storage.result(session, needs_bytes=sound.result_bytes) as result:
-                found = answer(
-                    question,
-                    sound,
-                    model=self._model,
-                    result=result,
-                    limits=self._limits,
-                    progress=progress,
-                )
+                return self._answer(path, sound, query.strip(), without.strip(), result, progress)
         except AudioSepError as error:
-            sentence = worded(error, question.upload)
-            return html.error(sentence), _EMPTY, {"error": sentence}
+            return _failed(_without_folders(error, path))
         except Exception:
-            if not question.upload.exists():
-                return html.error(NOT_KEPT), _EMPTY, {"error": NOT_KEPT}
+            if not path.exists():
+                return _failed(NOT_KEPT)
             traceback.print_exc()
-            sentence = (
+            return _failed(
                 "This is a defect of the page, not of your recording: the terminal that serves it says more."
             )
-            return html.error(sentence), _EMPTY, {"error": sentence}
-        addresses = {
-            name: f"result/{result.token}/{path.name}"
-            for name, path in (
-                ("mixture", found.mixture),
-                ("estimate", found.estimate),
-                ("residual", found.residual),
-                ("picture", found.picture),
-            )
-        }
+
+    def _check_sentences(self, query: str, without: str) -> None:
+        if not query.strip() and not without.strip():
+            raise PageError("Describe the sound that you want, for example: a dog barking.")
+        longest = self._limits.query_letters
+        for text, name in ((query, "description"), (without, "description of what to leave out")):
+            if len(text) > longest:
+                raise PageError(
+                    f"The {name} has {len(text):,} letters: give one sentence of up to {longest:,}."
+                )
+
+    def _answer(
+        self, upload: Path, sound: Sound, query: str, without: str, result: Result, progress: Progress
+    ) -> Answer:
+        started = time.monotonic()
+
+        def advance(done: int, total: int) -> None:
+            if result.abandoned.is_set():
+                raise PageError("The separation was cancelled: its page was closed, or the command ends.")
+            if time.monotonic() - started > self._limits.work_seconds:
+                raise PageError(
+                    f"The separation was stopped after {self._limits.work_seconds:.0f} s with "
+                    f"{done / total:.0%} done: give a shorter recording."
+                )
+            progress(_SEPARATING * done / total, "separating")
+
+        parts = {name: result.folder / f"{name}.wav" for name in ("estimate", "residual")}
+        written = self._model.separate_file(
+            upload,
+            estimate_path=parts["estimate"],
+            residual_path=parts["residual"],
+            query=query or None,
+            without=without or (),
+            progress=advance,
+        )
+        progress(_SEPARATING, "drawing")
+        mixture = playable(upload, result.folder)
+        waveforms = {"mixture": sound.drawn}
+        waveforms |= {name: read_sound(part, self._limits).drawn for name, part in parts.items()}
+        figure = draw_spectrograms(
+            waveforms, sample_rate_hz=sound.drawn_hz, across=1, panel_inches=(8.0, 1.9)
+        )
+        picture = result.folder / "spectrograms.png"
+        picture.write_bytes(png(figure))
+        files = {"mixture": mixture, **parts, "picture": picture}
+        addresses = {name: f"result/{result.token}/{path.name}" for name, path in files.items()}
+        level_db = written.level_db
+        warning = absence_warning(written.presence, query or without)
         numbers = {
-            "seconds": found.sound.seconds,
-            "sample_rate_hz": found.sound.sample_rate_hz,
-            "channels": found.sound.channels,
-            "level_db": found.level_db if found.level_db > -float("inf") else None,
-            "warning": found.warning,
+            "seconds": sound.seconds,
+            "sample_rate_hz": sound.sample_rate_hz,
+            "channels": sound.channels,
+            "level_db": level_db if level_db > -float("inf") else None,
+            "warning": warning,
         }
-        shown = html.results(found, question, addresses, name=question.upload.name)
-        return html.said(found), shown, {**addresses, **numbers}
+        return (
+            html.said(sound, warning=warning, work_seconds=time.monotonic() - started),
+            html.results(query, without, level_db=level_db, addresses=addresses, name=upload.name),
+            {**addresses, **numbers},
+        )
 
     def check(self, upload: str | None, *, session: str) -> tuple[bool, html.Html]:
-        """Looks at an upload as soon as it is there; what is of no use is removed at once.
+        """Reads an upload as soon as it is complete; one that cannot be used is removed.
 
         Returns:
-          Whether it can be used, and what is said.
+          Whether it can be used, and a message.
         """
         if upload is None:
             return True, html.FIRST
@@ -109,7 +151,7 @@ class Handlers:
         return sound is not None, html.FIRST if sound is not None else html.error(sentence)
 
     def _read(self, upload: Path, session: str) -> tuple[Sound | None, str]:
-        """Reads an upload and notes who uses it; one of no use is removed, and the sentence says why."""
+        """Reads an upload of a session; one that cannot be used is removed, and the sentence says why."""
         self._storage.use(upload, session)
         try:
             return read_sound(upload, self._limits), ""
@@ -117,7 +159,7 @@ class Handlers:
             if not upload.exists():
                 return None, NOT_KEPT
             self._storage.discard(upload)
-            return None, worded(error, upload)
+            return None, _without_folders(error, upload)
 
     def example(self, number: int) -> tuple[str, str, str]:
         """Returns the recording and the sentences of an example."""
@@ -125,22 +167,29 @@ class Handlers:
         return str(self._examples[number]), chosen.query, chosen.without
 
 
+def _failed(sentence: str) -> Answer:
+    return html.error(sentence), _EMPTY, {"error": sentence}
+
+
+def _without_folders(error: AudioSepError, upload: Path) -> str:
+    """Returns an error's sentence with file names instead of paths on this machine."""
+    sentence, name = str(error), shown(upload.name)
+    for path in (repr(str(upload)), str(upload)):
+        sentence = sentence.replace(path, name)
+    folder = upload.parents[2]  # of uploads and results
+    return re.sub(rf"{re.escape(str(folder))}[^\s:]*/", "", sentence)
+
+
 def build(handlers: Handlers, storage: Storage, limits: Limits, *, local: bool) -> "gr.Blocks":
-    """Puts the page together."""
+    """Returns the page as Gradio blocks."""
     import gradio as gr  # pyright: ignore[reportMissingImports]
 
     def separate(upload, query, without, request: gr.Request, progress=gr.Progress()):
-        return handlers.separate(
-            upload,
-            query,
-            without,
-            session=_session(request),
-            progress=progress,
-        )
+        return handlers.separate(upload, query, without, session=_session(request), progress=progress)
 
     def check(upload, request: gr.Request):
-        useful, said = handlers.check(upload, session=_session(request))
-        return (gr.skip() if useful else None), said
+        usable, said = handlers.check(upload, session=_session(request))
+        return (gr.skip() if usable else None), said
 
     def leave(request: gr.Request):
         storage.release(_session(request))

@@ -1,4 +1,4 @@
-"""Serves the page until the process is told to end."""
+"""The server of the page."""
 
 import os
 import socket
@@ -11,9 +11,9 @@ from audiosep_jax.errors import MissingPackageError, PageError, shown
 from audiosep_jax.separation.api import AudioSep
 from audiosep_jax.separation.presence import AbsentQueryWarning
 from audiosep_jax.web.gate import Gate
+from audiosep_jax.web.html import CSS
 from audiosep_jax.web.limits import Limits
 from audiosep_jax.web.storage import Storage
-from audiosep_jax.web.style import CSS
 
 LOCAL = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 _QUIET = {
@@ -26,10 +26,10 @@ _QUIET = {
 
 
 def check_installed() -> None:
-    """Checks that the extra is there.
+    """Checks that the extra is installed.
 
     Raises:
-      AudioSepError: it is not.
+      MissingPackageError: it is not.
     """
     try:
         import gradio  # noqa: F401  # pyright: ignore[reportMissingImports]
@@ -40,10 +40,10 @@ def check_installed() -> None:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Takes the address that the page is served at; port 0 takes any that is free.
+    """Returns a socket that listens at the address of the page; port 0 takes any free port.
 
     Raises:
-      AudioSepError: it is taken, not of this machine, or no address.
+      PageError: the address is taken, not of this machine, or invalid.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -67,16 +67,16 @@ def bind(host: str, port: int) -> socket.socket:
 def serve(
     model: AudioSep, *, listening: socket.socket, host: str, limits: Limits, ready: Callable[[str], None]
 ) -> None:
-    """Serves the page. It ends at Ctrl-C or SIGTERM, as an exception; then nothing is left on disk.
+    """Serves the page until Ctrl-C or SIGTERM, which end it as an exception; nothing is left on disk.
 
     Args:
-      model: that separates.
-      listening: what `bind` returned.
-      host: as `bind` was given it.
+      model: the model that separates.
+      listening: the socket from `bind`.
+      host: the argument of `bind`.
       limits: of the page.
-      ready: called with the page's address, once it answers.
+      ready: called with the page's address when it answers.
     """
-    warnings.simplefilter("ignore", AbsentQueryWarning)  # the page says it itself
+    warnings.simplefilter("ignore", AbsentQueryWarning)  # the page shows it
     with listening, Storage(limits) as storage:
         os.environ |= {**_QUIET, "GRADIO_TEMP_DIR": str(storage.uploads)}
         app = application(model, storage=storage, limits=limits, local=host in LOCAL)
@@ -88,7 +88,7 @@ def serve(
                 ready(_address(host, listening.getsockname()[1]))
 
             def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-                storage.stop()  # the server waits for what is being computed
+                storage.stop()  # otherwise the server waits for a running separation
                 super().handle_exit(sig, frame)
 
         config = uvicorn.Config(
@@ -103,7 +103,7 @@ def serve(
 
 
 def application(model: AudioSep, *, storage: Storage, limits: Limits, local: bool) -> Any:
-    """Returns the ASGI application: the page, the files of its results, and the gate before both."""
+    """Returns the ASGI application: the page, the files of its results, and the gate in front of both."""
     import fastapi  # pyright: ignore[reportMissingImports]
     import gradio as gr  # pyright: ignore[reportMissingImports]
     from fastapi.responses import FileResponse  # pyright: ignore[reportMissingImports]
@@ -121,7 +121,7 @@ def application(model: AudioSep, *, storage: Storage, limits: Limits, local: boo
     def result(token: str, name: str) -> FileResponse:
         path = storage.find(token, name)
         if path is None:
-            raise fastapi.HTTPException(404, "This result is no longer kept: separate again.")
+            raise fastapi.HTTPException(404, "This result was deleted: separate again.")
         return FileResponse(path, headers={"cache-control": "no-store"})
 
     gr.mount_gradio_app(

@@ -1,23 +1,25 @@
-"""Uploads and results on disk: found by random names, forgotten with the page, or after a while."""
+"""Uploads and results on disk: found by random names, deleted with their page or after a time."""
 
 import contextlib
 import dataclasses
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from audiosep_jax.errors import PageError, shown
-from audiosep_jax.web import stale_folders
+from audiosep_jax.errors import AudioSepError, PageError, shown
+from audiosep_jax.utils.locks import locked
 from audiosep_jax.web.limits import Limits
 
-NOT_KEPT = "The recording is no longer kept: upload it again."
-FULL = "The page holds as much as it may: try again in some minutes."
+NOT_KEPT = "The recording was deleted: upload it again."
+FULL = "The storage of this page is full: try again in some minutes."
 _PREFIX = "audiosep-web-"
+_HELD = "held"  # the file that a running server locks
 _SWEEP_SECONDS = 15.0
 
 
@@ -26,10 +28,10 @@ class Result:
     """A separation that is being computed.
 
     Attributes:
-      token: the random name that a browser will know it by.
+      token: its random name in addresses of the page.
       folder: for its files.
-      needs_bytes: what its files take at most.
-      abandoned: set when nobody waits for it any more: its page was closed, or the command ends.
+      needs_bytes: the most that its files take.
+      abandoned: set when its page is closed, or the command ends.
     """
 
     token: str
@@ -39,15 +41,15 @@ class Result:
 
 
 class Storage:
-    """A folder of its own for uploads and results, which is removed when the `with` statement ends.
+    """A temporary folder for uploads and results, which is deleted when the `with` statement ends.
 
-    Such folders of processes that were killed are removed at the start.
+    Folders left by killed servers are deleted at the start.
 
-    What a browser asks for is looked up by equality in a table of random names; no text of it becomes a path.
+    Requested results are looked up in a table of random names; no text from a browser becomes a path.
 
     Attributes:
       folder: the folder.
-      uploads: where uploads are put, each in a folder named after its content.
+      uploads: the folder of uploads, each in a folder named after its content.
 
     Raises:
       AudioSepError: the system's folder for temporary files cannot be written.
@@ -55,9 +57,9 @@ class Storage:
 
     def __init__(self, limits: Limits) -> None:
         try:
-            stale_folders.remove(Path(tempfile.gettempdir()), _PREFIX)
+            _remove_stale(Path(tempfile.gettempdir()))
             self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX)).resolve()
-            self._held = stale_folders.hold(self.folder)
+            self._held = _hold(self.folder)
         except OSError as error:
             raise PageError(
                 f"No temporary folder can be made ({shown(error.strerror)}): free space, or set TMPDIR."
@@ -68,14 +70,12 @@ class Storage:
         self._results.mkdir()
         self._limits = limits
         self._lock = threading.Lock()
-        self._making = threading.Lock()  # held while room is made
+        self._making_room = threading.Lock()
         self._files: dict[str, dict[str, Path]] = {}  # token -> name -> file
         self._sessions: dict[str, list[str]] = {}  # session -> its tokens, the oldest first
         self._used: dict[Path, set[str]] = {}  # upload -> the sessions that use it
-        self._computed: dict[
-            str, tuple[str, Result]
-        ] = {}  # token -> session and result, while it is computed
-        self._useless: dict[Path, float] = {}  # upload -> since when
+        self._computed: dict[str, tuple[str, Result]] = {}  # token -> session and result in progress
+        self._unusable: dict[Path, float] = {}  # upload -> since when
         self._ended = threading.Event()
         self._janitor = threading.Thread(target=self._sweep_until_the_end, name="janitor", daemon=True)
 
@@ -90,27 +90,27 @@ class Storage:
         self._held.close()
 
     def stop(self) -> None:
-        """Abandons what is being computed, and what will be; a signal handler may call it."""
+        """Cancels all results, in progress and new; a signal handler may call it."""
         self._ended.set()
         for _, result in list(self._computed.values()):
             result.abandoned.set()
 
     @contextlib.contextmanager
     def result(self, session: str, *, needs_bytes: int = 0) -> Iterator[Result]:
-        """Gives a new folder; nothing of it remains if the block ends with an error, or nobody waits for it.
+        """Gives a new folder, which is deleted if the block ends with an error or the result is abandoned.
 
-        Where there is no room, older results of the same page go first.
+        If the storage is full, older results of the same page are deleted first.
 
         Args:
-          session: of the page, with which the result is removed.
-          needs_bytes: what the files will take at most.
+          session: of the page; the result is deleted with it.
+          needs_bytes: the most that the files will take.
 
         Raises:
-          AudioSepError: there is no room for so much.
+          PageError: there is not enough room.
         """
         token = secrets.token_urlsafe(24)
         result = Result(token, self._results / token, needs_bytes)
-        with self._making:
+        with self._making_room:
             self._make_room(session, needs_bytes)
             self._computed[token] = session, result
         result.folder.mkdir()
@@ -130,12 +130,12 @@ class Storage:
                 shutil.rmtree(result.folder, ignore_errors=True)
 
     def find(self, token: str, name: str) -> Path | None:
-        """Returns a file of a result; None where there is no such."""
+        """Returns a file of a result; None if it does not exist."""
         with self._lock:
             return self._files.get(token, {}).get(name)
 
     def is_upload(self, text: str) -> bool:
-        """Whether a text has the form of an upload's path, without looking at the disk: …/DIGEST/NAME."""
+        """Whether a text has the form of an upload's path, …/DIGEST/NAME; does not look at the disk."""
         root = f"{self.uploads}{os.sep}"
         digest, _, name = text.removeprefix(root).partition(os.sep)
         return (
@@ -148,20 +148,20 @@ class Storage:
         )
 
     def use(self, upload: Path, session: str) -> None:
-        """Notes that a page uses an upload; it stays until the last of its pages is closed."""
+        """Records that a page uses an upload; it is kept until the last of its pages is closed."""
         with self._lock:
             self._used.setdefault(upload, set()).add(session)
-            self._useless.pop(upload, None)
+            self._unusable.pop(upload, None)
         with contextlib.suppress(OSError):
-            os.utime(upload)  # it is kept for the whole time from now on
+            os.utime(upload)  # its time starts again
 
     def discard(self, upload: Path) -> None:
-        """Removes an upload that is of no use, as soon as nothing is likely to be reading it."""
+        """Deletes an unusable upload at a later sweep, when nothing is likely to read it any more."""
         with self._lock:
-            self._useless[upload] = time.time()
+            self._unusable[upload] = time.time()
 
     def release(self, session: str) -> None:
-        """Removes the results of a page that was closed, and the uploads that no other page uses."""
+        """Deletes the results of a closed page, and the uploads that no other page uses."""
         with self._lock:
             for owner, result in list(self._computed.values()):
                 if owner == session:
@@ -174,7 +174,7 @@ class Storage:
                 sessions.discard(session)
                 if not sessions:
                     del self._used[upload]
-                    self._useless.pop(upload, None)
+                    self._unusable.pop(upload, None)
                     unused.append(upload)
         for token in tokens:
             shutil.rmtree(self._results / token, ignore_errors=True)
@@ -182,14 +182,14 @@ class Storage:
             _remove(upload)
 
     def is_full(self, coming: int = 0) -> bool:
-        """Whether there is no room for an upload of the largest size, beside others that are coming."""
+        """Whether there is no room for one more upload of the largest size, beside those being received."""
         return self._size() + (coming + 1) * self._limits.upload_bytes > self._limits.stored_bytes
 
     def _make_room(self, session: str, needs_bytes: int) -> None:
         most = self._limits.stored_bytes
         if needs_bytes > most:
             raise PageError(
-                f"What comes out would take {needs_bytes / 1e6:,.0f} MB, and this page keeps "
+                f"The result would take {needs_bytes / 1e6:,.0f} MB, and this page keeps "
                 f"{most / 1e6:,.0f} MB in all: give a shorter recording."
             )
         while self._size() + needs_bytes > most:
@@ -202,11 +202,11 @@ class Storage:
             shutil.rmtree(self._results / oldest, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Removes what has been kept for long enough, whoever left it."""
+        """Deletes uploads and results that are older than the limit, and unusable uploads."""
         oldest = time.time() - self._limits.kept_seconds
         for folder in (*_folders(self.uploads), *_folders(self._results)):
             with contextlib.suppress(OSError):
-                # Not when their names changed: a result shares a file with its upload, which goes before it.
+                # Not ctime: a result is a hard link to its upload, whose deletion changes it.
                 if max(path.stat().st_mtime for path in (folder, *folder.iterdir())) < oldest:
                     with self._lock:
                         self._files.pop(folder.name, None)
@@ -214,16 +214,16 @@ class Storage:
                             del self._used[upload]
                     shutil.rmtree(folder, ignore_errors=True)
         just_now = time.time() - min(_SWEEP_SECONDS, self._limits.kept_seconds)
-        for entry in self.uploads.iterdir():  # an upload that was broken off
+        for entry in self.uploads.iterdir():  # interrupted uploads
             with contextlib.suppress(OSError):
                 if entry.is_file() and entry.stat().st_mtime < just_now:
                     entry.unlink()
         with self._lock:
-            useless = [upload for upload, since in self._useless.items() if since < just_now]
-            for upload in useless:
-                del self._useless[upload]
+            unusable = [upload for upload, since in self._unusable.items() if since < just_now]
+            for upload in unusable:
+                del self._unusable[upload]
                 self._used.pop(upload, None)
-        for upload in useless:
+        for upload in unusable:
             _remove(upload)
 
     def _sweep_until_the_end(self) -> None:
@@ -231,7 +231,7 @@ class Storage:
             self.sweep()
 
     def _size(self) -> int:
-        """Returns what lies on disk, a file with two names once, and what is computed as if it were done."""
+        """Returns the bytes on disk (hard links once), and the most that results in progress will take."""
         computed = {result.folder: result.needs_bytes for _, result in list(self._computed.values())}
         files: dict[tuple[int, int], int] = {}
         for folder, folders, names in os.walk(self.folder):
@@ -241,6 +241,33 @@ class Storage:
                     status = os.stat(os.path.join(folder, name))
                     files[status.st_dev, status.st_ino] = status.st_size
         return sum(files.values()) + sum(computed.values())
+
+
+def _hold(folder: Path) -> contextlib.ExitStack:
+    """Locks a new folder until the returned stack is closed, or the process ends.
+
+    On a file system without locks nothing is locked, and the folder has no `held` file.
+
+    Raises:
+      OSError: nothing can be written into the folder.
+    """
+    closing = contextlib.ExitStack()
+    with contextlib.suppress(AudioSepError):
+        closing.enter_context(locked(folder / f".{_HELD}", busy="", instead=""))
+        (folder / f".{_HELD}").rename(folder / _HELD)  # visible to other processes only once it is locked
+    return closing
+
+
+def _remove_stale(parent: Path) -> None:
+    """Deletes folders left by killed servers of this user; a folder is stale when its lock is free."""
+    with contextlib.suppress(OSError):
+        for folder in parent.glob(f"{_PREFIX}*"):
+            with contextlib.suppress(OSError, AudioSepError):
+                status = folder.lstat()  # links are not followed: others may write into `parent`, too
+                held = folder / _HELD
+                if status.st_uid == os.getuid() and stat.S_ISDIR(status.st_mode) and held.is_file():
+                    with locked(held, busy="", instead=""):
+                        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _folders(folder: Path) -> list[Path]:

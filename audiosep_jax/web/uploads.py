@@ -1,4 +1,4 @@
-"""An upload, looked at before anything is computed: whether it is sound, how long, and what it looks like."""
+"""Reading and checking an upload before it is separated, and a form of it that browsers play."""
 
 import dataclasses
 import math
@@ -14,9 +14,9 @@ from audiosep_jax.errors import AudioSepError, PageError
 from audiosep_jax.reports.players import check_rate
 from audiosep_jax.web.limits import Limits
 
-# Spectrograms show what can be heard.
+# Spectrograms show the audible band.
 _DRAWN_HZ = 48_000
-# Headers, and the picture of the spectrograms.
+# For headers and the picture of the spectrograms.
 _BESIDE_SAMPLES_BYTES = 500_000
 # Containers that browsers play.
 _PLAYED = {"WAV": ".wav", "WAVEX": ".wav", "FLAC": ".flac", "OGG": ".ogg", "MP3": ".mp3"}
@@ -24,13 +24,13 @@ _PLAYED = {"WAV": ".wav", "WAVEX": ".wav", "FLAC": ".flac", "OGG": ".ogg", "MP3"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sound:
-    """What is known of a sound file.
+    """Facts about a sound file.
 
     Attributes:
       seconds, channels, sample_rate_hz: of the file.
       drawn: `[samples]`, the mean of its channels at `drawn_hz`, for its spectrogram.
-      drawn_hz: the file's rate, or 48 kHz where that is lower.
-      result_bytes: what everything that comes out of its separation takes on disk at most.
+      drawn_hz: the file's rate, at most 48 kHz.
+      result_bytes: the most that the result of its separation takes on disk.
     """
 
     seconds: float
@@ -42,25 +42,25 @@ class Sound:
 
 
 def read_sound(path: Path, limits: Limits) -> Sound:
-    """Reads a sound file to its end, block by block; what its header refuses is not decoded.
+    """Reads a sound file to its end, block by block; the header is checked before decoding.
 
     Raises:
-      AudioSepError: the file is no sound, longer than the limit, of a rate that browsers do not play,
-        damaged, or holds NaN or infinity.
+      AudioFileError: the file is no sound, damaged, or holds NaN or infinity.
+      AudioSepError: it is longer than the limit, or browsers do not play its rate.
     """
     with AudioReader(path) as reader:
         _check_header(reader, limits, name=str(path))
         rate, channels = reader.sample_rate_hz, reader.channels
         drawn_hz = min(rate, _DRAWN_HZ)
         down = StreamResampler(channels=1, from_hz=rate, to_hz=drawn_hz)
-        # Estimate and residual, and the mixture where browsers do not play it as it is.
+        # Estimate and residual, and the mixture if browsers cannot play the file itself.
         sample_bytes = 2 * math.ceil((pcm_bits(reader.subtype) or 32) / 8)
         sample_bytes += 0 if reader.format in _PLAYED else 4
         samples, drawn = 0, []
         for block in reader.blocks():
             samples += block.shape[1]
-            if samples > limits.seconds_for(channels) * rate:  # a stream's header need not say how long it is
-                raise _too_long(f"{path} is longer than this page takes", channels, limits)
+            if samples > limits.seconds_for(channels) * rate:  # the header of a stream may not state a length
+                raise _too_long(f"{path} is too long", channels, limits)
             drawn.append(down.push(block.mean(axis=0, keepdims=True)))
     return Sound(
         seconds=samples / rate,
@@ -75,7 +75,7 @@ def read_sound(path: Path, limits: Limits) -> Sound:
 def playable(path: Path, folder: Path) -> Path:
     """Puts a sound that browsers play into a folder: the file itself, or a WAV with the same samples.
 
-    The file gets a second name, no copy: it stays when the upload is removed.
+    The file itself becomes a hard link, so it survives the deletion of the upload.
     """
     with AudioReader(path) as reader:
         suffix = _PLAYED.get(reader.format)
@@ -103,10 +103,10 @@ def _check_header(reader: AudioReader, limits: Limits, *, name: str) -> None:
         raise _too_long(f"{name} is {_length(seconds)} long", reader.channels, limits)
 
 
-def _too_long(what: str, channels: int, limits: Limits) -> AudioSepError:
+def _too_long(problem: str, channels: int, limits: Limits) -> AudioSepError:
     kind = {1: "", 2: ""}.get(channels, f" with {channels} channels")
     return PageError(
-        f"{what}: it takes up to {_length(limits.seconds_for(channels))} of sound{kind}. "
+        f"{problem}: the page takes up to {_length(limits.seconds_for(channels))} of sound{kind}. "
         "The command audiosep separate has no such limit."
     )
 

@@ -33,12 +33,12 @@ def members(name):
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_every_public_name_says_what_it_is(name):
+def test_every_public_name_has_a_docstring(name):
     assert ast.get_docstring(parsed(name))
     assert not [member for member, node in members(name) if not ast.get_docstring(node)]
 
 
-def test_every_name_of_the_package_says_what_it_is():
+def test_every_name_of_the_package_has_a_docstring():
     for name in audiosep_jax.__all__:
         value = getattr(audiosep_jax, name)
         assert name == "__version__" or inspect.getdoc(value), name
@@ -62,7 +62,7 @@ class Page(HTMLParser):
 
 @pytest.mark.extras
 @pytest.mark.skipif(importlib.util.find_spec("pdoc") is None, reason="the extra reference is not installed")
-def test_the_site_has_every_public_name_and_loads_nothing_from_elsewhere(tmp_path):
+def test_the_site_has_every_public_name_and_loads_nothing_external(tmp_path):
     command = [sys.executable, "-m", "docs.reference", "--out", str(tmp_path / "site")]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (built.returncode, built.stderr) == (0, "")

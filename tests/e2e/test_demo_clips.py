@@ -23,7 +23,7 @@ def test_every_sound_file_has_one_row(rows):
     assert sorted(row["file"] for row in rows) == sorted(path.name for path in CLIPS.glob("*.ogg"))
 
 
-def test_rows_say_what_the_files_hold(rows):
+def test_rows_describe_the_files(rows):
     for row in rows:
         info = soundfile.info(CLIPS / row["file"])
         assert (info.channels, info.samplerate) == (1, 32_000), row["file"]

@@ -1,4 +1,4 @@
-"""What can be checked of a guide for machines that the tests do not have: flags, fields, links, shell."""
+"""Commands of all guides parse; flags, fields, links and shell of the guide for pods are right."""
 
 import dataclasses
 import math
@@ -22,19 +22,36 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 SHELL = [code for language, code in BLOCKS if language in ("sh", "bash")]
 
 
-def audiosep_commands():
-    """Every `audiosep …` of a shell block, up to the end of its command, as words."""
-    lines = "".join(SHELL).replace("\\\n", " ").splitlines()
-    ours = re.compile(rf"\baudiosep (?:{'|'.join(COMMANDS)}) [^&;|]*")
+def audiosep_commands(shell):
+    """Every `audiosep …` of shell blocks, up to the end of its command, as words."""
+    lines = "".join(shell).replace("\\\n", " ").splitlines()
+    ours = re.compile(rf"\baudiosep (?:{'|'.join(COMMANDS)}) [^&;|#>]*")
     found = [found for line in lines for found in ours.findall(line)]
-    # One that stands in an option of another command ends with that option's quotation mark.
+    # A command inside an option of another command ends with that option's quotation mark.
     return [shlex.split(one.removesuffix('"') if one.count('"') % 2 else one) for one in found]
 
 
-def test_there_is_something_to_check():
+def commands_of_guides():
+    """Every `audiosep …` in a block of shell, or of no stated language, in docs/ and the model card."""
+    pages = [*(ROOT / "docs").glob("*.md"), *(ROOT / "audiosep_jax" / "assets").glob("*/README.md")]
+    blocks = [
+        code
+        for page in pages
+        for language, code in re.findall(
+            r"^```(\w*)\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL
+        )
+        if language in ("", "sh", "bash")
+    ]
+    words = audiosep_commands(blocks)
+    return sorted({tuple(each) for each in words})
+
+
+def test_commands_are_found():
     assert {language for language, _ in BLOCKS} == {"sh", "bash", "dockerfile"}
-    assert {words[1] for words in audiosep_commands()} >= {"train", "compile", "prepare"}
-    assert len(audiosep_commands()) >= 6
+    assert {words[1] for words in audiosep_commands(SHELL)} >= {"train", "compile", "prepare"}
+    assert len(audiosep_commands(SHELL)) >= 6
+    assert len(commands_of_guides()) >= 40
+    assert {words[1] for words in commands_of_guides()} >= {*COMMANDS} - {"web", "sweep report", "completion"}
 
 
 @pytest.mark.parametrize("code", SHELL, ids=range(len(SHELL)))
@@ -43,17 +60,19 @@ def test_shell_is_sound(code):
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("words", audiosep_commands(), ids=" ".join)
+@pytest.mark.parametrize("words", commands_of_guides(), ids=" ".join)
 def test_commands_parse(words):
     _, name, *arguments = words
+    if arguments and f"{name} {arguments[0]}" in COMMANDS:
+        name = f"{name} {arguments.pop(0)}"
     module = command_module(name)
-    parsed = tyro.cli(getattr(module, f"{name.capitalize()}Args"), args=arguments)
+    parsed = tyro.cli(getattr(module, f"{name.title().replace(' ', '')}Args"), args=arguments)
     assert all((ROOT / word).is_file() for word in arguments if word.endswith(".py"))
     if hasattr(parsed, "set"):
         changed(ExperimentConfig(), parsed.set)  # every field exists and takes its value
 
 
-def test_every_field_and_flag_that_is_named_exists():
+def test_named_fields_and_flags_exist():
     config = to_dict(ExperimentConfig())
     parts = "|".join(part for part, fields in config.items() if isinstance(fields, dict))
     fields = set(re.findall(rf"\b({parts})\.(\w+)", TEXT))
@@ -96,7 +115,7 @@ def test_the_table_of_throughput_agrees_with_itself():
         assert float(rate.replace(",", "")) == pytest.approx(batch / seconds, rel=0.01), place
 
 
-def test_the_batch_job_goes_on_after_signals_and_stops_at_mistakes(tmp_path):
+def test_the_batch_job_requeues_after_signals_and_stops_at_mistakes(tmp_path):
     """The script of SLURM, with a training that ends with each of the exit codes."""
     (script,) = [code for code in SHELL if "#SBATCH" in code]
     (tmp_path / ".venv" / "bin").mkdir(parents=True)

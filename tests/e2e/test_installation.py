@@ -1,4 +1,4 @@
-"""What installation is made of: pinned versions, no second framework, an understandable refusal."""
+"""Installation: pinned versions, no second framework, clear errors for a wrong Python."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""What nobody should upload, and who does: drawn from a seed, with what has to become of it."""
+"""Hostile uploads, drawn from a seed, each with its expected outcome."""
 
 import dataclasses
 import tempfile
@@ -54,7 +54,7 @@ class Case:
       kind: of content, for messages.
       content, name: of the file.
       query, without: the sentences.
-      expected: whether it has to be separated, to be refused with a sentence, or may be either.
+      expected: the outcome: a result, a refusal with a sentence, or either.
     """
 
     kind: str
@@ -66,7 +66,7 @@ class Case:
 
 
 def cases(count, seed, *, most_bytes, most_seconds):
-    """Yields cases; their kinds come in turn, everything else is drawn."""
+    """Yields cases; kinds take turns, everything else is drawn."""
     draw = np.random.default_rng(seed)
     kinds = list(_kinds(draw, most_bytes, most_seconds).items())
     for number in range(count):
@@ -82,14 +82,14 @@ def cases(count, seed, *, most_bytes, most_seconds):
 
 
 def _kinds(draw, most_bytes, most_seconds) -> dict[str, Callable[[], tuple[bytes, str, str]]]:
-    """Returns by kind what makes contents, the name that is their own, and what has to become of them."""
+    """Returns per kind a function that makes the content, its own name (or ""), and the outcome."""
 
     def shared(kind, make):
         def drawn():
             with tempfile.TemporaryDirectory() as folder:
                 case = make(draw, Path(folder))
                 (path,) = Path(folder).iterdir()
-                # Browsers play fewer rates, and a header that promises more than a page takes is believed.
+                # Browsers play fewer rates, and the page believes a header with a too long length.
                 either = case.expected == RIGHT and kind in ("rate", "streamed header")
                 return path.read_bytes(), path.name, EITHER if either else case.expected
 

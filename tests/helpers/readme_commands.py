@@ -1,4 +1,4 @@
-"""The commands of README.md, in order, and how each is run in less time than a reader would wait."""
+"""The commands of README.md and docs/speed.md, in order, and a quicker form of each that tests run."""
 
 import os
 import re
@@ -9,11 +9,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-# pytest's options: the file stands for the whole suite, which cannot run inside of itself.
+PAGES = (README, ROOT / "docs" / "speed.md")
+# `make test` runs this file alone here, because the whole suite cannot run inside itself.
 ONE_TEST_FILE = "tests/e2e/test_demo_clips.py"
 TOKENIZER = "tokenizer"
 SMALL_MODEL = ("'model.encoder_widths=[4,8]'", "mixture.segment_seconds=0.5")
-# Modules that end with their help, all in one process: each would import the same libraries again.
+# Shows the help of several modules in one process, so that JAX is imported once.
 HELP = """
 import runpy, sys
 for name in sys.argv[1:]:
@@ -25,16 +26,29 @@ for name in sys.argv[1:]:
     else:
         raise AssertionError(f"{name} did not end with its help")
 """
+# What `pip install` would install is installed already: tests must not replace this environment.
+REQUIREMENTS = """
+import sys, tomllib
+from importlib.metadata import version
+from packaging.requirements import Requirement
+for name in sys.argv[1:]:
+    text = open(name, encoding="utf-8").read()
+    lines = tomllib.loads(text)["project"]["dependencies"] if name.endswith(".toml") else text.splitlines()
+    for line in lines:
+        if line and not line.startswith("#"):
+            wanted = Requirement(line)
+            assert wanted.specifier.contains(version(wanted.name)), line
+"""
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, page: Path = README) -> list[str]:
     """Returns the fenced blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
 
 
 def commands() -> list[str]:
     """Returns every shell command, continued lines joined."""
-    lines = "".join(blocks("sh")).replace("\\\n", " ").splitlines()
+    lines = "".join(block for page in PAGES for block in blocks("sh", page)).replace("\\\n", " ").splitlines()
     return [re.sub(r" +", " ", line).strip() for line in lines if line.strip()]
 
 
@@ -52,13 +66,17 @@ def recipe(target: str) -> str:
 
 
 def shortened(command: str, checkpoint: Path) -> str | None:
-    """Returns a quicker form of a README command that takes the same path, or None for an unknown one.
+    """Returns a quicker form of a command that runs the same code, or None for an unknown command.
 
     Args:
       command: as in the README.
       checkpoint: of a model that compiles quickly.
     """
     match command.split():
+        case ["pip", "install", "."]:
+            return shlex.join(["python", "-c", REQUIREMENTS, str(ROOT / "pyproject.toml")])
+        case ["pip", "install", "--no-deps", "-r", "requirements-encoder.txt"]:
+            return shlex.join(["python", "-c", REQUIREMENTS, str(ROOT / "requirements-encoder.txt")])
         case ["make", "demo"]:
             return f"{recipe('demo').strip()} --steps 2 --mixtures 3 --checkpoint {checkpoint}"
         case ["make", "test"]:
@@ -74,10 +92,10 @@ def shortened(command: str, checkpoint: Path) -> str | None:
             # A model of two blocks compiles in a tenth of the time.
             return f"{command.replace('train.steps=100 ', 'train.steps=2 ')} 'model.encoder_widths=[4,8]'"
         case ["audiosep", "compile", *_] if "--topology v5e:2x2 --batch 96 " in command:
-            # For the devices that are there: the TPU's compiler is no part of the environment.
+            # For this machine's devices: the environment has no TPU compiler.
             return f"{command.replace('v5e:2x2 --batch 96', 'local --batch 2')} --set {' '.join(SMALL_MODEL)}"
         case ["audiosep", "convert", "audiosep_base_4M_steps.ckpt", *_]:
-            # The hub's tokenizer is not asked for: the tests run without a network.
+            # A local tokenizer: the tests run without a network.
             return f"{command} --tokenizer {TOKENIZER}"
         case ["audiosep", "export", "--format", *_]:
             return f"{command} --functions whole --window-seconds 1"
@@ -106,8 +124,7 @@ def run(command: str, folder: Path, *, timeout_s: float = 600) -> subprocess.Com
 def environment(folder: Path) -> dict[str, str]:
     """Returns the environment of a reader who activated `.venv`; compiled programs stay in the folder.
 
-    They are compiled in half the time: the code is not optimized, the operations are the same. All of them
-    are kept, because the next command needs the small ones, too.
+    Programs are compiled without optimization, in half the time; all are kept for the next command.
     """
     return {
         **os.environ,
@@ -119,6 +136,6 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def look_like_repository(folder: Path) -> None:
-    """Links what the README's commands name, so that everything they write stays in the folder."""
+    """Links the folders that the README's commands read, so that what they write stays in `folder`."""
     for name in ("audiosep_jax", "benchmarks", "data_pipelines", "experiments"):
         (folder / name).symlink_to(ROOT / name)

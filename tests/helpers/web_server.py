@@ -1,4 +1,4 @@
-"""The page as a user starts it, in a process of its own, and its HTTP interface as a program uses it."""
+"""`audiosep web` in a separate process, and a client of its HTTP interface."""
 
 import contextlib
 import http.client
@@ -20,7 +20,7 @@ import soundfile
 
 @contextlib.contextmanager
 def served(folder, *options):
-    """Starts `audiosep web` on a free port and gives a `Page`; ends it with SIGTERM."""
+    """Starts `audiosep web` on a free port, yields a `Page`, and ends it with SIGTERM."""
     log = folder / "web.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -43,7 +43,7 @@ def served(folder, *options):
 
 
 class Page:
-    """What a program can do with a page that is served."""
+    """A client of a running page."""
 
     def __init__(self, port, folder, log, process):
         self.port, self.folder, self._log, self.process = port, folder, log, process
@@ -51,11 +51,11 @@ class Page:
 
     @property
     def said(self):
-        """What the server has printed."""
+        """The output of the server."""
         return self._log.read_text("utf-8")
 
     def request(self, method, path, body=None, headers=None, *, port=None):
-        """Returns status, headers and body of a response; the path goes out as it is, unchecked."""
+        """Returns status, headers and body of a response; the path is sent unchanged."""
         connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=300)
         with contextlib.closing(connection):
             connection.request(method, path, body=body, headers=headers or {})
@@ -68,7 +68,7 @@ class Page:
         return status, json.loads(body)
 
     def upload(self, content, name="street.wav", headers=None):
-        """Uploads bytes; returns the status, and the path or the sentence."""
+        """Uploads bytes; returns the status, and the path or the error."""
         boundary = secrets.token_hex(16)
         shown = name.replace("\\", "\\\\").replace('"', '\\"').replace("\r", " ").replace("\n", "%0A")
         body = (
@@ -82,7 +82,7 @@ class Page:
         return status, value[0] if isinstance(value, list) else value
 
     def separate(self, path, query="a dog barking", without=""):
-        """Asks for a separation of an upload; returns what a program is told."""
+        """Separates an upload; returns the result for programs."""
         recording = None if path is None else {"path": path, "meta": {"_type": "gradio.FileData"}}
         status, answer = self.post("/gradio_api/call/separate", {"data": [recording, query, without]})
         if status != 200:
@@ -100,8 +100,8 @@ class Page:
         return headers, body
 
     def left(self):
-        """The files of uploads and results that lie on disk."""
-        # os.walk and not a pattern: the page may be removing them just now.
+        """The files of uploads and results on disk."""
+        # os.walk instead of a pattern, because the page may be deleting them.
         return sorted(
             Path(folder, name)
             for part in ("uploads", "results")

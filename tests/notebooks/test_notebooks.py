@@ -1,4 +1,4 @@
-"""Notebooks are kept without outputs, say nothing of one machine, and run from top to bottom."""
+"""Notebooks are kept without outputs, name no place of one machine, and run from top to bottom."""
 
 import base64
 import importlib.util
@@ -29,7 +29,7 @@ def test_notebooks_are_kept_clean(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
-def test_what_notebooks_name_is_there(path):
+def test_files_named_in_notebooks_exist(path):
     text = "".join("".join(cell["source"]) for cell in json.loads(path.read_text("utf-8"))["cells"])
     for named in re.findall(r"\b((?:docs|experiments|notebooks)/[\w/]+\.\w+)", text):
         assert (ROOT / named).is_file(), named

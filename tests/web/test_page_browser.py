@@ -1,4 +1,4 @@
-"""The page in a real browser: upload, type, press, hear, see; and that nothing else is ever asked for."""
+"""The page in a real browser: upload, type, separate, play; it requests nothing from elsewhere."""
 
 import contextlib
 import importlib.util
@@ -54,7 +54,7 @@ def browser(tmp_path_factory):
 
 
 class Visit:
-    """A page in a browser, what it asked for, and what it complained of."""
+    """A page in a browser, with its requests and its error messages."""
 
     def __init__(self, tab, server):
         self.tab, self.requests, self.complaints = tab, [], []
@@ -90,7 +90,7 @@ class Visit:
         return self.tab.inner_text(".note.error")
 
     def play(self, part):
-        """Plays a sound to its end, and returns how long the browser takes it to be."""
+        """Plays a sound to its end; returns its duration in the browser."""
         return self.tab.evaluate(
             """async part => {
                 const audio = document.querySelector(`.part.${part} audio`);
@@ -124,7 +124,7 @@ def visit(browser, server):
             assert place.scheme == "data" or place.netloc == own, url
 
 
-def test_upload_type_press_hear_see(visit, server):
+def test_upload_separate_and_play(visit, server):
     content = wav(noise(2.0, 44_100, channels=2), 44_100, "PCM_24")
     visit.give(content, "street café.wav")
     visit.wait_for_upload()
@@ -173,7 +173,7 @@ def test_record_from_the_microphone(visit, server):
     assert np.abs(mixture).max() > 0
 
 
-def test_an_example_of_everything_but(visit, server):
+def test_an_example_with_without_alone(visit, server):
     visit.press("A rooster, but no rain")
     visit.tab.wait_for_function("document.querySelector('#without textarea, #without input').value != ''")
     visit.press()
@@ -183,7 +183,7 @@ def test_an_example_of_everything_but(visit, server):
     assert visit.hear("estimate", server)[0].shape == (160_000, 1)
 
 
-def test_a_query_that_seems_absent_is_warned_of(visit):
+def test_an_absent_query_shows_a_warning(visit):
     visit.press("Something that is not there")
     visit.tab.wait_for_function("document.querySelector('#query textarea, #query input').value != ''")
     visit.press()
@@ -191,7 +191,7 @@ def test_a_query_that_seems_absent_is_warned_of(visit):
     assert '"rain falling" seems not to be in the recording' in visit.tab.inner_text(".note.warning")
 
 
-def test_mistakes_are_said_and_the_page_goes_on(visit, server):
+def test_mistakes_show_a_sentence_and_the_page_still_works(visit, server):
     visit.press()
     assert "Describe the sound that you want" in visit.error()
     visit.describe("a dog")
@@ -210,7 +210,7 @@ def test_mistakes_are_said_and_the_page_goes_on(visit, server):
     visit.complaints[:] = [one for one in visit.complaints if "Waveform load error" not in one]
 
 
-def test_what_is_too_large_never_leaves_the_browser_and_says_so(visit, server):
+def test_a_too_large_file_is_refused_in_the_browser(visit, server):
     visit.give(bytes(3_000_000), "huge.wav")
     visit.tab.wait_for_selector("text=/too large|exceeds|maximum/i")
     assert not [path for path in server.left() if path.name == "huge.wav"]
@@ -225,7 +225,7 @@ def test_what_is_too_large_never_leaves_the_browser_and_says_so(visit, server):
         "&lt;b&gt; & \" ' \\ /",
     ],
 )
-def test_texts_are_shown_and_not_obeyed(visit, text):
+def test_texts_are_escaped(visit, text):
     name = re.sub(r"[/\\]", "", text) + ".wav"
     visit.give(wav(noise(0.3)), name)
     visit.wait_for_upload()
@@ -254,7 +254,7 @@ def test_closing_the_page_removes_its_files(browser, server):
     assert set(server.left()) <= before
 
 
-def test_the_page_fits_a_phone_and_follows_the_dark(browser, server):
+def test_the_page_fits_a_phone_and_has_a_dark_mode(browser, server):
     phone = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
     with contextlib.closing(browser.new_context(**phone)) as context:
         visit = Visit(context.new_page(), server)

@@ -1,4 +1,4 @@
-"""Hundreds of hostile uploads by HTTP: each ends in a sentence or a right result, and nothing is left."""
+"""Hostile uploads over HTTP: each ends in a sentence or a right result, and no file is left."""
 
 import importlib.util
 import io
@@ -27,7 +27,7 @@ def page(tmp_path_factory):
 
 
 def is_clear(sentence, page):
-    """One line that says something, and nothing of the server's disk or code."""
+    """Whether an error is one line and shows nothing of the server's disk or code."""
     return (
         isinstance(sentence, str)
         and 10 < len(sentence) < 600
@@ -67,7 +67,7 @@ def test_hostile_uploads(page):
         described = any(text.strip() for text in (case.query, case.without))
         too_long = max(len(case.query), len(case.without)) > 1000
         if case.expected == REFUSED or too_long or not described or case.name.endswith(".raw"):
-            expected = {"error", "refused"}  # libsndfile believes a name that says there is no header
+            expected = {"error", "refused"}  # libsndfile takes .raw for a file without a header
         else:
             expected = {"result"} if case.expected == RIGHT else {"result", "error"}
         if outcome not in expected and not (outcome == "refused" and "\n" in case.name):

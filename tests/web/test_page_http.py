@@ -1,4 +1,4 @@
-"""The page by HTTP, in a process of its own: what programs get, and what they do not get."""
+"""The page over HTTP, in a separate process: results for programs, and refusals."""
 
 import http.client
 import importlib.util
@@ -58,7 +58,7 @@ def test_estimate_and_residual_come_back_and_are_the_mixture(page, rate, channel
     assert picture.startswith(b"\x89PNG")
 
 
-def test_several_questions_about_one_upload(page):
+def test_several_queries_of_one_upload(page):
     _, path = page.upload(wav(noise(0.5)))
     first, again, but = (page.separate(path, *words) for words in (("a dog",), ("rain",), ("", "rain")))
     assert len({answer["estimate"] for answer in (first, again, but)}) == 3
@@ -80,7 +80,7 @@ def test_the_documented_calls_work(page, tmp_path):
     assert set(answer) == {"seconds", "sample_rate_hz", "channels", "level_db", "warning"}
 
 
-def test_parts_of_a_sound_are_read_where_a_player_jumps(page):
+def test_players_can_seek(page):
     _, path = page.upload(wav(noise(1.0)))
     address = page.separate(path)["estimate"]
     _, whole = page.get(address)
@@ -142,13 +142,13 @@ def test_no_path_of_a_program_reaches_the_disk(page, path):
         "//etc/passwd",
     ],
 )
-def test_no_address_leads_to_other_files(page, address):
+def test_addresses_cannot_reach_other_files(page, address):
     status, _, body = page.request("GET", address)
     assert status in (403, 404)
     assert b"root:" not in body
 
 
-def test_names_of_uploads_are_names_and_nothing_else(page):
+def test_upload_names_cannot_be_paths(page):
     content = wav(noise(0.2))
     for name in ("../../escaped.wav", "/etc/escaped.wav", "..", "a/../../b.wav", "..\\..\\c.wav", "\x00.wav"):
         status, path = page.upload(content, name)
@@ -158,10 +158,10 @@ def test_names_of_uploads_are_names_and_nothing_else(page):
     assert not list(page.folder.glob("*escaped*"))
 
 
-def test_what_is_too_large_is_refused_with_a_sentence(page):
+def test_a_too_large_upload_is_refused(page):
     status, said = page.upload(bytes(3_000_000))
     assert (status, said["detail"]) == (413, "The file is too large: this page takes up to 2 MB.")
-    # Nobody says how much comes: the upload is cut off where it gets too large, and nothing of it remains.
+    # Without a stated size, the upload is cut off at the limit, and nothing of it remains.
     before = page.left()
     connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=60)
     head = b'--x\r\ncontent-disposition: form-data; name="files"; filename="a.wav"\r\n\r\n'
@@ -185,30 +185,33 @@ def test_what_is_too_large_is_refused_with_a_sentence(page):
     assert set(page.left()) <= set(before)
 
 
-def test_what_is_too_long_is_refused_with_a_sentence(page):
+def test_a_too_long_recording_is_refused(page):
     _, path = page.upload(wav(np.zeros(8000 * 21), 8000, form="FLAC"), "night.flac")
     said = page.separate(path)["error"]
-    assert said.startswith("night.flac is 21.0 s long: it takes up to 20.0 s of sound. The command")
+    assert said.startswith("night.flac is 21.0 s long: the page takes up to 20.0 s of sound. The command")
     deadline = time.monotonic() + 60
     while os.path.exists(path):
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
 
-def test_an_upload_that_is_no_longer_kept_is_an_error_that_says_so(page):
+def test_a_deleted_upload_is_an_error(page):
     _, path = page.upload(wav(noise(0.2)))
     os.unlink(path)
-    assert page.separate(path)["error"] == "The recording is no longer kept: upload it again."
+    assert page.separate(path)["error"] == "The recording was deleted: upload it again."
 
 
-def test_other_sites_and_made_up_names_get_nothing(page):
+def test_other_sites_and_invented_host_names_are_refused(page):
     for headers in ({"origin": "https://evil.example"}, {"origin": "null"}):
         status, said = page.upload(wav(noise(0.2)), headers=headers)
-        assert (status, said["detail"]) == (403, "This request comes from another site.")
+        assert (status, said["detail"]) == (
+            403,
+            "This request comes from another site: open the page at its own address.",
+        )
     assert page.request("GET", "/config", headers={"host": f"evil.example:{page.port}"})[0] == 421
 
 
-def test_it_listens_on_this_machine_alone_and_says_nothing_more(page):
+def test_it_listens_on_this_machine_only(page):
     with socket.create_connection(("127.0.0.1", page.port)):
         pass
     own = socket.gethostbyname(socket.gethostname())
@@ -228,7 +231,7 @@ def test_the_page_carries_no_analytics_and_no_share_links(page):
         assert "share" not in (component["props"].get("buttons") or [])
 
 
-def test_ctrl_c_ends_what_is_being_computed_and_leaves_nothing(tmp_path):
+def test_ctrl_c_cancels_a_separation_and_leaves_no_files(tmp_path):
     with served(tmp_path) as page:
         _, path = page.upload(wav(noise(290.0)))
         recording = {"path": path, "meta": {"_type": "gradio.FileData"}}
@@ -244,7 +247,7 @@ def test_ctrl_c_ends_what_is_being_computed_and_leaves_nothing(tmp_path):
     assert not list(tmp_path.glob("audiosep-web-*"))
 
 
-def test_a_full_queue_says_so_and_works_again_and_others_are_warned_of(tmp_path):
+def test_a_full_queue_refuses_and_recovers_and_open_hosts_warn(tmp_path):
     with served(tmp_path, "--max-waiting", "1", "--host", "0.0.0.0") as page:
         assert "warning: whoever reaches 0.0.0.0 can use this page" in page.said
         assert page.request("GET", "/config", headers={"host": "studio.example"})[0] == 200
@@ -263,7 +266,7 @@ def test_a_full_queue_says_so_and_works_again_and_others_are_warned_of(tmp_path)
         assert "estimate" in page.separate(path)
 
 
-def test_files_are_removed_after_a_while_and_at_the_end(tmp_path):
+def test_files_are_deleted_after_their_time_and_at_the_end(tmp_path):
     with served(tmp_path, "--keep-minutes", "0.25") as page:
         _, path = page.upload(wav(noise(0.2)))
         page.separate(path)

@@ -26,15 +26,15 @@ def test_the_missing_extra_is_named(capsys):
     ("options", "message"),
     [
         (("--port", "70000"), "--port is 70000: give a number from 0 to 65535."),
-        (("--max-seconds", "0"), "has to be positive"),
-        (("--max-seconds", "nan"), "has to be positive"),
-        (("--keep-minutes", "-1"), "has to be positive"),
-        (("--max-megabytes", "0"), "need limits from 1 on"),
-        (("--max-megabytes", "inf"), "need limits from 1 on"),
-        (("--max-waiting", "0"), "need limits from 1 on"),
+        (("--max-seconds", "0"), "give a positive number"),
+        (("--max-seconds", "nan"), "give a positive number"),
+        (("--keep-minutes", "-1"), "give a positive number"),
+        (("--max-megabytes", "0"), "is below 1: raise it"),
+        (("--max-megabytes", "inf"), "is below 1: raise it"),
+        (("--max-waiting", "0"), "is below 1: raise it"),
     ],
 )
-def test_limits_that_make_no_sense_are_refused(capsys, options, message):
+def test_invalid_limits_are_refused(capsys, options, message):
     assert main.main(["web", *options]) == 2
     error = capsys.readouterr().err
     assert message in error

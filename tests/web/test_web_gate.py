@@ -1,4 +1,4 @@
-"""The gate alone, with an application behind it that tells what reached it."""
+"""The gate alone, with an application behind it that records what reached it."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ class Behind:
 
 
 class Door:
-    """A gate, and how to knock at it."""
+    """A gate that takes requests."""
 
     def __init__(self, storage, *, local=True):
         self.behind = Behind()
@@ -93,7 +93,7 @@ def upload(storage):
     ["/", "/config", "/theme.css", "/assets/index.js", "/static/js/a.js", "/result/abc/estimate.wav"]
     + [f"/gradio_api/{name}" for name in ("info", "queue/data", "heartbeat/abc", "call/separate/abc")],
 )
-def test_what_the_page_needs_passes_under_its_policy(door, path):
+def test_needed_addresses_pass_with_the_content_policy(door, path):
     assert door("GET", path) == (200, "behind")
     assert door.headers[b"content-security-policy"].decode() == POLICY
     assert door.headers[b"x-content-type-options"] == b"nosniff"
@@ -127,7 +127,7 @@ def test_what_the_page_needs_passes_under_its_policy(door, path):
         ("OPTIONS", "/"),
     ],
 )
-def test_what_the_page_does_not_need_is_not_there(door, method, path):
+def test_other_addresses_are_not_found(door, method, path):
     assert door(method, path) == (404, "There is nothing at this address.")
     assert door.behind.bodies == []
 
@@ -142,7 +142,7 @@ def test_only_uploads_are_read(door, storage, upload, path):
 
 
 @pytest.mark.parametrize("event", ["queue/join", "call/separate"])
-def test_only_what_was_uploaded_is_separated(door, upload, event):
+def test_only_uploads_are_separated(door, upload, event):
     def ask(path):
         value = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}, "a dog", ""]}
         return door("POST", f"/gradio_api/{event}", json.dumps(value).encode())
@@ -150,15 +150,15 @@ def test_only_what_was_uploaded_is_separated(door, upload, event):
     assert ask(upload) == (200, "behind")
     assert json.loads(door.behind.bodies[0])["data"][0]["path"] == upload
     for path in ("/etc/passwd", "../../etc/passwd", f"{upload}/../../../x", "http://example.org/a.wav"):
-        assert ask(path) == (403, "Only what was uploaded to this page can be separated.")
+        assert ask(path) == (403, "The recording was not uploaded to this page: upload it first.")
     for path in (7, True, ["/etc/passwd"], {"path": "/etc/passwd"}):
         assert ask(path)[0] == 403
-    assert ask(upload + "x") == (410, "The recording is no longer kept: upload it again.")
+    assert ask(upload + "x") == (410, "The recording was deleted: upload it again.")
     assert len(door.behind.bodies) == 1
 
 
 @pytest.mark.parametrize("event", ["queue/join", "call/separate"])
-def test_what_does_not_have_the_form_of_an_event_goes_no_further(door, upload, event):
+def test_malformed_events_are_refused(door, upload, event):
     def ask(value):
         return door("POST", f"/gradio_api/{event}", json.dumps(value).encode())
 
@@ -200,38 +200,38 @@ def test_what_does_not_have_the_form_of_an_event_goes_no_further(door, upload, e
     assert json.loads(door.behind.bodies[0])["data"] == ([] if "join" in event else [None, "dog", ""])
 
 
-def test_of_a_recording_only_its_path_goes_further(door, upload):
+def test_only_the_path_of_a_recording_is_passed_on(door, upload):
     given = {"path": upload, "meta": 7, "size": "x", "url": "http://example.org/a.wav", "is_stream": True}
     assert door("POST", "/gradio_api/queue/join", json.dumps({"data": [given]}).encode())[0] == 200
     recording = {"path": upload, "meta": {"_type": "gradio.FileData"}}
     assert json.loads(door.behind.bodies[-1]) == {"data": [recording]}
 
 
-def test_a_path_is_found_however_deep_it_hides(door):
+def test_paths_at_any_depth_are_checked(door):
     value = {"path": "/etc/passwd"}
     for _ in range(300):
         value = {"data": [value, {"x": []}]}
     assert door("POST", "/gradio_api/queue/join", json.dumps(value).encode())[0] == 403
     bomb = b'{"data":' + b"[" * 200_000
-    assert door("POST", "/gradio_api/queue/join", bomb) == (400, "The request is no JSON.")
+    assert door("POST", "/gradio_api/queue/join", bomb) == (400, "The request is not valid JSON.")
 
 
-def test_requests_have_largest_sizes(door):
+def test_too_large_requests_are_refused(door):
     sentence = json.dumps({"data": [None, "word " * 10_000, ""]}).encode()
     assert door("POST", "/gradio_api/queue/join", sentence) == (200, "behind")
     status, said = door("POST", "/gradio_api/queue/join", parts=[bytes(300_000)] * 5)
-    assert (status, said) == (413, "The request is too large: a sentence is needed, not a book.")
+    assert (status, said) == (413, "The request is too large: shorten the descriptions.")
     for body in (b"", b"{", b"\xff\xfe", b"NaN{"):
         assert door("POST", "/gradio_api/queue/join", body)[0] == 400
 
 
-def test_uploads_have_a_largest_size_said_or_not(door):
+def test_too_large_uploads_are_refused_with_and_without_a_stated_size(door):
     assert door("POST", "/gradio_api/upload", bytes(900), content_length="900") == (200, "behind")
     status, said = door("POST", "/gradio_api/upload", parts=[bytes(50_000)] * 2, content_length="100000")
     assert (status, said) == (413, "The file is too large: this page takes up to 0.001 MB.")
     for length in ("-1", "1e3", "x"):
         assert door("POST", "/gradio_api/upload", b"", content_length=length)[0] == 413
-    assert door("POST", "/gradio_api/upload", parts=[bytes(10_000)] * 9)[0] == 413  # nobody said how much
+    assert door("POST", "/gradio_api/upload", parts=[bytes(10_000)] * 9)[0] == 413  # without a stated size
     assert len(door.behind.bodies) == 1
 
 
@@ -259,10 +259,10 @@ def test_a_page_that_is_closed_while_it_sends_is_no_defect(storage):
 def test_nothing_is_uploaded_when_the_page_is_full(door, storage):
     (storage.uploads / "rest").write_bytes(bytes(20_000))
     status, said = door("POST", "/gradio_api/upload", bytes(900), content_length="900")
-    assert (status, said) == (507, "The page holds as much as it may: try again in some minutes.")
+    assert (status, said) == (507, "The storage of this page is full: try again in some minutes.")
 
 
-def test_names_that_another_site_made_up_for_this_machine_are_refused(door, storage):
+def test_invented_host_names_are_refused(door, storage):
     for host in (HOST, "localhost:1", "LOCALHOST", "[::1]:7860", "127.0.0.1"):
         assert door("GET", "/", host=host)[0] == 200
     for host in ("evil.example:7860", "127.0.0.1.evil.example", "", "0.0.0.0", "127.0.0.1:7860@evil.example"):
@@ -270,15 +270,15 @@ def test_names_that_another_site_made_up_for_this_machine_are_refused(door, stor
     assert Door(storage, local=False)("GET", "/", host="studio.example")[0] == 200
 
 
-def test_pages_of_other_sites_cannot_ask_through_a_browser(door):
+def test_requests_from_other_sites_are_refused(door):
     for origin in ("https://evil.example", "http://127.0.0.1:9999", "null", f"{HOST}"):
         assert door("POST", "/gradio_api/upload", b"", origin=origin) == (
             403,
-            "This request comes from another site.",
+            "This request comes from another site: open the page at its own address.",
         )
     assert door("POST", "/gradio_api/upload", b"", origin=f"http://{HOST}")[0] == 200
 
 
-def test_websockets_reach_nothing(door):
+def test_websockets_are_refused(door):
     asyncio.run(door.gate({"type": "websocket", "path": "/", "headers": []}, None, None))
     assert door.behind.bodies == []

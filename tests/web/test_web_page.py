@@ -1,8 +1,7 @@
-"""What happens when something is pressed, and what the page says, with a model that halves a sound."""
+"""The page's handlers and their messages, with a model that halves a sound."""
 
 import html
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,19 +11,17 @@ from web_server import noise, wav
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.separation.presence import Presence
 from audiosep_jax.separation.results import FileSeparation
-from audiosep_jax.web import answers
 from audiosep_jax.web import html as wording
-from audiosep_jax.web.answers import Answer, Question
+from audiosep_jax.web import page
 from audiosep_jax.web.limits import Limits
 from audiosep_jax.web.page import Handlers
 from audiosep_jax.web.storage import Storage
-from audiosep_jax.web.uploads import Sound
 
 LIMITS = Limits(sound_seconds=10, work_seconds=30)
 
 
 class Halves:
-    """A model that gives half of every sound, in four steps, and does something in the middle."""
+    """A model that returns half of every sound, in four steps, and calls `midway` before the third."""
 
     def __init__(self):
         self.asked, self.absent, self.midway = [], False, lambda: None
@@ -91,16 +88,16 @@ def press(model, storage):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """A second is saved where the picture is not looked at."""
-    monkeypatch.setattr(answers, "draw_spectrograms", lambda *_, **__: None)
-    monkeypatch.setattr(answers, "png", lambda _: b"")
+    """Draws no picture, which saves a second."""
+    monkeypatch.setattr(page, "draw_spectrograms", lambda *_, **__: None)
+    monkeypatch.setattr(page, "png", lambda _: b"")
 
 
 def results(storage):
     return list((storage.folder / "results").iterdir())
 
 
-def test_a_result_without_room_is_refused_in_a_sentence(model, storage, upload):
+def test_a_result_is_refused_if_the_storage_is_full(model, storage, upload):
     """800,000 bytes in all, of which another page holds 300,000."""
     limits = Limits(upload_bytes=40_000)
     storage._limits = limits
@@ -108,26 +105,26 @@ def test_a_result_without_room_is_refused_in_a_sentence(model, storage, upload):
         (result.folder / "estimate.wav").write_bytes(bytes(300_000))
     handlers, path = Handlers(model, storage, limits, []), upload(wav(noise(0.2)))
     said, _, numbers = handlers.separate(str(path), "a dog", "", session="page", progress=lambda *_: None)
-    assert numbers == {"error": "The page holds as much as it may: try again in some minutes."}
+    assert numbers == {"error": "The storage of this page is full: try again in some minutes."}
     assert numbers["error"] in said
     assert model.asked == []
     assert [folder.name for folder in results(storage)] == [result.token]
 
 
-def test_an_upload_that_is_removed_in_the_middle_is_a_sentence(press, storage, upload, monkeypatch, capsys):
+def test_an_upload_deleted_during_the_separation_is_an_error(press, storage, upload, monkeypatch, capsys):
     path = upload(wav(noise(0.2)))
 
     def gone(upload, folder):  # between the reading and the second name
         upload.unlink()
         (folder / "mixture.wav").hardlink_to(upload)
 
-    monkeypatch.setattr(answers, "playable", gone)
-    assert press(path)[2] == {"error": "The recording is no longer kept: upload it again."}
+    monkeypatch.setattr(page, "playable", gone)
+    assert press(path)[2] == {"error": "The recording was deleted: upload it again."}
     assert results(storage) == []
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_press_gives_players_numbers_and_files(press, storage, upload, model):
+def test_a_separation_gives_players_numbers_and_files(press, storage, upload, model):
     content = wav(noise(1.0, channels=2))
     said, shown, numbers = press(upload(content), "  a dog ", "rain")
     assert model.asked == [("a dog", "rain")]
@@ -146,7 +143,7 @@ def test_a_press_gives_players_numbers_and_files(press, storage, upload, model):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_an_absent_query_is_warned_of(press, upload, model):
+def test_an_absent_query_gives_a_warning(press, upload, model):
     model.absent = True
     said, _, numbers = press(upload(wav(noise())), "a cat")
     assert "note warning" in said
@@ -154,7 +151,7 @@ def test_an_absent_query_is_warned_of(press, upload, model):
     assert html.escape(numbers["warning"]) in said
 
 
-def test_a_missing_field_is_said_before_the_recording_is_looked_at(press, model):
+def test_missing_fields_are_reported_before_the_recording_is_read(press, model):
     for path, query, message in (
         (None, "", "Describe the sound"),
         (None, " \n", "Describe the sound"),
@@ -168,7 +165,7 @@ def test_a_missing_field_is_said_before_the_recording_is_looked_at(press, model)
     assert model.asked == []
 
 
-def test_an_upload_of_no_use_is_removed_and_called_by_its_name(press, storage, upload, monkeypatch):
+def test_an_unusable_upload_is_deleted_and_the_error_names_it(press, storage, upload, monkeypatch):
     now = time.time()
     for look in (lambda path: press(path)[2]["error"], lambda path: check(press, path)):
         monkeypatch.setattr("time.time", lambda: now)
@@ -176,11 +173,11 @@ def test_an_upload_of_no_use_is_removed_and_called_by_its_name(press, storage, u
         said = look(path)
         assert "notes.wav is not a sound file" in said
         assert str(storage.folder) not in said
-        assert look(path) == said  # somebody may press twice
+        assert look(path) == said  # pressed twice
         monkeypatch.setattr("time.time", lambda: now + 60)
         storage.sweep()
         assert not path.exists()
-        assert "no longer kept" in look(path)
+        assert "recording was deleted" in look(path)
     assert results(storage) == []
 
 
@@ -190,45 +187,45 @@ def check(press, path):
     return said
 
 
-def test_an_upload_that_is_all_right_is_kept(press, upload):
+def test_a_usable_upload_is_kept(press, upload):
     path = upload(wav(noise()))
     assert press.handlers.check(str(path), session="page") == (True, wording.FIRST)
     assert press.handlers.check(None, session="page") == (True, wording.FIRST)
     assert path.exists()
 
 
-def test_what_takes_too_long_is_given_up(press, storage, upload, model, monkeypatch):
+def test_a_too_slow_separation_is_stopped(press, storage, upload, model, monkeypatch):
     model.midway = lambda: monkeypatch.setattr("time.monotonic", lambda: 1e9)
     path = upload(wav(noise()))
-    assert press(path)[2]["error"].startswith("The separation was given up after 30 s, when 75% was done")
+    assert press(path)[2]["error"].startswith("The separation was stopped after 30 s with 75% done")
     assert results(storage) == []
     assert path.exists()
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_closed_page_ends_its_separation_and_no_other(press, storage, upload, model):
+def test_closing_a_page_cancels_only_its_own_separation(press, storage, upload, model):
     path = upload(wav(noise()))
-    model.midway = lambda: storage.release("somebody else")
+    model.midway = lambda: storage.release("another page")
     assert "estimate" in press(path)[2]
     storage.release("page")
     assert results(storage) == []
     path = upload(wav(noise()))
     model.midway = lambda: storage.release("page")
-    assert "Nobody waits" in press(path)[2]["error"]
+    assert "The separation was cancelled" in press(path)[2]["error"]
     assert results(storage) == []
     assert not path.exists()
 
 
-def test_the_end_of_the_command_ends_every_separation(press, storage, upload, model):
+def test_stopping_the_server_cancels_every_separation(press, storage, upload, model):
     path = upload(wav(noise()))
     model.midway = storage.stop
-    assert "Nobody waits" in press(path)[2]["error"]
+    assert "The separation was cancelled" in press(path)[2]["error"]
     model.midway = lambda: None
-    assert "Nobody waits" in press(path)[2]["error"]
+    assert "The separation was cancelled" in press(path)[2]["error"]
     assert results(storage) == []
 
 
-def test_a_defect_is_said_to_be_one(press, storage, upload, model, capsys):
+def test_a_defect_is_reported_as_one(press, storage, upload, model, capsys):
     def fail():
         raise RuntimeError("the secret reason")
 
@@ -240,7 +237,7 @@ def test_a_defect_is_said_to_be_one(press, storage, upload, model, capsys):
     assert results(storage) == []
 
 
-def test_a_full_disk_is_said_without_the_place(press, storage, upload, model):
+def test_errors_do_not_show_folders(press, storage, upload, model):
     def fail():
         raise AudioSepError(f"{storage.folder}/results/abc/estimate.wav cannot be written (No space left)")
 
@@ -250,29 +247,25 @@ def test_a_full_disk_is_said_without_the_place(press, storage, upload, model):
 
 
 @pytest.mark.parametrize("text", ["<b>", "${x}", "{{x}}", "`x`", "\"'&", "\x00\x1b", "\udcff", "line\nline"])
-def test_texts_become_markup_that_nothing_obeys(text):
+def test_texts_are_escaped_in_markup(text):
     shown = wording.text(text)
     assert not set("<>{}$`\"'") & set(shown)
     shown.encode()
     assert html.unescape(shown) == text.translate({0: "\ufffd", 27: "\ufffd", 0xDCFF: "\ufffd"})
-    question = Question(upload=None, query=text, without=text)
     assert wording.error(text).endswith(f" {shown}</div>")
-    assert wording.wanted(question) == f"“{text}” without “{text}”"
+    assert wording.wanted(text, text) == f"“{text}” without “{text}”"
 
 
-def test_house_rules_say_the_limits():
+def test_house_rules_state_the_limits():
     said = wording.house_rules(Limits(), local=True)
     assert "Up to 5 minutes of sound and 100 MB" in said
     assert "nothing leaves it" in said
     assert "nothing leaves it" not in wording.house_rules(Limits(), local=False)
 
 
-def test_names_of_downloads_are_names():
-    nowhere = Path()
-    sound = Sound(seconds=1, channels=1, sample_rate_hz=8, drawn=np.zeros(8), drawn_hz=8, result_bytes=0)
-    files = {"mixture": nowhere, "estimate": nowhere, "residual": nowhere, "picture": nowhere}
-    answer = Answer(**files, sound=sound, level_db=-np.inf, warning=None, work_seconds=1)
-    question = Question(upload=nowhere, query="a dog", without="")
-    shown = wording.results(answer, question, dict.fromkeys(files, "result/a/b"), name="x" * 200 + '".wav')
+def test_download_names_are_short_and_escaped():
+    addresses = dict.fromkeys(("mixture", "estimate", "residual", "picture"), "result/a/b")
+    name = "x" * 200 + '".wav'
+    shown = wording.results("a dog", "", level_db=-np.inf, addresses=addresses, name=name)
     assert f'download="{"x" * 80}.estimate.wav"' in shown
     assert "“a dog” (silent)" in shown

@@ -33,7 +33,7 @@ def make(storage, session="page", name="estimate.wav", content=b"sound"):
     return result
 
 
-def test_a_result_is_found_by_its_random_name_and_by_nothing_else(storage):
+def test_a_result_is_found_only_by_its_random_name(storage):
     result = make(storage)
     assert storage.find(result.token, "estimate.wav") == result.folder / "estimate.wav"
     for token, name in (
@@ -48,7 +48,7 @@ def test_a_result_is_found_by_its_random_name_and_by_nothing_else(storage):
         assert storage.find(token, name) is None
 
 
-def test_tokens_cannot_be_guessed_and_results_do_not_meet(storage):
+def test_tokens_are_long_and_unique(storage):
     tokens = {make(storage).token for _ in range(50)}
     assert len(tokens) == 50
     assert min(map(len, tokens)) >= 32
@@ -98,16 +98,16 @@ def test_a_failed_separation_leaves_no_folder(storage):
         " {uploads}/{digest}/a.wav",
     ],
 )
-def test_what_is_no_path_of_an_upload_is_seen_from_the_text(storage, text):
+def test_other_texts_are_not_upload_paths(storage, text):
     assert not storage.is_upload(text.format(uploads=storage.uploads, digest=DIGEST))
 
 
 @pytest.mark.parametrize("name", ["street.wav", "…", "a b", "🐕.wav", "...", "-rf", "100%.wav", "%2e%2e%2f"])
-def test_what_has_the_form_of_an_upload_need_not_be_there(storage, name):
+def test_an_upload_path_need_not_exist(storage, name):
     assert storage.is_upload(f"{storage.uploads}/{DIGEST}/{name}")
 
 
-def test_a_closed_page_takes_its_results_and_uploads_along_but_not_those_of_others(storage):
+def test_closing_a_page_deletes_only_its_own_files(storage):
     shared, own = put(storage), put(storage, digest="f" * 64)
     storage.use(shared, "first")
     storage.use(shared, "second")
@@ -123,10 +123,10 @@ def test_a_closed_page_takes_its_results_and_uploads_along_but_not_those_of_othe
     storage.release("second")
     assert not shared.exists()
     storage.release("second")
-    storage.release("nobody")
+    storage.release("unknown")
 
 
-def test_what_is_old_is_swept_and_what_is_used_again_is_kept(storage, monkeypatch):
+def test_old_files_are_swept_unless_used_again(storage, monkeypatch):
     old, used, result = put(storage), put(storage, digest="f" * 64), make(storage)
     storage.use(old, "page")
     broken = storage.uploads / "tmpabc"
@@ -147,7 +147,7 @@ def test_what_is_old_is_swept_and_what_is_used_again_is_kept(storage, monkeypatc
     assert list(storage.uploads.iterdir()) == []
 
 
-def test_a_result_goes_when_its_time_is_over_though_its_upload_went_just_now(storage):
+def test_deleting_an_upload_does_not_renew_its_result(storage):
     upload, result = put(storage), make(storage)
     os.link(upload, result.folder / "mixture.wav")
     long_ago = time.time() - 7200
@@ -160,7 +160,7 @@ def test_a_result_goes_when_its_time_is_over_though_its_upload_went_just_now(sto
     assert not upload.parent.exists()
 
 
-def test_the_janitor_sweeps_by_itself(tmp_path, monkeypatch):
+def test_the_janitor_thread_sweeps(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with Storage(Limits(kept_seconds=0.2)) as storage:
         path = put(storage)
@@ -178,7 +178,7 @@ def test_storage_is_full_before_another_upload_would_not_fit(storage):
     assert storage.is_full()
 
 
-def test_results_count_and_the_oldest_of_the_page_makes_room(storage):
+def test_the_oldest_result_of_the_page_makes_room(storage):
     """At most 20,000 bytes in all."""
     other, *own = (
         make(storage, "other", content=bytes(3000)),
@@ -191,7 +191,7 @@ def test_results_count_and_the_oldest_of_the_page_makes_room(storage):
     assert [bool(storage.find(result.token, "estimate.wav")) for result in own] == [False, False, True, True]
     assert storage.find(other.token, "estimate.wav")
     assert storage.find(new.token, "estimate.wav")
-    with pytest.raises(AudioSepError, match="holds as much as it may: try again in some minutes"):
+    with pytest.raises(AudioSepError, match="storage of this page is full: try again in some minutes"):
         make(storage, "third", content=bytes(4000))
     assert storage.find(other.token, "estimate.wav")
     with pytest.raises(AudioSepError, match=r"would take 1 MB, and this page keeps 0 MB.*shorter recording"):
@@ -202,16 +202,16 @@ def test_results_count_and_the_oldest_of_the_page_makes_room(storage):
     }
 
 
-def test_what_is_computed_counts_as_if_it_were_done(storage):
+def test_results_in_progress_count_with_their_full_size(storage):
     with storage.result("page", needs_bytes=19_500) as result:
         (result.folder / "estimate.wav").write_bytes(bytes(10_000))
         assert storage.is_full()
-        with pytest.raises(AudioSepError, match="as much as it may"):
+        with pytest.raises(AudioSepError, match="storage of this page is full"):
             make(storage, "other", content=bytes(600))
         make(storage, "other", content=bytes(400))
 
 
-def test_a_file_with_two_names_counts_once(storage):
+def test_hard_links_count_once(storage):
     upload = put(storage, content=bytes(10_000))
     with storage.result("page", needs_bytes=8000) as result:
         (result.folder / "mixture.wav").hardlink_to(upload)
@@ -220,7 +220,7 @@ def test_a_file_with_two_names_counts_once(storage):
     assert storage.is_full()
 
 
-def test_uploads_that_are_coming_count(storage):
+def test_uploads_being_received_count(storage):
     put(storage, content=bytes(17_000))
     assert not storage.is_full(2)
     assert storage.is_full(3)
@@ -252,7 +252,7 @@ with Storage(Limits()) as storage:
 """
 
 
-def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path, monkeypatch):
+def test_only_folders_of_killed_servers_are_deleted(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -283,7 +283,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path, monkey
     assert (elsewhere / "held").exists()
 
 
-def test_no_room_for_temporary_files_is_said(tmp_path, monkeypatch):
+def test_a_missing_temporary_folder_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
     with pytest.raises(AudioSepError, match="No temporary folder can be made"):
         Storage(Limits())

@@ -24,7 +24,7 @@ def sound(tmp_path):
     return write
 
 
-def test_what_is_known_of_a_sound(sound):
+def test_facts_about_a_sound(sound):
     stereo = noise(2.0, 96_000, channels=2)
     known = read_sound(sound(wav(stereo, 96_000, "PCM_24")), LIMITS)
     assert (known.seconds, known.channels, known.sample_rate_hz, known.drawn_hz) == (2.0, 2, 96_000, 48_000)
@@ -33,13 +33,13 @@ def test_what_is_known_of_a_sound(sound):
     assert (mono.drawn_hz, mono.drawn.shape) == (8000, (4000,))
 
 
-def test_what_is_too_long_is_refused_before_anything_is_decoded(sound):
+def test_a_too_long_recording_is_refused_before_decoding(sound):
     # A FLAC whose header promises ten hours, and whose only frame is not one.
     streaminfo = struct.pack(">HH", 4096, 4096) + bytes(6)
     streaminfo += ((16_000 << 44) | (15 << 36) | (36_000 * 16_000)).to_bytes(8, "big") + bytes(16)
     flac = sound(b"fLaC\x80\x00\x00\x22" + streaminfo + b"\xff" * 1000, "night.flac")
     with pytest.raises(
-        AudioSepError, match=r"is 10\.0 h long: it takes up to 10\.0 s of sound\. The command"
+        AudioSepError, match=r"is 10\.0 h long: the page takes up to 10\.0 s of sound\. The command"
     ):
         read_sound(flac, LIMITS)
     with pytest.raises(AudioSepError, match=r"is 10\.1 s long"):
@@ -47,18 +47,20 @@ def test_what_is_too_long_is_refused_before_anything_is_decoded(sound):
     assert read_sound(sound(wav(np.zeros(80_000), 8000)), LIMITS).seconds == 10
 
 
-def test_sounds_of_many_channels_may_be_shorter(sound):
+def test_more_channels_reduce_the_longest_length(sound):
     assert Limits(sound_seconds=10).seconds_for(1) == Limits(sound_seconds=10).seconds_for(2) == 10
     eight = sound(wav(np.zeros((8, 8000 * 3)), 8000))
-    with pytest.raises(AudioSepError, match=r"3\.0 s long: it takes up to 2\.5 s of sound with 8 channels"):
+    with pytest.raises(
+        AudioSepError, match=r"3\.0 s long: the page takes up to 2\.5 s of sound with 8 channels"
+    ):
         read_sound(eight, LIMITS)
     assert read_sound(sound(wav(np.zeros((8, 8000 * 2)), 8000)), LIMITS).channels == 8
 
 
-def test_a_stream_whose_header_says_nothing_is_read_no_further_than_the_limit(sound):
+def test_a_stream_without_a_length_is_read_up_to_the_limit(sound):
     content = bytearray(wav(np.zeros(8000 * 60), 8000, form="AU"))
     content[8:12] = b"\xff\xff\xff\xff"
-    with pytest.raises(AudioSepError, match=r"longer than this page takes|60\.0 s long"):
+    with pytest.raises(AudioSepError, match=r"is too long|60\.0 s long"):
         read_sound(sound(bytes(content), "stream.au"), LIMITS)
 
 
@@ -75,7 +77,7 @@ def test_a_stream_whose_header_says_nothing_is_read_no_further_than_the_limit(so
     ],
     ids=["empty", "text", "truncated", "none", "nan", "infinite", "rate"],
 )
-def test_what_is_no_use_is_refused_with_a_sentence(sound, content, message):
+def test_unusable_files_are_refused(sound, content, message):
     with pytest.raises(AudioSepError, match=message):
         read_sound(sound(content), LIMITS)
 
@@ -84,7 +86,7 @@ def test_what_is_no_use_is_refused_with_a_sentence(sound, content, message):
     ("form", "subtype", "name"),
     [("WAV", "PCM_24", "mixture.wav"), ("FLAC", "PCM_16", "mixture.flac"), ("OGG", "VORBIS", "mixture.ogg")],
 )
-def test_browsers_are_given_the_file_itself_where_they_play_it(sound, tmp_path, form, subtype, name):
+def test_browsers_get_the_file_itself_if_they_play_it(sound, tmp_path, form, subtype, name):
     path = sound(wav(noise(), subtype=subtype, form=form), "street")
     folder = tmp_path / "result"
     folder.mkdir()
@@ -96,7 +98,7 @@ def test_browsers_are_given_the_file_itself_where_they_play_it(sound, tmp_path, 
 @pytest.mark.parametrize(
     ("form", "subtype"), [("AIFF", "PCM_16"), ("AIFF", "PCM_24"), ("AIFF", "PCM_32"), ("CAF", "FLOAT")]
 )
-def test_browsers_are_given_the_same_samples_where_they_do_not_play_the_file(sound, tmp_path, form, subtype):
+def test_browsers_get_a_wav_with_the_same_samples_otherwise(sound, tmp_path, form, subtype):
     path = sound(wav(noise(channels=2), subtype=subtype, form=form), "street")
     given = playable(path, tmp_path)
     assert given.name == "mixture.wav"
@@ -116,8 +118,8 @@ def test_the_examples_are_mixtures_that_can_be_separated(tmp_path):
 
 def test_limits_are_positive():
     for wrong in ({"sound_seconds": 0}, {"work_seconds": float("nan")}, {"kept_seconds": -1}):
-        with pytest.raises(AudioSepError, match="has to be positive"):
+        with pytest.raises(AudioSepError, match="give a positive number"):
             Limits(**wrong)
     for wrong in ({"upload_bytes": 0}, {"waiting": 0}, {"query_letters": 0}):
-        with pytest.raises(AudioSepError, match="from 1 on"):
+        with pytest.raises(AudioSepError, match="is below 1: raise it"):
             Limits(**wrong)
