@@ -19,8 +19,8 @@ from jaxtyping import Array
 
 import audiosep_jax
 from audiosep_jax.audio.files import read_audio
-from audiosep_jax.cli.train import load_experiment
 from audiosep_jax.config import ModelConfig
+from audiosep_jax.config.loading import load_experiment
 from audiosep_jax.models import masking, separator
 from audiosep_jax.models.inference import folded, strips, winograd
 from benchmarks import timing

@@ -20,8 +20,8 @@ import soundfile
 import audiosep_jax
 from audiosep_jax.audio.files import AudioReader, AudioWriter
 from audiosep_jax.audio.resample import StreamResampler
-from audiosep_jax.cli.train import load_experiment
 from audiosep_jax.config import ModelConfig
+from audiosep_jax.config.loading import load_experiment
 from audiosep_jax.models import separator
 from audiosep_jax.models.inference import cpu_compile
 from audiosep_jax.models.inference import engine as inference

@@ -19,8 +19,8 @@ import jax
 import numpy as np
 
 from audiosep_jax.checkpoints.pytorch_names import to_pytorch
-from audiosep_jax.cli.train import load_experiment
 from audiosep_jax.config import ExecutionConfig, ExperimentConfig
+from audiosep_jax.config.loading import load_experiment
 from audiosep_jax.errors import UsageError
 from audiosep_jax.models import separator
 from audiosep_jax.train import mesh as meshes

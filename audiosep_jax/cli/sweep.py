@@ -44,7 +44,7 @@ class SweepArgs:
 
 def run(args: SweepArgs) -> int:
     """Runs the sweep; returns 1 where a run failed."""
-    from audiosep_jax.cli.train import changed
+    from audiosep_jax.config.loading import apply_overrides
     from audiosep_jax.sweeps.definition import Sweep, load_sweep
 
     if args.jobs is not None and args.jobs < 1:
@@ -61,7 +61,7 @@ def run(args: SweepArgs) -> int:
     wanted = {sweep.compared_with, *(args.cells or sweep.cells)}
     sweep = dataclasses.replace(
         sweep,
-        base=changed(sweep.base, args.set),
+        base=apply_overrides(sweep.base, args.set),
         cells={cell: changes for cell, changes in sweep.cells.items() if cell in wanted},
         seeds=args.seeds or sweep.seeds,
         evaluation=dataclasses.replace(

@@ -2,17 +2,13 @@
 
 import dataclasses
 import functools
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
-from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import ConfigError
+from audiosep_jax.config.loading import apply_overrides, load_experiment
 from audiosep_jax.train.distributed import DistributedOptions, initialize, is_lead
-from audiosep_jax.utils.python_files import load_name
-from audiosep_jax.utils.serialization import from_dict, to_dict
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +39,7 @@ class TrainArgs:
 
 def run(args: TrainArgs) -> int:
     """Trains and prints where the model lies."""
-    config = changed(load_experiment(args.experiment), args.set)
+    config = apply_overrides(load_experiment(args.experiment), args.set)
     options = DistributedOptions(
         coordinator=args.coordinator,
         process_index=args.process_index,
@@ -65,37 +61,3 @@ def run(args: TrainArgs) -> int:
     if is_lead():
         print(f"trained {config.train.steps} steps; the model is in {result.checkpoint}")
     return 0
-
-
-def load_experiment(path: Path) -> ExperimentConfig:
-    """Returns the CONFIG of an experiment file.
-
-    Raises:
-      AudioSepError: the file is missing, does not run, or has no CONFIG.
-    """
-    wanted = "an experiment file, such as experiments/tiny.py"
-    return load_name(path, "CONFIG", ExperimentConfig, wanted=wanted)
-
-
-def changed(config: ExperimentConfig, changes: tuple[str, ...]) -> ExperimentConfig:
-    """Returns the config with `FIELD=VALUE` changes, each checked like a config file.
-
-    Raises:
-      AudioSepError: a change has no `=`, names an unknown field or has a value of the wrong type.
-    """
-    values = to_dict(config)
-    for change in changes:
-        name, equals, text = change.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {change!r} has no '=': write FIELD=VALUE, such as train.steps=100.")
-        place: Any = values
-        *parents, leaf = name.split(".")
-        for parent in parents:
-            place = place.get(parent) if isinstance(place, dict) else None
-        if not isinstance(place, dict) or leaf not in place:
-            raise ConfigError(f"--set {change!r}: the config has no field {name}.")
-        try:
-            place[leaf] = json.loads(text)
-        except ValueError:
-            place[leaf] = text
-    return from_dict(ExperimentConfig, values, where="--set")
