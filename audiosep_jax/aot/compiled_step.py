@@ -14,9 +14,8 @@ from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import DeviceError, shown
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
-from audiosep_jax.train.gradients import batch_like
 from audiosep_jax.train.optimizer import make_optimizer
-from audiosep_jax.train.step import make_train_step
+from audiosep_jax.train.step import batch_like, make_train_step
 
 _UNITS = {"": 1, "B": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _BYTES = r"([\d.]+)\s?([BKMGT]?)"

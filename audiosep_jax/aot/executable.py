@@ -15,9 +15,8 @@ from jax.sharding import Mesh
 from audiosep_jax.aot.report import versions
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import DeviceError, StorageError, printable
-from audiosep_jax.train.gradients import Batch
 from audiosep_jax.train.state import TrainState
-from audiosep_jax.train.step import StepMetrics
+from audiosep_jax.train.step import Batch, StepMetrics
 from audiosep_jax.utils.serialization import to_dict
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]

@@ -34,16 +34,15 @@ def run(args: CompileArgs) -> int:
     from audiosep_jax.aot.topology import make_topology, prepare_environment
 
     prepare_environment(args.topology)
-    from audiosep_jax.cli.train import changed, load_experiment
+    from audiosep_jax.config.loading import apply_overrides, load_experiment
 
     batch = () if args.batch is None else (f"train.batch_size={args.batch}",)
-    config = changed(load_experiment(args.experiment), (*args.set, *batch))
+    config = apply_overrides(load_experiment(args.experiment), (*args.set, *batch))
     topology = make_topology(args.topology)
 
     from audiosep_jax.aot import executable
     from audiosep_jax.aot.compiled_step import compile_step
-    from audiosep_jax.aot.report import make_report
-    from audiosep_jax.aot.table import print_report
+    from audiosep_jax.aot.report import make_report, print_report
     from audiosep_jax.utils.atomic import make_folder, replacing, write_json
 
     for path in (args.json, args.save):

@@ -4,8 +4,7 @@ import pytest
 
 from audiosep_jax.aot.chips import CHIPS, chip_named, slice_shape
 from audiosep_jax.aot.hlo import Collective, HloArray
-from audiosep_jax.aot.interconnect import collective_seconds, ports_and_hops
-from audiosep_jax.aot.roofline import SIZES, Demand, roofline, scaling
+from audiosep_jax.aot.roofline import SIZES, Demand, collective_seconds, ports_and_hops, roofline, scaling
 from audiosep_jax.errors import AudioSepError
 
 V5E = CHIPS["v5e"]

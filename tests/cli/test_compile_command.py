@@ -12,8 +12,7 @@ from experiment_files import write_experiment
 
 from audiosep_jax.aot import compiled_step, executable, topology
 from audiosep_jax.aot.chips import CHIPS
-from audiosep_jax.aot.report import Report, make_report
-from audiosep_jax.aot.table import print_report
+from audiosep_jax.aot.report import Report, make_report, print_report
 from audiosep_jax.cli.compile import CompileArgs, run
 from audiosep_jax.config import (
     ExecutionConfig,
@@ -26,8 +25,8 @@ from audiosep_jax.config import (
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
-from audiosep_jax.train.gradients import batch_like
 from audiosep_jax.train.optimizer import make_optimizer
+from audiosep_jax.train.step import batch_like
 from audiosep_jax.utils.serialization import from_dict
 from data_pipelines.mixtures.pipeline import MixtureBatch
 
@@ -241,8 +240,8 @@ def test_a_batch_that_does_not_divide_is_refused_before_compiling(experiment):
 
 def test_the_help_answers_without_jax():
     code = (
-        "import sys; from audiosep_jax import cli\n"
-        "try: cli.main(['compile', '--help'])\n"
+        "import sys; from audiosep_jax.cli import main\n"
+        "try: main.main(['compile', '--help'])\n"
         "except SystemExit: pass\n"
         "assert 'jax' not in sys.modules\n"
     )
