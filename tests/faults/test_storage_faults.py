@@ -25,7 +25,7 @@ def test_a_disk_that_fills_up_during_a_save_stops_the_run(undisturbed, experimen
     (said,) = (line for line in output.splitlines() if line.startswith("audiosep: error: "))
     assert "could not be written" in said
     assert "File too large" in said
-    assert f"the run goes on from that of step {reached}." in said
+    assert f"it resumes from the checkpoint of step {reached}." in said
     assert "Traceback" not in output
     print(f"last logged step {faulty_runs.step_of(workdir)}, last whole checkpoint {reached}")
     # It was noticed at the next step, not at the end: at most one more save later.
@@ -93,7 +93,7 @@ def test_a_damaged_checkpoint_stops_the_run_and_the_one_before_is_intact(
     assert process.returncode == 2, output
     (said,) = (line for line in output.splitlines() if line.startswith("audiosep: error: "))
     assert f"checkpoint {folder} cannot be read" in said
-    assert "Delete that folder to go on from the one before" in said
+    assert "Delete that folder to resume from the checkpoint before" in said
     # As the error says:
     shutil.rmtree(folder)
     assert faulty_runs.checkpoints(workdir)[-1] == before

@@ -167,8 +167,8 @@ def write_experiment(path: Path, config: ExperimentConfig) -> Path:
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from audiosep_jax.config import ExperimentConfig\n"
         "from audiosep_jax.utils.serialization import from_dict\n"
-        "from audiosep_jax.query import encoder\n"
-        "encoder.ENCODERS['letters'] = 'training_runs'\n"
+        "from audiosep_jax.encoders import base\n"
+        "base.ENCODERS['letters'] = 'training_runs'\n"
         f"CONFIG = from_dict(ExperimentConfig, {to_dict(config)!r})\n",
         "utf-8",
     )

@@ -43,7 +43,7 @@ def test_no_damaged_file_changes_what_is_restored(saved, tmp_path, damage):
             said = str(error)
         if said:
             assert f"{copy}/checkpoints/7 cannot be read: " in said
-            assert "Delete that folder to go on from the one before" in said
+            assert "Delete that folder to resume from the checkpoint before" in said
             refused.add(str(name))
         # As the error says; the one before is as it was.
         shutil.rmtree(copy / "checkpoints" / "7")

@@ -164,7 +164,7 @@ def changed(config, part, **values):
         ("model", {"sample_rate_hz": 16_000}, "stored at 8000 Hz, the model works at 16000 Hz"),
         ("query", {"encoder": "none"}, "This model has no query encoder"),
         ("query", {"encoder": "words"}, "query.encoder is 'words'"),
-        ("query", {"text_ratio": 0.5}, "query.text_ratio is 0.5, but the tower 'letters' takes text alone"),
+        ("query", {"text_ratio": 0.5}, "query.text_ratio is 0.5, but the encoder 'letters' only takes text"),
         ("query", {"text_ratio": 0.5, "source": "see"}, "none of the 9 clips has frames"),
         ("model", {"condition_size": 30}, "30"),
         ("train", {"init_from": "nowhere"}, "nowhere is not a checkpoint folder"),

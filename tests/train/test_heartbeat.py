@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from audiosep_jax.train.device_clock import DeviceClock
-from audiosep_jax.train.goodput import Clock
+from audiosep_jax.train.goodput import Clock, DeviceClock
 from audiosep_jax.train.heartbeat import Heartbeat
 from audiosep_jax.train.workdir import Workdir
 
@@ -103,7 +102,7 @@ def test_the_device_clock_measures_steps_and_not_the_pauses_between(tmp_path):
     for _ in range(4):
         started = time.perf_counter()
         result = work(x)
-        clock.handed_over(started, result)
+        clock.dispatched(started, result)
         result.block_until_ready()
         direct += time.perf_counter() - started
         time.sleep(0.1)
@@ -111,7 +110,7 @@ def test_the_device_clock_measures_steps_and_not_the_pauses_between(tmp_path):
     started = time.perf_counter()
     for _ in range(2):
         result = work(x)
-        clock.handed_over(started, result)
+        clock.dispatched(started, result)
     result.block_until_ready()
     direct += time.perf_counter() - started
     clock.close()

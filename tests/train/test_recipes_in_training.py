@@ -12,8 +12,8 @@ from audiosep_jax.config import ExperimentConfig, MixtureConfig
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.train import loop, setup
 from audiosep_jax.train import mesh as meshes
-from audiosep_jax.train.gradients import batch_like
 from audiosep_jax.train.run_config import refuse_other_runs
+from audiosep_jax.train.step import batch_like
 from audiosep_jax.train.workdir import Workdir
 from audiosep_jax.utils.serialization import to_dict
 

@@ -10,9 +10,8 @@ import pytest
 from test_run_checkpoints import CONFIG, assert_holds, restore, save, state_of
 
 from audiosep_jax.errors import AudioSepError, TransientError
-from audiosep_jax.train import save_interval
-from audiosep_jax.train.checkpoint import RunCheckpoints
-from audiosep_jax.train.save_interval import SaveInterval
+from audiosep_jax.train import checkpoint
+from audiosep_jax.train.checkpoint import RunCheckpoints, SaveInterval
 
 
 def with_train(**values):
@@ -51,7 +50,7 @@ def test_due_by_time_counts_from_the_last_save(tmp_path):
 
 def test_the_lead_is_asked_seldom_and_in_time(monkeypatch):
     time, told = Time(), []
-    monkeypatch.setattr(save_interval, "from_lead", lambda value: told.append(value) or value)
+    monkeypatch.setattr(checkpoint, "from_lead", lambda value: told.append(value) or value)
     interval = SaveInterval(10, step=0, clock=time)
     step = 0
     time.now += 60  # the first step compiles
@@ -63,7 +62,7 @@ def test_the_lead_is_asked_seldom_and_in_time(monkeypatch):
     # A process whose clock stands still does as the lead says.
     other = SaveInterval(10, step=0, clock=Time())
     answers = iter(told)
-    monkeypatch.setattr(save_interval, "from_lead", lambda _: next(answers))
+    monkeypatch.setattr(checkpoint, "from_lead", lambda _: next(answers))
     assert [asked for asked in range(1, step + 1) if other.passed(asked)] == [step]
 
 
@@ -118,7 +117,7 @@ def test_an_error_of_the_background_is_raised_at_the_next_step(tmp_path, monkeyp
     said = str(error.value)
     assert "the checkpoint of step 2 could not be written" in said
     assert "No space left on device" in said
-    assert said.endswith("the run goes on from that of step 1.")
+    assert said.endswith("it resumes from the checkpoint of step 1.")
     monkeypatch.undo()
     with pytest.raises(AudioSepError):
         checkpoints.close()
@@ -168,7 +167,7 @@ def test_a_disk_that_is_full_leaves_the_checkpoint_before(tmp_path, limit):
     assert done.stderr == ""
     assert "the checkpoint of step 2 could not be written" in said, said + done.stderr
     assert "File too large" in said
-    assert said.rstrip().endswith("the run goes on from that of step 1.")
+    assert said.rstrip().endswith("it resumes from the checkpoint of step 1.")
     state, step = restore(tmp_path)
     assert step == 1
     assert_holds(state, 1)
