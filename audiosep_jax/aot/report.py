@@ -25,7 +25,7 @@ class CollectiveSum:
 
     Attributes:
       count: operations, each as often as it runs.
-      bytes: of their arrays, as one device has them when they are whole.
+      bytes: of their whole arrays on one device.
       asynchronous: operations during which other work may run.
       parameter_bytes: of arrays with two axes or more, which gradients and parameters have.
       vector_bytes: of the others: statistics of BatchNorm, gradients of vectors, the loss.
@@ -40,34 +40,34 @@ class CollectiveSum:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
-    """What one train step needs, and the least time it takes. Bytes and FLOPs are per device and step.
+    """Memory, work and least time of one train step. Bytes and FLOPs are per device and step.
 
     Attributes:
       topology: such as "v5e:2x2".
-      chips: of the slice.
-      devices: of JAX; two per chip on tpu7x, else one.
+      chips: number of chips of the slice.
+      devices: number of JAX devices; two per chip on tpu7x, else one.
       batch: global, in clips.
-      fits: whether the step compiled within the HBM of a device.
-      hbm_bytes_capacity: what the compiler may fill; None for local devices.
+      fits: whether the step fits into the HBM of a device.
+      hbm_bytes_capacity: HBM that the compiler may use; None for local devices.
       argument_bytes: state and batch.
       output_bytes: the new state and the metrics.
-      alias_bytes: of the output that lie where the old state lay.
-      temporary_bytes: activations and all else that lives within the step.
+      alias_bytes: part of the output that reuses the memory of the old state.
+      temporary_bytes: activations and everything else that only exists within the step.
       program_bytes: the program itself.
-      total_hbm_bytes: argument + output - alias + temporary + program; what was wanted where it does not fit.
-      headroom_bytes: capacity - total; negative where it does not fit.
-      parameters: trained ones.
+      total_hbm_bytes: argument + output - alias + temporary + program; the needed bytes if it does not fit.
+      headroom_bytes: capacity - total; negative if it does not fit.
+      parameters: number of trained parameters.
       flops_per_example: as the compiler counts them, recomputation included.
       hbm_bytes_per_example: traffic, as the compiler counts it.
       collectives: by kind.
       largest_collectives: "kind type[shape] operation", largest first.
       roofline: parts of the step's least time; None for local devices.
-      roofline_step_seconds: their result.
-      examples_per_second: of the whole slice at that time.
+      roofline_step_seconds: the step's least time.
+      examples_per_second: of the whole slice, at the least time.
       scaling: predictions for 4 to 256 chips.
-      compile_seconds: that compiling took.
+      compile_seconds: duration of the compilation.
       versions: of jax and libtpu.
-      config: of the experiment, with all changes.
+      config: of the experiment, with all overrides.
     """
 
     topology: str
@@ -102,7 +102,7 @@ class Report:
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions that decide what a compiled program is."""
+    """Returns the versions that a compiled program depends on."""
     try:
         libtpu = importlib.metadata.version("libtpu")
     except importlib.metadata.PackageNotFoundError:
@@ -111,7 +111,7 @@ def versions() -> dict[str, str]:
 
 
 def make_report(config: ExperimentConfig, topology: Topology, compiled: Compiled) -> Report:
-    """Reads everything that a compiled step, or the compiler's refusal, says."""
+    """Returns the report of a compiled step, or of one that does not fit."""
     chip = topology.chip
     memory = _memory(compiled)
     capacity = compiled.available_bytes or (chip.hbm_bytes if chip else None)
@@ -143,10 +143,10 @@ def make_report(config: ExperimentConfig, topology: Topology, compiled: Compiled
 
 
 def demand_of(config: ExperimentConfig, compiled: Compiled) -> Demand | None:
-    """Returns what a step asks of a device, or None where it does not fit.
+    """Returns the work of a step on a device, or None if it does not fit.
 
-    The compiler counts the body of a loop once. With microbatches the loop over them holds all work that
-    grows with the batch, so that this part counts once per microbatch.
+    The compiler counts the body of a loop once. The loop over microbatches holds all work that grows with the
+    batch, so this part is multiplied by their number.
     """
     if compiled.executable is None:
         return None
@@ -160,7 +160,7 @@ def demand_of(config: ExperimentConfig, compiled: Compiled) -> Demand | None:
     return Demand(
         examples=config.train.batch_size / compiled.mesh.size,
         flops=costs["flops"] * parts,
-        # Trips are counted already where products are read from the text.
+        # `product_flops` has counted the trips of loops already.
         float32_flops=(products["highest"], products["high"]),
         hbm_bytes=fixed + (costs["bytes accessed"] - fixed) * parts,
         fixed_hbm_bytes=fixed,

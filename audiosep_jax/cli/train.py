@@ -1,4 +1,4 @@
-"""`audiosep train`: trains an experiment, or goes on training it."""
+"""`audiosep train`: trains an experiment, or resumes its training."""
 
 import dataclasses
 import functools
@@ -13,32 +13,32 @@ from audiosep_jax.train.distributed import DistributedOptions, initialize, is_le
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainArgs:
-    """Train an experiment, or go on training it."""
+    """Train an experiment, or resume its training."""
 
     experiment: Annotated[Path, tyro.conf.Positional]
     """Python file that defines CONFIG, such as experiments/tiny.py."""
     workdir: str
-    """Folder of the run, or gs://BUCKET/RUN: checkpoints, metrics.jsonl, TensorBoard, models. A run there
-    goes on."""
+    """Folder of the run, or gs://BUCKET/RUN: checkpoints, metrics.jsonl, TensorBoard, models. A run in it is
+    resumed."""
     resume: bool = True
-    """Go on with the run in --workdir; --no-resume refuses a folder that already holds one."""
+    """Resume the run in --workdir; --no-resume refuses a folder that already holds one."""
     set: tuple[str, ...] = ()
     """Changes of the config, as FIELD=VALUE with a JSON value: train.steps=100 mixture.sources=3."""
     coordinator: str = ""
-    """HOST:PORT of process 0 where several processes train together. TPU pods, SLURM and Kubernetes tell it
-    by themselves, and the two below with it."""
+    """HOST:PORT of process 0, if several processes train together. JAX detects TPU pods,
+    SLURM and Kubernetes without --coordinator, --process-index and --process-count."""
     process_index: int | None = None
-    """Which of the processes this is, from 0 on."""
+    """Index of this process, from 0."""
     process_count: int | None = None
-    """How many processes train together; 1 trains in this one alone, whatever the cluster says."""
+    """Number of processes that train together; 1 trains in this process alone, even in a cluster."""
     wait_seconds: int = 300
-    """How long processes wait for each other at the start."""
+    """Longest wait for the other processes at the start."""
     executable: Path | None = None
     """File that `audiosep compile --save` wrote for these devices, to start without compiling."""
 
 
 def run(args: TrainArgs) -> int:
-    """Trains and prints where the model lies."""
+    """Trains and prints the folder of the model."""
     config = apply_overrides(load_experiment(args.experiment), args.set)
     options = DistributedOptions(
         coordinator=args.coordinator,

@@ -68,7 +68,7 @@ def test_a_position_that_is_not_the_states_is_damage(saved, tmp_path):
     (tmp_path / "run" / "checkpoints" / "7" / "data" / "metadata").write_text(
         json.dumps({"step": 9, "seed": 0})
     )
-    with pytest.raises(AudioSepError, match="its data go on with step 9, its state with 7"):
+    with pytest.raises(AudioSepError, match="its data are at step 9, its state at step 7"):
         restore(tmp_path / "run")
 
 

@@ -75,7 +75,7 @@ def test_flags_say_all_whatever_the_cluster_says(asked, monkeypatch):
 def test_a_slurm_job_that_was_not_started_with_srun_is_refused(asked, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     monkeypatch.setenv("SLURM_NTASKS", "4")
-    with pytest.raises(AudioSepError, match="has 4 tasks, but this process is none of them: start it with"):
+    with pytest.raises(AudioSepError, match="has 4 tasks, and this process is not one of them: start it with"):
         initialize()
     monkeypatch.setenv("SLURM_STEP_NODELIST", "node[1-4]")
     initialize()
@@ -117,7 +117,7 @@ def test_what_jax_says_of_a_cluster_is_passed_on(asked, monkeypatch):
 def test_a_process_without_the_others_gives_up_in_time(asked, monkeypatch):
     monkeypatch.setattr(jax.distributed, "initialize", lambda **_: time.sleep(5))
     began = time.monotonic()
-    with pytest.raises(AudioSepError, match="could not be joined within 1 s: see that all of them"):
+    with pytest.raises(AudioSepError, match="could not be joined within 1 s: check that all of them"):
         initialize(DistributedOptions(wait_seconds=1))
     assert time.monotonic() - began < 4
 

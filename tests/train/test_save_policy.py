@@ -1,4 +1,4 @@
-"""When a run is saved, which checkpoints stay, and what a save that fails says."""
+"""When a run is saved, which checkpoints are kept, and the error of a failed save."""
 
 import dataclasses
 import subprocess
@@ -128,7 +128,7 @@ def test_a_process_that_is_gone_is_no_mistake_of_the_storage(tmp_path, monkeypat
     checkpoints = RunCheckpoints(tmp_path, CONFIG)
     checkpoints._failure = (6, ValueError("UNKNOWN: Gloo AllGather failed: Connection reset by peer."))
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    with pytest.raises(TransientError, match=r"step 6 was not finished, because another process .* is gone"):
+    with pytest.raises(TransientError, match=r"step 6 is not finished, because another process .* is gone"):
         checkpoints.due(7)
     checkpoints._failure = (6, OSError(28, "No space left on device"))
     with pytest.raises(AudioSepError, match="No space left on device"):
@@ -171,7 +171,7 @@ def test_a_disk_that_is_full_leaves_the_checkpoint_before(tmp_path, limit):
     state, step = restore(tmp_path)
     assert step == 1
     assert_holds(state, 1)
-    # With room again the run goes on there, and what was half-written is gone.
+    # With room again the run resumes there, and the half-written checkpoint is gone.
     save(tmp_path, 2)
     assert_holds(restore(tmp_path)[0], 2)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["1", "2"]
