@@ -75,7 +75,7 @@ def test_flags_say_all_whatever_the_cluster_says(asked, monkeypatch):
 def test_a_slurm_job_that_was_not_started_with_srun_is_refused(asked, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     monkeypatch.setenv("SLURM_NTASKS", "4")
-    with pytest.raises(AudioSepError, match="has 4 tasks, and this process is not one of them: start it with"):
+    with pytest.raises(AudioSepError, match="has 4 tasks, and this process is not one of them: start"):
         initialize()
     monkeypatch.setenv("SLURM_STEP_NODELIST", "node[1-4]")
     initialize()
