@@ -4,7 +4,6 @@ import functools
 import hashlib
 import json
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,8 @@ from jax.sharding import Mesh
 from audiosep_jax.aot.report import versions
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import DeviceError, StorageError, printable
-from audiosep_jax.train.state import TrainState
-from audiosep_jax.train.step import Batch, StepMetrics
+from audiosep_jax.train.setup import CompiledStep
 from audiosep_jax.utils.serialization import to_dict
-
-Step = Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
 
 _MAGIC = b"audiosep executable 1\n"
 _LONGEST_FACTS = 1 << 20
@@ -49,7 +45,7 @@ def pack(compiled: jax.stages.Compiled, config: ExperimentConfig, mesh: Mesh) ->
     return _MAGIC + header + body
 
 
-def load_executable(path: str | Path, config: ExperimentConfig, mesh: Mesh) -> Step:
+def load_executable(path: str | Path, config: ExperimentConfig, mesh: Mesh) -> CompiledStep:
     """Returns a step like that of `make_train_step`, without compiling.
 
     Only load files that you have written yourself: a compiled program is code, and loading it runs code.

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from audiosep_jax.cli.flags import given_flags
 from audiosep_jax.errors import UsageError
 
 
@@ -60,12 +61,7 @@ def run(args: BenchmarkArgs) -> int:
 def _check(args: BenchmarkArgs) -> None:
     """Refuses options that do not go together."""
     if args.compare is not None:
-        given = [
-            "--" + field.name.replace("_", "-")
-            for field in dataclasses.fields(args)
-            if field.name not in ("compare", "out") and getattr(args, field.name) != field.default
-        ]
-        if given:
+        if given := given_flags(args, without=("compare", "out")):
             raise UsageError(
                 f"{', '.join(given)}: --compare only reads two results; remove the other options."
             )

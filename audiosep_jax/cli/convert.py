@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from audiosep_jax.cli.flags import given_flags
 from audiosep_jax.errors import UsageError
 
 
@@ -39,14 +40,8 @@ class ConvertArgs:
 def run(args: ConvertArgs) -> int:
     """Converts, and prints what was read and written."""
     if args.to == "pytorch":
-        given = [
-            f"--{field.name}"
-            for field in dataclasses.fields(args)
-            if field.name in ("preset", "tokenizer", "tower", "kind")
-            and getattr(args, field.name) != field.default
-        ]
-        if given:
-            raise UsageError(f"{' and '.join(given)} cannot be used with --to pytorch: leave them out.")
+        if given := given_flags(args, without=("source", "target", "to", "overwrite")):
+            raise UsageError(f"{' and '.join(given)} cannot be used with --to pytorch: remove them.")
         from audiosep_jax.checkpoints.to_pytorch import to_lightning
 
         print(*to_lightning(args.source, args.target, overwrite=args.overwrite).lines, sep="\n")

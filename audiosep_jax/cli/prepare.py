@@ -18,18 +18,7 @@ if TYPE_CHECKING:
     from data_pipelines.prepare.build import AddFiles, MakeShards
     from data_pipelines.prepare.builder import ClipBuilder
 
-Name = Literal[
-    "audio_folder",
-    "audiocaps",
-    "audioset",
-    "clotho",
-    "esc50",
-    "fsd50k",
-    "music",
-    "vggsound",
-    "voicebank_demand",
-    "wavcaps",
-]
+Name = Literal[tuple(registry.DATASETS)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +29,7 @@ class PrepareArgs:
     reason. docs/datasets.md says where to get each corpus and what its folder must hold.
     """
 
-    dataset: Annotated[tyro.conf.Positional[Name], tyro.conf.arg(metavar="NAME")]
+    dataset: Annotated[tyro.conf.Positional[Name], tyro.conf.arg(metavar="NAME")]  # pyright: ignore
     """A name of the list above."""
     source: Path
     """Folder of the sound files and their tables."""

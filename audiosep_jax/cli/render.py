@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from audiosep_jax.cli.flags import given_flags
 from audiosep_jax.errors import UsageError
 
 if TYPE_CHECKING:
@@ -84,7 +85,10 @@ def run(args: RenderArgs) -> int:
             console.print(f"{missing} clips have no file and are left out", highlight=False)
     else:
         clips = []
-        _check_alone(args)
+        if given := given_flags(args, without=("dataset", "source", "out", "manifest", "workers")):
+            raise UsageError(
+                f"{', '.join(given)}: the manifest holds these values; remove the options, or --from."
+            )
     with counted("rendering mixtures", console=console) as progress:
         manifest = _render(args, clips, progress)
     console.print(
@@ -133,17 +137,3 @@ def _recipe(args: RenderArgs) -> "Recipe":
         seed=args.seed,
         encoding=args.encoding,
     )
-
-
-def _check_alone(args: RenderArgs) -> None:
-    """Refuses options whose values the manifest holds."""
-    defaults = {field.name: field.default for field in dataclasses.fields(args)}
-    given = [
-        "--" + name.replace("_", "-")
-        for name, default in defaults.items()
-        if name not in ("dataset", "source", "out", "manifest", "workers") and getattr(args, name) != default
-    ]
-    if given:
-        raise UsageError(
-            f"{', '.join(given)}: the manifest holds these values; remove the options, or --from."
-        )

@@ -151,11 +151,6 @@ def _devices_of_a_lone_task() -> list[int] | None:
     return list(range(int(gpus)))
 
 
-def process_index() -> int:
-    """Returns the index of this process in the run, from 0."""
-    return jax.process_index()
-
-
 def is_lead() -> bool:
     """Tells whether this is process 0, which writes the files that exist once per run."""
-    return process_index() == 0
+    return jax.process_index() == 0

@@ -29,10 +29,9 @@ from audiosep_jax.train.progress import RunProgress
 from audiosep_jax.train.run_lock import only_run_in
 from audiosep_jax.train.setup import (
     LoadStep,
-    Sources,
     compiled_step,
     first_state,
-    open_sources,
+    open_data,
     replicate,
     state_like,
 )
@@ -40,9 +39,10 @@ from audiosep_jax.train.spikes import FILE as SPIKES_FILE
 from audiosep_jax.train.spikes import StepWatch
 from audiosep_jax.train.state import TrainState
 from audiosep_jax.train.step import StepMetrics
+from audiosep_jax.train.validation import Validation
 from audiosep_jax.train.workdir import Workdir
 from audiosep_jax.train.writers import JsonLines, MetricWriter
-from data_pipelines.mixtures.pipeline import MixtureBatch
+from data_pipelines.mixtures.pipeline import MixtureBatch, MixturePipeline
 
 Waiting = collections.deque[tuple[int, StepMetrics, MixtureBatch]]
 """Steps whose metrics have not been read yet, oldest first."""
@@ -91,7 +91,7 @@ def train(
     place = Workdir(workdir)
     lead = distributed.is_lead()
     with only_run_in(place.path) if lead else contextlib.nullcontext():
-        sources = open_sources(config, place, mesh)
+        data = open_data(config, place, mesh)
         checkpoints = RunCheckpoints(place.path, config)
         optimizer = make_optimizer(config.optimizer, config.train.steps)
         if checkpoints.latest_step() is None:
@@ -101,7 +101,7 @@ def train(
                 state, first = checkpoints.restore(state_like(config, optimizer, mesh))
         else:
             raise TrainingError(f"{place.path} already holds a run: choose another --workdir, or resume it.")
-        run = _Run(config, place, mesh, sources, checkpoints, clock, first, load_step)
+        run = _Run(config, place, mesh, *data, checkpoints, clock, first, load_step)
         with run.files, jax.set_mesh(mesh):
             return run.to_the_end(state)
 
@@ -114,16 +114,17 @@ class _Run:
         config: ExperimentConfig,
         workdir: Workdir,
         mesh: Mesh,
-        sources: Sources,
+        pipeline: MixturePipeline,
+        validation: Validation | None,
         checkpoints: RunCheckpoints,
         clock: Clock,
         first: int,
         load_step: LoadStep,
     ) -> None:
         self.config, self.workdir, self.mesh, self.load_step = config, workdir, mesh, load_step
-        self.pipeline, self.validation = sources.pipeline, sources.validation
+        self.pipeline, self.validation = pipeline, validation
         self.checkpoints, self.clock, self.first = checkpoints, clock, first
-        train, process = config.train, distributed.process_index()
+        train, process = config.train, jax.process_index()
         self.lead = distributed.is_lead()
         self.schedule = make_schedule(config.optimizer, train.steps)
         self.device = DeviceClock()

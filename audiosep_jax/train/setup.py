@@ -33,21 +33,13 @@ LoadStep = Callable[[ExperimentConfig, Mesh], CompiledStep]
 """Returns the step of a run; called inside `jax.set_mesh(mesh)`."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Sources:
-    """The data of a run.
-
-    Attributes:
-      pipeline: yields this process's slices of the batches.
-      validation: None without validation clips.
-    """
-
-    pipeline: MixturePipeline
-    validation: Validation | None
-
-
-def open_sources(config: ExperimentConfig, workdir: Workdir, mesh: Mesh) -> Sources:
+def open_data(
+    config: ExperimentConfig, workdir: Workdir, mesh: Mesh
+) -> tuple[MixturePipeline, Validation | None]:
     """Opens the data of a run and computes the conditions of its captions.
+
+    Returns:
+      The pipeline of this process's slices of the batches, and the validation if there are clips for it.
 
     Raises:
       AudioSepError: the data or the query encoder cannot be used, or does not fit the model.
@@ -74,7 +66,7 @@ def open_sources(config: ExperimentConfig, workdir: Workdir, mesh: Mesh) -> Sour
         microbatches=config.execution.microbatches,
     )
     validation = Validation(config, mesh, conditions, supervision) if config.data.validation else None
-    return Sources(pipeline=pipeline, validation=validation)
+    return pipeline, validation
 
 
 def first_state(config: ExperimentConfig, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:

@@ -1,10 +1,9 @@
 """Loss spikes (losses far above their recent mean) and skipped steps, recorded with their batch."""
 
 import collections
-import dataclasses
 import math
 import statistics
-from typing import Any
+from typing import Any, NamedTuple
 
 from audiosep_jax.errors import TrainingError, listed
 from audiosep_jax.train.step import StepMetrics
@@ -17,14 +16,8 @@ SMALLEST_WINDOW = 30
 MOST_SKIPPED_IN_A_ROW = 25
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Spike:
-    """Mean and standard deviation of the losses before a spike.
-
-    Attributes:
-      mean: of the window.
-      deviation: of the window.
-    """
+class Spike(NamedTuple):
+    """Mean and standard deviation of the losses before a spike."""
 
     mean: float
     deviation: float
@@ -86,7 +79,7 @@ class StepWatch:
         if skipped == self.skipped:
             self._in_a_row = 0
             if spike := self._detector.look(loss):
-                self._write(step, batch, {"loss": loss, "skipped": False, **dataclasses.asdict(spike)})
+                self._write(step, batch, {"loss": loss, "skipped": False, **spike._asdict()})
             return True
         self.skipped = skipped
         self._in_a_row += 1

@@ -1,7 +1,7 @@
 """One training step: mix, separate, compute loss and gradient, update."""
 
 import dataclasses
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -58,26 +58,12 @@ class StepMetrics:
     skipped: jax.Array
 
 
-class TrainStep(Protocol):
-    """A jitted step: call it, or compile it ahead of time."""
-
-    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
-        """Returns the state after the step; the state before is donated."""
-        ...
-
-    def trace(self, state: TrainState, batch: Batch) -> jax.stages.Traced:
-        """Traces for arrays or shapes."""
-        ...
-
-    def lower(self, state: TrainState, batch: Batch) -> jax.stages.Lowered:
-        """Traces and lowers for arrays or shapes."""
-        ...
-
-
 def make_train_step(
     config: ExperimentConfig, optimizer: optax.GradientTransformation, mesh: Mesh
-) -> TrainStep:
-    """Returns the jitted step over a mesh: the batch split over all devices, the state donated.
+) -> jax.stages.Wrapped:
+    """Returns the jitted step over a mesh: `(state, batch) -> (state, metrics)`.
+
+    The batch is split over all devices, and the state is donated.
 
     The state has the sharding of `meshes.state_sharding` before and after, so that the step compiles once.
     With `fsdp` the parameters are gathered at the start of a step, and every device updates its own share.
@@ -117,13 +103,9 @@ def make_train_step(
         )
         return new, metrics
 
-    step = jax.jit(
-        train_step,
-        in_shardings=(placed, split),
-        out_shardings=(placed, everywhere),
-        donate_argnums=0,
+    return jax.jit(
+        train_step, in_shardings=(placed, split), out_shardings=(placed, everywhere), donate_argnums=0
     )
-    return cast(TrainStep, step)
 
 
 def _averaged(state: TrainState, params: optax.Params, decay: float) -> optax.Params | None:

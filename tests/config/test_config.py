@@ -137,13 +137,13 @@ def test_a_mistake_is_named_with_its_place(values, said):
         (
             MixtureConfig,
             {"collisions": ("label",), "absent_probability": 0.1},
-            "mixture.absent_probability is 0.1, but a query may name what sounds",
+            'mixture.absent_probability is 0.1, but without the rule "caption" a query may describe a source',
         ),
         (MixtureConfig, {"similarity": 1.0}, "mixture.similarity is 1.0"),
         (MixtureConfig, {"similarity": -0.1}, "mixture.similarity is -0.1"),
         (MixtureConfig, {"collisions": ("ontology",)}, "mixture.collisions needs mixture.ontology"),
         (MixtureConfig, {"specific_labels": True}, "mixture.specific_labels needs mixture.ontology"),
-        (MixtureConfig, {"ontology": "o.json"}, "mixture.ontology is 'o.json', which nothing uses"),
+        (MixtureConfig, {"ontology": "o.json"}, "mixture.ontology is 'o.json', but no option uses it"),
         (
             MixtureConfig,
             {"collisions": ("caption",), "ontology": "o.json", "specific_labels": True},

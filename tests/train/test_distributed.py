@@ -57,7 +57,7 @@ def test_without_flags_and_cluster_a_process_is_alone(asked):
     initialize()
     assert [call["coordinator_address"] for call in asked] == [None]
     assert asked[0]["cluster_detection_method"] is None
-    assert distributed.process_index() == 0
+    assert jax.process_index() == 0
     assert distributed.is_lead()
 
 

@@ -180,8 +180,8 @@ def test_a_finished_run_trains_no_further_and_keeps_its_record(finished, letters
 def test_what_a_process_found_is_compiled_for_what_the_pipeline_gives(sounds, letters, tmp_path):
     config = training_runs.experiment(sounds)
     mesh = loop.meshes.make_mesh(MeshConfig())
-    sources = setup.open_sources(config, Workdir(tmp_path), mesh)
-    batch = next(iter(sources.pipeline.batches(stop_step=1)))
+    pipeline, _ = setup.open_data(config, Workdir(tmp_path), mesh)
+    batch = next(iter(pipeline.batches(stop_step=1)))
     expected = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), setup.batch_like(config, mesh))
     assert {name: (array.shape, array.dtype) for name, array in batch.arrays.items()} == expected
 

@@ -61,8 +61,8 @@ def on_many_rules(dataset):
 
 def test_the_step_takes_what_the_pipeline_brings(sounds, letters, tmp_path):
     config, mesh = on_many_rules(sounds), meshes.make_mesh()
-    sources = setup.open_sources(config, Workdir(tmp_path), mesh)
-    batch = next(iter(sources.pipeline.batches(stop_step=1)))
+    pipeline, _ = setup.open_data(config, Workdir(tmp_path), mesh)
+    batch = next(iter(pipeline.batches(stop_step=1)))
     expected = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), batch_like(config, mesh))
     assert {name: (array.shape, array.dtype) for name, array in batch.arrays.items()} == expected
     assert "snr_db" in expected
