@@ -1,4 +1,4 @@
-"""`audiosep compile` on the devices of this machine: the report, the executable, and what is refused."""
+"""`audiosep compile` on the devices of this machine: the report, the executable, and refusals."""
 
 import dataclasses
 import json
@@ -69,7 +69,7 @@ def _same_environment(monkeypatch):
 
 
 def refused(wanted=37 * 2**30):
-    """What `compile_step` returns where the compiler says that there is too little memory."""
+    """The result of `compile_step` if the compiler reports too little memory."""
     mesh = meshes.make_mesh(CONFIG.mesh)
     return compiled_step.Compiled(
         mesh=mesh,
@@ -84,7 +84,7 @@ def refused(wanted=37 * 2**30):
 
 
 def arguments(mesh):
-    """A state and a batch, laid out as a run has them."""
+    """A state and a batch, with the shardings of a run."""
     optimizer = make_optimizer(CONFIG.optimizer, CONFIG.train.steps)
     state = meshes.put_state(mesh, states.create(CONFIG.model, optimizer, jax.random.key(0)))
     draw = np.random.default_rng(0)
@@ -136,7 +136,7 @@ def test_a_slice_gets_a_roofline_and_a_prediction(compiled, capsys):
     assert "v5e:2x2: fits, 15.75 GiB of each device are left" in capsys.readouterr().out
 
 
-def test_what_does_not_fit_says_by_how_much_and_writes_no_executable(
+def test_a_step_that_does_not_fit_shows_the_missing_memory_and_writes_no_executable(
     experiment, tmp_path, monkeypatch, capsys
 ):
     where = topology.Topology(name="v5e:2x2", chip=CHIPS["v5e"], sides=(2, 2), devices=())
@@ -200,7 +200,7 @@ def test_another_config_is_refused_by_name(saved, compiled):
     assert "log_every" not in str(caught.value)
 
 
-def test_what_no_step_depends_on_may_differ(saved, compiled):
+def test_fields_that_no_step_depends_on_may_differ(saved, compiled):
     train = dataclasses.replace(CONFIG.train, log_every=7, keep_checkpoints=5)
     assert executable.load_executable(saved, dataclasses.replace(CONFIG, train=train), compiled.mesh)
 

@@ -1,4 +1,4 @@
-"""One process of a small training over several: real pipeline, real step; writes what it saw and got.
+"""One process of a small training: real pipeline, real step; writes its examples and results.
 
 A program of its own, because processes and devices are fixed when JAX starts. Its one argument is JSON:
 coordinator, index, count, dataset, out, and cases by name, each with mesh, microbatches and steps.

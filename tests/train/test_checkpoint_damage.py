@@ -1,4 +1,4 @@
-"""A checkpoint with a damaged file, whichever it is: refused by name, or restored as it was."""
+"""Any damaged file of a checkpoint: the checkpoint is refused by name, or restored unchanged."""
 
 import json
 import shutil
@@ -63,7 +63,7 @@ def test_a_missing_part_is_named(saved, tmp_path, part):
         restore(tmp_path / "run")
 
 
-def test_a_position_that_is_not_the_states_is_damage(saved, tmp_path):
+def test_a_data_position_that_differs_from_the_state_is_damage(saved, tmp_path):
     shutil.copytree(saved, tmp_path / "run")
     (tmp_path / "run" / "checkpoints" / "7" / "data" / "metadata").write_text(
         json.dumps({"step": 9, "seed": 0})
@@ -72,8 +72,8 @@ def test_a_position_that_is_not_the_states_is_damage(saved, tmp_path):
         restore(tmp_path / "run")
 
 
-def test_a_state_of_before_steps_were_skipped_is_taken_up(tmp_path):
-    """Of the former structure: saved as it was, without the average and the count of skipped steps."""
+def test_an_older_state_without_average_and_count_is_restored(tmp_path):
+    """Saves a state of the older structure, without average and count of skipped steps."""
     save(tmp_path, 4)
     folder = tmp_path / "checkpoints" / "4" / "state"
     with ocp.StandardCheckpointer() as reader:

@@ -1,4 +1,4 @@
-"""What stops a run: numbers that are not finite, and mistakes in what it was given."""
+"""Errors that stop a run: a loss that is not finite, and unusable inputs."""
 
 import dataclasses
 import json
@@ -64,7 +64,7 @@ def test_the_batch_is_kept(stopped):
     assert np.argwhere(np.isnan(batch["segments"])).tolist() == [[2, 0, 7]]
 
 
-def test_the_saved_model_is_the_one_that_met_the_batch(stopped):
+def test_the_saved_model_is_the_one_before_the_bad_batch(stopped):
     workdir, config, _ = stopped
     kept = folder.load(workdir / f"failed_step_{BAD_STEP}")
     assert kept.config == config
@@ -124,7 +124,7 @@ def test_an_unusable_experiment_file_is_named(tmp_path, text, said, capsys):
         ("train=5", "train must be a JSON object"),
     ],
 )
-def test_an_unusable_change_is_named(tmp_path, change, said, capsys):
+def test_an_unusable_override_is_named(tmp_path, change, said, capsys):
     path = tmp_path / "experiment.py"
     path.write_text(GOOD)
     arguments = ["train", str(path), "--workdir", str(tmp_path / "run"), "--set", change]
@@ -135,7 +135,7 @@ def test_an_unusable_change_is_named(tmp_path, change, said, capsys):
     assert error.count("\n") == 1
 
 
-def test_changes_reach_the_run(tmp_path, monkeypatch):
+def test_overrides_reach_the_run(tmp_path, monkeypatch):
     path = tmp_path / "experiment.py"
     path.write_text(GOOD)
     seen = []

@@ -26,7 +26,7 @@ def until(condition):
         time.sleep(0.005)
 
 
-def test_the_heartbeat_tells_what_the_loop_does_and_since_when(tmp_path):
+def test_the_heartbeat_holds_the_activity_and_its_start(tmp_path):
     clock = Clock()
     path = tmp_path / "run" / "heartbeats" / "00003.json"
     with Heartbeat(Workdir(tmp_path / "run"), clock, process=3, seconds=0.01):
@@ -79,7 +79,7 @@ def test_a_file_is_always_whole_and_seldom_written(tmp_path):
     assert versions == 0
 
 
-def test_a_heartbeat_that_cannot_be_written_stops_nothing(tmp_path):
+def test_an_unwritable_heartbeat_does_not_stop_a_run(tmp_path):
     (tmp_path / "heartbeats").write_text("a file where the folder should be")
     called = threading.Event()
 

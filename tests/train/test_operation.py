@@ -1,4 +1,4 @@
-"""What a run leaves beside its model, and how it works: one whole run in this process, looked at closely."""
+"""The files that a run writes beside its model, and its steps: one whole run in this process."""
 
 import dataclasses
 import json
@@ -167,7 +167,7 @@ def test_the_average_is_what_is_validated_and_delivered(finished):
         jax.tree.map(np.testing.assert_array_equal, kept, delivered)
 
 
-def test_a_finished_run_trains_no_further_and_keeps_its_record(finished, letters, capsys):
+def test_a_finished_run_is_not_trained_further_and_keeps_its_record(finished, letters, capsys):
     workdir, config, result = finished
     before = (workdir / "goodput.json").read_text()
     lines_before = (workdir / "metrics.jsonl").read_text().count("learning_rate")
@@ -177,7 +177,7 @@ def test_a_finished_run_trains_no_further_and_keeps_its_record(finished, letters
     assert (workdir / "metrics.jsonl").read_text().count("learning_rate") == lines_before
 
 
-def test_what_a_process_found_is_compiled_for_what_the_pipeline_gives(sounds, letters, tmp_path):
+def test_the_step_is_compiled_for_the_arrays_of_the_pipeline(sounds, letters, tmp_path):
     config = training_runs.experiment(sounds)
     mesh = loop.meshes.make_mesh(MeshConfig())
     pipeline, _ = setup.open_data(config, Workdir(tmp_path), mesh)
@@ -186,7 +186,7 @@ def test_what_a_process_found_is_compiled_for_what_the_pipeline_gives(sounds, le
     assert {name: (array.shape, array.dtype) for name, array in batch.arrays.items()} == expected
 
 
-def test_an_older_checkpoint_without_a_count_of_skipped_steps_goes_on(finished, tmp_path):
+def test_an_older_checkpoint_without_a_count_of_skipped_steps_is_restored(finished, tmp_path):
     _, config, _ = finished
     optimizer = make_optimizer(config.optimizer, config.train.steps)
     mesh = loop.meshes.make_mesh(MeshConfig())

@@ -36,7 +36,7 @@ def parts_reports():
 
 
 def assert_only_reductions(report):
-    """What is summed over devices are gradients, each number once, sums per channel, and scalars."""
+    """Only gradients (each number once), sums per channel and scalars are summed over devices."""
     tensors, statistics = report["tensors"], report["statistics"]
     summed = report["moved"]["all-reduce"]
     assert max(summed) <= max(tensors) < sharded_step.SAMPLES
@@ -63,7 +63,7 @@ def test_only_gradients_and_statistics_are_summed_over_devices(reports):
 
 
 def test_a_bare_fft_would_gather_audio(reports):
-    """What the test above would find without the shard_map around the transforms."""
+    """Without the shard_map around the transforms, the test above would fail."""
     audio = sharded_step.BATCH * sharded_step.SAMPLES
     assert max(reports["without shard_map"]["moved"]["all-gather"]) >= audio
 

@@ -1,4 +1,4 @@
-"""A run takes conditions from its datasets, and computes only what they lack."""
+"""A run reads conditions from its datasets, and only computes missing ones."""
 
 import warnings
 
@@ -31,7 +31,7 @@ def opened(dataset, workdir):
     return sorted(path.name for path in workdir.glob("conditions-*"))
 
 
-def test_a_run_reads_the_conditions_that_a_dataset_brings(tmp_path, letters, asked):
+def test_a_run_reads_the_conditions_of_a_dataset(tmp_path, letters, asked):
     dataset = training_runs.write_dataset(tmp_path)
     captions = list(training_runs.CAPTIONS.values())
     condition_files.store(dataset, training_runs.LetterEncoder(), captions[:2])
