@@ -55,8 +55,8 @@ def compile_step(config: ExperimentConfig, topology: Topology) -> Compiled:
     """Compiles the train step, over `config.mesh` on the topology's devices.
 
     Raises:
-      DeviceError: mesh or batch cannot be split over the devices, or the compiler fails for another reason
-        than memory.
+      ConfigError: the mesh or the batch does not fit the number of devices.
+      DeviceError: the compiler fails for another reason than memory.
     """
     mesh = meshes.make_mesh(config.mesh, topology.devices)
     batch_size = config.train.batch_size

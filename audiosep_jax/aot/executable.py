@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from audiosep_jax.aot.report import versions
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import DeviceError, StorageError, printable
+from audiosep_jax.errors import DeviceError, printable
 from audiosep_jax.train.setup import CompiledStep
 from audiosep_jax.utils.serialization import to_dict
 
@@ -33,12 +33,12 @@ def pack(compiled: jax.stages.Compiled, config: ExperimentConfig, mesh: Mesh) ->
       mesh: of its devices.
 
     Raises:
-      StorageError: programs of this platform cannot be written.
+      DeviceError: programs of this platform cannot be written.
     """
     try:
         payload, in_tree, out_tree = serialize_executable.serialize(compiled)
     except Exception as error:
-        raise StorageError(f"this executable cannot be written: {error}.") from error
+        raise DeviceError(f"this executable cannot be written: {error}.") from error
     body = pickle.dumps((payload, in_tree, out_tree))
     facts = facts_of(config, mesh) | {"sha256": hashlib.sha256(body).hexdigest()}
     header = json.dumps(facts).encode() + b"\n"

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -87,7 +86,16 @@ def run(args: PrepareArgs) -> int:
         task = progress.add_task("reading tables", total=None)
 
         def make_builder(data_dir: Path) -> "ClipBuilder":
-            builder = _builder(args, options, data_dir, on_clip=lambda: progress.advance(task))
+            builder = registry.builder_class(args.dataset)(
+                source=args.source,
+                sample_rate_hz=args.sample_rate_hz,
+                max_failed_share=args.max_failed_share,
+                workers=args.workers,
+                clips_per_shard=args.clips_per_shard,
+                on_clip=lambda: progress.advance(task),
+                data_dir=data_dir,
+                **options,
+            )
             progress.update(task, total=len(builder.rows), description="preparing clips")
             return builder
 
@@ -110,9 +118,11 @@ def run(args: PrepareArgs) -> int:
 
 def _options(args: PrepareArgs) -> dict[str, object]:
     """Returns the given arguments that only some builders take."""
-    defaults = {field.name: field.default for field in dataclasses.fields(args)}
-    options = {name: getattr(args, name) for name in registry.OPTIONS}
-    options = {name: value for name, value in options.items() if value != defaults[name]}
+    options = {
+        field.name: getattr(args, field.name)
+        for field in dataclasses.fields(args)
+        if field.name in registry.OPTIONS and getattr(args, field.name) != field.default
+    }
     registry.check_options(args.dataset, options)
     return options
 
@@ -139,18 +149,3 @@ def _on_beam(args: PrepareArgs) -> "MakeShards | None":
     from data_pipelines.prepare import beam as beam_build
 
     return functools.partial(beam_build.make_shards, options=beam_build.parse_options(args.beam_options))
-
-
-def _builder(
-    args: PrepareArgs, options: dict[str, object], data_dir: Path, *, on_clip: Callable[[], None]
-) -> "ClipBuilder":
-    return registry.builder_class(args.dataset)(
-        source=args.source,
-        sample_rate_hz=args.sample_rate_hz,
-        max_failed_share=args.max_failed_share,
-        workers=args.workers,
-        clips_per_shard=args.clips_per_shard,
-        on_clip=on_clip,
-        data_dir=data_dir,
-        **options,
-    )

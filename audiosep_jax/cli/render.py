@@ -1,18 +1,14 @@
 """`audiosep render`: makes a corpus of mixtures from clips, the same bytes on every machine."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from audiosep_jax.cli.flags import given_flags
 from audiosep_jax.errors import UsageError
-
-if TYPE_CHECKING:
-    from data_pipelines.render.manifest import Manifest
-    from data_pipelines.render.recipe import Clip, Recipe
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,30 +63,52 @@ class RenderArgs:
 
 def run(args: RenderArgs) -> int:
     """Renders and prints a summary; returns the exit status."""
+    if (args.dataset is None) == (args.manifest is None):
+        raise UsageError("give the name of a dataset to render mixtures of, or --from a manifest.")
     from rich.console import Console
 
     from audiosep_jax.utils.progress import counted
+    from data_pipelines.prepare.video import read_sound
+    from data_pipelines.render.clips import list_clips
+    from data_pipelines.render.corpus import render_corpus
+    from data_pipelines.render.from_manifest import render_from_manifest
+    from data_pipelines.render.recipe import Recipe
 
     console = Console()
-    if (args.dataset is None) == (args.manifest is None):
-        raise UsageError("give the name of a dataset to render mixtures of, or --from a manifest.")
-    if args.dataset is not None:
-        from data_pipelines.render.clips import list_clips
-
-        _recipe(args)  # an unusable recipe is refused before a table is read
-        clips, missing = list_clips(
-            args.dataset, args.source, metadata=args.metadata, exclude=args.exclude, splits=args.splits
-        )
-        if missing:
-            console.print(f"{missing} clips have no file and are left out", highlight=False)
-    else:
-        clips = []
-        if given := given_flags(args, without=("dataset", "source", "out", "manifest", "workers")):
+    if args.manifest is not None:
+        if given := given_flags(args, without=("source", "out", "manifest", "workers")):
             raise UsageError(
                 f"{', '.join(given)}: the manifest holds these values; remove the options, or --from."
             )
+        render = functools.partial(render_from_manifest, args.manifest)
+    else:
+        recipe = Recipe(
+            query=args.query,
+            per_class=args.per_class,
+            count=args.count,
+            sources=args.sources,
+            snrs_db=args.snr,
+            snr_range_db=args.snr_range or (),
+            seconds=args.seconds,
+            sample_rate_hz=args.sample_rate_hz,
+            seed=args.seed,
+            encoding=args.encoding,
+        )
+        clips, missing = list_clips(
+            args.dataset or "", args.source, metadata=args.metadata, exclude=args.exclude, splits=args.splits
+        )
+        if missing:
+            console.print(f"{missing} clips have no file and are left out", highlight=False)
+        name = args.name if args.name is not None else args.out.resolve().name
+        render = functools.partial(render_corpus, clips, recipe, name=name)
     with counted("rendering mixtures", console=console) as progress:
-        manifest = _render(args, clips, progress)
+        manifest = render(
+            root=args.source,
+            out=args.out,
+            workers=args.workers,
+            hear=lambda path, rate: read_sound(path, sample_rate_hz=rate),
+            progress=progress,
+        )
     console.print(
         f"{args.out}: {len(manifest.mixtures)} mixtures of {len(manifest.sources)} clips, "
         f"digest {manifest.digest}",
@@ -99,41 +117,3 @@ def run(args: RenderArgs) -> int:
         soft_wrap=True,
     )
     return 0
-
-
-def _render(args: RenderArgs, clips: "list[Clip]", progress: Callable[[int, int], None]) -> "Manifest":
-    from data_pipelines.prepare.video import read_sound
-    from data_pipelines.render.corpus import render_corpus
-    from data_pipelines.render.from_manifest import render_from_manifest
-
-    def hear(path: Path, sample_rate_hz: int) -> Any:
-        return read_sound(path, sample_rate_hz=sample_rate_hz)
-
-    common = {
-        "root": args.source,
-        "out": args.out,
-        "workers": args.workers,
-        "hear": hear,
-        "progress": progress,
-    }
-    if args.manifest is not None:
-        return render_from_manifest(args.manifest, **common)
-    name = args.name if args.name is not None else args.out.resolve().name
-    return render_corpus(clips, _recipe(args), name=name, **common)
-
-
-def _recipe(args: RenderArgs) -> "Recipe":
-    from data_pipelines.render.recipe import Recipe
-
-    return Recipe(
-        query=args.query,
-        per_class=args.per_class,
-        count=args.count,
-        sources=args.sources,
-        snrs_db=args.snr,
-        snr_range_db=args.snr_range or (),
-        seconds=args.seconds,
-        sample_rate_hz=args.sample_rate_hz,
-        seed=args.seed,
-        encoding=args.encoding,
-    )

@@ -11,7 +11,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from audiosep_jax.config import MeshConfig
-from audiosep_jax.errors import DeviceError, listed
+from audiosep_jax.errors import ConfigError, DeviceError, listed
 
 AXES = ("replica", "data", "fsdp")
 """The batch is split over all three; parameters and the optimizer's state over the last."""
@@ -28,8 +28,8 @@ def make_mesh(config: MeshConfig = MeshConfig(), devices: Sequence[Any] | None =
       devices: devices to use; by default all devices of all processes.
 
     Raises:
-      DeviceError: the product of the sizes is not the number of devices, or processes have different numbers
-        of devices.
+      ConfigError: the product of the sizes is not the number of devices.
+      DeviceError: processes have different numbers of devices.
     """
     devices = jax.devices() if devices is None else devices
     shape = _shape(config, len(devices))
@@ -61,7 +61,7 @@ def _shape(config: MeshConfig, devices: int) -> tuple[int, ...]:
             f"{name} {'?' if size == -1 else size}" for name, size in zip(AXES, sizes, strict=True)
         )
         counted = "1 device" if devices == 1 else f"{devices} devices"
-        raise DeviceError(
+        raise ConfigError(
             f"the mesh ({product}) does not fit {counted}: give mesh.{', mesh.'.join(AXES)} sizes "
             f"whose product is {devices}, or set one of them to -1."
         )
@@ -137,10 +137,10 @@ def put_batch(mesh: Mesh, arrays: Mapping[str, np.ndarray], *, microbatches: int
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, *, microbatches: int = 1) -> None:
-    """Raises DeviceError if a batch cannot be split over microbatches and devices."""
+    """Raises ConfigError if a batch cannot be split over microbatches and devices."""
     unit = mesh.size * microbatches
     if batch_size % unit:
         over = f"{mesh.size} devices" + (f" in {microbatches} microbatches" if microbatches > 1 else "")
-        raise DeviceError(
+        raise ConfigError(
             f"train.batch_size {batch_size} cannot be split over {over}: choose a multiple of {unit}."
         )
