@@ -7,7 +7,7 @@ import training_runs
 
 from audiosep_jax.encoders import condition_files
 from audiosep_jax.train import mesh as meshes
-from audiosep_jax.train.setup import open_sources
+from audiosep_jax.train.setup import open_data
 from audiosep_jax.train.workdir import Workdir
 
 
@@ -27,7 +27,7 @@ def asked(monkeypatch):
 
 def opened(dataset, workdir):
     config = training_runs.experiment(dataset)
-    open_sources(config, Workdir(workdir), meshes.make_mesh())
+    open_data(config, Workdir(workdir), meshes.make_mesh())
     return sorted(path.name for path in workdir.glob("conditions-*"))
 
 
