@@ -23,8 +23,8 @@ import jax
 import numpy as np
 
 from audiosep_jax.checkpoints import folder as checkpoints
-from audiosep_jax.cli.train import load_experiment
 from audiosep_jax.config import ExperimentConfig
+from audiosep_jax.config.loading import load_experiment
 from audiosep_jax.errors import UsageError
 from audiosep_jax.models import separator
 from audiosep_jax.separation import window_plans

@@ -20,8 +20,8 @@ import numpy as np
 
 import audiosep_jax
 from audiosep_jax.audio.files import read_audio, write_audio
-from audiosep_jax.cli.benchmark import default_batch_size, make_model
 from audiosep_jax.evals.suites import measure, plan
+from audiosep_jax.evals.suites.compiled_model import default_batch_size, make_model
 from audiosep_jax.evals.suites.definitions import SUITES
 from audiosep_jax.evals.suites.journal import Journal
 from audiosep_jax.evals.suites.mixtures import Mixture, Row, given_samples, read_sound
@@ -136,7 +136,7 @@ def report(args: BenchmarkArgs) -> str:
     """Measures each part both ways, and returns a table."""
     mixtures = fabricate(args)
     loaded = audiosep_jax.load(args.checkpoint)
-    model, checkpoint = make_model(loaded)
+    model, checkpoint = make_model(loaded.config, loaded.variables)
     workers = os.cpu_count() or 1
     batch_size = args.batch_size or default_batch_size(mixtures)
     # Compile and encode captions first: neither is part of the comparison.

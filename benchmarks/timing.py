@@ -15,8 +15,8 @@ import numpy as np
 import tyro
 
 import audiosep_jax
-from audiosep_jax.cli.train import load_experiment
 from audiosep_jax.config import ModelConfig
+from audiosep_jax.config.loading import load_experiment
 from audiosep_jax.models import separator
 
 T = TypeVar("T")

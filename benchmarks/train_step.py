@@ -16,8 +16,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from audiosep_jax.cli.train import load_experiment
 from audiosep_jax.config import ExecutionConfig, ExperimentConfig
+from audiosep_jax.config.loading import load_experiment
 from audiosep_jax.errors import UsageError
 from audiosep_jax.models import separator
 from audiosep_jax.train import mesh as meshes

@@ -11,8 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
-from rich.progress import TimeElapsedColumn as Elapsed
 from rich.table import Table
 
 from audiosep_jax.audio.files import read_audio, write_audio
@@ -27,6 +25,7 @@ from audiosep_jax.plotting.spectrograms import spectrogram_figure
 from audiosep_jax.separation.api import BUNDLED_CHECKPOINT, AudioSep
 from audiosep_jax.train.loop import train
 from audiosep_jax.utils.atomic import make_folder
+from audiosep_jax.utils.progress import counted, progress_bar
 
 CLIPS = Path(prepare.__file__).parents[1] / "assets" / "demo"
 BATCH_SIZE = 4
@@ -116,19 +115,12 @@ def evaluated(
     name: str, variables: separator.Variables, model: AudioSep, apply, evaluation_set: EvaluationSet
 ) -> EvaluationResult:
     """Evaluates one set of weights, with a progress bar."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Elapsed(),
-    )
     on_device = jax.device_put(variables)
 
     def encode(queries: Sequence[str]) -> np.ndarray:
         return np.stack([model.condition(query=query) for query in queries])
 
-    with Progress(*columns) as bar:
+    with progress_bar(Console()) as bar:
         task = bar.add_task(f"{name}: compiling and separating", total=len(evaluation_set.entries))
         return evaluate(
             evaluation_set,
@@ -174,15 +166,14 @@ def separate_story(model: AudioSep, evaluation_set: EvaluationSet, out: Path, co
     paths = {name: out / f"{name}.wav" for name in ("mixture", "target", "estimate", "residual")}
     write_audio(paths["mixture"], example.mixture, sample_rate_hz=rate)
     write_audio(paths["target"], example.target, sample_rate_hz=rate)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), Elapsed())
-    with Progress(*columns) as bar:
-        task = bar.add_task(f"compiling and separating “{example.query}”", total=None)
+    description = f"compiling and separating “{example.query}”"
+    with counted(description, console=console, percent=True) as progress:
         model.separate_file(
             paths["mixture"],
             query=example.query,
             estimate_path=paths["estimate"],
             residual_path=paths["residual"],
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=progress,
         )
     mixture, target, estimate = (
         read_audio(paths[name], mono=True).waveform[0] for name in ("mixture", "target", "estimate")

@@ -1,4 +1,4 @@
-"""What every TPU can do, with the sources of the numbers."""
+"""Peak rates and memory of every TPU, with the sources of the numbers."""
 
 import dataclasses
 import math
@@ -8,12 +8,12 @@ from audiosep_jax.errors import DeviceError
 _GIB = 1024**3
 
 FLOAT32_PASSES = 6
-"""Products of bfloat16 that the matrix unit computes for one of float32 at `Precision.HIGHEST`: both factors
-are split into three bfloat16 parts and the six largest of nine partial products are kept (Henry, Tang &
-Heinecke 2019, arXiv:1904.06376). At the default precision it rounds float32 to bfloat16 and computes one."""
+"""Products of bfloat16 per product of float32 at `Precision.HIGHEST`: both factors are split into three
+bfloat16 parts, and the six largest of nine partial products are computed (Henry, Tang & Heinecke 2019,
+arXiv:1904.06376). At the default precision float32 is rounded to bfloat16, and one product is computed."""
 
 FLOAT32_HIGH_PASSES = 3
-"""The same at `Precision.HIGH`: two parts each, three of four partial products."""
+"""The same at `Precision.HIGH`: two parts per factor, three of four partial products."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,16 +21,16 @@ class Chip:
     """One kind of TPU. Rates are of a whole chip, as its maker states them.
 
     Attributes:
-      name: as a topology begins, such as "v5e".
+      name: first part of a topology, such as "v5e".
       bf16_flops: peak of bfloat16 products and sums, FLOP/s.
-      hbm_bytes: what the compiler may fill, per device; a little less than what is built in.
+      hbm_bytes: memory that the compiler may use, per device; a little less than the built-in memory.
       hbm_bandwidth: bytes/s.
       ici_bandwidth: bytes/s over all ports of the interconnect, both directions together.
       dimensions: of the grid of chips; a chip has two ports in each.
-      ring: sides of a slice that are a multiple of this are closed to rings.
+      ring: a side of a slice is closed to a ring if its length is a multiple of this.
       devices: JAX devices in one chip.
-      config: how the compiler is told to take a chip as `devices` devices.
-      source: where the rates are from, and when they were read.
+      config: the compiler's name of a chip with `devices` devices; empty is the default.
+      source: address of the rates, and when they were read.
     """
 
     name: str
@@ -46,18 +46,18 @@ class Chip:
 
     @property
     def float32_flops(self) -> float:
-        """Peak of float32 products at `Precision.HIGHEST`: estimated from the passes, not stated anywhere."""
+        """Peak of float32 products at `Precision.HIGHEST`, estimated from the passes; no maker states it."""
         return self.bf16_flops / FLOAT32_PASSES
 
     @property
     def link_bandwidth(self) -> float:
-        """Bytes/s that one port sends, in the one direction."""
+        """Bytes/s of one port in one direction."""
         return self.ici_bandwidth / (2 * 2 * self.dimensions)
 
 
-# hbm_bytes: what libtpu 0.0.42.1 answers to a program that wants more ("exceeds available HBM (15.75G)").
-# The interconnect of v4 is not in its table: the all-reduce bandwidth of its pod, 1.1 PB/s, is that of 4096
-# chips that send 270 GB/s each, as those of the other pods are what their chips send.
+# hbm_bytes: from libtpu 0.0.42.1's error for a program that needs more ("exceeds available HBM (15.75G)").
+# ici_bandwidth of v4 is derived: its page has no such number, but an all-reduce bandwidth of a pod, 1.1 PB/s,
+# which is 4096 chips of 270 GB/s in each direction; for the other TPUs both numbers agree in this way.
 CHIPS = {
     chip.name: chip
     for chip in (
@@ -122,8 +122,12 @@ _ALIASES = {"v5litepod": "v5e", "trillium": "v6e", "v7x": "tpu7x", "ironwood": "
 def chip_named(name: str) -> Chip:
     """Returns a chip by its name or one of its other names.
 
+    Examples:
+      >>> chip_named("Trillium").name
+      'v6e'
+
     Raises:
-      AudioSepError: the table has no such chip.
+      DeviceError: the table has no such chip.
     """
     try:
         return CHIPS[_ALIASES.get(name.lower(), name.lower())]
@@ -134,14 +138,18 @@ def chip_named(name: str) -> Chip:
 
 
 def slice_shape(chip: Chip, chips: int) -> tuple[int, ...]:
-    """Returns the sides of the usual slice of 4, 8, … 256 chips, the squarest: 2x4 for 8 chips of v5e.
+    """Returns the sides of the most square slice of a number of chips.
 
     Args:
-      chip: gives the number of dimensions.
+      chip: has the number of dimensions.
       chips: a power of two.
+
+    Examples:
+      >>> slice_shape(CHIPS["v5e"], 8), slice_shape(CHIPS["v5p"], 16)
+      ((2, 4), (2, 2, 4))
     """
     sides = [1] * chip.dimensions
     for index in range(round(math.log2(chips))):
         sides[-1 - index % chip.dimensions] *= 2
-    # A board is 2x2 chips, so that four chips of a cube lie in a plane.
+    # A board is 2x2 chips, so four chips of a three-dimensional slice are in one plane.
     return (2, 2, 1) if chips == 4 and chip.dimensions == 3 else tuple(sides)

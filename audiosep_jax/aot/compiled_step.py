@@ -14,14 +14,13 @@ from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import DeviceError, shown
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
-from audiosep_jax.train.gradients import batch_like
 from audiosep_jax.train.optimizer import make_optimizer
-from audiosep_jax.train.step import make_train_step
+from audiosep_jax.train.step import batch_like, make_train_step
 
 _UNITS = {"": 1, "B": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _BYTES = r"([\d.]+)\s?([BKMGT]?)"
 _PATTERNS = (
-    # XLA:TPU words it in one way before it has placed the program in memory and in another one after.
+    # XLA:TPU has one message before it has allocated the program's memory, and another one after.
     re.compile(rf"HLO temporaries \({_BYTES}\) exceeds available HBM \({_BYTES}\)"),
     re.compile(rf"Used {_BYTES} of {_BYTES} hbm"),
 )
@@ -29,17 +28,17 @@ _PATTERNS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Compiled:
-    """What compiling a step gave.
+    """A compiled step, or the memory that it lacks.
 
     Attributes:
       mesh: over the devices of the topology.
-      executable: None where the step does not fit.
-      wanted_bytes: HBM per device that a step which does not fit asked for; None where it fits.
-      available_bytes: what there was, as the compiler said it; None where it fits.
+      executable: None if the step does not fit.
+      wanted_bytes: HBM per device that a step that does not fit needs; None if it fits.
+      available_bytes: HBM per device in the compiler's message; None if it fits.
       argument_bytes: of state and batch, per device.
-      state_bytes: of the state alone, per device.
+      state_bytes: of the state, per device.
       parameters: number of trained parameters.
-      seconds: that compiling took.
+      seconds: duration of the compilation.
     """
 
     mesh: Mesh
@@ -56,8 +55,8 @@ def compile_step(config: ExperimentConfig, topology: Topology) -> Compiled:
     """Compiles the train step, over `config.mesh` on the topology's devices.
 
     Raises:
-      AudioSepError: mesh or batch do not divide the devices, or the compiler gave up for another reason than
-        memory.
+      ConfigError: the mesh or the batch does not fit the number of devices.
+      DeviceError: the compiler fails for another reason than memory.
     """
     mesh = meshes.make_mesh(config.mesh, topology.devices)
     batch_size = config.train.batch_size
@@ -96,11 +95,15 @@ def compile_step(config: ExperimentConfig, topology: Topology) -> Compiled:
 
 
 def memory_of(message: str) -> tuple[bool, int, int] | None:
-    """Returns what a compiler's message says about memory that was not enough.
+    """Returns the numbers of a compiler's message about missing memory.
 
     Returns:
-      Whether the bytes that were wanted are those of temporaries alone, the bytes, and the bytes that
-      there were; None where the message is about something else.
+      Whether the needed bytes are only those of temporaries, the needed bytes, and the available bytes; None
+      if the message is about something else.
+
+    Examples:
+      >>> memory_of("Ran out of memory. Used 20.5G of 15.75G hbm.")
+      (False, 22011707392, 16911433728)
     """
     for index, pattern in enumerate(_PATTERNS):
         if match := pattern.search(message):
@@ -110,7 +113,7 @@ def memory_of(message: str) -> tuple[bool, int, int] | None:
 
 
 def _bytes_per_device(tree: Any, sharding: Any) -> int:
-    """Size of a tree's part on one device; `sharding` is one, or a tree of them."""
+    """Returns the bytes of a tree on one device; `sharding` is one sharding, or a tree of them."""
     leaves = jax.tree.leaves(tree)
     shardings = jax.tree.leaves(sharding)
     shardings = shardings * len(leaves) if len(shardings) == 1 else shardings

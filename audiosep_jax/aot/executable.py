@@ -1,10 +1,9 @@
-"""A compiled train step as a file, and back: compiled once, anywhere, and loaded by every host of a run."""
+"""Writes a compiled train step to a file and loads it: compiled once, and loaded by every host of a run."""
 
 import functools
 import hashlib
 import json
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,9 @@ from jax.sharding import Mesh
 
 from audiosep_jax.aot.report import versions
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import DeviceError, StorageError, printable
-from audiosep_jax.train.gradients import Batch
-from audiosep_jax.train.state import TrainState
-from audiosep_jax.train.step import StepMetrics
+from audiosep_jax.errors import DeviceError, printable
+from audiosep_jax.train.setup import CompiledStep
 from audiosep_jax.utils.serialization import to_dict
-
-Step = Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
 
 _MAGIC = b"audiosep executable 1\n"
 _LONGEST_FACTS = 1 << 20
@@ -30,39 +25,38 @@ _ROOMS = ("audio", "config", "models", "train")
 
 
 def pack(compiled: jax.stages.Compiled, config: ExperimentConfig, mesh: Mesh) -> bytes:
-    """Returns a compiled step with the facts that must be the same where it is loaded.
+    """Returns the file content of a compiled step, with the facts that must be the same where it is loaded.
 
     Args:
-      compiled: as `compile_step` gave it.
-      config: what it was compiled from.
-      mesh: what it was compiled for.
+      compiled: from `compile_step`.
+      config: of its experiment.
+      mesh: of its devices.
 
     Raises:
-      AudioSepError: this platform's programs cannot be written.
+      DeviceError: programs of this platform cannot be written.
     """
     try:
         payload, in_tree, out_tree = serialize_executable.serialize(compiled)
     except Exception as error:
-        raise StorageError(f"this executable cannot be written: {error}.") from error
+        raise DeviceError(f"this executable cannot be written: {error}.") from error
     body = pickle.dumps((payload, in_tree, out_tree))
     facts = facts_of(config, mesh) | {"sha256": hashlib.sha256(body).hexdigest()}
     header = json.dumps(facts).encode() + b"\n"
     return _MAGIC + header + body
 
 
-def load_executable(path: str | Path, config: ExperimentConfig, mesh: Mesh) -> Step:
-    """Returns a step that takes a state and a batch as `make_train_step`'s does, without compiling.
+def load_executable(path: str | Path, config: ExperimentConfig, mesh: Mesh) -> CompiledStep:
+    """Returns a step like that of `make_train_step`, without compiling.
 
-    Load what you have written yourself: a compiled program is code, and loading it runs code.
+    Only load files that you have written yourself: a compiled program is code, and loading it runs code.
 
     Args:
       path: a file that `audiosep compile --save` wrote.
-      config: of the run; what shapes the step must be as it was.
-      mesh: of the run, over devices that lie as those did that it was compiled for.
+      config: of the run; the fields that shape the step must be the same.
+      mesh: of the run, over the same devices in the same arrangement.
 
     Raises:
-      AudioSepError: the file is missing, damaged or no executable; or versions, devices, mesh or config
-        differ, each named.
+      DeviceError: the file is missing, damaged or no executable; or versions, devices, mesh or config differ.
     """
     facts, body = _read(Path(path))
     found = facts_of(config, mesh)
@@ -91,13 +85,13 @@ def load_executable(path: str | Path, config: ExperimentConfig, mesh: Mesh) -> S
 
 
 def facts_of(config: ExperimentConfig, mesh: Mesh) -> dict[str, Any]:
-    """Returns what decides whether a compiled step is that of a run, as plain JSON values."""
+    """Returns everything that a compiled step depends on, as plain JSON values."""
     devices = sorted(mesh.devices.flat, key=lambda device: device.id)
     known = versions()
     facts = {
         "source": _source(),
         "jax": known["jax"],
-        # A program for the CPU or a GPU does not know of it.
+        # A program for the CPU or a GPU does not depend on it.
         "libtpu": known["libtpu"] if devices[0].platform == "tpu" else "",
         "device": devices[0].device_kind,
         "devices": len(devices),
@@ -110,7 +104,7 @@ def facts_of(config: ExperimentConfig, mesh: Mesh) -> dict[str, Any]:
         facts |= {f"{part}.{name}": value for name, value in values[part].items()}
     for name in ("sources", "segment_seconds"):
         facts[f"mixture.{name}"] = values["mixture"][name]
-    # The step gets the ratio itself; it is only compiled for whether there is one.
+    # The ratio is an input of the step; the program only depends on whether there is one.
     facts["mixture.snr_range_db"] = "given" if config.mixture.snr_range_db else "none"
     return facts | {f"train.{name}": values["train"][name] for name in _TRAIN_FIELDS}
 
@@ -135,15 +129,13 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
     except ValueError:
         facts = None
     if not isinstance(facts, dict) or facts.get("sha256") != hashlib.sha256(body).hexdigest():
-        raise DeviceError(
-            f"{printable(path)} is damaged: it is not what was written; copy or compile it again."
-        )
+        raise DeviceError(f"{printable(path)} is damaged: its content has changed; copy or compile it again.")
     return facts, body
 
 
 @functools.cache
 def _source() -> str:
-    """A fingerprint of the code that a step is traced from."""
+    """Returns a fingerprint of the code that a step is traced from."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for file in sorted(path for room in _ROOMS for path in (root / room).rglob("*.py")):

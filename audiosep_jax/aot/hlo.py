@@ -1,4 +1,4 @@
-"""Reads a compiled program's text: its collectives with their bytes, and the precision of its products."""
+"""Parses the text of a compiled program: collectives with their bytes, and FLOPs of products by precision."""
 
 import dataclasses
 import math
@@ -37,7 +37,7 @@ class HloArray:
 
     @property
     def bytes(self) -> int:
-        """Its size, without the padding of its layout."""
+        """Size in bytes, without the padding of its layout."""
         bits = 8 if self.type == "pred" else int(re.sub(r"^\D+(\d+).*$", r"\1", self.type))
         return math.ceil(math.prod(self.shape) * bits / 8)
 
@@ -48,12 +48,12 @@ class Collective:
 
     Attributes:
       kind: of `KINDS`.
-      arrays: what one device has of it when it is whole: the sum of an all-reduce, what an all-gather
-        returns, what a reduce-scatter takes.
-      group: devices that take part together; 0 means all.
-      asynchronous: other work may run meanwhile.
-      times: how often a step runs it, by the trip counts of the loops around it.
-      operation: what it came from, such as "jit(train_step)/…/reduce_sum".
+      arrays: whole arrays on one device: the sum of an all-reduce, the output of an all-gather, the input of
+        a reduce-scatter.
+      group: number of devices that take part together; 0 means all.
+      asynchronous: other work may run at the same time.
+      times: runs per step, by the trip counts of the loops around it.
+      operation: its origin, such as "jit(train_step)/…/reduce_sum".
     """
 
     kind: str
@@ -65,14 +65,15 @@ class Collective:
 
     @property
     def bytes(self) -> int:
-        """Of all its arrays, once."""
+        """Size in bytes of all its arrays, for one run."""
         return sum(array.bytes for array in self.arrays)
 
 
 def collectives(text: str) -> list[Collective]:
     """Returns the collectives of an optimized HLO module (`compiled.as_text()`), in order.
 
-    An asynchronous one counts where it starts. A TPU's fused all-reduce and slice is a reduce-scatter.
+    An asynchronous collective counts once, at its start. A TPU's fused all-reduce and slice counts as a
+    reduce-scatter.
     """
     module = _Module(text)
     found = []
@@ -109,8 +110,8 @@ def collectives(text: str) -> list[Collective]:
 def product_flops(text: str) -> dict[str, float]:
     """Returns the FLOPs of matrix products and convolutions by precision: "default", "high", "highest".
 
-    Every multiplication counts two, those with a convolution's padding as well. Loops of a known number of
-    trips count as often as they run.
+    Every multiplication counts two FLOPs, also with the padding of a convolution. The body of a loop counts
+    as often as it runs, if that number is known.
     """
     module = _Module(text)
     lines = list(module.instructions())
@@ -141,7 +142,7 @@ def product_flops(text: str) -> dict[str, float]:
 
 
 def _convolution_terms(line: str, kernel: tuple[int, ...]) -> float:
-    """Products that are summed into one number of the result."""
+    """Returns the number of products per number of the result."""
     labels = re.search(r"dim_labels=\w+_(\w+)->", line)
     outputs = kernel[labels[1].index("o")] if labels and "o" in labels[1] else 1
     return math.prod(kernel) / max(outputs, 1)
@@ -160,7 +161,7 @@ def _arrays(text: str) -> tuple[HloArray, ...]:
 
 
 def _group(line: str) -> int:
-    """Devices per group; 0 where the text does not say, which means all."""
+    """Returns the devices per group; 0 if the text has no groups, which means all."""
     if listed := re.search(r"replica_groups=\{\{([\d,]+)\}", line):
         return listed[1].count(",") + 1
     if iota := re.search(r"replica_groups=\[([\d,]+)\]<=", line):
@@ -173,7 +174,7 @@ def _group(line: str) -> int:
 
 
 class _Module:
-    """Lines by computation, and how often each computation runs."""
+    """The lines of a module by computation, and the number of runs of each computation."""
 
     def __init__(self, text: str) -> None:
         self._lines: list[tuple[str, str]] = []
@@ -203,7 +204,7 @@ class _Module:
         yield from self._lines
 
     def times(self, computation: str) -> int:
-        """How often a computation runs in one run of the program."""
+        """Returns the number of runs of a computation per run of the program."""
         count, seen = 1, set()
         while computation in self._callers and computation not in seen:
             seen.add(computation)
@@ -212,12 +213,12 @@ class _Module:
         return count
 
     def _trips(self, line: str) -> int:
-        """How often an instruction runs what it calls; 1 where that is unknown."""
+        """Returns the number of runs of what an instruction calls; 1 if it is unknown."""
         if " while(" not in line:
             return 1
         if known := _TRIPS.search(line):
             return int(known[1])
-        # The TPU compiler leaves it out. A scan counts from 0 to the one number in its condition.
+        # The TPU compiler omits the trip count. A scan counts from 0 to the only number in its condition.
         condition = re.search(r"\bcondition=%?([\w.\-]+)", line)
         limits = self._limits.get(condition[1], []) if condition else []
         return limits[0] if len(limits) == 1 else 1

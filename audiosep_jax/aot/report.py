@@ -1,10 +1,12 @@
-"""The report of a compiled step: a dataclass that becomes JSON, and how it reads on a screen."""
+"""The report of a compiled step: a dataclass that becomes JSON, and its tables for a terminal."""
 
 import dataclasses
 import importlib.metadata
 from typing import Any
 
 import jax
+from rich.console import Console
+from rich.table import Table
 
 from audiosep_jax.aot import hlo
 from audiosep_jax.aot.compiled_step import Compiled
@@ -14,6 +16,7 @@ from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.utils.serialization import to_dict
 
 _LARGEST = 8
+_GIB = 1024**3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,7 +25,7 @@ class CollectiveSum:
 
     Attributes:
       count: operations, each as often as it runs.
-      bytes: of their arrays, as one device has them when they are whole.
+      bytes: of their whole arrays on one device.
       asynchronous: operations during which other work may run.
       parameter_bytes: of arrays with two axes or more, which gradients and parameters have.
       vector_bytes: of the others: statistics of BatchNorm, gradients of vectors, the loss.
@@ -37,34 +40,34 @@ class CollectiveSum:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
-    """What one train step needs, and the least time it takes. Bytes and FLOPs are per device and step.
+    """Memory, work and least time of one train step. Bytes and FLOPs are per device and step.
 
     Attributes:
       topology: such as "v5e:2x2".
-      chips: of the slice.
-      devices: of JAX; two per chip on tpu7x, else one.
+      chips: number of chips of the slice.
+      devices: number of JAX devices; two per chip on tpu7x, else one.
       batch: global, in clips.
-      fits: whether the step compiled within the HBM of a device.
-      hbm_bytes_capacity: what the compiler may fill; None for local devices.
+      fits: whether the step fits into the HBM of a device.
+      hbm_bytes_capacity: HBM that the compiler may use; None for local devices.
       argument_bytes: state and batch.
       output_bytes: the new state and the metrics.
-      alias_bytes: of the output that lie where the old state lay.
-      temporary_bytes: activations and all else that lives within the step.
+      alias_bytes: part of the output that reuses the memory of the old state.
+      temporary_bytes: activations and everything else that only exists within the step.
       program_bytes: the program itself.
-      total_hbm_bytes: argument + output - alias + temporary + program; what was wanted where it does not fit.
-      headroom_bytes: capacity - total; negative where it does not fit.
-      parameters: trained ones.
+      total_hbm_bytes: argument + output - alias + temporary + program; the needed bytes if it does not fit.
+      headroom_bytes: capacity - total; negative if it does not fit.
+      parameters: number of trained parameters.
       flops_per_example: as the compiler counts them, recomputation included.
       hbm_bytes_per_example: traffic, as the compiler counts it.
       collectives: by kind.
       largest_collectives: "kind type[shape] operation", largest first.
       roofline: parts of the step's least time; None for local devices.
-      roofline_step_seconds: their result.
-      examples_per_second: of the whole slice at that time.
+      roofline_step_seconds: the step's least time.
+      examples_per_second: of the whole slice, at the least time.
       scaling: predictions for 4 to 256 chips.
-      compile_seconds: that compiling took.
+      compile_seconds: duration of the compilation.
       versions: of jax and libtpu.
-      config: of the experiment, with all changes.
+      config: of the experiment, with all overrides.
     """
 
     topology: str
@@ -99,7 +102,7 @@ class Report:
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions that decide what a compiled program is."""
+    """Returns the versions that a compiled program depends on."""
     try:
         libtpu = importlib.metadata.version("libtpu")
     except importlib.metadata.PackageNotFoundError:
@@ -108,7 +111,7 @@ def versions() -> dict[str, str]:
 
 
 def make_report(config: ExperimentConfig, topology: Topology, compiled: Compiled) -> Report:
-    """Reads everything that a compiled step, or the compiler's refusal, says."""
+    """Returns the report of a compiled step, or of one that does not fit."""
     chip = topology.chip
     memory = _memory(compiled)
     capacity = compiled.available_bytes or (chip.hbm_bytes if chip else None)
@@ -140,10 +143,10 @@ def make_report(config: ExperimentConfig, topology: Topology, compiled: Compiled
 
 
 def demand_of(config: ExperimentConfig, compiled: Compiled) -> Demand | None:
-    """Returns what a step asks of a device, or None where it does not fit.
+    """Returns the work of a step on a device, or None if it does not fit.
 
-    The compiler counts the body of a loop once. With microbatches the loop over them holds all work that
-    grows with the batch, so that this part counts once per microbatch.
+    The compiler counts the body of a loop once. The loop over microbatches holds all work that grows with the
+    batch, so this part is multiplied by their number.
     """
     if compiled.executable is None:
         return None
@@ -157,7 +160,7 @@ def demand_of(config: ExperimentConfig, compiled: Compiled) -> Demand | None:
     return Demand(
         examples=config.train.batch_size / compiled.mesh.size,
         flops=costs["flops"] * parts,
-        # Trips are counted already where products are read from the text.
+        # `product_flops` has counted the trips of loops already.
         float32_flops=(products["highest"], products["high"]),
         hbm_bytes=fixed + (costs["bytes accessed"] - fixed) * parts,
         fixed_hbm_bytes=fixed,
@@ -205,3 +208,86 @@ def _largest(found: list[hlo.Collective]) -> list[str]:
         f"{one.kind} {array.type}{list(array.shape)} {one.operation}".rstrip()
         for array, one in arrays[:_LARGEST]
     ]
+
+
+def print_report(report: Report, console: Console | None = None) -> None:
+    """Prints memory, work, collectives, the roofline and the predicted scaling."""
+    console = Console() if console is None else console
+    console.print(_verdict(report), style="bold", soft_wrap=True, markup=False, highlight=False)
+    console.print(_memory_table(report))
+    if report.collectives is not None:
+        console.print(_work_table(report))
+    if report.scaling:
+        console.print(_scaling_table(report))
+
+
+def _verdict(report: Report) -> str:
+    where = f"{report.config['name']}, batch {report.batch} on {report.topology}"
+    if report.headroom_bytes is None:
+        return f"{where}: compiled."
+    if report.fits:
+        return f"{where}: fits, {report.headroom_bytes / _GIB:.2f} GiB of each device are left."
+    return (
+        f"{where}: does not fit, {-report.headroom_bytes / _GIB:.2f} GiB per device are missing. Try a "
+        "smaller --batch, more chips, or --set execution.compute=bfloat16, execution.remat=blocks, "
+        "execution.lanes=128, execution.microbatches=2."
+    )
+
+
+def _memory_table(report: Report) -> Table:
+    table = Table(title="HBM per device", title_justify="left")
+    table.add_column("part")
+    table.add_column("GiB", justify="right")
+    rows = {
+        "arguments (state and batch)": report.argument_bytes,
+        "outputs": report.output_bytes,
+        "of them in place": report.alias_bytes,
+        "temporaries": report.temporary_bytes,
+        "program": report.program_bytes,
+        "total": report.total_hbm_bytes,
+        "available": report.hbm_bytes_capacity,
+    }
+    for name, value in rows.items():
+        if value is not None:
+            table.add_row(name, f"{value / _GIB:.3f}")
+    return table
+
+
+def _work_table(report: Report) -> Table:
+    table = Table(title="One step", title_justify="left")
+    table.add_column("what")
+    table.add_column("value", justify="right")
+    table.add_row("parameters", f"{report.parameters:,}")
+    table.add_row("TFLOP per example", f"{(report.flops_per_example or 0) / 1e12:.4f}")
+    table.add_row("GB of HBM traffic per example", f"{(report.hbm_bytes_per_example or 0) / 1e9:.3f}")
+    for kind, one in (report.collectives or {}).items():
+        hidden = f", {one.asynchronous} asynchronous" if one.asynchronous else ""
+        table.add_row(f"{kind}: {one.count}{hidden}", f"{one.bytes / 1e6:.2f} MB")
+    if report.roofline is not None:
+        times = report.roofline
+        table.add_row("compute", f"{1e3 * times.compute_seconds:.2f} ms")
+        table.add_row("HBM", f"{1e3 * times.hbm_seconds:.2f} ms")
+        table.add_row("interconnect", f"{1e3 * times.interconnect_seconds:.3f} ms")
+        table.add_row(f"least step time (bound by {times.binds})", f"{1e3 * times.step_seconds:.2f} ms")
+        table.add_row("examples per second, at most", f"{report.examples_per_second:.1f}")
+    table.add_row("compiled in", f"{report.compile_seconds:.0f} s")
+    return table
+
+
+def _scaling_table(report: Report) -> Table:
+    table = Table(title="Predicted, at the roofline", title_justify="left")
+    for name in ("batch", "chips", "slice", "clips", "step, ms", "clips/s", "efficiency", "binds"):
+        left = name in ("batch", "slice", "binds")
+        table.add_column(name, justify="left" if left else "right", no_wrap=True)
+    for row in report.scaling or ():
+        table.add_row(
+            row.batch,
+            str(row.chips),
+            "x".join(map(str, row.sides)),
+            str(row.examples_per_step),
+            f"{1e3 * row.step_seconds:.2f}",
+            f"{row.examples_per_second:.1f}",
+            f"{row.efficiency:.1%}",
+            row.binds,
+        )
+    return table

@@ -10,7 +10,7 @@ from audiosep_jax.aot.chips import Chip, chip_named
 from audiosep_jax.errors import AudioSepError, DeviceError, MissingPackageError, UsageError
 
 LOCAL = "local"
-"""The topology that means the devices of this machine."""
+"""Name of the topology of this machine's devices."""
 
 EXAMPLES = "v5e:2x2, v5e:16x16, v6e:4x8, v5p:2x2x2 or local"
 
@@ -33,31 +33,36 @@ class Topology:
 
     @property
     def chips(self) -> int:
-        """How many there are."""
+        """Number of chips."""
         return math.prod(self.sides)
 
 
 def prepare_environment(name: str) -> None:
-    """Keeps JAX off the devices and libtpu from asking for them; call it before JAX is imported."""
+    """Keeps JAX and libtpu from using devices; call it before JAX is imported."""
     if name == LOCAL:
         return
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["TPU_SKIP_MDS_QUERY"] = "1"
-    # What is compiled for a chip that is not there can be stored, but only the chip reads it back.
+    # The cache could store a program for a missing chip, but only the chip can load it.
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"
-    # Without these two libtpu complains about a machine without a TPU; what they name is not looked at.
+    # Without these two libtpu complains about a machine without a TPU; it does not use their values.
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     os.environ.setdefault("TPU_STDERR_LOG_LEVEL", "3")
-    # Its lock is there for chips, and none is used: two compilers may run at a time.
+    # libtpu's lock guards chips; without one, two compilers may run at a time.
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
 
 
 def parse_topology(name: str) -> tuple[Chip, tuple[int, ...]]:
     """Returns chip and sides of a name such as "v5e:2x4".
 
+    Examples:
+      >>> chip, sides = parse_topology("v5e:2x4")
+      >>> chip.name, sides
+      ('v5e', (2, 4))
+
     Raises:
-      AudioSepError: it is not of that form, or no slice has these sides.
+      UsageError: it is not of that form, or no slice has these sides.
     """
     match = re.fullmatch(r"([\w-]+)[:=](\d+(?:x\d+){0,2})", name)
     if match is None:
@@ -79,7 +84,9 @@ def make_topology(name: str) -> Topology:
     """Returns the devices of a topology.
 
     Raises:
-      AudioSepError: libtpu is not installed, or it knows no such slice.
+      UsageError: the name is not of the form "v5e:2x4".
+      MissingPackageError: libtpu is not installed.
+      DeviceError: libtpu knows no such slice.
     """
     if name == LOCAL:
         import jax
@@ -96,7 +103,7 @@ def make_topology(name: str) -> Topology:
 
     options: dict = {"chip_config_name": chip.config} if chip.config else {}
     if math.prod(sides) < 4 or sides == (2, 4):
-        # A host of a larger slice holds 2x2 chips; these slices are one host of their own size.
+        # A host of a larger slice holds 2x2 chips; each of these slices is a single host.
         options["chips_per_host_bounds"] = (*sides, 1, 1)[:3]
     canonical = f"{chip.name}:{'x'.join(map(str, sides))}"
     try:

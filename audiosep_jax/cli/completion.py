@@ -1,4 +1,4 @@
-"""`audiosep completion`: what a shell needs to complete commands and options."""
+"""`audiosep completion`: prints a script that makes a shell complete commands and options."""
 
 import ast
 import contextlib
@@ -11,7 +11,7 @@ import tyro
 
 from audiosep_jax.errors import MissingPackageError
 
-# Where tyro's scripts for bash and zsh keep what can be completed.
+# The line of tyro's scripts for bash and zsh that holds all completions.
 _TABLE = "COMPLETION_SPEC = "
 
 
@@ -27,7 +27,7 @@ class CompletionArgs:
     """
 
     shell: tyro.conf.Positional[Literal["bash", "zsh", "tcsh"]]
-    """Whose."""
+    """The shell."""
 
 
 def run(args: CompletionArgs) -> int:
@@ -38,12 +38,12 @@ def run(args: CompletionArgs) -> int:
     with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
         tyro.cli(_commands(), args=["--tyro-print-completion", args.shell], prog="audiosep")
     for line in printed.getvalue().splitlines():
-        print(f"{_TABLE}{_mended(line.removeprefix(_TABLE))!r}" if line.startswith(_TABLE) else line)
+        print(f"{_TABLE}{_repaired(line.removeprefix(_TABLE))!r}" if line.startswith(_TABLE) else line)
     return 0
 
 
-def _mended(literal: str) -> dict[str, Any]:
-    """Returns tyro's table with descriptions of one line, and `sweep report` below `sweep`."""
+def _repaired(literal: str) -> dict[str, Any]:
+    """Returns tyro's table with one-line descriptions, and `sweep report` as a subcommand of `sweep`."""
     table = ast.literal_eval(literal.replace("\\n", " "))
     commands = table["subcommands"]
     for name in [name for name in commands if " " in name]:
@@ -56,7 +56,7 @@ def _mended(literal: str) -> dict[str, Any]:
 
 
 def _commands() -> Any:
-    """Returns a type for tyro whose subcommands are those of `audiosep`."""
+    """Returns a type for tyro whose subcommands are the commands of `audiosep`."""
     from audiosep_jax.cli.main import COMMANDS, command_module
 
     kinds = []
@@ -64,4 +64,4 @@ def _commands() -> Any:
         module = command_module(name)
         kind = getattr(module, f"{name.title().replace(' ', '')}Args")
         kinds.append(Annotated[kind, tyro.conf.subcommand(name, prefix_name=False)])
-    return Union[tuple(kinds)]  # noqa: UP007 - the members are only known here
+    return Union[tuple(kinds)]  # noqa: UP007 - the members are computed

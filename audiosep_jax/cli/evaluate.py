@@ -1,4 +1,4 @@
-"""`audiosep evaluate`: what a model reaches on a fixed evaluation set."""
+"""`audiosep evaluate`: measures a model on a fixed evaluation set."""
 
 import dataclasses
 from pathlib import Path
@@ -25,7 +25,7 @@ class EvaluateArgs:
     root: Path
     """Folder that the set's file names start from."""
     checkpoint: Annotated[str | None, tyro.conf.arg(metavar="FOLDER|ORG/NAME")] = None
-    """Folder of the model, or org/name on the Hugging Face hub; without it the bundled one is measured."""
+    """Folder of the model, or org/name on the Hugging Face hub; by default the bundled model."""
     out: Path = Path("evaluation")
     """Folder for the results."""
     batch_size: int = 8
@@ -38,7 +38,6 @@ def run(args: EvaluateArgs) -> int:
         raise UsageError(f"--batch-size is {args.batch_size}: give a positive number.")
     import jax.numpy as jnp
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from audiosep_jax.encoders.base import load_encoder
     from audiosep_jax.evals import figures, report
@@ -47,6 +46,7 @@ def run(args: EvaluateArgs) -> int:
     from audiosep_jax.evals.picked_examples import example_figures
     from audiosep_jax.separation import api
     from audiosep_jax.utils.atomic import make_folder
+    from audiosep_jax.utils.progress import counted
 
     evaluation_set = load_evaluation_set(args.evaluation_set)
     check_files(evaluation_set, args.root)
@@ -58,9 +58,7 @@ def run(args: EvaluateArgs) -> int:
         return model.apply(jnp.asarray(mixture), jnp.asarray(condition))
 
     console = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("separating mixtures", total=len(evaluation_set.entries))
+    with counted("separating mixtures", console=console, total=len(evaluation_set.entries)) as progress:
         result = evaluate(
             evaluation_set,
             root=args.root,
@@ -69,7 +67,7 @@ def run(args: EvaluateArgs) -> int:
             model_sample_rate_hz=model.sample_rate_hz,
             model=model.config.name,
             batch_size=args.batch_size,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=progress,
         )
     report.write_json(result, out / "result.json")
     report.write_markdown(result, out / "table.md")

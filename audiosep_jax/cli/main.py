@@ -1,4 +1,4 @@
-"""The command `audiosep`: finds the command's module, parses its arguments, and words its errors."""
+"""The program `audiosep`: finds the command's module, parses its arguments, and prints its errors."""
 
 import contextlib
 import difflib
@@ -16,38 +16,39 @@ from types import ModuleType
 
 import audiosep_jax
 from audiosep_jax.errors import AudioSepError, Stopped, UsageError
+from audiosep_jax.utils.devices import device_error, skip_libtpu_without_tpu
 from audiosep_jax.utils.signals import Terminated, unwinding_at_sigterm
 from audiosep_jax.utils.xla_cache import use_cache
 
-# A command's module and its libraries are imported only when it is called, so that --help answers at once.
+# A command's module is imported when the command is called, so that `audiosep --help` answers at once.
 COMMANDS = {
     "separate": "extract the described sounds from recordings",
-    "web": "a page to upload or record a sound, describe another, and hear it",
+    "web": "serve a page to upload or record a sound, describe another, and listen to it",
     "prepare": "turn recordings and captions into a dataset for training",
-    "train": "train a model, or go on training it",
-    "compile": "see whether a training fits a TPU, and how fast it would be, without one",
+    "train": "train a model, or resume its training",
+    "compile": "compute whether a training fits a TPU, and its speed, without a TPU",
     "evaluate": "measure a model on a fixed evaluation set",
     "benchmark": "measure a model on the benchmarks of the literature, or compare two",
-    "render": "make a corpus of mixtures from clips, the same bytes for everyone",
-    "show": "see and hear separations, trainings and evaluations on a page",
-    "convert": "take over released PyTorch weights, or write them back for PyTorch",
+    "render": "make a corpus of mixtures from clips, the same bytes on every machine",
+    "show": "write a page of a separation with players, of trainings or of an evaluation",
+    "convert": "convert released PyTorch weights, or write a checkpoint for PyTorch",
     "export": "write a model for serving without this project",
     "push": "upload a checkpoint folder to the Hugging Face hub",
     "sweep": "train and measure the cells of an ablation, with several seeds",
-    "sweep report": "the table of a sweep, with intervals and what is significant",
-    "completion": "print what makes a shell complete these commands and their options",
+    "sweep report": "write the table of a sweep, with intervals and significance",
+    "completion": "print a script that makes a shell complete these commands and their options",
 }
 
-# Commands that are a folder of modules.
-_PLACES = {"separate": "audiosep_jax.cli.separate.command"}
+# Commands whose module is in a folder.
+_MODULES = {"separate": "audiosep_jax.cli.separate.command"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs `audiosep` and returns its exit status.
 
-    0; 2 for a user's mistake; 1 for what may pass by itself, or a defect; 130 at Ctrl-C, 143 at SIGTERM, 141
-    where nobody reads what is printed any more.
-    A training that a signal ended has saved its state: whoever started it may start it again, and it goes on.
+    0: success. 2: a mistake of the user. 1: a failure that may pass by itself, or a defect. 130: Ctrl-C.
+    143: SIGTERM. 141: the reader of the output is gone. A training that a signal ended has saved its state:
+    the same command resumes it.
 
     Args:
       argv: the arguments; None takes those of the process.
@@ -58,16 +59,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    # What fails while others go on is told with its place.
+    # With --debug, warnings about parts of the work that failed show their traceback.
     logging.getLogger("audiosep_jax").setLevel(logging.DEBUG if debug else logging.NOTSET)
-    # A training has handlers of its own between its steps. Before them SIGTERM ends it as ever.
+    # A training has its own handlers between its steps; before them, SIGTERM ends it as usual.
     with unwinding_at_sigterm() if arguments[:1] != ["train"] else contextlib.nullcontext():
         try:
             status = _dispatch(arguments)
             sys.stdout.flush()
             return status
         except BrokenPipeError:
-            if not _nobody_reads():
+            if not _output_is_closed():
                 raise
             if debug:
                 traceback.print_exc()
@@ -106,19 +107,26 @@ def _dispatch(arguments: list[str]) -> int:
     if rest and f"{name} {rest[0]}" in COMMANDS:
         name = f"{name} {rest.pop(0)}"
     use_cache()
+    skip_libtpu_without_tpu()
     command = command_module(name)
     arguments_class = getattr(command, f"{name.title().replace(' ', '')}Args")
-    return command.run(tyro.cli(arguments_class, args=rest, prog=f"audiosep {name}"))
+    parsed = tyro.cli(arguments_class, args=rest, prog=f"audiosep {name}")
+    try:
+        return command.run(parsed)
+    except (AssertionError, RuntimeError) as error:
+        if (missing := device_error()) is None:
+            raise
+        raise missing from error
 
 
 def command_module(name: str) -> ModuleType:
     """Returns the module that defines a command: its arguments class and its `run`."""
-    place = _PLACES.get(name, f"audiosep_jax.cli.{name.replace(' ', '_')}")
+    place = _MODULES.get(name, f"audiosep_jax.cli.{name.replace(' ', '_')}")
     return importlib.import_module(place)
 
 
-def _nobody_reads() -> bool:
-    """Whether the reader of the standard output is gone; if so, Python's own farewell to it is kept quiet."""
+def _output_is_closed() -> bool:
+    """Tells whether the reader of the standard output is gone; if so, redirects Python's flush at exit."""
     try:
         number = sys.stdout.fileno()
         poll = select.poll()
@@ -133,7 +141,7 @@ def _nobody_reads() -> bool:
 
 
 def _one_line(text: str) -> str:
-    """Escapes what a terminal would obey: an error may quote a file that a stranger wrote."""
+    """Escapes control characters: an error may quote a file from an untrusted source."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)
 
 

@@ -1,4 +1,4 @@
-"""`audiosep push`: a checkpoint folder goes to the Hugging Face hub."""
+"""`audiosep push`: uploads a checkpoint folder to the Hugging Face hub."""
 
 import dataclasses
 from pathlib import Path
@@ -11,20 +11,20 @@ import tyro
 class PushArgs:
     """Upload a checkpoint folder to the Hugging Face hub, where audiosep_jax.load("org/name") finds it.
 
-    The folder is loaded first; a tower that lies elsewhere is uploaded with it; a folder without README.md
-    gets a model card. Log in once with `hf auth login`.
+    The folder is loaded first, as a check. A query encoder outside of the folder is uploaded with it, and a
+    folder without README.md gets a model card. Log in once with `hf auth login`.
     """
 
     folder: Annotated[Path, tyro.conf.Positional]
     """Checkpoint folder."""
     repository: Annotated[str, tyro.conf.arg(metavar="ORG/NAME"), tyro.conf.Positional]
-    """Where it goes; the repository is created if need be."""
+    """Repository on the hub; it is created if it does not exist."""
     private: bool = False
-    """A repository that is created is private."""
+    """Make a new repository private."""
     revision: str | None = None
-    """Branch to write; it is created if need be."""
+    """Branch to write; it is created if it does not exist."""
     message: str | None = None
-    """Message of the commit."""
+    """Commit message."""
 
 
 def run(args: PushArgs) -> int:

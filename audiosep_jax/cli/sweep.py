@@ -1,4 +1,4 @@
-"""`audiosep sweep`: trains and measures all cells of a sweep, with several seeds each."""
+"""`audiosep sweep`: trains and measures all cells of a sweep, each with several seeds."""
 
 import dataclasses
 import functools
@@ -8,60 +8,60 @@ from typing import Annotated, Literal
 
 import tyro
 
-from audiosep_jax.errors import UsageError, shown
+from audiosep_jax.errors import UsageError, listed, shown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SweepArgs:
     """Train and measure all cells of a sweep, each with several seeds.
 
-    What is finished is skipped, and what was cut off goes on. `audiosep sweep report DIR` makes the table.
+    Finished runs are skipped, and interrupted ones resume. `audiosep sweep report DIR` writes the table.
     """
 
     sweep: Annotated[Path, tyro.conf.Positional]
     """Python file that defines SWEEP, such as experiments/ablations/film.py."""
     workdir: Path
-    """Folder of the sweep, one folder in it per cell and seed. Machines of a cluster all have to reach it."""
+    """Folder of the sweep, with a folder per cell and seed. All machines of a cluster must reach it."""
     dry_run: bool = False
-    """Print the cells and what they cost, and run nothing."""
+    """Print the cells and their cost, and run nothing."""
     jobs: int | None = None
-    """Runs at a time: one here without it, and as many as the cluster has room for with --executor ray."""
+    """Runs at a time; by default one, and with --executor ray as many as the cluster has room for."""
     executor: Literal["local", "ray"] = "local"
-    """Where to run: processes of this machine, or a Ray cluster (RAY_ADDRESS names it)."""
+    """Run in processes of this machine, or on a Ray cluster (its address is in RAY_ADDRESS)."""
     resources: tuple[str, ...] = ()
-    """What a run needs of a Ray cluster, as NAME=NUMBER: CPU=8 GPU=1 TPU=4. One CPU without it."""
+    """Resources of a run on a Ray cluster, as NAME=NUMBER: CPU=8 GPU=1 TPU=4. By default one CPU."""
     seeds: tuple[int, ...] = ()
-    """Seeds to train with; those of the sweep without it."""
+    """Seeds to train with; by default those of the sweep."""
     cells: tuple[str, ...] = ()
-    """Cells to run; all of them without it. The first cell of the sweep is always among them."""
+    """Cells to run; by default all. The first cell of the sweep always runs."""
     set: tuple[str, ...] = ()
     """Changes of the base config, as FIELD=VALUE with a JSON value: train.steps=100."""
     evaluation_set: str | None = None
-    """JSON file of the mixtures to measure on; that of the sweep without it."""
+    """JSON file of the mixtures to measure on; by default that of the sweep."""
     root: str | None = None
-    """Folder that the evaluation set's file names start from; that of the sweep without it."""
+    """Folder that the evaluation set's file names start from; by default that of the sweep."""
 
 
 def run(args: SweepArgs) -> int:
-    """Runs the sweep; returns 1 where a run failed."""
-    from audiosep_jax.cli.train import changed
+    """Runs the sweep; returns 1 if a run failed."""
+    from audiosep_jax.config.loading import apply_overrides
     from audiosep_jax.sweeps.definition import Sweep, load_sweep
 
     if args.jobs is not None and args.jobs < 1:
         raise UsageError(f"--jobs is {args.jobs}: give a positive number.")
     if args.resources and args.executor != "ray":
-        raise UsageError("--resources says what a run needs of a cluster: add --executor ray.")
+        raise UsageError("--resources needs a cluster: add --executor ray.")
     resources = _resources(args.resources)
     sweep: Sweep = load_sweep(args.sweep)
     unknown = [cell for cell in args.cells if cell not in sweep.cells]
     if unknown:
         raise UsageError(
-            f"--cells: sweep {sweep.name} has no cell {shown(unknown[0])}; it has {', '.join(sweep.cells)}."
+            f"--cells: sweep {sweep.name} has no cell {shown(unknown[0])}; it has {listed(sweep.cells)}."
         )
     wanted = {sweep.compared_with, *(args.cells or sweep.cells)}
     sweep = dataclasses.replace(
         sweep,
-        base=changed(sweep.base, args.set),
+        base=apply_overrides(sweep.base, args.set),
         cells={cell: changes for cell, changes in sweep.cells.items() if cell in wanted},
         seeds=args.seeds or sweep.seeds,
         evaluation=dataclasses.replace(
@@ -90,7 +90,7 @@ def run(args: SweepArgs) -> int:
         for one in failed:
             print(f"  {one.name}: {one.reason or one.outcome}; see {one.log}", file=sys.stderr)
         return 1
-    print(f"all {len(done)} runs are finished; `audiosep sweep report {args.workdir}` makes the table")
+    print(f"all {len(done)} runs are finished; `audiosep sweep report {args.workdir}` writes the table")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`audiosep sweep report`: the table of a sweep, with intervals, figures and what is significant."""
+"""`audiosep sweep report`: writes the table of a sweep, with intervals, figures and significance."""
 
 import dataclasses
 from pathlib import Path
@@ -11,13 +11,13 @@ import tyro
 class SweepReportArgs:
     """Compare the cells of a sweep: means over seeds and mixtures, 95 % intervals, corrected p-values.
 
-    Runs that are not finished are left out and named. Writes report.md, report.json, cells.png, curves.png.
+    Unfinished runs are listed and left out. Writes report.md, report.json, cells.png, curves.png.
     """
 
     workdir: Annotated[Path, tyro.conf.Positional]
     """The --workdir of `audiosep sweep`."""
     out: Path | None = None
-    """Folder for the report; the folder `report` of the work directory without it."""
+    """Folder for the report; by default the folder `report` of the work directory."""
 
 
 def run(args: SweepReportArgs) -> int:

@@ -1,4 +1,4 @@
-"""Frozen dataclasses that hold the whole of an experiment."""
+"""The config of an experiment: frozen dataclasses, loaded from Python files and overridden by `--set`."""
 
 from audiosep_jax.config.data import MAX_RATIO_DB, DataConfig, MixtureConfig
 from audiosep_jax.config.experiment import ExperimentConfig

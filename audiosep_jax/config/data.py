@@ -1,4 +1,4 @@
-"""What is heard: datasets, and how clips become mixtures."""
+"""Config of the data: datasets, and how clips become mixtures."""
 
 import dataclasses
 from typing import Literal
@@ -7,14 +7,14 @@ from audiosep_jax.config.checks import at_least
 from audiosep_jax.errors import ConfigError
 
 CollisionRule = Literal["caption", "label", "similarity", "ontology"]
-"""What two clips must not have in common to be mixed; `docs/mixtures.md` defines each."""
+"""What two clips of a mixture must not share; `docs/mixtures.md` defines each rule."""
 
 Interferers = Literal["drawn", "neighbours"]
-"""Where the clips beside the target come from."""
+"""Source of the other clips of a mixture."""
 
 
 MAX_RATIO_DB = 120
-"""Beyond it one of two sounds is lost in the rounding of single precision."""
+"""Above this ratio the quieter of two sounds is lost in the rounding of float32."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,25 +22,24 @@ class MixtureConfig:
     """How clips become mixtures. The reference's own recipe is `config.recipes.reference()`.
 
     Attributes:
-      sources: most clips per mixture, target included; the arrays have room for so many.
-      fewest_sources: fewest clips per mixture; the number is drawn uniformly from there to `sources`. 0 is
-        as many as `sources` always.
+      sources: most clips per mixture, target included; the size of the arrays.
+      fewest_sources: fewest clips per mixture; the number is drawn uniformly from this to `sources`. 0 always
+        mixes `sources` clips.
       gain_range_db: lowest and highest integer gain of an interferer, and of the sum of interferers, relative
         to the target's energy. The draw includes both ends.
       snr_range_db: lowest and highest energy of the target over that of the sum of interferers, drawn
-        uniformly; gains then only say how loud interferers are beside each other. Empty leaves the sum to
-        its gain.
+        uniformly; gains are then only relative between interferers. Empty: the sum has its gain.
       segment_seconds: length of a crop.
-      absent_probability: share of mixtures whose caption names none of their sources; their
-        target is silence.
+      absent_probability: share of mixtures whose caption describes none of their sources; their target is
+        silence.
       level_range_db: lowest and highest gain of the finished mixture and target, drawn uniformly; (0, 0)
-        leaves the level alone.
-      collisions: which clips never meet: those with one caption in common, one label, two captions that are
-        similar, or a class and its ancestor in the ontology. Empty lets any two different clips meet.
-      similarity: cosine of the conditions of two captions above which the rule "similarity" holds them for
-        the same.
+        keeps the level.
+      collisions: clips that are never mixed: those that share a caption or a label, that have similar
+        captions, or a class and its ancestor in the ontology. Empty: any two different clips may be mixed.
+      similarity: two captions are the same for the rule "similarity" if the cosine of their conditions is
+        above this.
       ontology: path of AudioSet's ontology.json, which the rule "ontology" and `specific_labels` need.
-      specific_labels: leave out of a clip's labels those that are ancestors of others of its labels.
+      specific_labels: remove a clip's labels that are ancestors of its other labels.
       interferers: "drawn" draws them for each mixture, by `data.weights`; "neighbours" takes the targets of
         the next positions of the batch with their crops, as the reference does.
     """
@@ -63,7 +62,7 @@ class MixtureConfig:
         if self.fewest_sources and not 2 <= self.fewest_sources <= self.sources:
             raise ConfigError(
                 f"mixture.fewest_sources is {self.fewest_sources}: give a number from 2 to mixture.sources "
-                f"({self.sources}), or 0 for that number always."
+                f"({self.sources}), or 0 to always mix that number."
             )
         if not 0 < self.segment_seconds < float("inf"):
             raise ConfigError(
@@ -93,29 +92,29 @@ class MixtureConfig:
             raise ConfigError(f"mixture.collisions is {self.collisions}: name each rule once.")
         if self.absent_probability and "caption" not in self.collisions:
             raise ConfigError(
-                f"mixture.absent_probability is {self.absent_probability}, but a query may name what sounds: "
-                'add "caption" to mixture.collisions.'
+                f'mixture.absent_probability is {self.absent_probability}, but without the rule "caption" a '
+                'query may describe a source: add "caption" to mixture.collisions.'
             )
         if not 0 <= self.similarity < 1:
             raise ConfigError(
-                f"mixture.similarity is {self.similarity}: give a cosine from 0 to below 1, or leave "
-                '"similarity" out of mixture.collisions.'
+                f"mixture.similarity is {self.similarity}: give a cosine from 0 to below 1, or remove "
+                '"similarity" from mixture.collisions.'
             )
-        asking = [
+        users = [
             name
-            for name, asks in (
+            for name, uses in (
                 ('"ontology" in mixture.collisions', "ontology" in self.collisions),
                 ("mixture.specific_labels", self.specific_labels),
             )
-            if asks
+            if uses
         ]
-        if asking and not self.ontology:
+        if users and not self.ontology:
             raise ConfigError(
-                f"{asking[0]} needs mixture.ontology: give the path of AudioSet's ontology.json."
+                f"{users[0]} needs mixture.ontology: give the path of AudioSet's ontology.json."
             )
-        if self.ontology and not asking:
+        if self.ontology and not users:
             raise ConfigError(
-                f'mixture.ontology is {self.ontology!r}, which nothing uses: add "ontology" to '
+                f'mixture.ontology is {self.ontology!r}, but no option uses it: add "ontology" to '
                 "mixture.collisions, or set mixture.specific_labels."
             )
         if self.specific_labels and not {"label", "ontology"} & set(self.collisions):
@@ -131,8 +130,8 @@ class DataConfig:
     Attributes:
       datasets: folders that `audiosep prepare` wrote, each "PATH" or "PATH:SPLIT+SPLIT".
       validation: the same, for the clips held out for validation; empty switches validation off.
-      weights: relative share of examples per dataset; empty means by number of clips.
-      seed: with step and position it decides every draw.
+      weights: relative share of examples per dataset; empty is by number of clips.
+      seed: of all draws, together with step and position.
       read_threads: threads that decode crops; 0 decodes in the main thread.
       prefetch: batches prepared ahead; each thread holds at least one.
     """

@@ -1,4 +1,4 @@
-"""All parts of an experiment together."""
+"""The config of a whole experiment."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from audiosep_jax.config.training import ExecutionConfig, MeshConfig, OptimizerC
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
-    """The whole of an experiment."""
+    """The config of a whole experiment."""
 
     name: str = "experiment"
     model: ModelConfig = ModelConfig()

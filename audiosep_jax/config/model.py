@@ -1,4 +1,4 @@
-"""What is built: the separator and the tower that conditions it."""
+"""Config of the model: the separator and its query encoder."""
 
 import dataclasses
 from typing import Literal
@@ -14,8 +14,8 @@ class ModelConfig:
     """A ResUNet30 separator. The defaults are the released AudioSep checkpoint.
 
     Attributes:
-      sample_rate_hz: rate of the waveforms that the model reads and returns.
-      window_length: STFT window and FFT length in samples; the model sees `window_length // 2` bins.
+      sample_rate_hz: rate of the waveforms that the model takes and returns.
+      window_length: STFT window and FFT length in samples; the model uses `window_length // 2` bins.
       hop_length: STFT hop in samples.
       encoder_widths: channels of the encoder blocks; every block but the last halves time, each
         halves frequency.
@@ -23,10 +23,10 @@ class ModelConfig:
       film: "shift" adds a projection of the condition after each BatchNorm (the released model);
         "scale_shift" also multiplies by one plus a second projection.
       condition_size: length of the condition vector.
-      magnitude_power: exponent on the magnitude before `bn0`. 1 is the reference; a power below 1
-        compresses the dynamic range, which small models learn faster from.
-      unused_tensors: declare the 24 tensors that the released model holds and never uses (`bn2` and
-        `beta2` of the decoders), so that a checkpoint survives the way in and out; they get no gradient.
+      magnitude_power: exponent of the magnitude before `bn0`. 1 is the reference; a power below 1 compresses
+        the dynamic range, and small models learn faster.
+      unused_tensors: declare the 24 tensors that the released model holds and never uses (`bn2` and `beta2`
+        of the decoders), so that import and export keep them; they get no gradient.
     """
 
     sample_rate_hz: int = 32_000
@@ -67,15 +67,15 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QueryConfig:
-    """Which frozen tower turns a query into a condition.
+    """The frozen encoder that turns a query into a condition.
 
     Attributes:
-      encoder: registered name of the tower: "sentence" is all-MiniLM-L6-v2, "none" means that
-        conditions are given as vectors.
-      source: a folder, a Hugging Face id, or "" for the tower's default weights.
-      text_ratio: share of the training examples whose condition comes from their caption. The rest take it
-        from the target itself: from its sound where the tower hears ("clap"), from its frames where it sees
-        ("clip"). An example that has only one of the two always uses that one.
+      encoder: its registered name: "sentence" is all-MiniLM-L6-v2; with "none" conditions are given as
+        vectors.
+      source: a folder, a Hugging Face id, or "" for the encoder's default weights.
+      text_ratio: share of the training examples whose condition is computed from their caption. For the
+        others it is computed from the target: its sound ("clap") or its frames ("clip"). An example with only
+        one of the two always uses that one.
     """
 
     encoder: str = "none"

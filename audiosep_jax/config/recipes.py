@@ -1,13 +1,13 @@
-"""Mixture recipes that others have published, by name; `docs/mixtures.md` says how each is defined."""
+"""Published recipes of mixtures; `docs/mixtures.md` defines each."""
 
 from audiosep_jax.config.data import MixtureConfig
 
 
 def reference(*, most: int = 2) -> MixtureConfig:
-    """Returns AudioSep's own recipe: what its `SegmentMixer` does with the clips of a batch.
+    """Returns the recipe of AudioSep's `SegmentMixer`.
 
-    A mixture takes two to `most` consecutive clips of the batch, whatever their captions, at integer gains of
-    -10 to 10 dB. Its released model and DCASE's baseline were trained with two.
+    A mixture takes two to `most` consecutive clips of the batch, with any captions, at integer gains of -10
+    to 10 dB. The released model and DCASE's baseline were trained with two.
 
     Args:
       most: clips per mixture, its `max_mix_num`.
@@ -23,10 +23,10 @@ def reference(*, most: int = 2) -> MixtureConfig:
 
 
 def dcase() -> MixtureConfig:
-    """Returns a recipe that trains on what DCASE 2024 Task 9 evaluates on.
+    """Returns a recipe of mixtures like those that DCASE 2024 Task 9 evaluates on.
 
-    Two clips of 10 s without a common class, the target -15 to 15 dB over the other. DCASE's lists hold whole
-    numbers of dB; training draws all in between too.
+    Two clips of 10 s without a common class, the target -15 to 15 dB over the other. DCASE's lists have whole
+    numbers of dB; training draws uniformly.
     """
     return MixtureConfig(
         sources=2, snr_range_db=(-15.0, 15.0), segment_seconds=10.0, collisions=("caption", "label")

@@ -1,4 +1,4 @@
-"""How a model is trained, and on which devices."""
+"""Config of the training: optimizer, mesh of devices, execution of a step, and loop."""
 
 import dataclasses
 from typing import Literal
@@ -19,11 +19,11 @@ class OptimizerConfig:
 
     Attributes:
       kind: "adamw_amsgrad" follows PyTorch's AMSGrad exactly (maximum of the raw second moment).
-      learning_rate: the rate that the schedule's factors multiply.
+      learning_rate: the full rate.
       warmup_steps, warmup_factors: the rate is `factors[i] · learning_rate` for `warmup_steps` steps
         each, then `learning_rate` (the reference's constant-warm-up schedule).
-      decay_steps: steps of a final cosine decay to zero that ends at the last step; 0 for none. The schedule
-        counts updates: every step that is skipped (train.on_non_finite) leaves it one step short of its end.
+      decay_steps: steps of a final cosine decay to zero at the last step; 0 for none. The schedule counts
+        updates, so every skipped step (train.on_non_finite) leaves it one step short of its end.
     """
 
     kind: OptimizerKind = "adamw_amsgrad"
@@ -50,12 +50,12 @@ class OptimizerConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MeshConfig:
-    """How the devices of all processes are arranged. The batch is split over all of them.
+    """The mesh of the devices of all processes. The batch is split over all of them.
 
     Attributes:
-      replica: copies of the whole arrangement, such as slices or islands with a slow network between them;
-        -1 takes what the other two axes leave.
-      data: devices that hold the same parameters and other examples; -1 as above.
+      replica: copies of the other two axes, such as slices with a slow network between them; -1 is the
+        number that the other axes leave.
+      data: devices with the same parameters and different examples; -1 as above.
       fsdp: devices over which parameters and the optimizer's state are split; -1 as above.
     """
 
@@ -77,17 +77,16 @@ class MeshConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExecutionConfig:
-    """How a train step is computed. Parameters, checkpoints and, but for rounding, results stay the same.
+    """How a train step is computed. Parameters and checkpoints stay the same, results up to rounding.
 
     Attributes:
-      compute: type of activations and convolutions. Parameters, statistics, STFT and loss are float32 always.
-      remat: what the backward pass computes again instead of keeping it: "none"; "activations", what lies
-        between a normalization and its convolution; "blocks", all but the input of every residual block.
-      lanes: neighbouring frequency bins are packed into channels until a layer has this many, because a TPU
-        computes and stores 128 channels at a time; 0 leaves the layers as they are, -1 is 128 on a TPU
-        and 0 elsewhere.
-      microbatches: parts in which a batch is computed one after the other before the one update. Every part
-        is normalized by its own statistics, and moves the running ones.
+      compute: type of activations and convolutions. Parameters, statistics, STFT and loss are always float32.
+      remat: values that the backward pass recomputes instead of keeping them: "none"; "activations" between a
+        normalization and its convolution; "blocks", everything but the input of every residual block.
+      lanes: neighbouring frequency bins are packed into channels until a layer has this many channels,
+        because a TPU computes and stores 128 at a time; 0 packs none, -1 is 128 on a TPU and 0 elsewhere.
+      microbatches: equal parts of a batch that are computed one after the other before the update. Every part
+        is normalized by its own statistics, and updates the running ones.
     """
 
     compute: ComputeKind = "float32"
@@ -100,7 +99,7 @@ class ExecutionConfig:
         at_least(self, "execution", 1, "microbatches")
 
     def on(self, platform: str) -> "ExecutionConfig":
-        """Returns the same with `lanes` as `platform`, JAX's name of one such as "tpu", wants them."""
+        """Returns a copy with the `lanes` of a platform, such as "tpu" (JAX's name)."""
         if self.lanes >= 0:
             return self
         return dataclasses.replace(self, lanes=128 if platform == "tpu" else 0)
@@ -116,20 +115,20 @@ class TrainConfig:
       loss: "l1" is the mean absolute error of the waveform (the reference); "snr" is the mean energy of
         the error relative to the mixture, in dB, softly limited at -30 dB.
       seed: of the parameters' initial values.
-      log_every, save_every, evaluate_every: in steps; `evaluate_every=0` evaluates at the end only.
-      save_minutes: also save when this much time has passed since the last save; 0 saves by step alone.
-      keep_checkpoints: how many recent checkpoints stay.
-      keep_every: checkpoints of steps that this divides stay for ever; 0 keeps the recent ones alone.
-      validation_mixtures: fixed mixtures at 0 dB from the validation clips that measure SDRi.
-      audio_examples: how many of them are written to TensorBoard as sound and spectrogram.
+      log_every, save_every, evaluate_every: in steps; `evaluate_every=0` only evaluates at the end.
+      save_minutes: also save when this time has passed since the last save; 0 only saves by step.
+      keep_checkpoints: number of recent checkpoints to keep.
+      keep_every: also keep the checkpoints of all multiples of this step; 0 only keeps recent ones.
+      validation_mixtures: number of fixed mixtures at 0 dB of validation clips, for SDRi.
+      audio_examples: number of them that are written to TensorBoard as sound and spectrogram.
       init_from: a checkpoint folder to start from, or "".
-      ema_decay: share of the old value in the exponential moving average of the parameters, which is then
-        what is validated and delivered; 0 keeps no average.
-      on_non_finite: what a loss or gradient that is not finite does: "stop" the run, or "skip" the step,
-        which then changes nothing.
+      ema_decay: share of the old value in the exponential moving average of the parameters; the average is
+        validated and written as the model. 0 keeps no average.
+      on_non_finite: if loss or gradient is not finite, "stop" the run, or "skip" the step, which then changes
+        nothing.
       spike_deviations: a loss this many standard deviations above its recent mean is recorded with its batch
         in `spikes.jsonl`; 0 records none.
-      profile_steps: first and last step of a JAX profile; (0, 0) takes none.
+      profile_steps: first and last step of a JAX profile; (0, 0) profiles none.
     """
 
     steps: int = 1_000_000

@@ -18,9 +18,8 @@ from audiosep_jax.sweeps.runs import Run, runs_of
 from audiosep_jax.sweeps.workdir import RunState
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
-from audiosep_jax.train.gradients import batch_like
 from audiosep_jax.train.optimizer import make_optimizer
-from audiosep_jax.train.step import make_train_step
+from audiosep_jax.train.step import batch_like, make_train_step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

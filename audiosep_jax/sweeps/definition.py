@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from audiosep_jax.config import ExperimentConfig
+from audiosep_jax.config.loading import load_name
 from audiosep_jax.errors import AudioSepError, ConfigError, shown
-from audiosep_jax.utils.python_files import load_name
 from audiosep_jax.utils.serialization import from_dict, to_dict
 
 Changes = Mapping[str, Any]
@@ -170,5 +170,4 @@ def load_sweep(path: Path) -> Sweep:
     Raises:
       ConfigError: the file is missing, does not run, or has no SWEEP.
     """
-    wanted = "a sweep file, such as experiments/ablations/film.py"
-    return load_name(path, "SWEEP", Sweep, wanted=wanted)
+    return load_name(path, "SWEEP", Sweep, example="a sweep file, such as experiments/ablations/film.py")

@@ -1,51 +1,109 @@
-"""Orbax checkpoints of a run: the state, the data position, and the config they belong to."""
+"""Orbax checkpoints of a run: state, data position and config; when they are due; which ones stay."""
 
 import dataclasses
+import functools
+import logging
 import os
 import re
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from jax.experimental import multihost_utils
 
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import AudioSepError, CheckpointError, TransientError, shown
-from audiosep_jax.train.orbax_noise import quiet_orbax
 from audiosep_jax.train.run_config import refuse_other_runs
 from audiosep_jax.train.run_lock import check_held
-from audiosep_jax.train.save_interval import Clock, SaveInterval, from_lead
 from audiosep_jax.train.state import TrainState
 from audiosep_jax.train.storage import is_remote, work_directory
 from audiosep_jax.utils.serialization import to_dict
 
 FOLDER = "checkpoints"
 _NONE = -1
-_OTHERS = re.compile(r"Gloo|NCCL|[Bb]arrier|[Hh]eartbeat|coordination", re.ASCII)
-"""What an error speaks of where not storage failed, but the talk between processes."""
+_OF_PROCESSES = re.compile(r"Gloo|NCCL|[Bb]arrier|[Hh]eartbeat|coordination", re.ASCII)
+"""Words of an error about other processes of the run rather than about storage."""
 _LATER_FIELDS = frozenset({"skipped"})
-"""Fields of the state that came later; what an earlier checkpoint lacks is taken from the state it fills."""
+"""Fields that older checkpoints lack; a restored state keeps its own value of them."""
+
+
+Seconds = Callable[[], float]
+"""A clock: seconds since some moment."""
+
+
+def from_lead(value: int) -> int:
+    """Returns the lead process's number in every process; all call it at the same place."""
+    if jax.process_count() == 1:
+        return value
+    with jax.transfer_guard("allow"):
+        return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+class SaveInterval:
+    """Tells when an interval has passed, by the clock of the lead process.
+
+    Clocks differ, and hosts finish a step at different times, so the lead decides for all. Its broadcast
+    waits for the device, so it is rare: after half of the steps that fit into the rest of the interval, then
+    half of what is left, and so on.
+
+    Args:
+      minutes: the interval; 0 for none.
+      step: at which it begins.
+      clock: read by the lead process only.
+    """
+
+    def __init__(self, minutes: float, *, step: int, clock: Seconds = time.monotonic) -> None:
+        self._seconds = 60 * minutes
+        self._clock = clock
+        self.restart(step)
+
+    def restart(self, step: int) -> None:
+        """Begins a new interval at `step`."""
+        self._started = self._read_at = self._clock()
+        self._read_step = step
+        self._next_broadcast = step + 1
+
+    def passed(self, step: int) -> bool:
+        """Tells whether the interval has passed; every process calls it at every step."""
+        if not self._seconds or step < self._next_broadcast:
+            return False
+        ahead = from_lead(self._steps_to_wait(step))
+        self._next_broadcast = step + ahead
+        return ahead == 0
+
+    def _steps_to_wait(self, step: int) -> int:
+        """Returns 0 if the interval has passed, else the steps until the next broadcast."""
+        now = self._clock()
+        left = self._seconds - (now - self._started)
+        seconds_per_step = (now - self._read_at) / (step - self._read_step)
+        self._read_at, self._read_step = now, step
+        if left <= 0:
+            return 0
+        return max(1, int(min(left / 2 / max(seconds_per_step, 1e-6), 1e6)))
 
 
 class RunCheckpoints:
-    """The checkpoints in a run's work directory. A half-written one is never taken for whole.
+    """The checkpoints in a run's work directory; a half-written one does not count.
 
-    Every process of a run makes one and calls the same methods at the same steps; the lead process lists,
-    decides and deletes, all write their part.
+    Every process of a run makes this object and calls the same methods at the same steps. The lead process
+    lists, decides and deletes; each process writes its part.
 
     Args:
-      workdir: of the run, here or in a bucket; checkpoints lie in its folder `checkpoints`.
-      config: of the run; it is stored with every checkpoint and compared when one is restored.
-      clock: seconds, for `train.save_minutes`.
+      workdir: of the run, local or in a bucket; checkpoints are in its folder `checkpoints`.
+      config: of the run, stored in every checkpoint and compared at a restore.
+      clock: for `train.save_minutes`.
     """
 
     def __init__(
-        self, workdir: str | os.PathLike, config: ExperimentConfig, *, clock: Clock = time.monotonic
+        self, workdir: str | os.PathLike, config: ExperimentConfig, *, clock: Seconds = time.monotonic
     ) -> None:
-        quiet_orbax()
+        _quiet_orbax()
         self._config = config
         self._folder = work_directory(workdir) / FOLDER
         self._saver = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
@@ -57,16 +115,16 @@ class RunCheckpoints:
         self._failure: tuple[int, Exception] | None = None
 
     def latest_step(self) -> int | None:
-        """Returns the step of the newest checkpoint, which is whole or being written."""
+        """Returns the step of the newest checkpoint, whole or being written."""
         return self._newest
 
     def due(self, step: int) -> bool:
-        """Whether to save before `step`, by `save_every`, `keep_every` or `save_minutes`.
+        """Tells whether to save before `step`, by `save_every`, `keep_every` or `save_minutes`.
 
-        Every process asks at every step and gets the same answer.
+        Every process calls it at every step and gets the same answer.
 
         Raises:
-          AudioSepError: an earlier checkpoint could not be written.
+          CheckpointError: an earlier checkpoint could not be written.
           TransientError: another process of the run is gone.
         """
         self._raise_failure()
@@ -80,7 +138,8 @@ class RunCheckpoints:
         """Starts to write the state before step `step`; returns as soon as it has been copied.
 
         Raises:
-          AudioSepError: this or an earlier checkpoint cannot be written.
+          CheckpointError: this or an earlier checkpoint cannot be written.
+          TrainingError: a later run has taken over the work directory.
         """
         self._wait()
         if step == self._newest:
@@ -94,9 +153,9 @@ class RunCheckpoints:
         }
         try:
             with jax.transfer_guard("allow"):
-                # What a killed run left of the same step is no checkpoint and goes.
+                # `force` replaces the half-written checkpoint of a killed run.
                 self._saver.save(self._folder / str(step), args=ocp.args.Composite(**items), force=True)
-        except Exception as error:  # of Orbax, TensorStore, and whatever reads and writes the bucket
+        except Exception as error:  # of Orbax, TensorStore or the library of the bucket
             self._failure = (step, error)
             self._raise_failure()
         self._newest = step
@@ -105,14 +164,15 @@ class RunCheckpoints:
         self._finishing.start()
 
     def restore(self, like: TrainState) -> tuple[TrainState, int]:
-        """Returns the newest state and the step that the data go on with.
+        """Returns the newest state, and the next step of the data.
 
         Args:
-          like: a state of the same shapes, with the shardings that the restored arrays shall have. They may
-            be others than those it was saved with, on other devices of another number of processes.
+          like: a state of the same shapes, with the shardings of the restored arrays. They may differ from
+            those of the save, in devices and in the number of processes.
 
         Raises:
-          AudioSepError: the run in this folder has another config, or the checkpoint cannot be read.
+          TrainingError: the run in this folder has another config.
+          CheckpointError: the checkpoint cannot be read.
         """
         path = self._folder / str(self._newest)
         reader = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
@@ -132,13 +192,13 @@ class RunCheckpoints:
             state = dataclasses.replace(like, **stored["state"])
             step = int(records["data"]["step"])
             if not step == int(state.step) == self._newest:
-                raise ValueError(f"its data go on with step {step}, its state with {int(state.step)}")
+                raise ValueError(f"its data are at step {step}, its state at step {int(state.step)}")
         except AudioSepError:
             raise
-        except Exception as error:  # damage shows itself in as many ways as there are readers
+        except Exception as error:  # every reader raises its own kinds for damage
             raise CheckpointError(
-                f"checkpoint {path} cannot be read: {_cause(error)}. Delete that folder to go on from the "
-                "one before, or choose another --workdir."
+                f"checkpoint {path} cannot be read: {_cause(error)}. Delete that folder to resume from the "
+                "checkpoint before, or choose another --workdir."
             ) from error
         return state, step
 
@@ -146,7 +206,7 @@ class RunCheckpoints:
         """Waits until everything is on disk.
 
         Raises:
-          AudioSepError: it could not be written.
+          CheckpointError: it could not be written.
         """
         try:
             self._wait()
@@ -163,29 +223,31 @@ class RunCheckpoints:
         if self._failure is None:
             return
         step, error = self._failure
-        if jax.process_count() > 1 and _OTHERS.search(str(error)):
+        if jax.process_count() > 1 and _OF_PROCESSES.search(str(error)):
             raise TransientError(
-                f"the checkpoint of step {step} was not finished, because another process of the run is "
+                f"the checkpoint of step {step} is not finished, because another process of the run is "
                 "gone: start all processes again."
             ) from error
         before = max((step for step, _ in self._whole()), default=None)
-        then = "there is none before it" if before is None else f"the run goes on from that of step {before}"
+        then = "there is no earlier checkpoint"
+        if before is not None:
+            then = f"it resumes from the checkpoint of step {before}"
         raise CheckpointError(
             f"the checkpoint of step {step} could not be written to {self._folder}: {_cause(error)}. Make "
             f"room or repair the storage, and start the same command again: {then}."
         ) from error
 
     def _finish(self, step: int) -> None:
-        """Waits in a thread for what is being written, then deletes what need not stay."""
+        """Waits in a thread for the write, then deletes old checkpoints."""
         try:
             self._saver.wait_until_finished()
             if jax.process_index() == 0:
-                self._forget()
+                self._delete_old()
         except Exception as error:
             self._failure = (step, error)
 
-    def _forget(self) -> None:
-        """Deletes checkpoints that are neither recent nor kept for ever, and what killed runs left."""
+    def _delete_old(self) -> None:
+        """Deletes checkpoints that are neither recent nor kept for ever, and half-written ones."""
         train = self._config.train
         whole = dict(self._whole())
         recent = sorted(whole)[-train.keep_checkpoints :]
@@ -197,7 +259,7 @@ class RunCheckpoints:
                 path.rmtree(missing_ok=True)
 
     def _whole(self) -> Iterator[tuple[int, epath.Path]]:
-        """The step and folder of every checkpoint that has been written to its end."""
+        """Yields step and folder of every finished checkpoint."""
         if not self._folder.exists():
             return
         for path in self._folder.iterdir():
@@ -206,13 +268,13 @@ class RunCheckpoints:
 
 
 def _fields(state: TrainState) -> dict[str, Any]:
-    """What is stored of a state: without what it does not keep."""
+    """Returns the stored fields of a state: those that are not None."""
     fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def _cause(error: Exception) -> str:
-    """What an error says, in one line: its beginning names a file, its end the cause."""
+    """Returns an error in one line; a long one keeps its beginning (a file) and its end (the cause)."""
     said = " ".join(str(error).split())
     if len(said) > 500:
         said = f"{said[:200]} … {said[-250:]}"
@@ -220,9 +282,34 @@ def _cause(error: Exception) -> str:
 
 
 def _delete(path: epath.Path) -> None:
-    """Deletes a checkpoint so that no moment shows half of one as whole."""
+    """Deletes a checkpoint so that a half-deleted one never counts."""
     if is_remote(path):
         (path / ocp.path.atomicity.COMMIT_SUCCESS_FILE).unlink(missing_ok=True)
     else:
         path = path.rename(path.with_name(f"{path.name}.deleted"))
     path.rmtree(missing_ok=True)
+
+
+def _quiet_orbax() -> None:
+    """Drops log lines of Orbax and asyncio about errors that are raised anyway, and their consequences."""
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(_is_news)
+    if getattr(sys.unraisablehook, "func", None) is not _unraisable:
+        sys.unraisablehook = functools.partial(_unraisable, sys.unraisablehook)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    said = record.getMessage()
+    # Of many writes that fail together one is raised, and asyncio logs the others.
+    abandoned = said.startswith("Future exception was never retrieved") or (
+        said.startswith("Task exception was never retrieved") and "orbax" in said
+    )
+    return not (abandoned or (record.exc_info and "orbax" in record.pathname))
+
+
+def _unraisable(usual, unraisable) -> None:
+    # If one of many reads or writes fails, the event loop closes before the others return.
+    error = unraisable.exc_value
+    closed = isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
+    if not closed and not isinstance(getattr(error, "__cause__", None), GeneratorExit):
+        usual(unraisable)

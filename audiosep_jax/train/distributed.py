@@ -1,4 +1,4 @@
-"""How the processes of a run find each other."""
+"""Joins the processes of a run, by flags or by the cluster's environment."""
 
 import dataclasses
 import os
@@ -8,22 +8,22 @@ import warnings
 from concurrent import futures
 
 import jax
-from jax._src.clusters import ClusterEnv  # JAX tells nowhere else whether it knows the cluster
 
 from audiosep_jax.errors import MissingPackageError, TrainingError, TransientError, UsageError
+from audiosep_jax.train.jax_internals import in_a_cluster
 
 _FLAGS = "--coordinator HOST:PORT --process-index I --process-count N"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DistributedOptions:
-    """Which processes belong together. Without any of the first three the cluster is asked.
+    """The processes of a run. Without the first three, JAX detects the cluster.
 
     Attributes:
-      coordinator: HOST:PORT of process 0, a port of it that is free and that the others reach.
-      process_index: of this process, from 0 on.
-      process_count: of the run. 1 alone is a run of this process, whatever the cluster says.
-      wait_seconds: how long processes wait for each other at the start.
+      coordinator: HOST:PORT of process 0; the port must be free there and open to the others.
+      process_index: of this process, from 0.
+      process_count: of the run. 1 without a coordinator trains in this process alone, even in a cluster.
+      wait_seconds: longest wait for the other processes at the start.
     """
 
     coordinator: str = ""
@@ -52,53 +52,48 @@ class DistributedOptions:
 def initialize(options: DistributedOptions = DistributedOptions()) -> None:
     """Joins the processes of a run; call it before anything else of JAX.
 
-    TPU pods, SLURM and Kubernetes tell a process its place (JAX's own detection); elsewhere the options do.
-    A process that nothing tells of others is a run of its own.
+    JAX detects TPU pods, SLURM and Kubernetes; elsewhere the options name the processes. Without either, this
+    process is the whole run.
 
     Raises:
-      AudioSepError: the cluster's description is not whole.
-      TransientError: the others do not come in time.
+      TrainingError: the description of the cluster is incomplete, or the coordinator cannot be reached.
+      MissingPackageError: Kubernetes needs its package.
+      TransientError: the others do not join in time.
     """
     if options.process_count == 1 and not options.coordinator:
         return
     if not options.coordinator:
         _refuse_half_described_clusters()
-    # Without it a collective operation of several CPU processes is refused.
+    # JAX refuses collectives between CPU processes without it.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # JAX waits where Ctrl-C does not reach, and ends the process without a word of ours when its time is
-    # over: let it wait for longer, and beside the main thread.
+    # While JAX waits, Ctrl-C has no effect, and at its timeout it aborts the process without our message. So
+    # it waits in another thread, and longer than the main thread.
     joining = futures.Future()
     threading.Thread(target=_join, args=(options, joining), name="joining", daemon=True).start()
     try:
         joining.result(options.wait_seconds)
     except futures.TimeoutError as error:
         raise TransientError(
-            f"{_FAILED} within {options.wait_seconds} s: see that all of them have been started, with the "
-            "same --coordinator and --process-count where these are given and a --process-index of their "
-            "own, and that the coordinator's port is free there and open to the others."
+            f"{_FAILED} within {options.wait_seconds} s: check that all of them were started, with the same "
+            "--coordinator and --process-count (if given) and different --process-index, and that the "
+            "coordinator's port is free there and open to the others."
         ) from error
     except ValueError as error:
         if "coordinator_address should be defined" in str(error):
             return  # no cluster
         raise TrainingError(f"{_FAILED} ({_first_line(error)}): give {_FLAGS}.") from error
     except (RuntimeError, OSError) as error:
-        if "must be called before" in str(error) and not options.coordinator and not _in_a_cluster():
-            return  # a program that has used JAX already, and is alone
+        if "must be called before" in str(error) and not options.coordinator and not in_a_cluster():
+            return  # a program without others that has used JAX already
         raise TrainingError(
-            f"{_FAILED} ({_first_line(error)}): see that the coordinator's port is free, or give {_FLAGS}."
+            f"{_FAILED} ({_first_line(error)}): check that the coordinator's port is free, or give {_FLAGS}."
         ) from error
-
-
-def _in_a_cluster() -> bool:
-    """Whether JAX's own detection would find other processes."""
-    kinds = ClusterEnv._cluster_types
-    return any(kind.is_env_present() for kind in kinds if not kind.opt_in_only_method)
 
 
 def _join(options: DistributedOptions, joining: futures.Future[None]) -> None:
     try:
         with warnings.catch_warnings():
-            # A pod of Kubernetes that belongs to no job needs no package to find others.
+            # JAX warns that it needs the package kubernetes; a pod outside of a job has no others to find.
             warnings.filterwarnings("ignore", message="(?s).*kubernetes", category=UserWarning)
             jax.distributed.initialize(
                 coordinator_address=options.coordinator or None,
@@ -123,7 +118,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _refuse_half_described_clusters() -> None:
-    """Refuses places where every process would take itself for the only one and all would train alone."""
+    """Refuses environments in which every process would train alone, unaware of the others."""
     environment = os.environ
     if "JOB_COMPLETION_INDEX" in environment and "KUBERNETES_SERVICE_HOST" in environment:
         on_tpu = {"TPU_WORKER_HOSTNAMES", "TPU_PROCESS_ADDRESSES"} & set(environment)
@@ -132,20 +127,19 @@ def _refuse_half_described_clusters() -> None:
         except ImportError:
             if not on_tpu and "JAX_COORDINATOR_ADDRESS" not in environment:
                 raise MissingPackageError(
-                    "this is a pod of an indexed Kubernetes job, which can find the others with the package "
-                    f"kubernetes alone: pip install 'jax[k8s]', or give {_FLAGS}; --process-count 1 trains "
-                    "in this pod alone."
+                    "this pod of an indexed Kubernetes job needs the package kubernetes to find the others: "
+                    f"pip install 'jax[k8s]', or give {_FLAGS}; --process-count 1 trains in this pod alone."
                 ) from None
     tasks = environment.get("SLURM_NTASKS", "1")
     if tasks != "1" and "SLURM_JOB_ID" in environment and "SLURM_STEP_NODELIST" not in environment:
         raise TrainingError(
-            f"this SLURM job has {tasks} tasks, but this process is none of them: start it with srun; "
+            f"this SLURM job has {tasks} tasks, and this process is not one of them: start it with srun; "
             "--process-count 1 trains in this process alone."
         )
 
 
 def _devices_of_a_lone_task() -> list[int] | None:
-    """The GPUs of a SLURM task that has its node to itself; JAX would give it the first one alone."""
+    """Returns the GPUs of a SLURM task that is alone on its node; JAX would use only the first one."""
     per_node = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "")
     gpus = os.environ.get("SLURM_GPUS_ON_NODE", "")
     if (
@@ -157,11 +151,6 @@ def _devices_of_a_lone_task() -> list[int] | None:
     return list(range(int(gpus)))
 
 
-def process_index() -> int:
-    """Returns this process's place among those of the run, from 0 on."""
-    return jax.process_index()
-
-
 def is_lead() -> bool:
-    """Tells whether this process is the one that writes what is written once."""
-    return process_index() == 0
+    """Tells whether this is process 0, which writes the files that exist once per run."""
+    return jax.process_index() == 0

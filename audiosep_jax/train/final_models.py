@@ -1,4 +1,4 @@
-"""Models that a run delivers: the best by validation, the final one, and one that met a bad batch."""
+"""The models that a run writes: the best by validation, the final one, and one whose loss was not finite."""
 
 import json
 from typing import Any, NoReturn
@@ -8,7 +8,7 @@ import numpy as np
 
 from audiosep_jax.checkpoints import folder
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import AudioSepError, TrainingError
+from audiosep_jax.errors import AudioSepError, TrainingError, listed
 from audiosep_jax.models import separator
 from audiosep_jax.train.spikes import examples
 from audiosep_jax.train.step import StepMetrics
@@ -20,8 +20,8 @@ BEST, FINAL = "best", "checkpoint"
 _RECORD = f"{BEST}/validation.json"
 
 
-class Delivery:
-    """Writes models to the work directory; in a run of several processes the first one does.
+class FinalModels:
+    """Writes models to the work directory, from the lead process.
 
     Args:
       config: of the run.
@@ -34,8 +34,8 @@ class Delivery:
         self._config, self._workdir, self._process = config, workdir, process
         self._best_sdri_db = self._best_so_far(first)
 
-    def offer(self, variables: separator.Variables, means: dict[str, float], *, step: int) -> None:
-        """Keeps a model as the best one if its validation SDRi is the highest so far."""
+    def keep_best(self, variables: separator.Variables, means: dict[str, float], *, step: int) -> None:
+        """Writes a model as the best one if its validation SDRi is the highest so far."""
         if means["sdri_db"] <= self._best_sdri_db:
             return
         self._best_sdri_db = means["sdri_db"]
@@ -44,20 +44,20 @@ class Delivery:
             record = {"step": step, "validation": means, "config": to_dict(self._config)}
             self._workdir.write_text(_RECORD, json.dumps(record, indent=2))
 
-    def final(self, variables: separator.Variables) -> None:
+    def write_final(self, variables: separator.Variables) -> None:
         """Writes the model after the last step."""
         self._save(FINAL, variables)
 
     def stop(
         self, variables: separator.Variables, step: int, metrics: StepMetrics, batch: MixtureBatch
     ) -> NoReturn:
-        """Ends a run whose loss is not finite, and keeps all that is needed to see why.
+        """Ends a run whose loss is not finite; writes the parameters and the batch of that step.
 
-        Every process writes its own part of the batch: the first one to `batch.npz` and `batch.json`, others
+        Every process writes its own part of the batch: the lead to `batch.npz` and `batch.json`, the others
         to `batch_00001.npz` and so on.
 
         Raises:
-          AudioSepError: always; it names the step, the files and the place.
+          TrainingError: always; it names the step, the sound files and the folder.
         """
         name = f"failed_step_{step}"
         self._save(name, variables)
@@ -76,8 +76,8 @@ class Delivery:
         whose = "its batch held" if jax.process_count() == 1 else "this process's part of its batch held"
         raise TrainingError(
             f"the loss of step {step} is not finite (loss {float(metrics.loss)}, gradient norm "
-            f"{float(metrics.gradient_norm)}), training stopped; {whose} {', '.join(files)}; the "
-            f"parameters before it and the batch are in {self._workdir.path / name}."
+            f"{float(metrics.gradient_norm)}), training stopped; {whose} {listed(files)}; the parameters "
+            f"before it and the batch are in {self._workdir.path / name}."
         )
 
     def _save(self, name: str, variables: separator.Variables) -> None:
@@ -86,11 +86,11 @@ class Delivery:
                 folder.save(place, self._config, jax.device_get(variables))
 
     def _best_so_far(self, first: int) -> float:
-        """The best validation SDRi up to the step that this process starts from."""
+        """Returns the best validation SDRi before the step that this process starts from."""
         try:
             best: Any = json.loads(self._workdir.read_text(_RECORD) or "{}")
             if best["step"] <= first and from_dict(ExperimentConfig, best["config"]) == self._config:
                 return float(best["validation"]["sdri_db"])
         except (OSError, ValueError, KeyError, TypeError, AudioSepError):
-            pass  # no record, or one that is damaged: this run's next model is its best so far
+            pass  # without a usable record, the next model is the best so far
         return -float("inf")

@@ -1,11 +1,14 @@
-"""Where a run's time goes over all its restarts, and the share of it that trained."""
+"""The time of a run: what the loop and the device do, and the share of all restarts that trained."""
 
 import contextlib
 import json
+import queue
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
+
+import jax
 
 from audiosep_jax.train.workdir import Workdir
 
@@ -13,14 +16,14 @@ FILE = "goodput.json"
 _KEPT_STEPS = 100
 
 Activity = Literal["start", "restore", "compile", "data", "host", "device", "save", "validation"]
-"""What the loop does. "data" is waiting for a batch, "device" for a result; "host" is the rest of a step."""
+"""Activity of the loop. "data" waits for a batch, "device" for a result; "host" is the rest of a step."""
 
 
 class Clock:
-    """Knows what the loop is doing: every moment belongs to exactly one activity. Other threads may ask.
+    """Measures the activities of the loop, one at a time. Other threads may read it.
 
     Attributes:
-      step: the step that the loop is at.
+      step: current step of the loop.
     """
 
     def __init__(self) -> None:
@@ -31,7 +34,7 @@ class Clock:
         self._since, self._moved = time.perf_counter(), time.time()
 
     def begin(self, activity: Activity) -> Activity:
-        """Goes over to an activity; returns the one before."""
+        """Starts an activity and ends the one before, which it returns."""
         with self._lock:
             now = time.perf_counter()
             self._seconds[self._activity] += now - self._since
@@ -41,7 +44,7 @@ class Clock:
 
     @contextlib.contextmanager
     def doing(self, activity: Activity) -> Iterator[None]:
-        """Does something else for the length of a block."""
+        """Counts a block as another activity."""
         before = self.begin(activity)
         try:
             yield
@@ -49,7 +52,7 @@ class Clock:
             self.begin(before)
 
     def seconds(self) -> dict[Activity, float]:
-        """Returns how long each activity has taken in this process, the current one included."""
+        """Returns the seconds of each activity in this process, the current one included."""
         with self._lock:
             running = time.perf_counter() - self._since
             seconds = self._seconds.copy()
@@ -62,13 +65,61 @@ class Clock:
             return self._activity, self._moved
 
 
+class DeviceClock:
+    """Measures how long the device computes: a thread waits for the result of every step.
+
+    A step begins when it is dispatched or when the step before has ended, whichever is later; it ends when
+    its result is ready. Times are late by less than a millisecond, or by a few if Python is busy.
+
+    Attributes:
+      last_seconds: how long the newest finished step took.
+    """
+
+    def __init__(self) -> None:
+        self._steps: queue.SimpleQueue[tuple[float, jax.Array] | None] = queue.SimpleQueue()
+        self._busy = self.last_seconds = 0.0
+        self._thread = threading.Thread(target=self._watch, name="device clock", daemon=True)
+        self._thread.start()
+
+    def dispatched(self, at: float, result: jax.Array) -> None:
+        """Notes a step.
+
+        Args:
+          at: `time.perf_counter()` right before it was dispatched.
+          result: one of its results; it must not be donated to another program.
+        """
+        self._steps.put((at, result))
+
+    def busy_seconds(self) -> float:
+        """Returns how long the device has computed, in finished steps."""
+        return self._busy
+
+    def close(self) -> None:
+        """Ends the thread after the steps that it knows."""
+        self._steps.put(None)
+        self._thread.join()
+
+    def _watch(self) -> None:
+        ended = 0.0
+        while (step := self._steps.get()) is not None:
+            at, result = step
+            try:
+                result.block_until_ready()
+            except Exception:
+                continue  # the loop reads the same result and raises
+            now = time.perf_counter()
+            self.last_seconds = now - max(at, ended)
+            self._busy += self.last_seconds
+            ended = now
+
+
 class Goodput:
-    """Adds up a run's time over its processes, one after the other, in `goodput.json`.
+    """Sums the time of a run over its restarts, in `goodput.json`.
 
     Args:
       workdir: of the run.
       clock: of this process.
-      first: step that this process starts from. What an earlier one trained beyond it is lost.
+      first: step that this process starts from. Steps beyond it that an earlier process took are lost.
       steps: of the whole run.
     """
 
@@ -87,23 +138,23 @@ class Goodput:
         self._trained = self._until[max(self._until)] if self._until else 0.0
         self._lost = self._earlier.pop("lost", 0.0) + trained - self._trained
         between = max(time.time() - before["updated"], 0.0) if "updated" in before else 0.0
-        # The time between two processes ends where this one's clock began.
+        # The time between two processes ends when this one's clock began.
         between = max(between - sum(clock.seconds().values()), 0.0) if before else 0.0
         self._between = self._earlier.pop("between_starts", 0.0) + between
 
     def saved(self, step: int) -> None:
-        """Notes that a restart will lose nothing before `step`; call it when the steps before it are done."""
+        """Notes that a restart resumes at `step`; call it when the steps before it are done."""
         until = self._until | {step: self._seconds()["train"]}
-        # Another thread may be reading the one before.
+        # A new dictionary: another thread may be reading the old one.
         self._until = dict(sorted(until.items())[-_KEPT_STEPS:])
 
     def skipped(self, seconds: float) -> None:
-        """Takes the time of a step that changed nothing from what trained."""
+        """Moves the time of a skipped step from trained to lost."""
         self._trained -= seconds
         self._lost += seconds
 
     def record(self) -> dict[str, Any]:
-        """Returns what `goodput.json` holds: the share, its parts in seconds, and what a restart needs."""
+        """Returns the content of `goodput.json`: share, parts in seconds, and values for a restart."""
         seconds = self._seconds()
         wall = sum(seconds.values())
         return {
@@ -119,7 +170,7 @@ class Goodput:
         }
 
     def write(self, *, finished: bool = False) -> None:
-        """Writes `goodput.json`, but for a run that was finished before this process."""
+        """Writes `goodput.json`, except for a run that was finished before this process started."""
         with self._writing:
             self._finished |= finished
             if not self._over:
@@ -134,7 +185,7 @@ class Goodput:
         return f"goodput {100 * record['goodput']:.1f} % of {record['wall_seconds']:.1f} s, {times}: {said}"
 
     def _seconds(self) -> dict[str, float]:
-        """All of the run's time so far, in parts that do not overlap."""
+        """Returns all time of the run so far, in parts that do not overlap."""
         here = self._clock.seconds()
         others = {name: seconds for name, seconds in here.items() if name not in ("host", "device")}
         return {
@@ -146,11 +197,11 @@ class Goodput:
 
 
 def _read(workdir: Workdir) -> dict[str, Any]:
-    """What earlier processes left; nothing where the file is damaged, because it is no reason to stop."""
+    """Returns the record of earlier processes; empty if it is damaged, which must not stop a run."""
     try:
         record = json.loads(workdir.read_text(FILE) or "{}")
         numbers = [*record["seconds"].values(), *record["trained_until"].values()]
         numbers += [record["began"], record["updated"], record["starts"], *map(int, record["trained_until"])]
         return record if all(isinstance(number, float | int) for number in numbers) else {}
-    except Exception:  # nor is a file that cannot be read
+    except Exception:  # an unreadable file must not stop it either
         return {}

@@ -1,4 +1,4 @@
-"""A small file per process that tells from outside whether a run moves."""
+"""A small file per process that shows whether a run makes progress."""
 
 import contextlib
 import datetime
@@ -18,17 +18,17 @@ REMOTE_SECONDS = 30.0  # every write to a bucket costs
 
 
 class Heartbeat:
-    """A context manager that keeps `heartbeats/00000.json` up to date, from a thread of its own.
+    """A context manager whose thread keeps `heartbeats/00000.json` up to date.
 
-    The file says what the loop does and since when: a loop that hangs has an old time, though its process
-    lives and the thread goes on. Nothing is written while nothing has changed.
+    The file holds the activity of the loop and its start: the time of a hanging loop is old, although its
+    process and this thread live. It is only written when something has changed.
 
     Args:
       workdir: of the run.
       clock: of this process.
       process: its index.
-      also: called as often, where this process keeps other such files.
-      seconds: between two writes; None takes what the storage allows.
+      also: called at the same interval, for other such files.
+      seconds: between two writes; None depends on the storage.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Heartbeat:
         }
         if said == self._written:
             return
-        # A heartbeat that cannot be written is no reason to stop a run: a full disk is reported by the save.
+        # An unwritable heartbeat must not stop a run; the next checkpoint reports a full disk.
         with contextlib.suppress(Exception):
             self._workdir.write_text(self._name, json.dumps(said) + "\n")
             self._written = said

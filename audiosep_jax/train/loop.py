@@ -19,9 +19,8 @@ from audiosep_jax.train import distributed
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
 from audiosep_jax.train.checkpoint import RunCheckpoints
-from audiosep_jax.train.device_clock import DeviceClock
-from audiosep_jax.train.final_models import FINAL, Delivery
-from audiosep_jax.train.goodput import Clock, Goodput
+from audiosep_jax.train.final_models import FINAL, FinalModels
+from audiosep_jax.train.goodput import Clock, DeviceClock, Goodput
 from audiosep_jax.train.heartbeat import Heartbeat
 from audiosep_jax.train.optimizer import make_optimizer, make_schedule
 from audiosep_jax.train.preemption import noted_preemption
@@ -30,20 +29,20 @@ from audiosep_jax.train.progress import RunProgress
 from audiosep_jax.train.run_lock import only_run_in
 from audiosep_jax.train.setup import (
     LoadStep,
-    Sources,
     compiled_step,
     first_state,
-    open_sources,
+    open_data,
+    replicate,
     state_like,
-    whole,
 )
 from audiosep_jax.train.spikes import FILE as SPIKES_FILE
 from audiosep_jax.train.spikes import StepWatch
 from audiosep_jax.train.state import TrainState
 from audiosep_jax.train.step import StepMetrics
+from audiosep_jax.train.validation import Validation
 from audiosep_jax.train.workdir import Workdir
 from audiosep_jax.train.writers import JsonLines, MetricWriter
-from data_pipelines.mixtures.pipeline import MixtureBatch
+from data_pipelines.mixtures.pipeline import MixtureBatch, MixturePipeline
 
 Waiting = collections.deque[tuple[int, StepMetrics, MixtureBatch]]
 """Steps whose metrics have not been read yet, oldest first."""
@@ -51,7 +50,7 @@ Waiting = collections.deque[tuple[int, StepMetrics, MixtureBatch]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """What a finished run leaves.
+    """The result of a finished run.
 
     Attributes:
       state: after the last step.
@@ -71,19 +70,19 @@ def train(
     resume: bool = True,
     load_step: LoadStep = compiled_step,
 ) -> TrainResult:
-    """Trains until `config.train.steps`, from the newest checkpoint of `workdir` where it has one.
+    """Trains until `config.train.steps`, from the newest checkpoint of `workdir` if it has one.
 
-    Every process of the run calls it with the same arguments. Each reads its part of the data; the first
-    one writes what is written once.
+    Every process of the run calls it with the same arguments. Each reads its part of the data; the lead
+    process writes the files that exist once per run.
 
     Args:
       config: the experiment.
-      workdir: a folder that all processes reach, or `gs://…`; docs/operation.md tells what it gets.
+      workdir: a folder that all processes reach, or `gs://…`; docs/operation.md lists its files.
       resume: False refuses a work directory that already has a checkpoint.
-      load_step: gives the step; without it the step is compiled here, before the first batch.
+      load_step: returns the step; by default it is compiled here, before the first batch.
 
     Raises:
-      AudioSepError: the data, the config or the work directory cannot be used, or a loss was not finite.
+      AudioSepError: the data, the config or the work directory cannot be used, or a loss is not finite.
       Stopped: a signal came, and the state has been saved.
     """
     clock = Clock()
@@ -92,7 +91,7 @@ def train(
     place = Workdir(workdir)
     lead = distributed.is_lead()
     with only_run_in(place.path) if lead else contextlib.nullcontext():
-        sources = open_sources(config, place, mesh)
+        data = open_data(config, place, mesh)
         checkpoints = RunCheckpoints(place.path, config)
         optimizer = make_optimizer(config.optimizer, config.train.steps)
         if checkpoints.latest_step() is None:
@@ -102,33 +101,34 @@ def train(
                 state, first = checkpoints.restore(state_like(config, optimizer, mesh))
         else:
             raise TrainingError(f"{place.path} already holds a run: choose another --workdir, or resume it.")
-        run = _Run(config, place, mesh, sources, checkpoints, clock, first, load_step)
+        run = _Run(config, place, mesh, *data, checkpoints, clock, first, load_step)
         with run.files, jax.set_mesh(mesh):
             return run.to_the_end(state)
 
 
 class _Run:
-    """One process's share of a run, from step `first` on."""
+    """The part of a run in this process, from step `first` on."""
 
     def __init__(
         self,
         config: ExperimentConfig,
         workdir: Workdir,
         mesh: Mesh,
-        sources: Sources,
+        pipeline: MixturePipeline,
+        validation: Validation | None,
         checkpoints: RunCheckpoints,
         clock: Clock,
         first: int,
         load_step: LoadStep,
     ) -> None:
         self.config, self.workdir, self.mesh, self.load_step = config, workdir, mesh, load_step
-        self.pipeline, self.validation = sources.pipeline, sources.validation
+        self.pipeline, self.validation = pipeline, validation
         self.checkpoints, self.clock, self.first = checkpoints, clock, first
-        train, process = config.train, distributed.process_index()
+        train, process = config.train, jax.process_index()
         self.lead = distributed.is_lead()
         self.schedule = make_schedule(config.optimizer, train.steps)
         self.device = DeviceClock()
-        self.delivery = Delivery(config, workdir, first=first, process=process)
+        self.models = FinalModels(config, workdir, first=first, process=process)
         self.goodput = Goodput(workdir, clock, first=first, steps=train.steps) if self.lead else None
         self.heartbeat = Heartbeat(
             workdir, clock, process=process, also=self.goodput.write if self.goodput else None
@@ -176,7 +176,7 @@ class _Run:
                     self._log(state, waiting)
                     self._evaluate(state, step)
                 if self.checkpoints.due(step) and step > self.first:
-                    # What is logged up to a checkpoint is on disk when the checkpoint is.
+                    # The log of all steps before a checkpoint is on disk before the checkpoint.
                     self._log(state, waiting)
                     self._save(state, step)
                 batch = self._next_batch(batches, step)
@@ -188,14 +188,14 @@ class _Run:
             self.clock.step = train.steps
             self._save(state, train.steps)
             sdri_db = self._evaluate(state, train.steps)
-            delivered = whole(self.mesh, state.delivered)
+            delivered = replicate(self.mesh, state.delivered)
             with self.clock.doing("save"):
-                self.delivery.final(delivered)
+                self.models.write_final(delivered)
             self._close(finished=True)
         return TrainResult(state=state, checkpoint=self.workdir.path / FINAL, validation_sdri_db=sdri_db)
 
     def _next_batch(self, batches: Iterator[MixtureBatch], step: int) -> MixtureBatch:
-        """Waits for a batch; what a reading thread raised or died of comes up here."""
+        """Waits for a batch; an error of a reading thread is raised here."""
         with self.clock.doing("data"):
             try:
                 return next(batches)
@@ -204,25 +204,25 @@ class _Run:
             except (Exception, SystemExit) as error:
                 said = shown(error) or type(error).__name__
                 raise TrainingError(
-                    f"the batch of step {step} could not be read ({type(error).__name__}: {said}): see that "
-                    "the datasets can be read here, and start the same command again."
+                    f"the batch of step {step} cannot be read ({type(error).__name__}: {said}): check that "
+                    "this machine can read the datasets, and start the same command again."
                 ) from error
 
     def _take(self, state: TrainState, step: int, batch: MixtureBatch) -> tuple[TrainState, StepMetrics]:
-        """Hands one step over to the device; everything that moves there is said."""
+        """Dispatches one step to the device; the guard forbids implicit transfers."""
         self.profiling.before(step)
         with jax.transfer_guard("disallow"), jax.profiler.StepTraceAnnotation("train", step_num=step):
             arrays = meshes.put_batch(
                 self.mesh, batch.arrays, microbatches=self.config.execution.microbatches
             )
-            handed_over = time.perf_counter()
+            dispatched = time.perf_counter()
             state, metrics = self.step(state, arrays)
-        self.device.handed_over(handed_over, metrics.loss)
+        self.device.dispatched(dispatched, metrics.loss)
         self.profiling.after(step, metrics.loss)
         return state, metrics
 
     def _log(self, state: TrainState, waiting: Waiting, *, keep: int = 0) -> None:
-        """Logs the steps that wait, but for the `keep` newest; a step waits until it has been logged."""
+        """Logs the waiting steps except the `keep` newest."""
         train = self.config.train
         while len(waiting) > keep:
             step, metrics, batch = waiting[0]
@@ -246,13 +246,13 @@ class _Run:
             waiting.popleft()
 
     def _learning_rate(self, step: int) -> float:
-        """The rate of step `step`; the optimizer has not counted those that were skipped."""
+        """Returns the learning rate of a step; the optimizer does not count skipped steps."""
         return float(jax.device_get(self.schedule(np.int32(step - self.watch.skipped))))
 
     def _stop(self, state: TrainState, step: int, metrics: StepMetrics, batch: MixtureBatch) -> NoReturn:
-        variables = whole(self.mesh, state.variables)
+        variables = replicate(self.mesh, state.variables)
         self._close()
-        self.delivery.stop(variables, step, metrics, batch)
+        self.models.stop(variables, step, metrics, batch)
 
     def _save(self, state: TrainState, step: int) -> None:
         with self.progress.doing("save"):
@@ -267,19 +267,19 @@ class _Run:
         if self.validation is None:
             return None
         with self.progress.doing("validation"):
-            delivered = whole(self.mesh, state.delivered)
+            delivered = replicate(self.mesh, state.delivered)
             means = self.validation.measure(delivered).means()
             if self.writer:
                 self.writer.scalars(step, {f"validation/{name}": value for name, value in means.items()})
             self.validation.write_examples(delivered, self.writer, step=step)
-            self.delivery.offer(delivered, means, step=step)
+            self.models.keep_best(delivered, means, step=step)
         self.progress.note(
             f"step {step}: validation SDRi {means['sdri_db']:.2f} dB, SI-SDR {means['si_sdr_db']:.2f} dB"
         )
         return means["sdri_db"]
 
     def _close(self, *, finished: bool = False) -> None:
-        """Waits for the checkpoints, and sums up."""
+        """Waits for the checkpoints, and writes the goodput."""
         with self.progress.doing("save"):
             self.checkpoints.close()
         if self.goodput:

@@ -1,4 +1,4 @@
-"""The device mesh: how examples and the train state lie on the devices of all processes."""
+"""The device mesh: how examples and the train state are sharded over the devices of all processes."""
 
 import collections
 import math
@@ -11,24 +11,25 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from audiosep_jax.config import MeshConfig
-from audiosep_jax.errors import DeviceError
+from audiosep_jax.errors import ConfigError, DeviceError, listed
 
 AXES = ("replica", "data", "fsdp")
-"""The batch is split over all three, parameters and the optimizer's state over the last."""
+"""The batch is split over all three; parameters and the optimizer's state over the last."""
 
 
 def make_mesh(config: MeshConfig = MeshConfig(), devices: Sequence[Any] | None = None) -> Mesh:
     """Returns a mesh with the axes `AXES`.
 
-    Neighbours on an axis are neighbours in the network where the platform says how its devices are wired.
-    Slices, which a slow network connects, are divided along the first axes that they divide.
+    Neighbours on an axis are neighbours in the network if the platform tells how its devices are connected.
+    The first axes run between slices, which a slow network connects, as far as the sizes allow.
 
     Args:
       config: sizes of the axes.
-      devices: those to use; all devices of all processes without it.
+      devices: devices to use; by default all devices of all processes.
 
     Raises:
-      AudioSepError: the sizes do not multiply to the number of devices, or processes differ in theirs.
+      ConfigError: the product of the sizes is not the number of devices.
+      DeviceError: processes have different numbers of devices.
     """
     devices = jax.devices() if devices is None else devices
     shape = _shape(config, len(devices))
@@ -36,7 +37,7 @@ def make_mesh(config: MeshConfig = MeshConfig(), devices: Sequence[Any] | None =
     if len(set(per_process.values())) > 1:
         raise DeviceError(
             "every process must have the same number of devices, but they have "
-            f"{', '.join(str(per_process[index]) for index in sorted(per_process))}: show each as many."
+            f"{listed(per_process[index] for index in sorted(per_process))}: make as many visible to each."
         )
     slices = len({getattr(device, "slice_index", 0) for device in devices})
     if slices == 1:
@@ -60,7 +61,7 @@ def _shape(config: MeshConfig, devices: int) -> tuple[int, ...]:
             f"{name} {'?' if size == -1 else size}" for name, size in zip(AXES, sizes, strict=True)
         )
         counted = "1 device" if devices == 1 else f"{devices} devices"
-        raise DeviceError(
+        raise ConfigError(
             f"the mesh ({product}) does not fit {counted}: give mesh.{', mesh.'.join(AXES)} sizes "
             f"whose product is {devices}, or set one of them to -1."
         )
@@ -68,21 +69,21 @@ def _shape(config: MeshConfig, devices: int) -> tuple[int, ...]:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The first axis split over all devices."""
+    """Returns the sharding of a batch: its first axis split over all devices."""
     return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """A copy on every device."""
+    """Returns the sharding with a copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def state_sharding(mesh: Mesh, state: Any) -> Any:
-    """Returns how a train state lies on the devices, as a tree of its structure.
+    """Returns the shardings of a train state, as a tree of its structure.
 
-    Parameters, their moving average and the optimizer's moments are split over `fsdp`, each on the largest
-    of its axes that divides (the last of equals). Copies everywhere are: what has no such axis, vectors,
-    which save no memory worth a message between devices, statistics and counters.
+    Parameters, their moving average and the optimizer's moments are split over `fsdp`, along their largest
+    axis that `fsdp` divides (the last one of equal axes). Every device has a copy of arrays without such an
+    axis, of vectors (too small to be worth a message between devices), of statistics and of counters.
 
     Args:
       mesh: as `make_mesh` made it.
@@ -102,7 +103,7 @@ def state_sharding(mesh: Mesh, state: Any) -> Any:
 
 
 def put_state(mesh: Mesh, state: Any) -> Any:
-    """Lays a state, which every process has made alike, on the devices of all processes."""
+    """Puts a state, of which every process holds the same copy, on the devices of all processes."""
 
     def put(leaf: Any, sharding: NamedSharding) -> jax.Array:
         host = np.asarray(leaf)
@@ -116,10 +117,10 @@ def put_batch(mesh: Mesh, arrays: Mapping[str, np.ndarray], *, microbatches: int
 
     Args:
       mesh: as `make_mesh` made it.
-      arrays: this process's examples, as a pipeline with the same `microbatches` delivers them: those of
-        the first microbatch first.
-      microbatches: every device gets its share of each microbatch, one after the other, so that the step
-        finds each of them on all devices, and which examples share a microbatch depends on no device.
+      arrays: examples of this process, from a pipeline with the same `microbatches`: the first microbatch
+        comes first.
+      microbatches: every device gets a share of each microbatch, one after the other. So the examples of a
+        microbatch do not depend on the number of devices.
     """
     sharding = batch_sharding(mesh)
     local = sum(device.process_index == jax.process_index() for device in mesh.devices.flat)
@@ -130,16 +131,16 @@ def put_batch(mesh: Mesh, arrays: Mapping[str, np.ndarray], *, microbatches: int
             array = np.ascontiguousarray(parts.swapaxes(0, 1)).reshape(array.shape)
         return jax.make_array_from_process_local_data(sharding, array)
 
-    # Asked for as plainly as by `jax.device_put`, but a transfer guard knows that only of one process.
+    # An explicit transfer like `jax.device_put`, but with several processes the guard does not see that.
     with jax.transfer_guard("allow"):
         return {name: put(array) for name, array in arrays.items()}
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, *, microbatches: int = 1) -> None:
-    """Raises AudioSepError where a batch does not divide over microbatches and devices."""
+    """Raises ConfigError if a batch cannot be split over microbatches and devices."""
     unit = mesh.size * microbatches
     if batch_size % unit:
         over = f"{mesh.size} devices" + (f" in {microbatches} microbatches" if microbatches > 1 else "")
-        raise DeviceError(
+        raise ConfigError(
             f"train.batch_size {batch_size} cannot be split over {over}: choose a multiple of {unit}."
         )

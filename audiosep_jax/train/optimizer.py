@@ -57,7 +57,7 @@ def scale_by_pytorch_amsgrad(*, b1: float, b2: float, eps: float) -> optax.Gradi
     """
 
     def init(params: optax.Params) -> AmsgradState:
-        # Three trees of their own: a step that donates its state cannot donate one buffer thrice.
+        # Three separate trees: a step that donates its state cannot donate the same buffer twice.
         mu, nu, nu_max = (jax.tree.map(jnp.zeros_like, params) for _ in range(3))
         return AmsgradState(jnp.zeros([], jnp.int32), mu, nu, nu_max)
 

@@ -1,4 +1,4 @@
-"""A JAX profile of some steps: those that the config names, or the next few at SIGUSR1."""
+"""A JAX profile of some steps: those of the config, or the next few after SIGUSR1."""
 
 import signal
 import threading
@@ -17,8 +17,8 @@ STEPS_AT_A_SIGNAL = 5
 class Profiling:
     """A context manager around the loop; writes TensorBoard's profile files to `profile/`.
 
-    Every process profiles its own devices; those but the first write to `profile/process_00001` and so on.
-    SIGUSR1 to a process profiles its next `STEPS_AT_A_SIGNAL` steps, which changes nothing else.
+    Every process profiles its own devices; all but the lead write to `profile/process_00001` and so on.
+    SIGUSR1 to a process profiles its next `STEPS_AT_A_SIGNAL` steps.
 
     Args:
       workdir: of the run.
@@ -27,7 +27,7 @@ class Profiling:
       process: index of this process.
 
     Raises:
-      AudioSepError: the run ends before the first of these steps.
+      ConfigError: the run ends before the first of these steps.
     """
 
     def __init__(self, workdir: Workdir, steps: tuple[int, int], *, total: int, process: int) -> None:
@@ -55,7 +55,7 @@ class Profiling:
         self._stop()
 
     def before(self, step: int) -> None:
-        """Begins a profile where one is due."""
+        """Begins a profile if one is due."""
         if self._until is not None:
             return
         if self._first <= step <= self._last:
@@ -68,7 +68,7 @@ class Profiling:
         jax.profiler.start_trace(self._workdir.local / self._name)
 
     def after(self, step: int, result: jax.Array) -> None:
-        """Ends the profile after its last step, once that has been computed."""
+        """Ends the profile when its last step has been computed."""
         if self._until is not None and step >= self._until:
             result.block_until_ready()
             self._stop()

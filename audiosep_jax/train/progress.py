@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar with loss, examples per second, and the share of time spent on data."""
+"""The progress bar of a run, and the means of a log line: loss, examples per second, wait for data."""
 
 import contextlib
 from collections import Counter
@@ -8,14 +8,13 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from audiosep_jax.train.device_clock import DeviceClock
-from audiosep_jax.train.goodput import Activity, Clock
+from audiosep_jax.train.goodput import Activity, Clock, DeviceClock
 
 _PARTS: dict[str, Activity] = {"data": "data", "host": "host", "checkpoint": "save"}
 
 
 class RunProgress:
-    """A context manager around the loop; also sums up what one log line says.
+    """A context manager around the loop; also computes the numbers of a log line.
 
     Args:
       steps: of the whole run.
@@ -23,8 +22,8 @@ class RunProgress:
       batch_size: global.
       clock: of the loop.
       device: measures the device.
-      modalities: what conditions may be taken from; the share of each is summed up where there are several.
-      quiet: print nothing, because another process of the run does.
+      modalities: sources of conditions ("text", "audio", "image"); with several, each share is logged.
+      quiet: print nothing; only the lead process prints.
     """
 
     def __init__(
@@ -71,13 +70,13 @@ class RunProgress:
         self._drawn: Counter[str] = Counter()
 
     def skipped(self, step: int) -> None:
-        """Counts a step that changed nothing."""
+        """Counts a skipped step."""
         self._steps += 1
         self._bar.update(self._task, completed=step + 1)
         self.note(f"step {step}: loss or gradient is not finite; skipped")
 
     def stepped(self, step: int, loss: float, gradient_norm: float, modality: Sequence[str]) -> None:
-        """Counts a finished step; `modality` is what the condition of each example was taken from."""
+        """Counts a finished step; `modality` is the source of each example's condition."""
         self._steps += 1
         self._drawn.update(modality)
         self._losses.append(loss)
@@ -92,7 +91,7 @@ class RunProgress:
         self._bar.update(self._task, completed=step + 1, numbers=text)
 
     def summary(self, step: int) -> dict[str, float]:
-        """Returns the means since the last summary and begins a new interval.
+        """Returns the means since the last summary, and begins a new interval.
 
         Args:
           step: number of steps taken.
@@ -113,14 +112,14 @@ class RunProgress:
 
     @contextlib.contextmanager
     def doing(self, activity: Activity) -> Iterator[None]:
-        """Shows what the run does other than steps, and has the clock count it as that."""
+        """Shows an activity other than steps, and counts its time."""
         self._bar.update(self._task, numbers=f"{activity} …")
         with self._clock.doing(activity):
             yield
 
     def _numbers(self) -> dict[str, float]:
         spent = {name: value - self._before[name] for name, value in self._clock.seconds().items()}
-        # A validation is no part of the interval, and a compilation comes before the first.
+        # Validation does not belong to the interval, and compilation comes before the first one.
         seconds = max(sum(spent[name] for name in ("data", "host", "device", "save")), 1e-9)
         steps = max(self._steps, 1)
         several = self._modalities if len(self._modalities) > 1 else ()

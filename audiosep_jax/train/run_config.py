@@ -1,4 +1,4 @@
-"""Which fields of a config may change when a run is taken up again."""
+"""The config fields that may change when a run is resumed."""
 
 import os
 from typing import Any
@@ -7,10 +7,12 @@ from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.errors import TrainingError
 from audiosep_jax.utils.serialization import to_dict
 
+_NAMED = 5
+
 FREE_FIELDS = {
     "data": {"read_threads", "prefetch"},
     "mesh": {"replica", "data", "fsdp"},
-    # Not `compute` and `microbatches`: they decide what a step computes, not only where and how.
+    # Without `compute` and `microbatches`, which change the result of a step.
     "execution": {"remat", "lanes"},
     "train": {
         "log_every",
@@ -21,17 +23,17 @@ FREE_FIELDS = {
         "keep_every",
         "validation_mixtures",
         "audio_examples",
-        # What happened so far happened under the old one; a run that "stop" ended may go on with "skip".
+        # It applies from now on: a run that "stop" ended may resume with "skip".
         "on_non_finite",
         "spike_deviations",
         "profile_steps",
     },
 }
-"""Fields that may change: they do not touch what a step computes, but for the rounding of sums."""
+"""Fields that may change: they change the result of a step only by the rounding of sums."""
 
 
 def refuse_other_runs(workdir: os.PathLike, *, was: dict[str, Any], config: ExperimentConfig) -> None:
-    """Raises AudioSepError where a checkpoint's config differs from this run's in a field that is not free.
+    """Raises TrainingError if a checkpoint's config differs from this run's in a field that must not change.
 
     Args:
       workdir: the run's, for the error.
@@ -41,7 +43,7 @@ def refuse_other_runs(workdir: os.PathLike, *, was: dict[str, Any], config: Expe
     now, defaults = to_dict(config), to_dict(ExperimentConfig())
 
     def before(part: str, name: str) -> Any:
-        # A field that came later had its default: it stands for what was done before there was a choice.
+        # A field that older checkpoints lack had its default, which is the behaviour of that time.
         return was.get(part, {}).get(name, defaults[part][name])
 
     differences = [
@@ -52,7 +54,8 @@ def refuse_other_runs(workdir: os.PathLike, *, was: dict[str, Any], config: Expe
         if name not in FREE_FIELDS.get(part, ()) and before(part, name) != value
     ]
     if differences:
+        more = f"; and {len(differences) - _NAMED} more" if len(differences) > _NAMED else ""
         raise TrainingError(
-            f"{os.fspath(workdir)} holds a run of another config ({'; '.join(differences)}): choose "
-            "another --workdir, or the config it was started with."
+            f"{os.fspath(workdir)} holds a run of another config ({'; '.join(differences[:_NAMED])}{more}): "
+            "choose another --workdir, or the config it was started with."
         )

@@ -1,4 +1,4 @@
-"""What stands before the first step: data, conditions, checkpoints, the state, and the compiled step."""
+"""Prepares a run before its first step: data, conditions, the state, and the compiled step."""
 
 import dataclasses
 import functools
@@ -18,10 +18,9 @@ from audiosep_jax.errors import ConfigError
 from audiosep_jax.models import separator
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
-from audiosep_jax.train.gradients import Batch, batch_like
 from audiosep_jax.train.optimizer import make_optimizer
 from audiosep_jax.train.state import TrainState
-from audiosep_jax.train.step import StepMetrics, make_train_step
+from audiosep_jax.train.step import Batch, StepMetrics, batch_like, make_train_step
 from audiosep_jax.train.supervision import make_supervision
 from audiosep_jax.train.validation import Validation
 from audiosep_jax.train.workdir import Workdir
@@ -31,27 +30,19 @@ from data_pipelines.mixtures.pipeline import MixturePipeline
 CompiledStep = Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]
 
 LoadStep = Callable[[ExperimentConfig, Mesh], CompiledStep]
-"""Gives the step of a run, called inside `jax.set_mesh(mesh)`."""
+"""Returns the step of a run; called inside `jax.set_mesh(mesh)`."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Sources:
-    """What a run reads.
-
-    Attributes:
-      pipeline: this process's slices of the batches.
-      validation: None without validation clips.
-    """
-
-    pipeline: MixturePipeline
-    validation: Validation | None
-
-
-def open_sources(config: ExperimentConfig, workdir: Workdir, mesh: Mesh) -> Sources:
+def open_data(
+    config: ExperimentConfig, workdir: Workdir, mesh: Mesh
+) -> tuple[MixturePipeline, Validation | None]:
     """Opens the data of a run and computes the conditions of its captions.
 
+    Returns:
+      The pipeline of this process's slices of the batches, and the validation if there are clips for it.
+
     Raises:
-      AudioSepError: the data or the query encoder cannot be used, or do not fit the model.
+      AudioSepError: the data or the query encoder cannot be used, or does not fit the model.
     """
     encoder = load_encoder(config.query)
     if encoder.condition_size != config.model.condition_size:
@@ -75,19 +66,20 @@ def open_sources(config: ExperimentConfig, workdir: Workdir, mesh: Mesh) -> Sour
         microbatches=config.execution.microbatches,
     )
     validation = Validation(config, mesh, conditions, supervision) if config.data.validation else None
-    return Sources(pipeline=pipeline, validation=validation)
+    return pipeline, validation
 
 
 def first_state(config: ExperimentConfig, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
-    """Returns the state before step 0 where it will lie; until then every device holds all of it.
+    """Returns the state before step 0 with its final sharding; during the draw every device holds all of it.
 
     Raises:
-      AudioSepError: `train.init_from` is no model, or one of another shape.
+      CheckpointError: `train.init_from` is no model.
+      ConfigError: the model of `train.init_from` has another shape.
     """
     create = functools.partial(states.create, config.model, optimizer, average=config.train.ema_decay > 0)
     placed = meshes.state_sharding(mesh, states.shapes(config, optimizer))
     if not config.train.init_from:
-        # Split from the start, the one draw that all kernels are cut from would be cut across devices.
+        # With a split output, XLA would split the single random draw of all kernels across devices.
         make = jax.jit(
             lambda: create(jax.random.key(config.train.seed)), out_shardings=meshes.replicated(mesh)
         )
@@ -98,7 +90,7 @@ def first_state(config: ExperimentConfig, optimizer: optax.GradientTransformatio
     if separator.flat_shapes(start.config.model) != separator.flat_shapes(config.model):
         raise ConfigError(
             f"train.init_from: the model in {config.train.init_from} has other tensors than this "
-            "experiment's; take over its model config, or start from nothing."
+            "experiment's model: copy its model config, or remove train.init_from."
         )
     variables = meshes.put_state(mesh, start.variables)
     make = jax.jit(lambda given: create(jax.random.key(0), variables=given), out_shardings=placed)
@@ -106,27 +98,27 @@ def first_state(config: ExperimentConfig, optimizer: optax.GradientTransformatio
 
 
 def state_like(config: ExperimentConfig, optimizer: optax.GradientTransformation, mesh: Mesh) -> TrainState:
-    """Returns a state of `jax.ShapeDtypeStruct`s with their shardings, which a checkpoint is read onto."""
+    """Returns a state of `jax.ShapeDtypeStruct`s with shardings, into which a checkpoint is restored."""
     shapes = states.shapes(config, optimizer)
     like = jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
         shapes,
         meshes.state_sharding(mesh, shapes),
     )
-    # Checkpoints that were written before there was this count leave it as it is here.
+    # Older checkpoints lack this count; it stays 0 then.
     return dataclasses.replace(like, skipped=meshes.put_state(mesh, np.int32(0)))
 
 
 def compiled_step(config: ExperimentConfig, mesh: Mesh) -> CompiledStep:
-    """Compiles the train step before there is a batch; call it inside `jax.set_mesh(mesh)`."""
+    """Compiles the train step before the first batch; call it inside `jax.set_mesh(mesh)`."""
     optimizer = make_optimizer(config.optimizer, config.train.steps)
     step = make_train_step(config, optimizer, mesh)
     lowered = step.lower(state_like(config, optimizer, mesh), batch_like(config, mesh))
     return cast(CompiledStep, lowered.compile())
 
 
-def whole(mesh: Mesh, variables: separator.Variables) -> separator.Variables:
-    """Returns variables as copies on every device; all processes call it at the same step."""
+def replicate(mesh: Mesh, variables: separator.Variables) -> separator.Variables:
+    """Returns variables with a copy on every device; all processes call it at the same step."""
     if all(leaf.is_fully_replicated for leaf in jax.tree.leaves(variables)):
         return variables
     return jax.jit(_same, out_shardings=meshes.replicated(mesh))(variables)

@@ -1,4 +1,4 @@
-"""Processes of a run end together: what stops one is told to all, which then do not wait for it."""
+"""When one process of a run fails, all others exit at once instead of hanging in a collective."""
 
 import atexit
 import contextlib
@@ -7,84 +7,84 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import jax
-from jax._src import distributed as jax_distributed  # JAX shows the store of its processes nowhere else
 
 from audiosep_jax.errors import AudioSepError, printable
+from audiosep_jax.train.jax_internals import Store, store
 
-_KEY = "audiosep_jax/ended"
-_GONE = "audiosep_jax/gone"
-"""How many processes but process 0 know of the end, and leave."""
-_ASK_SECONDS = 1.0
+_ENDED = "audiosep_jax/ended"
+"""Exit status and error of the first process that failed."""
+_LEFT = "audiosep_jax/left"
+"""Number of processes that know of the end and exit, without process 0."""
+_POLL_SECONDS = 1.0
 _OTHERS_SECONDS = 30.0
-"""The longest that process 0 waits for the others to be gone; one that was killed never says it."""
+"""Longest time that process 0 waits for the others to exit; a killed process never counts itself."""
 
 
 @contextlib.contextmanager
 def ending_together() -> Iterator[None]:
     """Ends all processes of the run when this one ends with an error.
 
-    Without it the others wait in a collective operation for one that does not come, and at its exit JAX
-    waits for them, five minutes long, to abort all in the end with a status that launchers restart on. A
-    mistake ends every process with 2, anything else with 1. Signals are not told here: they stop all
-    processes at the same step anyway. A process that is alone ends as ever.
+    Otherwise the others wait in a collective for the missing process, and at exit JAX waits five minutes for
+    them and aborts with a status on which launchers restart. A user's mistake ends every process with status
+    2, any other error with 1. Signals need no message: they stop all processes at the same step anyway. A
+    process without others ends as usual.
     """
-    client = jax_distributed.global_state.client
+    client = store()
     if client is None or jax.process_count() == 1:
         yield
         return
     over = threading.Event()
-    listening = threading.Thread(target=_listen, args=(client, over), name="farewell", daemon=True)
-    listening.start()
+    thread = threading.Thread(target=_watch, args=(client, over), name="shutdown", daemon=True)
+    thread.start()
     try:
         yield
     except Exception as error:
         over.set()
         status = error.status if isinstance(error, AudioSepError) else 1
-        said = " ".join(str(error).split()) or type(error).__name__
+        text = " ".join(str(error).split()) or type(error).__name__
         with contextlib.suppress(Exception):  # another process was first, or process 0 is gone with the store
-            client.key_value_set(_KEY, f"{status} process {jax.process_index()} stopped: {said}")
-        _let_others_go(client)
-        # Runs before JAX's own, which would wait for the others.
+            client.key_value_set(_ENDED, f"{status} process {jax.process_index()} stopped: {text}")
+        _wait_for_others(client)
+        # Runs before JAX's own exit handler, which would wait for the others.
         atexit.register(_end, status)
         raise
     finally:
         over.set()
-        listening.join(10 * _ASK_SECONDS)
+        thread.join(10 * _POLL_SECONDS)
 
 
-def _listen(client: Any, over: threading.Event) -> None:
-    """Asks now and then whether some process has told its end, and then ends this one.
+def _watch(client: Store, over: threading.Event) -> None:
+    """Polls for the error of another process, and then ends this one.
 
-    A call that waits for the answer would be shorter, but a thread that is in it when Python ends takes the
-    whole process down with it, and nothing but the answer ends it.
+    A blocking read would answer sooner, but it cannot be interrupted, and a thread that is in it when Python
+    exits crashes the process.
     """
-    while not over.wait(_ASK_SECONDS):
+    while not over.wait(_POLL_SECONDS):
         try:
-            told = client.key_value_try_get(_KEY)
+            message = client.key_value_try_get(_ENDED)
         except Exception as error:
             if "NOT_FOUND" in str(error):
                 continue
-            return  # process 0 is gone; JAX says so
+            return  # process 0 is gone; JAX reports it
         if not over.is_set():
-            status, _, said = told.partition(" ")
-            print(f"audiosep: error: {printable(said)}", file=sys.stderr)
-            _let_others_go(client)
+            status, _, text = message.partition(" ")
+            print(f"audiosep: error: {printable(text)}", file=sys.stderr)
+            _wait_for_others(client)
             _end(int(status))
 
 
-def _let_others_go(client: Any) -> None:
-    """Process 0 keeps the store, and JAX aborts whoever is still there when it is gone: it goes last."""
+def _wait_for_others(client: Store) -> None:
+    """Lets process 0 exit last: it holds the store, and JAX aborts every process that outlives the store."""
     with contextlib.suppress(Exception):  # process 0 is gone already
         if jax.process_index() != 0:
-            client.key_value_increment(_GONE, 1)
+            client.key_value_increment(_LEFT, 1)
             return
         others, end = jax.process_count() - 1, time.monotonic() + _OTHERS_SECONDS
-        while client.key_value_increment(_GONE, 0) < others and time.monotonic() < end:
-            time.sleep(_ASK_SECONDS / 10)
-        time.sleep(_ASK_SECONDS)  # for their last lines
+        while client.key_value_increment(_LEFT, 0) < others and time.monotonic() < end:
+            time.sleep(_POLL_SECONDS / 10)
+        time.sleep(_POLL_SECONDS)  # for their last lines
 
 
 def _end(status: int) -> None:

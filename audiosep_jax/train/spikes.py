@@ -1,12 +1,11 @@
-"""Steps worth a second look: losses far above their recent mean, and steps that were skipped."""
+"""Loss spikes (losses far above their recent mean) and skipped steps, recorded with their batch."""
 
 import collections
-import dataclasses
 import math
 import statistics
-from typing import Any
+from typing import Any, NamedTuple
 
-from audiosep_jax.errors import TrainingError
+from audiosep_jax.errors import TrainingError, listed
 from audiosep_jax.train.step import StepMetrics
 from audiosep_jax.train.writers import JsonLines
 from data_pipelines.mixtures.pipeline import MixtureBatch
@@ -17,23 +16,18 @@ SMALLEST_WINDOW = 30
 MOST_SKIPPED_IN_A_ROW = 25
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Spike:
-    """A loss, and what came before it.
-
-    Attributes:
-      mean, deviation: of the losses before it; the standard deviation.
-    """
+class Spike(NamedTuple):
+    """Mean and standard deviation of the losses before a spike."""
 
     mean: float
     deviation: float
 
 
 class SpikeDetector:
-    """Compares every loss with the `WINDOW` before it, as soon as there are `SMALLEST_WINDOW`.
+    """Compares every loss with the `WINDOW` losses before it, once there are `SMALLEST_WINDOW`.
 
-    A spike joins the window like any loss: where the loss stays high, it is the usual one soon. A process
-    that is started again begins with an empty window.
+    A spike joins the window like any loss, so a loss that stays high soon counts as normal. A resumed run
+    begins with an empty window.
 
     Args:
       deviations: standard deviations above the mean that make a spike; 0 finds none.
@@ -44,7 +38,7 @@ class SpikeDetector:
         self._losses: collections.deque[float] = collections.deque(maxlen=WINDOW)
 
     def look(self, loss: float) -> Spike | None:
-        """Returns the spike that a loss is, if it is one, and remembers the loss."""
+        """Adds a loss to the window; returns a spike if it is one."""
         if not self._deviations:
             return None
         spike = None
@@ -58,15 +52,15 @@ class SpikeDetector:
 
 
 class StepWatch:
-    """Looks at the metrics of every step, and records the remarkable ones in `spikes.jsonl` with their batch.
+    """Records spikes and skipped steps in `spikes.jsonl`.
 
-    A line tells the step, its loss (null where it is not finite), whether it was skipped, the mean and
-    deviation of the losses before it, and caption, modality and files of every example that this process had.
+    A line holds the step, its loss (null if it is not finite), whether it was skipped, mean and deviation of
+    the losses before it, and caption, modality and files of every example of this process.
 
     Args:
       lines: of the record.
       deviations: see `SpikeDetector`.
-      skipped: number of steps that were skipped before this process.
+      skipped: number of steps that earlier processes skipped.
     """
 
     def __init__(self, lines: JsonLines, *, deviations: float, skipped: int) -> None:
@@ -76,16 +70,16 @@ class StepWatch:
         self._in_a_row = 0
 
     def look(self, step: int, metrics: StepMetrics, batch: MixtureBatch) -> bool:
-        """Returns whether the step counts: it was not skipped.
+        """Returns False if the step was skipped.
 
         Raises:
-          AudioSepError: `MOST_SKIPPED_IN_A_ROW` steps in a row were skipped: data or state are broken.
+          TrainingError: `MOST_SKIPPED_IN_A_ROW` steps in a row were skipped: data or state are broken.
         """
         loss, skipped = float(metrics.loss), int(metrics.skipped)
         if skipped == self.skipped:
             self._in_a_row = 0
             if spike := self._detector.look(loss):
-                self._write(step, batch, {"loss": loss, "skipped": False, **dataclasses.asdict(spike)})
+                self._write(step, batch, {"loss": loss, "skipped": False, **spike._asdict()})
             return True
         self.skipped = skipped
         self._in_a_row += 1
@@ -95,7 +89,7 @@ class StepWatch:
             raise TrainingError(
                 f"steps {step + 1 - self._in_a_row} to {step} were all skipped because loss or gradient were "
                 f'not finite: start again with train.on_non_finite="stop" to keep the next such batch, '
-                f"and look at {FILE}; the last batch held {', '.join(files)}."
+                f"and look at {FILE}; the last batch held {listed(files)}."
             )
         return False
 
@@ -104,7 +98,7 @@ class StepWatch:
 
 
 def examples(batch: MixtureBatch) -> list[dict[str, Any]]:
-    """Returns what is known of each example of a batch, for a record."""
+    """Returns caption, modality and files of each example of a batch."""
     return [
         {"caption": caption, "modality": modality, "files": files}
         for caption, modality, files in zip(batch.captions, batch.modality, batch.ids, strict=True)

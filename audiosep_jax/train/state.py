@@ -1,4 +1,4 @@
-"""The train state: all that a step reads and writes."""
+"""The train state: everything that a step reads and writes."""
 
 import dataclasses
 from typing import Any
@@ -19,15 +19,14 @@ class TrainState:
     """A pytree.
 
     Attributes:
-      step: number of steps taken, skipped ones included, int32: the data go on with this one.
+      step: number of steps taken, skipped ones included, int32; also the next position of the data.
       params: trained parameters.
       batch_stats: running statistics of BatchNorm.
       opt_state: of the Optax optimizer.
-      ema: moving average of the parameters, of their structure; None where none is kept.
-      skipped: number of steps that changed nothing because something was not finite, int32.
-      failed_step: the first step whose loss or gradient was not finite, or -1. From there on steps
-        change nothing, so that the state stays the one that met the bad batch. Where such steps are skipped
-        it stays -1.
+      ema: moving average of the parameters, with their structure; None without an average.
+      skipped: number of steps that changed nothing because loss or gradient was not finite, int32.
+      failed_step: the first step whose loss or gradient was not finite, or -1. From then on steps change
+        nothing, so that the state stays as it was before the bad batch. -1 always if such steps are skipped.
     """
 
     step: jax.Array
@@ -40,14 +39,14 @@ class TrainState:
 
     @property
     def variables(self) -> separator.Variables:
-        """What training goes on with, as `separator.apply` takes it."""
+        """The trained variables, as `separator.apply` takes them."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
     @property
     def delivered(self) -> separator.Variables:
-        """What is validated and delivered: the averaged parameters where an average is kept.
+        """The variables that are validated and written as a model: the averaged parameters if there are any.
 
-        The statistics are those of the training parameters; they are averages over many steps as they are.
+        The statistics are those of the trained parameters, because they are averages over many steps anyway.
         """
         return {"params": self.params if self.ema is None else self.ema, "batch_stats": self.batch_stats}
 
@@ -64,9 +63,9 @@ def create(
 
     Args:
       config: of the model.
-      optimizer: its state begins here.
+      optimizer: initializes its state.
       key: draws the parameters.
-      variables: to start from instead.
+      variables: start from these instead.
       average: keep a moving average of the parameters (`train.ema_decay` above 0).
     """
     start = separator.init(config, key) if variables is None else variables
@@ -76,7 +75,7 @@ def create(
         params=params,
         batch_stats=batch_stats,
         opt_state=optimizer.init(params),
-        # Buffers of its own: a step that donates its state cannot donate one buffer twice.
+        # A copy: a step that donates its state cannot donate the same buffer twice.
         ema=jax.tree.map(jnp.copy, params) if average else None,
         skipped=jnp.zeros([], jnp.int32),
         failed_step=jnp.full([], NEVER, jnp.int32),
@@ -84,7 +83,7 @@ def create(
 
 
 def shapes(config: ExperimentConfig, optimizer: optax.GradientTransformation) -> TrainState:
-    """Returns the state of an experiment as `jax.ShapeDtypeStruct`s, at no cost."""
+    """Returns the state of an experiment as `jax.ShapeDtypeStruct`s, without computing it."""
     return jax.eval_shape(
         lambda: create(config.model, optimizer, jax.random.key(0), average=config.train.ema_decay > 0)
     )

@@ -23,16 +23,16 @@ _BATCH = 8
 
 
 class Validation:
-    """The same mixtures at every call: two clips at 0 dB, 5 s.
+    """Measures the same mixtures at every call: two clips at 0 dB, 5 s.
 
-    The devices of all processes share the work, and every process gets all estimates and measures them, so
-    that all come to the same numbers.
+    The devices of all processes share the work. Every process gets and measures all estimates, so that all
+    have the same numbers.
 
     Args:
       config: of the experiment; `data.validation` names the clips.
       mesh: of the run.
       conditions: vectors per caption.
-      supervision: gives clips without a caption their condition, and no others.
+      supervision: computes the conditions of clips without a caption, and no others.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class Validation:
     ) -> None:
         """Writes the first mixtures as sound and spectrogram.
 
-        All processes call it at the same step; those without a writer only help.
+        All processes call it at the same step; a process without a writer only computes.
 
         Args:
           variables: of the model, on the mesh of the run.
-          writer: gets sounds and pictures; None for no one.
-          step: how many steps the model has been trained.
+          writer: writes sounds and pictures; None writes nothing.
+          step: number of trained steps.
         """
         rate, size = self._model.sample_rate_hz, self._batch_size
         shown = range(self._audio_examples)
@@ -114,7 +114,7 @@ class Validation:
         self, variables: separator.Variables, mixture: np.ndarray, condition: np.ndarray
     ) -> np.ndarray:
         arrays = [
-            # Every process holds all mixtures and brings the rows of its own devices.
+            # Every process holds all mixtures, and puts the rows of its own devices there.
             jax.make_array_from_callback(array.shape, self._split, array.__getitem__)
             for array in (mixture, condition)
         ]

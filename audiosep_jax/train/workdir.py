@@ -1,4 +1,4 @@
-"""The files that a run writes beside its checkpoints, in a work directory here or in a bucket."""
+"""The files that a run writes beside its checkpoints, in a local work directory or in a bucket."""
 
 import contextlib
 import hashlib
@@ -14,19 +14,20 @@ from audiosep_jax.train import storage
 class Workdir:
     """A run's work directory.
 
-    A bucket has no appending. What grows there (logs, TensorBoard) is written to a folder of this machine
-    and copied as a whole: at every checkpoint, and at the end. A local work directory is written in place.
+    A bucket cannot append. Growing files (logs, TensorBoard) are written to a local folder and copied whole,
+    at every checkpoint and at the end. A local work directory is written in place.
 
     Args:
-      path: a local folder, or an address such as `gs://bucket/run`; it is made.
+      path: a local folder, or an address such as `gs://bucket/run`; it is created.
 
     Attributes:
       path: of the work directory.
       remote: whether it is in a bucket.
-      local: the folder of this machine where growing files are written: `path` itself where that is local.
+      local: local folder of growing files; `path` itself if that is local.
 
     Raises:
-      AudioSepError: it cannot be made or reached.
+      StorageError: it cannot be created or reached.
+      MissingPackageError: the package for the bucket is not installed.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -38,10 +39,10 @@ class Workdir:
         self._copies: list[futures.Future[None]] = []
 
     def read_text(self, name: str) -> str | None:
-        """Returns a file's text, None where there is no such file.
+        """Returns a file's text, or None if there is no such file.
 
         Raises:
-          AudioSepError: it cannot be read.
+          StorageError: it cannot be read.
         """
         content = storage.read_bytes(self.path / name)
         return None if content is None else content.decode("utf-8", errors="replace")
@@ -50,24 +51,24 @@ class Workdir:
         """Writes a small file whole or not at all.
 
         Raises:
-          AudioSepError: it cannot be written.
+          StorageError: it cannot be written.
         """
         with storage.replacing_file(self.path / name) as temporary:
             temporary.write_text(text, "utf-8")
 
     @contextlib.contextmanager
     def written(self, name: str) -> Iterator[Path]:
-        """Gives a local folder to write in; when the block ends its files are in the folder `name`.
+        """Yields a local folder to write in; when the block ends, its files are in the folder `name`.
 
         Raises:
-          AudioSepError: they cannot be copied there.
+          StorageError: they cannot be copied there.
         """
         with storage.local_folder(self.path / name) as folder:
             folder.mkdir(parents=True, exist_ok=True)
             yield folder
 
     def fetch(self, name: str) -> None:
-        """Takes a growing file over from the bucket, as an earlier process left it there."""
+        """Copies a growing file from the bucket, as an earlier process left it there."""
         if not self.remote:
             return
         source, file = self.path / name, self.local / name
@@ -77,10 +78,10 @@ class Workdir:
             file.write_bytes(content)
 
     def copy_later(self, name: str) -> None:
-        """Copies a growing file, or all files of a folder, to the bucket while the run goes on.
+        """Copies a growing file, or all files of a folder, to the bucket in the background.
 
         Raises:
-          AudioSepError: an earlier copy failed.
+          StorageError: an earlier copy failed.
         """
         if not self.remote:
             return
@@ -91,10 +92,10 @@ class Workdir:
             copy.result()
 
     def wait(self) -> None:
-        """Returns when everything has been copied.
+        """Waits for all copies.
 
         Raises:
-          AudioSepError: a copy failed.
+          StorageError: a copy failed.
         """
         copies, self._copies = self._copies, []
         for copy in copies:
@@ -102,7 +103,7 @@ class Workdir:
 
     def _copy(self, name: str) -> None:
         source = self.local / name
-        # A file that nothing has been written to yet, as of spikes, does not exist.
+        # A file without any line yet, such as that of spikes, does not exist.
         inside = sorted(source.rglob("*")) if source.is_dir() else [source]
         files = [file for file in inside if file.is_file()]
         for file in files:
@@ -114,6 +115,6 @@ class Workdir:
 
 
 def _scratch(address: str) -> Path:
-    """A folder of this user's on this machine that belongs to one address, so that a restart finds it."""
+    """Returns the local folder of an address, in the user's cache, so that a restart finds it."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return root / "audiosep_jax" / "runs" / hashlib.sha256(address.rstrip("/").encode()).hexdigest()[:16]

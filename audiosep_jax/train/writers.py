@@ -1,4 +1,4 @@
-"""Where a run's numbers go: JSON lines and TensorBoard."""
+"""Writes the numbers of a run: JSON lines and TensorBoard."""
 
 import errno
 import json
@@ -27,20 +27,19 @@ _ADVICE = (
 
 
 class JsonLines:
-    """A file of one JSON object a line, each with its step.
+    """A file with one JSON object per line, each with its step.
 
-    A run that is taken up again at `start_step` drops what an earlier process wrote for later steps, so
-    that no step stands twice. The file appears with its first line.
+    A run that resumes at `start_step` drops the lines of later steps, so that no step appears twice. The
+    file is created with its first line.
 
     Args:
       workdir: of the run.
       name: of the file.
       start_step: first step of this process.
-      counted: what "step" means in this file: 1 where it is the number of steps taken, 0 where it is the
-        index of one, and steps from `start_step` on will come again.
+      counted: meaning of "step" in this file: 1 is the number of steps taken, 0 is the index of a step.
 
     Raises:
-      AudioSepError: the file cannot be written.
+      StorageError: the file cannot be written.
     """
 
     def __init__(self, workdir: Workdir, name: str, *, start_step: int, counted: int = 1) -> None:
@@ -52,7 +51,7 @@ class JsonLines:
             _drop_later_lines(self._path, start_step - 1 + counted)
 
     def write(self, values: Mapping[str, Any]) -> None:
-        """Writes one line, which is in the file when this returns."""
+        """Writes one line; it is in the file when this returns."""
         with _named(self._path):
             if self._file is None:
                 self._file = self._path.open("ab", buffering=0)
@@ -61,7 +60,7 @@ class JsonLines:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def copy_later(self) -> None:
-        """Copies the file to remote storage while the run goes on."""
+        """Copies the file to the bucket in the background."""
         self._workdir.copy_later(self._name)
 
     def close(self) -> None:
@@ -75,8 +74,8 @@ class MetricWriter:
     """Writes scalars, sounds and pictures by step.
 
     Args:
-      workdir: of the run; gets `metrics.jsonl` and the folder `tensorboard`.
-      start_step: first step of this process; what an earlier one wrote for later steps is dropped.
+      workdir: of the run; holds `metrics.jsonl` and the folder `tensorboard`.
+      start_step: first step of this process; records of later steps are dropped.
     """
 
     def __init__(self, workdir: Workdir, *, start_step: int) -> None:
@@ -88,7 +87,7 @@ class MetricWriter:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._board = self._open_board()
             if start_step:
-                # TensorBoard drops its purge step as well; what an earlier process wrote for it stays.
+                # TensorBoard also drops the purge step itself, which must stay: so purge from the next one.
                 start = SessionLog(status=SessionLog.START)
                 self._board.write_event(Event(step=start_step + 1, wall_time=time.time(), session_log=start))
 
@@ -109,7 +108,7 @@ class MetricWriter:
         self._add(step, summary.image(name, pixels, dataformats="HWC"))
 
     def copy_later(self) -> None:
-        """Copies what has been written to remote storage while the run goes on."""
+        """Copies the written records to the bucket in the background."""
         if not self._workdir.remote:
             return
         self._lines.copy_later()
@@ -117,7 +116,7 @@ class MetricWriter:
         file = Path(self._name)
         self._workdir.copy_later(f"{BOARD_FOLDER}/{file.name}")
         if file.stat().st_size > _LARGEST_EVENT_FILE:
-            # A file is copied as a whole each time: begin a new one before that gets slow.
+            # Each copy is of the whole file: begin a new one before that gets slow.
             self._board.close()
             self._board = self._open_board()
 
@@ -129,8 +128,8 @@ class MetricWriter:
         self._workdir.copy_later(f"{BOARD_FOLDER}/{Path(self._name).name}")
 
     def _open_board(self) -> EventsWriter:
-        # tensorboardX's SummaryWriter writes from a thread whose death, as on a full disk, blocks the loop.
-        # TensorBoard reads files in the order of their names, which begin with the second.
+        # Not tensorboardX's SummaryWriter: its thread dies on a full disk, and then the loop hangs.
+        # TensorBoard reads files in the order of their names, which begin with the time in seconds.
         suffix = f".{self._start_step:010d}.{self._files:04d}.{os.getpid()}"
         self._files += 1
         board = EventsWriter(str(self._folder / "events"), filename_suffix=suffix)
@@ -151,7 +150,7 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def _drop_later_lines(path: Path, last_step: int) -> None:
-    """Keeps the lines of steps up to `last_step`, and no line that a killed process left half-written."""
+    """Removes the lines of steps after `last_step`, and the half-written line of a killed process."""
     if not path.exists():
         return
     kept = []

@@ -53,6 +53,21 @@ class BuildReport:
         """Number of clips in the tables of the source."""
         return sum(self.prepared.values()) + len(self.skipped) + len(self.missing)
 
+    def summary(self, folder: Path) -> str:
+        """Returns one line for a person; `folder` is where `report.json` is."""
+        splits = ", ".join(f"{name} {count}" for name, count in sorted(self.prepared.items()))
+        counts = {
+            "missing": len(self.missing),
+            "without caption": self.uncaptioned,
+            "with frames": self.with_frames,
+        }
+        return (
+            f"{sum(self.prepared.values())} of {self.total} clips prepared ({splits}), "
+            f"{self.seconds / 60:.1f} minutes at {self.sample_rate_hz} Hz, {len(self.skipped)} skipped"
+            + "".join(f", {count} {name}" for name, count in counts.items() if count)
+            + (f"; see {folder / FILE_NAME}" if self.skipped or self.missing else "")
+        )
+
     def write(self, folder: Path) -> None:
         """Writes `report.json` into a dataset's folder."""
         values = {"total": self.total, **dataclasses.asdict(self)}

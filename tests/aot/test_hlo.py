@@ -1,4 +1,4 @@
-"""The reading of compiled programs, on short texts in the forms that XLA 0.10 writes for TPUs and CPUs."""
+"""Parsing compiled programs: short texts in the forms that XLA writes for TPUs and CPUs (jax 0.10)."""
 
 import jax
 import jax.numpy as jnp
@@ -112,7 +112,7 @@ def test_loops_count_as_often_as_they_run_and_a_fused_slice_is_a_scatter():
     assert (reduce.kind, reduce.bytes, reduce.times) == ("all-reduce", 16, 3)
 
 
-def test_a_tpu_says_in_its_own_way_how_often_and_that_it_does_not_wait():
+def test_trip_counts_and_asynchronous_collectives_of_a_tpu():
     (gather,) = hlo.collectives(SCAN)
     assert (gather.times, gather.asynchronous) == (5, True)
 

@@ -4,8 +4,7 @@ import pytest
 
 from audiosep_jax.aot.chips import CHIPS, chip_named, slice_shape
 from audiosep_jax.aot.hlo import Collective, HloArray
-from audiosep_jax.aot.interconnect import collective_seconds, ports_and_hops
-from audiosep_jax.aot.roofline import SIZES, Demand, roofline, scaling
+from audiosep_jax.aot.roofline import SIZES, Demand, collective_seconds, ports_and_hops, roofline, scaling
 from audiosep_jax.errors import AudioSepError
 
 V5E = CHIPS["v5e"]
@@ -21,7 +20,7 @@ def demand(**changes):
     return Demand(**(given | changes))
 
 
-def test_the_table_is_whole():
+def test_every_chip_has_plausible_rates():
     assert list(CHIPS) == ["v4", "v5e", "v5p", "v6e", "tpu7x"]
     for name, chip in CHIPS.items():
         assert chip.name == name
@@ -35,7 +34,7 @@ def test_the_table_is_whole():
     assert 4096 * CHIPS["v4"].ici_bandwidth / 2 == pytest.approx(1.1e15, rel=0.01)
 
 
-def test_chips_have_other_names():
+def test_other_names_of_chips():
     assert chip_named("Trillium") is CHIPS["v6e"]
     assert chip_named("v5litepod") is V5E
     with pytest.raises(AudioSepError, match=r"no TPU 'v9' in the table: choose one of v4, v5e"):
@@ -50,7 +49,7 @@ def test_slices_have_the_usual_shapes():
     assert all(math.prod(shape) == chips for shape, chips in zip(flat, SIZES, strict=True))
 
 
-def test_rings_close_where_a_side_is_whole():
+def test_long_sides_are_rings():
     assert ports_and_hops(V5E, (2, 2)) == (2, 2)
     assert ports_and_hops(V5E, (4, 8)) == (2, 10)
     assert ports_and_hops(V5E, (8, 16)) == (3, 15)

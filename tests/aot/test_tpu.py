@@ -30,7 +30,7 @@ def compiled(experiment, tmp_path_factory):
 
 
 def shapes_of(report):
-    """Shape and operation of the largest arrays that go between chips."""
+    """Shape and operation of the largest arrays that move between chips."""
     found = [re.match(r"[\w-]+ \w+\[([\d, ]*)\] ?(.*)", line) for line in report["largest_collectives"]]
     return [(tuple(int(size) for size in match[1].split(",") if size.strip()), match[2]) for match in found]
 
@@ -90,7 +90,7 @@ def test_a_step_that_does_not_fit_says_by_how_much(experiment, tmp_path):
 
 
 def test_the_saved_executable_holds_the_program_and_the_devices(compiled):
-    """What can be seen of it without a TPU: that the program is there and which devices it asks for."""
+    """Without a TPU only the program and its devices can be checked."""
     _, report, _, saved = compiled
     magic, _, body = saved.read_bytes().split(b"\n", 2)
     assert magic == b"audiosep executable 1"
@@ -130,7 +130,7 @@ def test_mistakes_are_one_sentence(experiment, tmp_path, topology, message):
 
 @pytest.mark.parametrize("name", ["v4:2x2x1", "v5e:1x1", "v5e:2x4", "v5p:2x2x2", "v6e:4x4", "tpu7x:2x2x1"])
 def test_the_compiler_knows_the_slices_of_the_table(name, tmp_path, experiment):
-    """Up to the point where a batch that does not divide is refused."""
+    """Compiles until a batch that cannot be split is refused."""
     status, _, errors = tpu_steps.compile_in_a_process(
         experiment, tmp_path, "--topology", name, "--batch", "9973", "--set", "execution.microbatches=2"
     )

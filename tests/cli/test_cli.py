@@ -1,4 +1,4 @@
-"""The dispatcher: help, version, mistakes, exit statuses, and what it must not import."""
+"""The dispatcher: help, version, mistakes, exit statuses, and imports that it must avoid."""
 
 import gc
 import signal
@@ -16,7 +16,7 @@ from audiosep_jax.errors import AudioSepError
 
 
 def command_that(monkeypatch, behaviour):
-    """Puts a command in the place of `audiosep evaluate`."""
+    """Replaces `audiosep evaluate` by another command."""
     import dataclasses
 
     @dataclasses.dataclass(frozen=True)
@@ -84,7 +84,7 @@ def test_a_users_mistake_is_one_line_and_debug_shows_where(monkeypatch, capsys):
         assert shown.endswith("audiosep: error: a.wav is empty: record something.\n")
 
 
-def test_an_error_cannot_command_the_terminal(monkeypatch, capsys):
+def test_control_characters_in_errors_are_escaped(monkeypatch, capsys):
     command_that(monkeypatch, raising(AudioSepError("no \x1b[31mred\x07\nsecond line, but naïve 音.")))
     assert main.main(["evaluate"]) == 2
     assert capsys.readouterr().err == "audiosep: error: no \\x1b[31mred\\x07\\nsecond line, but naïve 音.\n"
@@ -117,8 +117,8 @@ def test_sigterm_is_143_after_the_cleaning_up(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_that_nothing_can_raise_comes_again(monkeypatch, capsys, number, status):
-    """Python forgets what a callback of its garbage collector raises; JAX has such a callback."""
+def test_a_signal_that_is_lost_is_raised_again(monkeypatch, capsys, number, status):
+    """Python drops an exception in a callback of its garbage collector; JAX has such a callback."""
     came = []
 
     def collected(phase, _info):
@@ -144,13 +144,13 @@ def test_a_signal_that_nothing_can_raise_comes_again(monkeypatch, capsys, number
     assert "ignored" not in capsys.readouterr().err
 
 
-def test_before_its_first_step_sigterm_ends_a_training_as_ever(monkeypatch):
+def test_before_its_first_step_sigterm_ends_a_training_as_usual(monkeypatch):
     monkeypatch.setattr(main, "_dispatch", lambda _: signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
     assert main.main(["train"]) is True
     assert main.main(["evaluate"]) is False
 
 
-def test_anothers_sigterm_and_other_threads_are_left_alone(monkeypatch):
+def test_foreign_handlers_and_other_threads_are_left_alone(monkeypatch):
     seen, statuses = [], []
     command_that(monkeypatch, lambda args: signal.raise_signal(signal.SIGTERM) or 0)
     signal.signal(signal.SIGTERM, lambda *_: seen.append(True))

@@ -1,4 +1,4 @@
-"""`audiosep compile` on the devices of this machine: the report, the executable, and what is refused."""
+"""`audiosep compile` on the devices of this machine: the report, the executable, and refusals."""
 
 import dataclasses
 import json
@@ -12,8 +12,7 @@ from experiment_files import write_experiment
 
 from audiosep_jax.aot import compiled_step, executable, topology
 from audiosep_jax.aot.chips import CHIPS
-from audiosep_jax.aot.report import Report, make_report
-from audiosep_jax.aot.table import print_report
+from audiosep_jax.aot.report import Report, make_report, print_report
 from audiosep_jax.cli.compile import CompileArgs, run
 from audiosep_jax.config import (
     ExecutionConfig,
@@ -26,8 +25,8 @@ from audiosep_jax.config import (
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
-from audiosep_jax.train.gradients import batch_like
 from audiosep_jax.train.optimizer import make_optimizer
+from audiosep_jax.train.step import batch_like
 from audiosep_jax.utils.serialization import from_dict
 from data_pipelines.mixtures.pipeline import MixtureBatch
 
@@ -70,7 +69,7 @@ def _same_environment(monkeypatch):
 
 
 def refused(wanted=37 * 2**30):
-    """What `compile_step` returns where the compiler says that there is too little memory."""
+    """The result of `compile_step` if the compiler reports too little memory."""
     mesh = meshes.make_mesh(CONFIG.mesh)
     return compiled_step.Compiled(
         mesh=mesh,
@@ -85,7 +84,7 @@ def refused(wanted=37 * 2**30):
 
 
 def arguments(mesh):
-    """A state and a batch, laid out as a run has them."""
+    """A state and a batch, with the shardings of a run."""
     optimizer = make_optimizer(CONFIG.optimizer, CONFIG.train.steps)
     state = meshes.put_state(mesh, states.create(CONFIG.model, optimizer, jax.random.key(0)))
     draw = np.random.default_rng(0)
@@ -137,7 +136,7 @@ def test_a_slice_gets_a_roofline_and_a_prediction(compiled, capsys):
     assert "v5e:2x2: fits, 15.75 GiB of each device are left" in capsys.readouterr().out
 
 
-def test_what_does_not_fit_says_by_how_much_and_writes_no_executable(
+def test_a_step_that_does_not_fit_shows_the_missing_memory_and_writes_no_executable(
     experiment, tmp_path, monkeypatch, capsys
 ):
     where = topology.Topology(name="v5e:2x2", chip=CHIPS["v5e"], sides=(2, 2), devices=())
@@ -201,7 +200,7 @@ def test_another_config_is_refused_by_name(saved, compiled):
     assert "log_every" not in str(caught.value)
 
 
-def test_what_no_step_depends_on_may_differ(saved, compiled):
+def test_fields_that_no_step_depends_on_may_differ(saved, compiled):
     train = dataclasses.replace(CONFIG.train, log_every=7, keep_checkpoints=5)
     assert executable.load_executable(saved, dataclasses.replace(CONFIG, train=train), compiled.mesh)
 

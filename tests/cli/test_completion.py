@@ -56,7 +56,7 @@ def test_tcsh_needs_a_package_and_says_so(capsys, monkeypatch):
     assert "pip install shtab" in capsys.readouterr().err
 
 
-def test_a_shell_that_is_none_of_these_is_refused(capsys):
+def test_another_shell_is_refused(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["completion", "csh"])
     assert ended.value.code == 2

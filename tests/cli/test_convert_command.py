@@ -1,4 +1,4 @@
-"""`audiosep convert`: both ways through the command line, with what it prints."""
+"""`audiosep convert` in both directions, with its output."""
 
 import pytest
 import released_files
@@ -20,7 +20,7 @@ def call(files, *arguments):
     )
 
 
-def test_there_and_back(files, capsys):
+def test_from_pytorch_and_back(files, capsys):
     assert call(files, "./audiosep.ckpt", "./model", "--preset", "dcase", "--tokenizer", "./words") == 0
     shown = capsys.readouterr().out
     for part in (

@@ -29,6 +29,6 @@ def test_arguments_and_address(pushed, capsys):
     assert capsys.readouterr().out == "runs/model is published at https://huggingface.co/org/name\n" * 2
 
 
-def test_a_folder_that_is_none_is_one_line(tmp_path, capsys):
+def test_a_missing_folder_is_one_line(tmp_path, capsys):
     assert main.main(["push", str(tmp_path / "nothing"), "org/name"]) == 2
     assert "nothing is not a checkpoint folder: it does not exist." in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The config: to JSON and back unchanged, and every mistake in it named with its place."""
+"""The config: the same after JSON, and every mistake in it is reported with its place."""
 
 import dataclasses
 import json
@@ -64,7 +64,7 @@ def experiments(draw):
 
 @hypothesis.settings(max_examples=40)
 @hypothesis.given(experiments())
-def test_a_config_survives_json_unchanged(config):
+def test_a_config_is_the_same_after_json(config):
     assert from_dict(ExperimentConfig, json.loads(json.dumps(to_dict(config)))) == config
     assert hash(config) == hash(from_dict(ExperimentConfig, to_dict(config)))
 
@@ -75,7 +75,7 @@ def test_missing_fields_take_their_defaults():
     assert some == ExperimentConfig(model=ModelConfig(hop_length=100))
 
 
-def test_whole_numbers_are_taken_for_fractions():
+def test_an_integer_is_a_valid_float():
     config = from_dict(MixtureConfig, {"segment_seconds": 2, "level_range_db": [-3, 0]})
     assert config.segment_seconds == 2.0
     assert all(isinstance(value, float) for value in (config.segment_seconds, *config.level_range_db))
@@ -137,13 +137,13 @@ def test_a_mistake_is_named_with_its_place(values, said):
         (
             MixtureConfig,
             {"collisions": ("label",), "absent_probability": 0.1},
-            "mixture.absent_probability is 0.1, but a query may name what sounds",
+            'mixture.absent_probability is 0.1, but without the rule "caption" a query may describe a source',
         ),
         (MixtureConfig, {"similarity": 1.0}, "mixture.similarity is 1.0"),
         (MixtureConfig, {"similarity": -0.1}, "mixture.similarity is -0.1"),
         (MixtureConfig, {"collisions": ("ontology",)}, "mixture.collisions needs mixture.ontology"),
         (MixtureConfig, {"specific_labels": True}, "mixture.specific_labels needs mixture.ontology"),
-        (MixtureConfig, {"ontology": "o.json"}, "mixture.ontology is 'o.json', which nothing uses"),
+        (MixtureConfig, {"ontology": "o.json"}, "mixture.ontology is 'o.json', but no option uses it"),
         (
             MixtureConfig,
             {"collisions": ("caption",), "ontology": "o.json", "specific_labels": True},
@@ -152,7 +152,7 @@ def test_a_mistake_is_named_with_its_place(values, said):
         *((TrainConfig, {name: 0}, f"train.{name} is 0") for name in ("steps", "batch_size", "save_every")),
     ],
 )
-def test_values_that_cannot_be_are_refused(cls, values, said):
+def test_impossible_values_are_refused(cls, values, said):
     with pytest.raises(AudioSepError) as error:
         cls(**values)
     assert said in str(error.value)

@@ -11,8 +11,8 @@ import pytest
 import tyro
 
 from audiosep_jax.cli.main import COMMANDS, command_module
-from audiosep_jax.cli.train import changed
 from audiosep_jax.config import ExperimentConfig
+from audiosep_jax.config.loading import apply_overrides
 from audiosep_jax.utils.serialization import to_dict
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +69,7 @@ def test_commands_parse(words):
     parsed = tyro.cli(getattr(module, f"{name.title().replace(' ', '')}Args"), args=arguments)
     assert all((ROOT / word).is_file() for word in arguments if word.endswith(".py"))
     if hasattr(parsed, "set"):
-        changed(ExperimentConfig(), parsed.set)  # every field exists and takes its value
+        apply_overrides(ExperimentConfig(), parsed.set)  # every field exists and takes its value
 
 
 def test_named_fields_and_flags_exist():

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import experiments
-from audiosep_jax.cli.train import load_experiment
 from audiosep_jax.config import ExperimentConfig
+from audiosep_jax.config.loading import load_experiment
 from audiosep_jax.models import separator
 from audiosep_jax.train.optimizer import make_schedule
 from audiosep_jax.utils.serialization import from_dict, to_dict

@@ -31,6 +31,6 @@ def experiment_file(place, dataset):
 
 @pytest.fixture(scope="session")
 def undisturbed(place, experiment_file, cache):
-    """The work directory of a run that nothing disturbed."""
+    """The work directory of a run without faults."""
     faulty_runs.finished(faulty_runs.start(experiment_file, place / "undisturbed", cache=cache))
     return place / "undisturbed"

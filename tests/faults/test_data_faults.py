@@ -1,4 +1,4 @@
-"""Threads of the data pipeline that fail or die: the run says so, and its last checkpoint is whole."""
+"""Threads of the data pipeline that fail or die: the run reports it, and its last checkpoint is whole."""
 
 import faulty_runs
 import pytest

@@ -1,4 +1,4 @@
-"""An error in one of two processes ends both, at once, with the status that nothing restarts on."""
+"""An error in one of two processes ends both at once, with a status on which launchers do not restart."""
 
 import time
 
@@ -59,7 +59,7 @@ def test_an_unexpected_error_ends_both_with_1(dataset, cache, tmp_path):
     assert seconds < 30
 
 
-def test_a_run_that_another_one_holds_is_refused_by_both(experiment_file, cache, tmp_path):
+def test_both_refuse_a_work_directory_that_another_run_holds(experiment_file, cache, tmp_path):
     workdir = tmp_path / "run"
     first = faulty_runs.start(experiment_file, workdir, cache=cache)
     faulty_runs.wait_for(lambda: faulty_runs.step_of(workdir) >= 1, first)

@@ -1,4 +1,4 @@
-"""Runs of two processes: a signal to one stops both at one step, and other processes take the run up."""
+"""Runs of two processes: a signal to one stops both at the same step, and other processes resume the run."""
 
 import re
 import signal
@@ -54,10 +54,10 @@ def test_a_signal_stops_both_at_one_step(
     faulty_runs.assert_same_bits(undisturbed_pair, workdir)
 
 
-def test_another_number_of_processes_and_another_mesh_go_on(
+def test_a_run_resumes_with_other_processes_and_another_mesh(
     undisturbed_pair, experiment_file, cache, tmp_path
 ):
-    """Two processes stop; one with two devices goes on, split over fsdp; it sees the same examples."""
+    """Two processes stop; one with two devices resumes, split over fsdp, with the same examples."""
     workdir = tmp_path / "run"
     codes, outputs = stopped(experiment_file, workdir, cache, signals=[(1, signal.SIGTERM)])
     assert codes == [143, 143], outputs
@@ -68,7 +68,7 @@ def test_another_number_of_processes_and_another_mesh_go_on(
     faulty_runs.assert_same_bits(undisturbed_pair, workdir)
 
 
-def test_a_killed_host_ends_the_other_and_both_go_on(undisturbed_pair, experiment_file, cache, tmp_path):
+def test_a_killed_host_ends_the_other_and_the_run_resumes(undisturbed_pair, experiment_file, cache, tmp_path):
     workdir = tmp_path / "run"
     codes, outputs = stopped(experiment_file, workdir, cache, signals=[(1, signal.SIGKILL)], wait=600)
     assert codes[1] == -signal.SIGKILL

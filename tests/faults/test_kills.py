@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: the run goes on, and ends as if nothing had happened."""
+"""SIGKILL at random moments: the resumed run ends with the same bits as an undisturbed one."""
 
 import collections
 import functools

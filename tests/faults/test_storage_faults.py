@@ -1,4 +1,4 @@
-"""What storage does to a run: a disk that fills up, files cut short or gone, a bucket instead of a disk."""
+"""Storage faults: a full disk, truncated or missing files, and a run in a bucket."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.pod, pytest.mark.timeout(3000)]
 
 
 def test_a_disk_that_fills_up_during_a_save_stops_the_run(undisturbed, experiment_file, cache, tmp_path):
-    """No file may grow beyond 60 kB from some step on: the log still can, what describes the arrays not."""
+    """From some step on no file may exceed 60 kB: the log stays below, the arrays' metadata does not."""
     workdir = tmp_path / "run"
     process = faulty_runs.start(experiment_file, workdir, cache=cache)
     faulty_runs.wait_for(lambda: len(faulty_runs.checkpoints(workdir)) >= 1, process)
@@ -25,7 +25,7 @@ def test_a_disk_that_fills_up_during_a_save_stops_the_run(undisturbed, experimen
     (said,) = (line for line in output.splitlines() if line.startswith("audiosep: error: "))
     assert "could not be written" in said
     assert "File too large" in said
-    assert f"the run goes on from that of step {reached}." in said
+    assert f"it resumes from the checkpoint of step {reached}." in said
     assert "Traceback" not in output
     print(f"last logged step {faulty_runs.step_of(workdir)}, last whole checkpoint {reached}")
     # It was noticed at the next step, not at the end: at most one more save later.
@@ -48,10 +48,10 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(
+def test_a_full_disk_stops_the_run_which_resumes_with_more_room(
     undisturbed, experiment_file, cache, small_disk, tmp_path
 ):
-    """Something else fills the disk to the last block while the run goes on."""
+    """Another program fills the disk to the last block during the run."""
     workdir, ballast = small_disk / "run", small_disk / "ballast"
     process = faulty_runs.start(experiment_file, workdir, cache=cache)
     faulty_runs.wait_for(lambda: len(faulty_runs.checkpoints(workdir)) >= 1, process)
@@ -93,7 +93,7 @@ def test_a_damaged_checkpoint_stops_the_run_and_the_one_before_is_intact(
     assert process.returncode == 2, output
     (said,) = (line for line in output.splitlines() if line.startswith("audiosep: error: "))
     assert f"checkpoint {folder} cannot be read" in said
-    assert "Delete that folder to go on from the one before" in said
+    assert "Delete that folder to resume from the checkpoint before" in said
     # As the error says:
     shutil.rmtree(folder)
     assert faulty_runs.checkpoints(workdir)[-1] == before

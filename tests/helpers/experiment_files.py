@@ -1,4 +1,4 @@
-"""Experiment files for commands that run in processes of their own."""
+"""Experiment files for commands in separate processes."""
 
 from pathlib import Path
 

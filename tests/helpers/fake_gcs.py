@@ -1,4 +1,4 @@
-"""A small Google Cloud Storage: the part of its HTTP interface that gcsfs and TensorStore speak, in memory.
+"""A small Google Cloud Storage in memory: the part of its HTTP interface that gcsfs and TensorStore use.
 
 Objects appear whole, have generations, and are listed by prefix and delimiter, as in the real one.
 """
@@ -53,7 +53,7 @@ class Bucket:
 
 @contextlib.contextmanager
 def serving() -> Iterator[tuple[str, Bucket]]:
-    """Serves one bucket, whatever name it is called by, on a free port; yields the address and the bucket."""
+    """Serves one bucket under any name on a free port; yields the address and the bucket."""
     bucket = Bucket()
     handler = type("Handler", (_Handler,), {"bucket": bucket})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -69,7 +69,7 @@ def serving() -> Iterator[tuple[str, Bucket]]:
 
 
 def environment(address: str) -> dict[str, str]:
-    """What leads gcsfs and TensorStore to that address."""
+    """The variables that direct gcsfs and TensorStore to that address."""
     return {
         "STORAGE_EMULATOR_HOST": address,
         "TENSORSTORE_GCS_HTTP_URL": address,
@@ -234,7 +234,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 def _matches(query, stored):
-    """Whether a condition on the generation holds; 0 is that of what is not there."""
+    """Whether a condition on the generation holds; 0 is the generation of a missing object."""
     wanted = query.get("ifGenerationMatch")
     return wanted is None or int(wanted) == (0 if stored is None else stored[1])
 

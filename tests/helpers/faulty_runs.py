@@ -1,4 +1,4 @@
-"""Whole runs as processes of their own, faults for them, and what they leave."""
+"""Whole runs in separate processes, faults for them, and their files."""
 
 import contextlib
 import json
@@ -43,7 +43,7 @@ def experiment(dataset, **train):
 
 
 def write(path, config, *, fault=SLOW):
-    """Writes an experiment file that injects a fault where it is read: in the process that trains."""
+    """Writes an experiment file that injects a fault into the process that loads it."""
     training_runs.write_experiment(path, config)
     path.write_text(path.read_text("utf-8") + fault, "utf-8")
     return path
@@ -76,7 +76,7 @@ def start(experiment_file, workdir, *arguments, cache, devices=1, **environment)
 
 
 def end_all():
-    """Ends what a test that failed left running."""
+    """Ends processes that a failed test left running."""
     while STARTED:
         process = STARTED.pop()
         process.kill()
@@ -85,7 +85,7 @@ def end_all():
 
 
 def start_together(experiment_file, workdir, count, *, devices=1, **options):
-    """Starts the processes of one run, which meet at a free port of this machine."""
+    """Starts the processes of one run, which join at a free local port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -102,7 +102,7 @@ def start_together(experiment_file, workdir, count, *, devices=1, **options):
 
 
 def finished(*processes, timeout=1500):
-    """Waits for processes and returns what they said; none may have failed."""
+    """Waits for processes, which must succeed, and returns their outputs."""
     outputs = [process.communicate(timeout=timeout)[0] for process in processes]
     for process, output in zip(processes, outputs, strict=True):
         assert process.returncode == 0, output
@@ -110,7 +110,7 @@ def finished(*processes, timeout=1500):
 
 
 def wait_for(condition, process, *, seconds=1500):
-    """Waits until something is so, or the run has come to its end; it may not fail meanwhile."""
+    """Waits until a condition holds or the run ends, which must not fail."""
     end = time.monotonic() + seconds
     while process.poll() != 0 and not condition():
         assert process.poll() is None, process.communicate()[0]
@@ -119,7 +119,7 @@ def wait_for(condition, process, *, seconds=1500):
 
 
 def step_of(workdir):
-    """The last step that is logged."""
+    """The last logged step."""
     path = workdir / "metrics.jsonl"
     whole = path.read_text("utf-8").rpartition("\n")[0].splitlines() if path.exists() else []
     return max((json.loads(line)["step"] for line in whole), default=0)
@@ -139,7 +139,7 @@ def checkpoints(workdir):
 
 
 def half_written(workdir, *, since=0.0):
-    """The folders of saves that have not come to their end and begun after a moment (seconds since 1970)."""
+    """The folders of unfinished saves that began after a time (seconds since 1970)."""
     found = (workdir / "checkpoints").glob("*.orbax-checkpoint-tmp")
     with contextlib.suppress(FileNotFoundError):  # one that ends just now
         return [folder.name for folder in found if folder.stat().st_mtime >= since]

@@ -1,4 +1,4 @@
-"""One process of a small training over several: real pipeline, real step; writes what it saw and got.
+"""One process of a small training: real pipeline, real step; writes its examples and results.
 
 A program of its own, because processes and devices are fixed when JAX starts. Its one argument is JSON:
 coordinator, index, count, dataset, out, and cases by name, each with mesh, microbatches and steps.
@@ -52,7 +52,7 @@ def train(config):
         sample_rate_hz=config.model.sample_rate_hz,
         batch_size=BATCH,
         conditions=training_runs.LetterEncoder().encode,
-        process_index=distributed.process_index(),
+        process_index=jax.process_index(),
         process_count=jax.process_count(),
         microbatches=parts,
     )
@@ -88,7 +88,7 @@ def main():
         if task["count"] > 1
         else DistributedOptions()
     )
-    index = distributed.process_index()
+    index = jax.process_index()
     report = {
         "devices": [jax.local_device_count(), jax.device_count()],
         "lead": distributed.is_lead(),

@@ -1,4 +1,4 @@
-"""Runs `audiosep compile` for TPUs in processes of their own, with small models."""
+"""Runs `audiosep compile` for TPUs in separate processes, with small models."""
 
 import json
 import os
@@ -34,7 +34,7 @@ SMALL = ExperimentConfig(
 
 
 def compile_in_a_process(experiment: Path, folder: Path, *arguments: str) -> tuple[int, dict, str]:
-    """Returns exit status, the JSON report (empty without one) and what was written to standard error."""
+    """Returns exit status, the JSON report (or {}) and the standard error."""
     report, cache = folder / "report.json", folder / "cache"
     command = [sys.executable, "-m", "audiosep_jax.cli.main", "compile", str(experiment)]
     program = subprocess.run(

@@ -43,7 +43,7 @@ class LetterEncoder:
 
 
 class HearingLetters(LetterEncoder):
-    """Hears as well: the loudness in as many bands as there are letters, computed as a real tower would."""
+    """Also encodes sound: the loudness in as many bands as there are letters, computed on the device."""
 
     fingerprint = "hearing letters"
     rates: ClassVar = set()
@@ -67,7 +67,7 @@ def loudness_of_bands(waveforms):
 
 
 class SeeingLetters(LetterEncoder):
-    """Sees as well: a unit vector from how much red, green and blue an image has."""
+    """Also encodes images: a unit vector from the amounts of red, green and blue."""
 
     fingerprint = "seeing letters"
     images = 0
@@ -80,7 +80,7 @@ class SeeingLetters(LetterEncoder):
 
 
 def load(source):
-    """What `load_encoder` calls in a registered module."""
+    """Called by `load_encoder` for a registered module."""
     return {"": LetterEncoder, "hear": HearingLetters, "see": SeeingLetters}[source]()
 
 
@@ -161,7 +161,7 @@ def experiment(dataset: Path, **train) -> ExperimentConfig:
 
 
 def write_experiment(path: Path, config: ExperimentConfig) -> Path:
-    """Writes an experiment file that brings its encoder along."""
+    """Writes an experiment file that registers its encoder."""
     path.write_text(
         "import sys\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
@@ -176,7 +176,7 @@ def write_experiment(path: Path, config: ExperimentConfig) -> Path:
 
 
 def start(experiment_file: Path, workdir: Path, *, cache: Path) -> subprocess.Popen:
-    """Starts `audiosep train` as a process of its own; `cache` keeps compiled programs between them."""
+    """Starts `audiosep train` in a separate process; `cache` keeps compiled programs between processes."""
     settings = {
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": str(cache),

@@ -144,7 +144,7 @@ def test_best_median_and_worst_are_played(measured, tmp_path, monkeypatch):
     ("change", "message"),
     [
         ({"factor": 0.3}, "give the evaluated model as --checkpoint"),
-        ({"factor": 0.7, "rate": 16000}, "works at 8000 Hz, and the bundled one at 16000 Hz"),
+        ({"factor": 0.7, "rate": 16000}, "works at 8000 Hz, and this one at 16000 Hz"),
     ],
 )
 def test_another_model_than_the_evaluated_one_is_refused(

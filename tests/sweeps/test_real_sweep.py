@@ -20,8 +20,8 @@ from audiosep_jax.sweeps.definition import Evaluation, Sweep
 PROGRAM = f"""
 import sys
 sys.path.insert(0, {str(Path(training_runs.__file__).parent)!r})
-from audiosep_jax.encoders import base as encoder
-encoder.ENCODERS["letters"] = "training_runs"
+from audiosep_jax.encoders import base
+base.ENCODERS["letters"] = "training_runs"
 from audiosep_jax.cli.main import main
 sys.exit(main())
 """

@@ -82,7 +82,7 @@ def test_a_new_seed_or_cell_runs_beside_the_old_ones(tmp_path):
 
 
 def test_a_config_and_an_experiment_file_repeat_a_run(tmp_path):
-    from audiosep_jax.cli.train import load_experiment
+    from audiosep_jax.config.loading import load_experiment
 
     sweep, directory = small_sweep(tmp_path, "base", seeds=(5,)), tmp_path / "out"
     run_sweep(sweep, directory, execution=EXECUTION(), say=quiet)

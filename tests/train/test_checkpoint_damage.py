@@ -1,4 +1,4 @@
-"""A checkpoint with a damaged file, whichever it is: refused by name, or restored as it was."""
+"""Any damaged file of a checkpoint: the checkpoint is refused by name, or restored unchanged."""
 
 import json
 import shutil
@@ -43,7 +43,7 @@ def test_no_damaged_file_changes_what_is_restored(saved, tmp_path, damage):
             said = str(error)
         if said:
             assert f"{copy}/checkpoints/7 cannot be read: " in said
-            assert "Delete that folder to go on from the one before" in said
+            assert "Delete that folder to resume from the checkpoint before" in said
             refused.add(str(name))
         # As the error says; the one before is as it was.
         shutil.rmtree(copy / "checkpoints" / "7")
@@ -63,17 +63,17 @@ def test_a_missing_part_is_named(saved, tmp_path, part):
         restore(tmp_path / "run")
 
 
-def test_a_position_that_is_not_the_states_is_damage(saved, tmp_path):
+def test_a_data_position_that_differs_from_the_state_is_damage(saved, tmp_path):
     shutil.copytree(saved, tmp_path / "run")
     (tmp_path / "run" / "checkpoints" / "7" / "data" / "metadata").write_text(
         json.dumps({"step": 9, "seed": 0})
     )
-    with pytest.raises(AudioSepError, match="its data go on with step 9, its state with 7"):
+    with pytest.raises(AudioSepError, match="its data are at step 9, its state at step 7"):
         restore(tmp_path / "run")
 
 
-def test_a_state_of_before_steps_were_skipped_is_taken_up(tmp_path):
-    """Of the former structure: saved as it was, without the average and the count of skipped steps."""
+def test_an_older_state_without_average_and_count_is_restored(tmp_path):
+    """Saves a state of the older structure, without average and count of skipped steps."""
     save(tmp_path, 4)
     folder = tmp_path / "checkpoints" / "4" / "state"
     with ocp.StandardCheckpointer() as reader:

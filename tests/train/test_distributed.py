@@ -1,4 +1,4 @@
-"""How a run finds its processes: by flags, by the cluster, and what it says when it does not."""
+"""Joining the processes of a run, by flags or by the cluster, and the errors."""
 
 import os
 import socket
@@ -20,7 +20,7 @@ CLUSTERS = ("SLURM_", "KUBERNETES_", "JOB_COMPLETION_INDEX", "JAX_COORDINATOR", 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What JAX is asked to join, in a place without a cluster; it finds none."""
+    """The arguments of JAX's `initialize`, without a cluster; it finds no other process."""
     calls = []
 
     def join(**options):
@@ -57,11 +57,11 @@ def test_without_flags_and_cluster_a_process_is_alone(asked):
     initialize()
     assert [call["coordinator_address"] for call in asked] == [None]
     assert asked[0]["cluster_detection_method"] is None
-    assert distributed.process_index() == 0
+    assert jax.process_index() == 0
     assert distributed.is_lead()
 
 
-def test_flags_say_all_whatever_the_cluster_says(asked, monkeypatch):
+def test_flags_override_the_cluster(asked, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     monkeypatch.setenv("SLURM_NTASKS", "4")
     initialize(DistributedOptions(coordinator="host:1234", process_index=1, process_count=2))
@@ -75,7 +75,7 @@ def test_flags_say_all_whatever_the_cluster_says(asked, monkeypatch):
 def test_a_slurm_job_that_was_not_started_with_srun_is_refused(asked, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     monkeypatch.setenv("SLURM_NTASKS", "4")
-    with pytest.raises(AudioSepError, match="has 4 tasks, but this process is none of them: start it with"):
+    with pytest.raises(AudioSepError, match="has 4 tasks, and this process is not one of them: start"):
         initialize()
     monkeypatch.setenv("SLURM_STEP_NODELIST", "node[1-4]")
     initialize()
@@ -93,7 +93,7 @@ def test_a_slurm_task_that_is_alone_on_its_node_has_all_gpus(asked, monkeypatch,
     assert asked[0]["local_device_ids"] == devices
 
 
-def test_a_pod_of_an_indexed_job_needs_the_package_that_finds_the_others(asked, monkeypatch):
+def test_a_pod_of_an_indexed_job_needs_the_package_kubernetes(asked, monkeypatch):
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     initialize()  # a pod of no job
     monkeypatch.setenv("JOB_COMPLETION_INDEX", "3")
@@ -105,7 +105,7 @@ def test_a_pod_of_an_indexed_job_needs_the_package_that_finds_the_others(asked, 
     assert len(asked) == 2
 
 
-def test_what_jax_says_of_a_cluster_is_passed_on(asked, monkeypatch):
+def test_errors_of_jax_about_a_cluster_are_shown(asked, monkeypatch):
     def fail(**_):
         raise RuntimeError("In K8s, cluster automatic bootstrap only supports Job/JobSet.\nMore")
 
@@ -114,10 +114,10 @@ def test_what_jax_says_of_a_cluster_is_passed_on(asked, monkeypatch):
         initialize()
 
 
-def test_a_process_without_the_others_gives_up_in_time(asked, monkeypatch):
+def test_a_process_without_the_others_stops_at_the_timeout(asked, monkeypatch):
     monkeypatch.setattr(jax.distributed, "initialize", lambda **_: time.sleep(5))
     began = time.monotonic()
-    with pytest.raises(AudioSepError, match="could not be joined within 1 s: see that all of them"):
+    with pytest.raises(AudioSepError, match="could not be joined within 1 s: check that all of them"):
         initialize(DistributedOptions(wait_seconds=1))
     assert time.monotonic() - began < 4
 
@@ -132,7 +132,7 @@ def test_the_command_checks_its_flags_before_it_waits(tmp_path, capsys, asked):
 
 @pytest.mark.pod
 @pytest.mark.parametrize("index", [0, 1])
-def test_a_host_whose_other_never_comes_ends_with_a_sentence(tmp_path, index):
+def test_a_host_without_its_partner_ends_with_one_sentence(tmp_path, index):
     experiment = training_runs.write_experiment(tmp_path / "x.py", training_runs.experiment("none"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

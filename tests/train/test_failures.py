@@ -1,4 +1,4 @@
-"""What stops a run: numbers that are not finite, and mistakes in what it was given."""
+"""Errors that stop a run: a loss that is not finite, and unusable inputs."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ import training_runs
 from audiosep_jax.checkpoints import folder
 from audiosep_jax.cli import main
 from audiosep_jax.encoders import base
-from audiosep_jax.errors import AudioSepError
+from audiosep_jax.errors import AudioSepError, listed
 from audiosep_jax.models import separator
 from audiosep_jax.train import loop
 from data_pipelines.mixtures.pipeline import MixturePipeline
@@ -53,7 +53,9 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_files(stopped):
     for example in record["examples"]:
         assert example["caption"] in training_runs.CAPTIONS.values()
         assert example["modality"] == "text"
-        assert all(name in said for name in example["files"])
+        assert len(example["files"]) == 2
+    files = sorted({name for example in record["examples"] for name in example["files"]})
+    assert f"its batch held {listed(files)}; " in said
 
 
 def test_the_batch_is_kept(stopped):
@@ -62,7 +64,7 @@ def test_the_batch_is_kept(stopped):
     assert np.argwhere(np.isnan(batch["segments"])).tolist() == [[2, 0, 7]]
 
 
-def test_the_saved_model_is_the_one_that_met_the_batch(stopped):
+def test_the_saved_model_is_the_one_before_the_bad_batch(stopped):
     workdir, config, _ = stopped
     kept = folder.load(workdir / f"failed_step_{BAD_STEP}")
     assert kept.config == config
@@ -122,7 +124,7 @@ def test_an_unusable_experiment_file_is_named(tmp_path, text, said, capsys):
         ("train=5", "train must be a JSON object"),
     ],
 )
-def test_an_unusable_change_is_named(tmp_path, change, said, capsys):
+def test_an_unusable_override_is_named(tmp_path, change, said, capsys):
     path = tmp_path / "experiment.py"
     path.write_text(GOOD)
     arguments = ["train", str(path), "--workdir", str(tmp_path / "run"), "--set", change]
@@ -133,7 +135,7 @@ def test_an_unusable_change_is_named(tmp_path, change, said, capsys):
     assert error.count("\n") == 1
 
 
-def test_changes_reach_the_run(tmp_path, monkeypatch):
+def test_overrides_reach_the_run(tmp_path, monkeypatch):
     path = tmp_path / "experiment.py"
     path.write_text(GOOD)
     seen = []
@@ -164,7 +166,7 @@ def changed(config, part, **values):
         ("model", {"sample_rate_hz": 16_000}, "stored at 8000 Hz, the model works at 16000 Hz"),
         ("query", {"encoder": "none"}, "This model has no query encoder"),
         ("query", {"encoder": "words"}, "query.encoder is 'words'"),
-        ("query", {"text_ratio": 0.5}, "query.text_ratio is 0.5, but the tower 'letters' takes text alone"),
+        ("query", {"text_ratio": 0.5}, "query.text_ratio is 0.5, but the encoder 'letters' only takes text"),
         ("query", {"text_ratio": 0.5, "source": "see"}, "none of the 9 clips has frames"),
         ("model", {"condition_size": 30}, "30"),
         ("train", {"init_from": "nowhere"}, "nowhere is not a checkpoint folder"),

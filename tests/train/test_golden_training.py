@@ -9,7 +9,6 @@ from golden_inputs import SEED, unit_condition, waveform
 
 from audiosep_jax.checkpoints.pytorch_names import tensor_names
 from audiosep_jax.config import ExperimentConfig, OptimizerConfig
-from audiosep_jax.train import gradients as gradients_of_batch
 from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
 from audiosep_jax.train import step as steps
@@ -42,7 +41,7 @@ def run():
     with pytest.MonkeyPatch.context() as patch, jax.set_mesh(mesh):
         # The records give mixture and target themselves.
         given = lambda segments, gains, **_: (segments[:, 0], segments[:, 1])  # noqa: E731
-        patch.setattr(gradients_of_batch, "mix", given)
+        patch.setattr(steps, "mix", given)
         step = steps.make_train_step(config, optimizer, mesh)
         for _ in range(STEPS):
             state, metrics = step(state, jax.device_put(batch, meshes.batch_sharding(mesh)))

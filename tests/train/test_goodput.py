@@ -1,4 +1,4 @@
-"""Where the time of a run goes, with a clock that the test moves."""
+"""The times of a run, with a clock that the test moves."""
 
 import json
 import types
@@ -12,7 +12,7 @@ from audiosep_jax.train.workdir import Workdir
 
 @pytest.fixture
 def time(monkeypatch):
-    """A clock that stands until the test moves it: `time.now += 3`."""
+    """A clock that only moves by `time.now += 3`."""
     clock = types.SimpleNamespace(now=1000.0)
     monkeypatch.setattr(goodput.time, "perf_counter", lambda: clock.now)
     monkeypatch.setattr(goodput.time, "time", lambda: 1e9 + clock.now)
@@ -94,7 +94,7 @@ def test_goodput_is_the_share_that_trained(time, workdir):
     )
 
 
-def test_what_a_killed_process_trained_after_its_checkpoint_is_lost(time, workdir):
+def test_steps_after_the_checkpoint_of_a_killed_process_are_lost(time, workdir):
     # It reaches step 10, has saved step 4 and writes the file for the last time; then 60 s pass.
     process(time, workdir, first=0, steps_taken=10, saved=(2, 4)).write()
     time.now += 60
@@ -115,7 +115,7 @@ def test_what_a_killed_process_trained_after_its_checkpoint_is_lost(time, workdi
     assert kept["seconds"]["lost"] == pytest.approx(12 * 1.5)
 
 
-def test_a_run_that_begins_anew_has_lost_everything(time, workdir):
+def test_a_run_without_checkpoint_loses_everything(time, workdir):
     process(time, workdir, first=0, steps_taken=3, saved=(2,)).write()
     process(time, workdir, first=0, steps_taken=1).write()
     assert record(workdir)["seconds"]["lost"] == pytest.approx(3 * 1.5)
@@ -149,7 +149,7 @@ def test_a_finished_run_that_is_started_again_keeps_its_record(time, workdir):
         '{"seconds": {}}',
     ],
 )
-def test_a_damaged_record_is_begun_anew(time, workdir, text):
+def test_a_damaged_record_starts_from_zero(time, workdir, text):
     (workdir.path / "goodput.json").write_text(text)
     process(time, workdir, first=2, steps_taken=2).write()
     assert record(workdir)["starts"] == 1

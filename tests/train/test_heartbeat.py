@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from audiosep_jax.train.device_clock import DeviceClock
-from audiosep_jax.train.goodput import Clock
+from audiosep_jax.train.goodput import Clock, DeviceClock
 from audiosep_jax.train.heartbeat import Heartbeat
 from audiosep_jax.train.workdir import Workdir
 
@@ -27,7 +26,7 @@ def until(condition):
         time.sleep(0.005)
 
 
-def test_the_heartbeat_tells_what_the_loop_does_and_since_when(tmp_path):
+def test_the_heartbeat_holds_the_activity_and_its_start(tmp_path):
     clock = Clock()
     path = tmp_path / "run" / "heartbeats" / "00003.json"
     with Heartbeat(Workdir(tmp_path / "run"), clock, process=3, seconds=0.01):
@@ -80,7 +79,7 @@ def test_a_file_is_always_whole_and_seldom_written(tmp_path):
     assert versions == 0
 
 
-def test_a_heartbeat_that_cannot_be_written_stops_nothing(tmp_path):
+def test_an_unwritable_heartbeat_does_not_stop_a_run(tmp_path):
     (tmp_path / "heartbeats").write_text("a file where the folder should be")
     called = threading.Event()
 
@@ -103,7 +102,7 @@ def test_the_device_clock_measures_steps_and_not_the_pauses_between(tmp_path):
     for _ in range(4):
         started = time.perf_counter()
         result = work(x)
-        clock.handed_over(started, result)
+        clock.dispatched(started, result)
         result.block_until_ready()
         direct += time.perf_counter() - started
         time.sleep(0.1)
@@ -111,7 +110,7 @@ def test_the_device_clock_measures_steps_and_not_the_pauses_between(tmp_path):
     started = time.perf_counter()
     for _ in range(2):
         result = work(x)
-        clock.handed_over(started, result)
+        clock.dispatched(started, result)
     result.block_until_ready()
     direct += time.perf_counter() - started
     clock.close()

@@ -30,7 +30,7 @@ def films(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def compiled_once(tmp_path_factory):
-    """Keeps compiled programs: two runs differ in their tower alone."""
+    """Keeps compiled programs, because two runs only differ in their encoder."""
     wanted = {
         "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
         "jax_persistent_cache_min_compile_time_secs": 0.5,
@@ -73,7 +73,7 @@ def batches(config, tmp_path, *, encoder=None):
     return list(pipeline.batches(stop_step=config.train.steps))
 
 
-def test_segments_are_heard_by_one_thread_outside_of_the_loop_s_mesh(sounds, tmp_path):
+def test_segments_are_encoded_by_one_thread_outside_of_the_loop_s_mesh(sounds, tmp_path):
     config = experiment(sounds, "hear")
     training_runs.HearingLetters.rates.clear()
     training_runs.HearingLetters.threads.clear()
@@ -94,7 +94,7 @@ def test_segments_are_heard_by_one_thread_outside_of_the_loop_s_mesh(sounds, tmp
     ("encoder", "other"),
     [pytest.param("clap", "audio", marks=pytest.mark.slow), ("clip", "frames")],
 )
-def test_towers_supervise_a_run(films, compiled_once, tmp_path, encoder, other):
+def test_conditions_from_sound_and_frames_train_a_run(films, compiled_once, tmp_path, encoder, other):
     words = sorted({word for caption in training_runs.CAPTIONS.values() for word in caption.split()})
     tower = small_towers.write_tower(tmp_path / "tower", encoder, words=words)
     config = training_runs.experiment(films, steps=4)
@@ -121,7 +121,7 @@ def test_towers_supervise_a_run(films, compiled_once, tmp_path, encoder, other):
     assert len(np.unique(np.round(list(drawn.values()), 6), axis=0)) > 3
 
 
-def test_validation_asks_by_caption_and_by_frames_where_there_is_none(films, letters, tmp_path):
+def test_validation_queries_by_caption_or_else_by_frames(films, letters, tmp_path):
     config = experiment(films, "see", ratio=0.0, validation_mixtures=9)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, validation=(str(films),)))
     encoder = training_runs.SeeingLetters()
@@ -163,7 +163,7 @@ def test_conditions_of_frames_are_their_unit_mean_and_computed_once(films, lette
         np.testing.assert_allclose(row[:3], mean / np.linalg.norm(mean), rtol=1e-5)
 
 
-def test_captions_alone_leave_the_other_abilities_alone(sounds, films, letters, tmp_path):
+def test_a_text_ratio_of_1_uses_neither_sound_nor_frames(sounds, films, letters, tmp_path):
     for source, dataset in (("hear", sounds), ("see", sounds)):
         drawn = {
             name

@@ -25,7 +25,7 @@ def test_snr_is_the_error_next_to_the_mixture_in_db():
     np.testing.assert_allclose(loss, np.mean(10 * np.log10(error / energy + 1e-3)), rtol=1e-5)
 
 
-def test_snr_is_limited_at_minus_30_db_and_knows_no_loudness():
+def test_snr_is_limited_at_minus_30_db_and_independent_of_the_level():
     estimate, target, mixture = waveforms()
     perfect = waveform_loss("snr", estimate=target, target=target, mixture=mixture)
     np.testing.assert_allclose(perfect, -30, atol=1e-3)

@@ -1,4 +1,4 @@
-"""The loop in two processes that share a run: what each writes, and that they train as one."""
+"""A run in two processes trains like one process; what each of them writes."""
 
 import dataclasses
 import json
@@ -35,7 +35,7 @@ def start(experiment_file, workdir, *, devices, arguments=()):
 
 
 def ended(*processes):
-    """Outputs of processes that end well, in time; none outlives the test."""
+    """Returns the outputs of processes that must succeed in time; kills all at the end."""
     try:
         outputs = [process.communicate(timeout=600)[0] for process in processes]
     finally:
@@ -102,12 +102,12 @@ def test_two_processes_train_as_one(runs):
             np.testing.assert_allclose(b, a, rtol=0, atol=bound)
 
 
-def test_nothing_is_said_that_nobody_can_act_upon(runs):
+def test_no_useless_warning_is_printed(runs):
     _, outputs = runs
     assert not any("Warning" in output for output in outputs), outputs
 
 
-def test_the_lead_writes_what_is_written_once(runs):
+def test_only_the_lead_writes_the_files_of_the_run(runs):
     place, (_, lead, other) = runs
     workdir = place / "together"
     assert [line["step"] for line in logged(workdir) if "loss" in line] == list(range(1, STEPS + 1))

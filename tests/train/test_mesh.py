@@ -1,4 +1,4 @@
-"""Meshes from configs, who lies where, and what does not fit."""
+"""Meshes from configs, shardings, and sizes that do not fit."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ from audiosep_jax.train.optimizer import make_optimizer
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """What a mesh asks of a device."""
+    """The attributes of a device that a mesh reads."""
 
     id: int
     process_index: int = 0
@@ -70,7 +70,7 @@ def test_a_mesh_that_does_not_fit_is_refused(config, count, message):
         meshes.make_mesh(config, devices(count))
 
 
-def test_processes_must_be_alike():
+def test_processes_must_have_the_same_number_of_devices():
     uneven = [*devices(3), dataclasses.replace(devices(4)[3], process_index=1)]
     with pytest.raises(AudioSepError, match="same number of devices, but they have 3, 1"):
         meshes.make_mesh(MeshConfig(), uneven)
@@ -141,7 +141,7 @@ def test_without_fsdp_the_state_is_everywhere():
     assert meshes.state_sharding(mesh, jnp.zeros((8, 8))).spec == PartitionSpec()
 
 
-def test_what_is_put_comes_back():
+def test_a_state_is_the_same_after_put_state():
     mesh = meshes.make_mesh()
     tree = {"kernel": np.arange(12, dtype=np.float32).reshape(3, 4), "step": np.int32(7)}
     put = meshes.put_state(mesh, tree)

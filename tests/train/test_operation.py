@@ -1,4 +1,4 @@
-"""What a run leaves beside its model, and how it works: one whole run in this process, looked at closely."""
+"""The files that a run writes beside its model, and its steps: one whole run in this process."""
 
 import dataclasses
 import json
@@ -28,8 +28,9 @@ LOUD_STEP = 44
 def poison(batch):
     if batch.step in BAD_STEPS:
         batch.segments[1, 0, 3] = np.inf
-    if batch.step == LOUD_STEP:
-        batch.level_db[:] = 40.0  # a hundred times as loud, and so is the absolute error
+    # The loud step is a hundred times as loud as all others, and so is its absolute error. The others are
+    # quiet, because a louder mixture would be scaled down to a peak of 0.9.
+    batch.level_db[:] = 0.0 if batch.step == LOUD_STEP else -40.0
     return batch
 
 
@@ -132,7 +133,7 @@ def test_skipped_steps_are_counted_and_leave_no_trace(finished):
 
 def test_a_loss_spike_is_recorded_with_its_batch(finished):
     (spike,) = [line for line in lines(finished[0], "spikes.jsonl") if line["step"] == LOUD_STEP]
-    assert spike["loss"] > spike["mean"] + 3 * spike["deviation"]
+    assert spike["loss"] > spike["mean"] + 30 * spike["deviation"]
     for example in spike["examples"]:
         assert example["caption"] in training_runs.CAPTIONS.values()
         assert len(example["files"]) == 2
@@ -166,7 +167,7 @@ def test_the_average_is_what_is_validated_and_delivered(finished):
         jax.tree.map(np.testing.assert_array_equal, kept, delivered)
 
 
-def test_a_finished_run_trains_no_further_and_keeps_its_record(finished, letters, capsys):
+def test_a_finished_run_is_not_trained_further_and_keeps_its_record(finished, letters, capsys):
     workdir, config, result = finished
     before = (workdir / "goodput.json").read_text()
     lines_before = (workdir / "metrics.jsonl").read_text().count("learning_rate")
@@ -176,16 +177,16 @@ def test_a_finished_run_trains_no_further_and_keeps_its_record(finished, letters
     assert (workdir / "metrics.jsonl").read_text().count("learning_rate") == lines_before
 
 
-def test_what_a_process_found_is_compiled_for_what_the_pipeline_gives(sounds, letters, tmp_path):
+def test_the_step_is_compiled_for_the_arrays_of_the_pipeline(sounds, letters, tmp_path):
     config = training_runs.experiment(sounds)
     mesh = loop.meshes.make_mesh(MeshConfig())
-    sources = setup.open_sources(config, Workdir(tmp_path), mesh)
-    batch = next(iter(sources.pipeline.batches(stop_step=1)))
+    pipeline, _ = setup.open_data(config, Workdir(tmp_path), mesh)
+    batch = next(iter(pipeline.batches(stop_step=1)))
     expected = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), setup.batch_like(config, mesh))
     assert {name: (array.shape, array.dtype) for name, array in batch.arrays.items()} == expected
 
 
-def test_an_older_checkpoint_without_a_count_of_skipped_steps_goes_on(finished, tmp_path):
+def test_an_older_checkpoint_without_a_count_of_skipped_steps_is_restored(finished, tmp_path):
     _, config, _ = finished
     optimizer = make_optimizer(config.optimizer, config.train.steps)
     mesh = loop.meshes.make_mesh(MeshConfig())

@@ -94,7 +94,7 @@ def test_the_decay_is_a_cosine_that_ends_at_the_last_step():
 
 
 def test_moments_do_not_share_buffers():
-    """A state is donated to the step: one buffer under two names could not be."""
+    """A state is donated to the step, and the same buffer cannot be donated twice."""
     state = make_optimizer(OptimizerConfig(), 10).init({"kernel": jnp.ones((3, 2))})
     buffers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(state)]
     assert len(set(buffers)) == len(buffers)

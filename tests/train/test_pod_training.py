@@ -96,7 +96,7 @@ def pods(place, sounds):
 
 
 def examples(reports, case, *, microbatches=1):
-    """What all processes read, per step in the order of the global batch."""
+    """The examples of all processes, per step in the order of the global batch."""
     steps = []
     for parts in zip(*(report[case] for report in reports), strict=True):
         rows = [list(zip(part["ids"], part["sums"], part["gains"], strict=True)) for part in parts]
@@ -152,7 +152,7 @@ def test_the_parameters_are_those_of_one_process(pods, place, count):
 
 
 def test_a_state_split_over_processes_is_that_of_copies_bit_for_bit(pods, place):
-    """Gradients are summed in the same order, whoever keeps which share of them."""
+    """The order of the sums does not depend on the sharding of the gradients."""
     assert pods[2][0]["split shares"] == [1.0, 4.0]
     copies, split = arrays(place, 2, "replicated"), arrays(place, 2, "split")
     assert copies.keys() == split.keys()

@@ -1,4 +1,4 @@
-"""Signals between the steps of a training: noted once, obeyed at a step, and no handler is left behind."""
+"""Signals during a training: noted once, the run stops at a step, and handlers are removed."""
 
 import signal
 import subprocess
@@ -16,7 +16,7 @@ from audiosep_jax.train.preemption import noted_preemption
 
 @pytest.fixture(autouse=True)
 def usual_handlers():
-    """As in a process of its own; a shell that runs the tests in the background has Ctrl-C ignored."""
+    """Restores Ctrl-C: a shell that runs the tests in the background has it ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -54,7 +54,7 @@ def test_without_a_signal_nothing_stops():
     assert steps_until_stopped(0, at=None) == list(range(10))
 
 
-def test_one_that_comes_twice_at_once_counts_once():
+def test_a_signal_that_comes_twice_at_once_counts_once():
     with noted_preemption() as stop_at:
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)  # `timeout` tells the process and its group
@@ -90,7 +90,7 @@ with preemption.noted_preemption():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_at_once_is_without_unwinding(number):
+def test_the_second_signal_ends_without_unwinding(number):
     process = subprocess.Popen([sys.executable, "-c", ENDS], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
@@ -114,7 +114,7 @@ def test_an_ignored_ctrl_c_stays_ignored_but_sigterm_stops():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def test_anothers_handlers_stay():
+def test_handlers_of_another_program_stay():
     seen = []
     signal.signal(signal.SIGTERM, lambda *_: seen.append(True))
     try:
@@ -139,7 +139,7 @@ def test_in_another_thread_nothing_changes():
     assert answers == [False]
 
 
-def test_handlers_go_when_the_loop_fails():
+def test_handlers_are_removed_when_the_loop_fails():
     with pytest.raises(ZeroDivisionError), noted_preemption():
         raise ZeroDivisionError
 

@@ -1,4 +1,4 @@
-"""Runs on recipes of several sources, a stated ratio and rules; runs that began before there were such."""
+"""Runs on recipes with several sources, a ratio and rules; runs from before these fields."""
 
 import dataclasses
 import json
@@ -12,8 +12,8 @@ from audiosep_jax.config import ExperimentConfig, MixtureConfig
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.train import loop, setup
 from audiosep_jax.train import mesh as meshes
-from audiosep_jax.train.gradients import batch_like
 from audiosep_jax.train.run_config import refuse_other_runs
+from audiosep_jax.train.step import batch_like
 from audiosep_jax.train.workdir import Workdir
 from audiosep_jax.utils.serialization import to_dict
 
@@ -21,13 +21,13 @@ OLD_FIELDS = ("sources", "gain_range_db", "segment_seconds", "absent_probability
 
 
 def before():
-    """The config of a run that began before recipes had more fields, as its checkpoint holds it."""
+    """The config in a checkpoint from before the newer fields of recipes."""
     was = to_dict(ExperimentConfig(mixture=MixtureConfig(sources=3)))
     was["mixture"] = {name: was["mixture"][name] for name in OLD_FIELDS}
     return was
 
 
-def test_a_run_that_began_before_goes_on(tmp_path):
+def test_a_run_from_before_these_fields_resumes(tmp_path):
     refuse_other_runs(tmp_path, was=before(), config=ExperimentConfig(mixture=MixtureConfig(sources=3)))
 
 
@@ -40,7 +40,7 @@ def test_a_run_that_began_before_goes_on(tmp_path):
         ({"interferers": "neighbours"}, "mixture.interferers was 'drawn' and is 'neighbours'"),
     ],
 )
-def test_a_run_does_not_go_on_with_another_recipe(tmp_path, changed, said):
+def test_a_run_does_not_resume_with_another_recipe(tmp_path, changed, said):
     config = ExperimentConfig(mixture=MixtureConfig(sources=3, **changed))
     with pytest.raises(AudioSepError, match=said):
         refuse_other_runs(tmp_path, was=before(), config=config)
@@ -59,10 +59,10 @@ def on_many_rules(dataset):
     return dataclasses.replace(config, mixture=recipe)
 
 
-def test_the_step_takes_what_the_pipeline_brings(sounds, letters, tmp_path):
+def test_the_step_takes_the_arrays_of_the_pipeline(sounds, letters, tmp_path):
     config, mesh = on_many_rules(sounds), meshes.make_mesh()
-    sources = setup.open_sources(config, Workdir(tmp_path), mesh)
-    batch = next(iter(sources.pipeline.batches(stop_step=1)))
+    pipeline, _ = setup.open_data(config, Workdir(tmp_path), mesh)
+    batch = next(iter(pipeline.batches(stop_step=1)))
     expected = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), batch_like(config, mesh))
     assert {name: (array.shape, array.dtype) for name, array in batch.arrays.items()} == expected
     assert "snr_db" in expected

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: restored as a whole or not at all, and only into the run they belong to."""
+"""Checkpoints of a run: restored whole or not at all, and only into their own run."""
 
 import dataclasses
 import os
@@ -24,7 +24,7 @@ CONFIG = training_runs.experiment("none", keep_checkpoints=2)
 
 
 def state_of(level, *, mesh=None, **changes):
-    """A small state whose every number is `level`, as a step over `mesh` has it."""
+    """A small state with all numbers equal to `level`, with the sharding of a step over `mesh`."""
     weights = {"kernel": np.full((8, 4), level, np.float32), "bias": np.full(3, level, np.float32)}
     count = np.full([], level, np.int32)
     state = states.TrainState(
@@ -60,7 +60,7 @@ def assert_holds(state, level):
         assert (np.asarray(leaf) == level).all(), path
 
 
-def test_the_newest_state_comes_back_with_its_step_and_shardings(tmp_path):
+def test_the_newest_state_is_restored_with_its_step_and_shardings(tmp_path):
     save(tmp_path, 3, 5)
     state, step = restore(tmp_path)
     assert step == 5
@@ -69,7 +69,7 @@ def test_the_newest_state_comes_back_with_its_step_and_shardings(tmp_path):
         assert (leaf.sharding, leaf.dtype) == (like.sharding, like.dtype)
 
 
-def test_only_the_most_recent_stay_and_none_is_written_twice(tmp_path):
+def test_only_recent_checkpoints_stay_and_none_is_written_twice(tmp_path):
     save(tmp_path, 1, 2, 3)
     save(tmp_path, 3)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["2", "3"]
@@ -163,7 +163,7 @@ def test_fields_that_change_no_step_may_change(tmp_path):
         ("train", {"on_non_finite": "skip", "spike_deviations": 0.0}),
     ],
 )
-def test_where_and_how_a_step_is_computed_may_change(tmp_path, part, values):
+def test_fields_of_mesh_and_execution_may_change(tmp_path, part, values):
     save(tmp_path, 4)
     changed = dataclasses.replace(CONFIG, **{part: dataclasses.replace(getattr(CONFIG, part), **values)})
     assert restore(tmp_path, changed)[1] == 4
@@ -178,7 +178,7 @@ def test_where_and_how_a_step_is_computed_may_change(tmp_path, part, values):
         ("train", {"steps": 1000}),
     ],
 )
-def test_what_a_step_computes_may_not(tmp_path, part, values):
+def test_fields_that_change_the_result_of_a_step_may_not_change(tmp_path, part, values):
     save(tmp_path, 4)
     changed = dataclasses.replace(CONFIG, **{part: dataclasses.replace(getattr(CONFIG, part), **values)})
     (name,) = values
@@ -186,7 +186,7 @@ def test_what_a_step_computes_may_not(tmp_path, part, values):
         restore(tmp_path, changed)
 
 
-def test_an_average_comes_back(tmp_path):
+def test_an_average_is_restored(tmp_path):
     average = {"kernel": np.full((8, 4), 2, np.float32), "bias": np.full(3, 2, np.float32)}
     checkpoints = RunCheckpoints(tmp_path, CONFIG)
     checkpoints.save(state_of(4, ema=average), step=4)
@@ -217,7 +217,7 @@ print(step, state.params["kernel"].addressable_shards[0].data.shape)
 
 
 @pytest.mark.pod
-def test_it_comes_back_on_other_devices_and_another_mesh(tmp_path):
+def test_a_state_is_restored_on_other_devices_and_another_mesh(tmp_path):
     save(tmp_path, 4)
     code = OTHER_DEVICES.format(tests=str(Path(__file__).parent), workdir=str(tmp_path))
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
@@ -227,7 +227,7 @@ def test_it_comes_back_on_other_devices_and_another_mesh(tmp_path):
     assert_holds(restore(tmp_path)[0], 7)
 
 
-def test_a_run_of_before_a_field_was_there_goes_on_with_its_default(tmp_path, monkeypatch):
+def test_a_run_from_before_a_field_resumes_with_its_default(tmp_path, monkeypatch):
     def before(config):
         values = to_dict(config)
         del values["query"]["text_ratio"]

@@ -165,7 +165,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(whole, place, experiment_fil
 
 
 def lines_of_a_killed_run(metrics):
-    """The last step that stands in a log whose last line may be half-written."""
+    """The last step in a log whose last line may be half-written."""
     whole_lines = metrics.read_text("utf-8").rpartition("\n")[0].splitlines()
     return max((json.loads(line)["step"] for line in whole_lines), default=0)
 

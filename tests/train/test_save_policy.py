@@ -1,4 +1,4 @@
-"""When a run is saved, which checkpoints stay, and what a save that fails says."""
+"""When a run is saved, which checkpoints are kept, and the error of a failed save."""
 
 import dataclasses
 import subprocess
@@ -10,9 +10,8 @@ import pytest
 from test_run_checkpoints import CONFIG, assert_holds, restore, save, state_of
 
 from audiosep_jax.errors import AudioSepError, TransientError
-from audiosep_jax.train import save_interval
-from audiosep_jax.train.checkpoint import RunCheckpoints
-from audiosep_jax.train.save_interval import SaveInterval
+from audiosep_jax.train import checkpoint
+from audiosep_jax.train.checkpoint import RunCheckpoints, SaveInterval
 
 
 def with_train(**values):
@@ -20,7 +19,7 @@ def with_train(**values):
 
 
 class Time:
-    """A clock that a test moves, and that counts who looks."""
+    """A clock that the test moves; it counts its reads."""
 
     def __init__(self):
         self.now, self.looks = 1000.0, 0
@@ -30,7 +29,7 @@ class Time:
         return self.now
 
 
-def test_due_by_step_and_by_what_stays_for_ever(tmp_path):
+def test_due_by_save_every_and_by_keep_every(tmp_path):
     checkpoints = RunCheckpoints(tmp_path, with_train(save_every=4, keep_every=6))
     assert [step for step in range(17) if checkpoints.due(step)] == [4, 6, 8, 12, 16]
     checkpoints.close()
@@ -49,9 +48,9 @@ def test_due_by_time_counts_from_the_last_save(tmp_path):
     checkpoints.close()
 
 
-def test_the_lead_is_asked_seldom_and_in_time(monkeypatch):
+def test_broadcasts_are_rare_and_in_time(monkeypatch):
     time, told = Time(), []
-    monkeypatch.setattr(save_interval, "from_lead", lambda value: told.append(value) or value)
+    monkeypatch.setattr(checkpoint, "from_lead", lambda value: told.append(value) or value)
     interval = SaveInterval(10, step=0, clock=time)
     step = 0
     time.now += 60  # the first step compiles
@@ -63,11 +62,11 @@ def test_the_lead_is_asked_seldom_and_in_time(monkeypatch):
     # A process whose clock stands still does as the lead says.
     other = SaveInterval(10, step=0, clock=Time())
     answers = iter(told)
-    monkeypatch.setattr(save_interval, "from_lead", lambda _: next(answers))
+    monkeypatch.setattr(checkpoint, "from_lead", lambda _: next(answers))
     assert [asked for asked in range(1, step + 1) if other.passed(asked)] == [step]
 
 
-def test_without_minutes_nobody_looks_at_a_clock(tmp_path):
+def test_without_minutes_no_clock_is_read(tmp_path):
     time = Time()
     checkpoints = RunCheckpoints(tmp_path, CONFIG, clock=time)
     looks = time.looks
@@ -92,7 +91,7 @@ def test_steps_of_keep_every_stay_for_ever_beside_the_recent_ones(tmp_path):
     assert names == [4, 8, 10]
 
 
-def test_what_killed_runs_left_goes_at_the_next_save(tmp_path):
+def test_half_written_checkpoints_are_deleted_at_the_next_save(tmp_path):
     folder = tmp_path / "checkpoints"
     save(tmp_path, 3)
     for name in ("5.orbax-checkpoint-tmp", "1.deleted"):
@@ -118,18 +117,18 @@ def test_an_error_of_the_background_is_raised_at_the_next_step(tmp_path, monkeyp
     said = str(error.value)
     assert "the checkpoint of step 2 could not be written" in said
     assert "No space left on device" in said
-    assert said.endswith("the run goes on from that of step 1.")
+    assert said.endswith("it resumes from the checkpoint of step 1.")
     monkeypatch.undo()
     with pytest.raises(AudioSepError):
         checkpoints.close()
     assert restore(tmp_path, config)[1] == 1
 
 
-def test_a_process_that_is_gone_is_no_mistake_of_the_storage(tmp_path, monkeypatch):
+def test_a_missing_process_is_not_reported_as_a_storage_error(tmp_path, monkeypatch):
     checkpoints = RunCheckpoints(tmp_path, CONFIG)
     checkpoints._failure = (6, ValueError("UNKNOWN: Gloo AllGather failed: Connection reset by peer."))
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    with pytest.raises(TransientError, match=r"step 6 was not finished, because another process .* is gone"):
+    with pytest.raises(TransientError, match=r"step 6 is not finished, because another process .* is gone"):
         checkpoints.due(7)
     checkpoints._failure = (6, OSError(28, "No space left on device"))
     with pytest.raises(AudioSepError, match="No space left on device"):
@@ -159,8 +158,8 @@ except AudioSepError as error:
 
 
 @pytest.mark.parametrize("limit", [0, pytest.param(200, marks=pytest.mark.pod), 1500])
-def test_a_disk_that_is_full_leaves_the_checkpoint_before(tmp_path, limit):
-    """The limit strikes the first file, an array, or what describes the arrays at the end."""
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path, limit):
+    """The limit is hit by the first file, by an array, or by the metadata at the end."""
     code = FILL.format(tests=str(Path(__file__).parent), workdir=str(tmp_path), limit=limit)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -168,11 +167,11 @@ def test_a_disk_that_is_full_leaves_the_checkpoint_before(tmp_path, limit):
     assert done.stderr == ""
     assert "the checkpoint of step 2 could not be written" in said, said + done.stderr
     assert "File too large" in said
-    assert said.rstrip().endswith("the run goes on from that of step 1.")
+    assert said.rstrip().endswith("it resumes from the checkpoint of step 1.")
     state, step = restore(tmp_path)
     assert step == 1
     assert_holds(state, 1)
-    # With room again the run goes on there, and what was half-written is gone.
+    # With room again the run resumes there, and the half-written checkpoint is gone.
     save(tmp_path, 2)
     assert_holds(restore(tmp_path)[0], 2)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["1", "2"]

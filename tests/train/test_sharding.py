@@ -37,7 +37,7 @@ def parts_reports():
 
 
 def assert_only_reductions(report):
-    """What is summed over devices are gradients, each number once, sums per channel, and scalars."""
+    """Only gradients (each number once), sums per channel and scalars are summed over devices."""
     tensors, statistics = report["tensors"], report["statistics"]
     summed = report["moved"]["all-reduce"]
     assert max(summed) <= max(tensors) < sharded_step.SAMPLES

@@ -1,4 +1,4 @@
-"""Loss spikes and skipped steps: what is found, and what is written of them."""
+"""Loss spikes and skipped steps: their detection and their record."""
 
 import json
 import random
@@ -51,7 +51,7 @@ def batch(step):
     )
 
 
-def test_a_spike_is_found_with_what_was_usual():
+def test_a_spike_has_mean_and_deviation_of_the_losses_before():
     losses = noisy(100)
     detector = SpikeDetector(6.0)
     assert not any(detector.look(loss) for loss in losses)
@@ -63,7 +63,7 @@ def test_a_spike_is_found_with_what_was_usual():
     np.testing.assert_allclose([spike.mean, spike.deviation], [np.mean(losses), np.std(losses)])
 
 
-def test_a_loss_that_falls_or_stays_high_is_no_spike_for_long():
+def test_a_falling_loss_is_no_spike_and_a_high_one_only_at_first():
     detector = SpikeDetector(6.0)
     assert not any(detector.look(5 * 0.9**step + loss) for step, loss in enumerate(noisy(300)))
     found = [bool(detector.look(3 + loss)) for loss in noisy(WINDOW)]
@@ -112,7 +112,7 @@ def test_skipped_steps_are_recorded_and_too_many_in_a_row_end_the_run(tmp_path, 
     assert {line["loss"] for line in written} == {None, 2.0}  # a gradient may be what was not finite
 
 
-def test_a_restart_drops_the_steps_that_come_again(tmp_path, lines):
+def test_a_resumed_run_drops_the_lines_of_later_steps(tmp_path, lines):
     for step in (3, 7, 8):
         lines.write({"step": step})
     lines.close()

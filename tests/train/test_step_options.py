@@ -73,7 +73,7 @@ def close(one, other, tolerance):
 
 @pytest.fixture
 def compilations():
-    """Names of what has been compiled."""
+    """Names of the compiled programs."""
     names = []
 
     def note(event, _seconds, fun_name="", **_):
@@ -102,8 +102,8 @@ def test_the_step_is_compiled_once_also_after_a_checkpoint(mesh, step, compilati
     assert sum("train_step" in name for name in compilations) == 1
 
 
-def test_parts_are_batches_of_their_own_and_their_gradients_are_averaged(mesh, step):
-    """The documented meaning, written out: one part after the other, each with its own statistics."""
+def test_parts_are_normalized_separately_and_their_gradients_are_averaged(mesh, step):
+    """The documented meaning, written out: parts one after the other, each with its own statistics."""
     start = host(fresh(mesh))
 
     @jax.jit
@@ -160,7 +160,7 @@ def test_a_bad_part_makes_a_skipped_step_and_nothing_else(mesh, step):
     jax.tree.map(np.testing.assert_array_equal, state, expected)
 
 
-def test_after_a_skipped_step_all_goes_on_as_if_it_had_not_been(mesh, step):
+def test_skipped_steps_do_not_change_later_ones(mesh, step):
     skipping = fresh(mesh)
     for made in (batch, bad_batch, bad_batch, batch):
         skipping, metrics = take(step, mesh, skipping, made())

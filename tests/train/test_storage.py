@@ -1,4 +1,4 @@
-"""Work directories here and in a bucket, served by a small one of our own."""
+"""Local work directories, and work directories in the bucket of a small server."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from audiosep_jax.train import run_lock, storage
 
 
 @pytest.mark.parametrize("address", ["gs://bucket/run", Path("gs://bucket/run")], ids=["text", "path"])
-def test_an_address_is_known_whatever_pathlib_made_of_it(address):
+def test_an_address_is_known_even_after_pathlib_removed_a_slash(address):
     assert storage.is_remote(address)
     assert not storage.is_remote("/tmp/gs:/run")
     assert not storage.is_remote("runs/one")
@@ -107,7 +107,7 @@ def test_a_folder_is_uploaded_when_it_is_whole(bucket):
 
 
 @pytest.mark.pod  # needs the extra gcs
-def test_in_a_bucket_the_run_that_was_started_last_goes_on(bucket, monkeypatch):
+def test_in_a_bucket_the_latest_run_wins(bucket, monkeypatch):
     place = storage.work_directory("gs://bucket/run")
     with run_lock.only_run_in(place):
         run_lock.check_held(place)

@@ -1,4 +1,4 @@
-"""A run takes conditions from its datasets, and computes only what they lack."""
+"""A run reads conditions from its datasets, and only computes missing ones."""
 
 import warnings
 
@@ -7,7 +7,7 @@ import training_runs
 
 from audiosep_jax.encoders import condition_files
 from audiosep_jax.train import mesh as meshes
-from audiosep_jax.train.setup import open_sources
+from audiosep_jax.train.setup import open_data
 from audiosep_jax.train.workdir import Workdir
 
 
@@ -27,11 +27,11 @@ def asked(monkeypatch):
 
 def opened(dataset, workdir):
     config = training_runs.experiment(dataset)
-    open_sources(config, Workdir(workdir), meshes.make_mesh())
+    open_data(config, Workdir(workdir), meshes.make_mesh())
     return sorted(path.name for path in workdir.glob("conditions-*"))
 
 
-def test_a_run_reads_the_conditions_that_a_dataset_brings(tmp_path, letters, asked):
+def test_a_run_reads_the_conditions_of_a_dataset(tmp_path, letters, asked):
     dataset = training_runs.write_dataset(tmp_path)
     captions = list(training_runs.CAPTIONS.values())
     condition_files.store(dataset, training_runs.LetterEncoder(), captions[:2])

@@ -1,4 +1,4 @@
-"""Logs, in a folder and in a bucket, and what a full disk does to them."""
+"""Logs in a folder and in a bucket, and on a full disk."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from audiosep_jax.train.writers import MetricWriter
 
 @pytest.fixture
 def bucket(tmp_path, monkeypatch):
-    """The folder that stands for gs://bucket, on a machine whose home is empty."""
+    """A folder in place of gs://bucket, and an empty home folder."""
     root = tmp_path / "bucket"
     root.mkdir()
 
@@ -79,7 +79,7 @@ def test_a_folder_is_written_in_place(tmp_path):
     assert (read.Images("picture")[0].width, read.Images("picture")[0].height) == (6, 4)
 
 
-def test_steps_that_come_again_are_dropped(tmp_path):
+def test_lines_of_later_steps_are_dropped(tmp_path):
     for start, count in ((0, 5), (3, 4)):
         writer = MetricWriter(Workdir(tmp_path), start_step=start)
         for step in range(start + 1, start + count + 1):
@@ -108,7 +108,7 @@ def test_a_bucket_gets_copies(bucket):
 
 
 @pytest.mark.parametrize("same_machine", [True, False])
-def test_a_restart_takes_the_log_over_from_the_bucket(bucket, same_machine):
+def test_a_restart_copies_the_log_from_the_bucket(bucket, same_machine):
     workdir = Workdir("gs://bucket/run")
     writer = MetricWriter(workdir, start_step=0)
     for step in range(1, 5):
@@ -131,7 +131,7 @@ def test_a_restart_takes_the_log_over_from_the_bucket(bucket, same_machine):
     assert values == [(1, 0), (2, 0), (3, 0), (4, 0), (5, 1), (6, 1)]
 
 
-def test_a_large_event_file_is_not_copied_for_ever(bucket, monkeypatch):
+def test_a_large_event_file_is_followed_by_a_new_one(bucket, monkeypatch):
     monkeypatch.setattr(writers, "_LARGEST_EVENT_FILE", 2000)
     workdir = Workdir("gs://bucket/run")
     writer = MetricWriter(workdir, start_step=0)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import TaskID
 
 import audiosep_jax
 from audiosep_jax.cli.separate import discovery, naming
@@ -23,6 +23,7 @@ from audiosep_jax.errors import printable
 from audiosep_jax.separation.options import Options
 from audiosep_jax.separation.presence import absence_warning
 from audiosep_jax.utils.atomic import make_folder
+from audiosep_jax.utils.progress import progress_bar
 
 _OUT = Path("separated")
 
@@ -145,16 +146,10 @@ class _Bar:
     """
 
     def __init__(self, jobs: int, *, lines: bool) -> None:
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
-        )
         console = Console(stderr=True)
-        self._bar = Progress(
-            *columns,
-            console=console,
+        self._bar = progress_bar(
+            console,
+            percent=True,
             transient=True,
             # Otherwise rich would print to the terminal what belongs into a file.
             redirect_stdout=lines and sys.stdout.isatty(),

@@ -44,7 +44,7 @@ def test_the_command_resumes_after_a_signal(tmp_path, number, status):
     assert "Traceback" not in said
     assert not (tmp_path / "out").exists()
     done = subprocess.run(command(tmp_path / "out", 2), check=True, **pipes)
-    (found,) = re.findall(r"going on after (\d+) clips that are done", done.stdout)
+    (found,) = re.findall(r"resuming after (\d+) finished clips", done.stdout)
     assert 0 < int(found) < 24
     options = {"sample_rate_hz": 32_000, "clips_per_shard": 4}
     assert digests(tmp_path / "out") == digests(prepared(source, tmp_path / "whole", **options))

@@ -68,7 +68,10 @@ def test_clips_without_a_file_are_left_out_and_counted(source, tmp_path, capsys)
         ),
         (("audio_folder", "--count", "3", "--exclude", "x.txt"), "--exclude belongs to"),
         (("audio_folder", "--count", "3", "--name", "a/b"), "'a/b' with 1 worker(s): give a name without /"),
-        (("--from", "nothing.json", "--seed", "3"), "--seed: a manifest says that already; leave it out"),
+        (
+            ("--from", "nothing.json", "--seed", "3"),
+            "--seed: the manifest holds these values; remove the options",
+        ),
         (("--from", "nothing.json"), "nothing.json does not exist"),
     ],
 )

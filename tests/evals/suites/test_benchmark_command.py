@@ -70,7 +70,7 @@ def test_two_checkpoints_are_measured_and_compared(folders, tmp_path, capsys):
     ("given", "message"),
     [
         (["--suite", "dcase"], "--root, --out not given"),
-        (["--compare", "a", "b", "--suite", "dcase"], "--suite: --compare reads two results; leave it out"),
+        (["--compare", "a", "b", "--suite", "dcase"], "--suite: --compare only reads two results; remove"),
         (
             [
                 *(
@@ -117,9 +117,9 @@ PROGRAM = """
 import sys, time
 from audiosep_jax.evals.suites.journal import Journal
 from audiosep_jax.cli.main import main
-from audiosep_jax.encoders import base as encoder
+from audiosep_jax.encoders import base
 
-encoder.ENCODERS["letters"] = "benchmark_models"
+base.ENCODERS["letters"] = "benchmark_models"
 pause, append = float(sys.argv.pop(1)), Journal.append
 
 def slowly(self, values):

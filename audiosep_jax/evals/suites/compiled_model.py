@@ -1,0 +1,41 @@
+"""A separator in the form that a benchmark runs: compiled for rows of any length."""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+
+from audiosep_jax.config import ExperimentConfig
+from audiosep_jax.encoders.base import fingerprint, load_encoder
+from audiosep_jax.evals.suites.mixtures import Mixture
+from audiosep_jax.evals.suites.runner import Model
+from audiosep_jax.models import separator
+from audiosep_jax.models.inference import ragged
+
+
+def make_model(config: ExperimentConfig, variables: separator.Variables) -> tuple[Model, str]:
+    """Returns a model that separates every length exactly, and its fingerprint.
+
+    Raises:
+      EncoderError: the config names no query encoder, or its weights cannot be found.
+    """
+    on_device = jax.device_put(variables)
+    compiled = jax.jit(functools.partial(ragged.apply, config.model))
+    encoder = load_encoder(config.query)
+    # All that a result depends on: the model's shape, its weights, and how a query becomes a condition.
+    checkpoint = fingerprint((config.model,), tokenizer_hash=encoder.fingerprint, params=variables)
+    model = Model(
+        apply=lambda mixture, condition, count: compiled(
+            on_device, *jax.device_put((mixture, condition, count))
+        ),
+        encode=encoder.encode,
+        row_samples=functools.partial(ragged.batch_samples, config.model),
+        sample_rate_hz=config.model.sample_rate_hz,
+    )
+    return model, checkpoint
+
+
+def default_batch_size(mixtures: Sequence[Mixture]) -> int:
+    """Returns how many rows are separated together by default."""
+    # A CPU gains nothing from several rows; the queries of one mixture share one reading of its file.
+    return max(len(mixture.queries) for mixture in mixtures) if jax.default_backend() == "cpu" else 16
