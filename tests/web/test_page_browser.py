@@ -247,7 +247,7 @@ def test_closing_the_page_removes_its_files(browser, server):
         visit.describe("a dog")
         visit.press()
         visit.wait_for_result()
-        assert set(server.left()) > before
+        assert set(server.left()) - before
     deadline = time.monotonic() + 60
     while not set(server.left()) <= before and time.monotonic() < deadline:
         time.sleep(0.5)
