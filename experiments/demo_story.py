@@ -35,14 +35,7 @@ LEARNING_RATE = 1e-4
 def run(
     *, out: Path, steps: int, mixtures: int | None, checkpoint: Path = BUNDLED_CHECKPOINT, console: Console
 ) -> None:
-    """Runs the four parts in order.
-
-    Args:
-      out: folder for the results; its folder `work` is deleted and written anew.
-      steps: training steps.
-      mixtures: number of held-out mixtures to evaluate; None for all.
-      checkpoint: folder of the model to start from.
-      console: for the output.
+    """Runs the four parts in order; `work` in the folder of the results is deleted and written anew.
 
     Raises:
       AudioSepError: the checkpoint or the clips cannot be used, or OUT cannot be written.

@@ -44,18 +44,12 @@ def bss_eval(
     """SDR, SIR and SAR of BSSEval version 3, `bss_eval_sources` of its MATLAB toolbox and of mir_eval.
 
     The estimate is projected on the target under every filter of 512 taps, and on target and interference
-    under two such filters, so that a distortion by a short filter does not count as an error. The whole
-    signal is one segment; version 4 (museval) uses the same filters and reports the median over windows of a
-    second, which is another number.
+    (the mixture without the target) under two such filters, so that a distortion by a short filter does not
+    count as an error. The whole signal is one segment; version 4 (museval) uses the same filters and reports
+    the median over windows of a second, which is another number.
 
     E. Vincent, R. Gribonval and C. Févotte, "Performance measurement in blind audio source separation",
     IEEE Trans. Audio, Speech and Language Processing 14(4), 2006.
-
-    Args:
-      target: `[samples]`.
-      interference: same shape, the mixture without the target.
-      estimate: same shape, of the target.
-      filter_taps: length of the filters.
 
     Raises:
       ValueError: the shapes differ.
@@ -93,17 +87,12 @@ def filtered_sdr_db(
 def si_sdr_zero_mean_db(
     target: Float[np.ndarray, " samples"], estimate: Float[np.ndarray, " samples"]
 ) -> float:
-    """SI-SDR after the mean of both waveforms is removed, in dB within ±100.
+    """SI-SDR after the mean of both waveforms is removed, in dB within ±100; errors as in `bss_eval`.
 
     This is the SI-SDR of torchmetrics with `zero_mean=True`, of asteroid and of most speech papers.
     `metrics.si_sdr_db`, like the AudioSep reference, keeps the mean.
 
     J. Le Roux, S. Wisdom, H. Erdogan and J. Hershey, "SDR — half-baked or well done?", ICASSP 2019.
-
-    Raises:
-      ValueError: the shapes differ.
-      MissingPackageError: fast_bss_eval is not installed.
-      EvaluationError: a waveform is silent.
     """
     target, estimate = _checked(target=target, estimate=estimate)
     # A filter of one tap is the scale. The package's own si_sdr fails where PyTorch is not installed.

@@ -46,16 +46,10 @@ def measure_clap_scores(
     targets: Sequence[np.ndarray] | None = None,
     mixtures: Sequence[np.ndarray] | None = None,
 ) -> ClapScores:
-    """CLAPScore, CLAPScore-i and RefCLAPScore of estimates.
+    """CLAPScore, CLAPScore-i (with mixtures) and RefCLAPScore (with targets) of estimates of any lengths.
 
-    Args:
-      estimates: waveforms `[samples]`, of any lengths.
-      queries: one per estimate; equal ones are encoded once.
-      sample_rate_hz: of all waveforms.
-      encode_audio: `(waveforms, *, sample_rate_hz) -> [n, size]`.
-      encode_text: `texts -> [n, size]`, into the same space.
-      targets: one per estimate, for the scores with a reference.
-      mixtures: one per estimate, for the improvement.
+    Equal queries are encoded once. `encode_audio` maps `(waveforms, *, sample_rate_hz)` and `encode_text`
+    maps texts to `[n, size]` of one space.
 
     Raises:
       ValueError: the numbers of estimates, queries, targets and mixtures differ.
@@ -88,12 +82,7 @@ def measure_clap_scores(
 
 
 def cosines(first: Embeddings, second: Embeddings) -> Scores:
-    """Cosine of each pair of rows, in float64.
-
-    Raises:
-      ValueError: the shapes differ.
-      EvaluationError: a row is zero or not finite.
-    """
+    """Cosine of each pair of rows, in float64; an EvaluationError where a row is zero or not finite."""
     if first.shape != second.shape:
         raise ValueError(f"embeddings must have one shape: got {first.shape} and {second.shape}.")
     rows = []

@@ -90,6 +90,11 @@ class EvaluationResult:
     classes: tuple[ClassResult, ...]
     absent_attenuation_db: Interval | None
 
+    @property
+    def title(self) -> str:
+        """The names of model and set, for headings."""
+        return f"{self.model or 'model'} on {self.set_name}"
+
 
 def evaluate(
     evaluation_set: EvaluationSet,

@@ -44,22 +44,10 @@ def make_evaluation_set(
 ) -> EvaluationSet:
     """Draws mixtures of two different classes; the same arguments give the same set.
 
-    Each class is the target `per_class` times. Its clips, captions and interfering classes take turns in
-    a shuffled order, so all are used as evenly as their numbers allow. A segment with a mean energy
-    below -60 dB of full scale is drawn again, from the next clip.
-
-    Args:
-      clips: the files to draw from.
-      name: of the set.
-      root: folder of the clips' paths; the files are read to check their energy.
-      captions: sentences for each label.
-      per_class: mixtures per target class.
-      absent_per_class: further mixtures per target class whose query names a class that is not in them.
-      snr_db: energy of the target over the interferer's.
-      seconds: length of a segment.
-      sample_rate_hz: rate of the rendered set.
-      seed: of all draws.
-      description: where the files come from.
+    Each class is the target `per_class` times, and `absent_per_class` times more with a query that names a
+    class that is not in the mixture. Its clips, captions and interfering classes take turns in a shuffled
+    order, so all are used as evenly as their numbers allow. A segment with a mean energy below -60 dB of full
+    scale is drawn again, from the next clip. `captions` has the sentences for each label.
 
     Raises:
       EvaluationError: there are fewer than two classes (three with absent queries), a label has no caption,
@@ -120,14 +108,7 @@ def shuffled_forever(items: Sequence[T], rng: np.random.Generator) -> Iterator[T
 
 
 def draw_offset(samples: int, *, rate: int, seconds: float, rng: np.random.Generator) -> float:
-    """Returns where a segment starts in a file, in seconds with three digits; 0 if the file is no longer.
-
-    Args:
-      samples: of the file.
-      rate: of the file in Hz.
-      seconds: length of the segment.
-      rng: draws the offset.
-    """
+    """Returns where a segment starts in a file, in seconds with three digits; 0 if the file is no longer."""
     spare = max(0.0, samples / rate - seconds)
     return round(float(rng.uniform(0, spare)), 3) if spare else 0.0
 

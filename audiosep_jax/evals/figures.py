@@ -39,13 +39,8 @@ def class_figure(result: EvaluationResult, path: str | Path) -> None:
 def draw_classes(result: EvaluationResult, *, most: int | None = None) -> "Figure":
     """Draws a bar per class: mean SDRi with its 95 % interval and every mixture as a dot, the best on top.
 
-    Args:
-      result: of a set with at least one mixture whose query names its target.
-      most: most bars. Of more classes the best and the worst are drawn, with a gap that states how many are
-        left out. None draws all.
-
-    Returns:
-      A matplotlib figure that belongs to no global state.
+    Of more than `most` classes the best and the worst are drawn, with a gap that states how many are left
+    out. The figure belongs to no global state of matplotlib.
 
     Raises:
       ValueError: the result has no class.
@@ -61,18 +56,11 @@ def draw_classes(result: EvaluationResult, *, most: int | None = None) -> "Figur
         )
         for one in result.classes
     ]
-    return draw_bars(bars, mean_db=result.overall.sdri_db.mean, name=_name(result), most=most)
+    return draw_bars(bars, mean_db=result.overall.sdri_db.mean, name=result.title, most=most)
 
 
 def draw_bars(bars: Sequence[ClassBar], *, mean_db: float, name: str, most: int | None = None) -> "Figure":
-    """Draws the figure of `draw_classes`.
-
-    Args:
-      bars: at least one class.
-      mean_db: SDRi of all mixtures, drawn as a line.
-      name: of model and set, for the title.
-      most: most bars.
-    """
+    """Draws the figure of `draw_classes` for at least one class; `mean_db` of all mixtures is a line."""
     from matplotlib.figure import Figure
 
     bars = sorted(bars, key=lambda one: one.sdri_db.mean)
@@ -132,14 +120,7 @@ def distribution_figure(result: EvaluationResult, path: str | Path) -> None:
 
 
 def draw_distribution(result: EvaluationResult) -> "Figure":
-    """Draws a histogram of SDRi and, where there are absent sounds, one of their attenuation.
-
-    Args:
-      result: of an evaluation of at least one mixture.
-
-    Returns:
-      A matplotlib figure that belongs to no global state.
-    """
+    """Draws a histogram of SDRi and, where there are absent sounds, one of their attenuation."""
     from matplotlib.figure import Figure
 
     panels = []
@@ -157,7 +138,7 @@ def draw_distribution(result: EvaluationResult) -> "Figure":
         axis.set_xlabel(label)
         axis.set_ylabel("mixtures")
         axis.set_title(f"{title} (n = {len(values)})", fontsize=11)
-    figure.suptitle(_name(result), fontsize=12, fontweight="bold", parse_math=False)
+    figure.suptitle(result.title, fontsize=12, fontweight="bold", parse_math=False)
     return figure
 
 
@@ -176,10 +157,6 @@ def _histogram(axis: "Axes", values: np.ndarray) -> None:
     axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend(fontsize=9, framealpha=0.95)
     clean(axis, grid="y")
-
-
-def _name(result: EvaluationResult) -> str:
-    return f"{result.model or 'model'} on {result.set_name}"
 
 
 def _shortened(label: str, longest: int = 40) -> str:

@@ -18,14 +18,10 @@ Progress = Callable[[int, int], None]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measurements:
-    """One value per example and metric, in dB.
+    """One value per example and metric, in dB, each `[examples]`; "i" is the gain over the mixture.
 
-    Attributes:
-      absent: `[examples]`, true where the query names no sound of the mixture. For these examples only
-        `energy_ratio_db` is meaningful, for all others only the four other metrics.
-      sdr_db, sdri_db, si_sdr_db, si_sdri_db: `[examples]`, against the target; "i" is the gain over
-        the mixture.
-      energy_ratio_db: `[examples]`, estimate over mixture.
+    Where `absent` is true, the query names no sound of the mixture. For these examples only
+    `energy_ratio_db`, estimate over mixture, is meaningful, for all others only the four other metrics.
     """
 
     absent: Bool[np.ndarray, " examples"]
@@ -60,16 +56,9 @@ def measure_arrays(
 ) -> Measurements:
     """Separates mixtures batch by batch and measures the estimates in float64 on the host.
 
-    The last batch is filled up with silence, so that `apply` is compiled for one shape; the filling is not
-    measured.
-
-    Args:
-      apply: `(mixture [batch, samples], condition [batch, size]) -> estimate [batch, samples]`.
-      mixture: `[examples, samples]`.
-      target: `[examples, samples]`.
-      condition: `[examples, size]`.
-      absent: `[examples]`, true where the query names no sound of the mixture; None for no such query.
-      batch_size: rows per call.
+    `apply` maps `mixture [batch, samples]` and `condition [batch, size]` to `estimate [batch, samples]`. The
+    last batch is filled up with silence, so that `apply` is compiled for one shape; the filling is not
+    measured. `absent` is true where the query names no sound of the mixture; None for no such query.
 
     Raises:
       ValueError: the arrays do not agree in shape, or there is no example.
@@ -109,20 +98,9 @@ def measure_batch(
     batch_size: int,
     first: int = 0,
 ) -> Measurements:
-    """Separates and measures one batch, as `measure_arrays` does.
+    """Separates and measures at most `batch_size` rows, as `measure_arrays` does.
 
-    Args:
-      apply: `(mixture [batch, samples], condition [batch, size]) -> estimate [batch, samples]`.
-      mixture: `[rows, samples]`, at most `batch_size` rows.
-      target: `[rows, samples]`.
-      condition: `[rows, size]`.
-      absent: `[rows]`.
-      batch_size: rows per call.
-      first: index of the first row among all examples, for errors.
-
-    Raises:
-      ValueError: the estimate has another shape than the mixture.
-      EvaluationError: an estimate holds a NaN or an infinity.
+    Errors name the first row as mixture `first`.
     """
     given = filled(mixture, batch_size)
     estimate = np.asarray(apply(given, filled(condition, batch_size)))

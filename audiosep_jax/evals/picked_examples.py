@@ -31,12 +31,7 @@ def pick(result: EvaluationResult) -> dict[str, ExampleResult]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Example:
-    """A mixture of an evaluation, separated again.
-
-    Attributes:
-      row: its result.
-      sample_rate_hz: of the waveforms, each `[samples]`.
-    """
+    """A mixture of an evaluation, separated again: its result, and its waveforms `[samples]`."""
 
     row: ExampleResult
     sample_rate_hz: int
@@ -70,13 +65,8 @@ def separate_picked(
 ) -> Iterator[tuple[str, Example]]:
     """Separates the picked mixtures again; yields each with its name "best", "median" or "worst".
 
-    Args:
-      result: of `evaluate` on the set with the same model.
-      evaluation_set: the mixtures.
-      root: folder of their files.
-      apply: `(mixture [batch, samples], condition [batch, size]) -> estimate [batch, samples]`.
-      encode: `queries -> condition [queries, size]`.
-      batch_size: of `evaluate`, so that nothing is compiled again.
+    The set, the model (`apply` and `encode`) and the batch size are those of `evaluate`, so that nothing is
+    compiled again.
 
     Raises:
       AudioFileError: a file of the set cannot be read.
@@ -110,19 +100,7 @@ def example_figures(
     encode: Encode,
     batch_size: int = 8,
 ) -> list[Path]:
-    """Writes `spectrograms-<best, median, worst>.png` of the mixtures of `separate_picked`.
-
-    Args:
-      result: of `evaluate` on the set with the same model.
-      folder: of the images.
-      evaluation_set: the mixtures.
-      root: folder of their files.
-      apply: `(mixture [batch, samples], condition [batch, size]) -> estimate [batch, samples]`.
-      encode: `queries -> condition [queries, size]`.
-      batch_size: of `evaluate`, so that nothing is compiled again.
-
-    Returns:
-      The paths of the images.
+    """Writes `spectrograms-<best, median, worst>.png` of `separate_picked`; returns their paths.
 
     Raises:
       AudioFileError: a file of the set cannot be read.

@@ -28,7 +28,7 @@ def write_markdown(result: EvaluationResult, path: str | Path) -> None:
 
 def markdown(result: EvaluationResult) -> str:
     """Returns the table per class, with the overall means last, as Markdown."""
-    lines = [f"## {_title(result)}", ""]
+    lines = [f"## {result.title}", ""]
     rows = _class_rows(result)
     if rows:
         rows[-1] = tuple(f"**{cell}**" for cell in rows[-1])
@@ -52,7 +52,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list
 
 def console_table(result: EvaluationResult) -> Table:
     """Returns the table of `markdown` for a rich console."""
-    table = Table(title=escape(_title(result)), caption="\n".join(_notes(result)), caption_justify="left")
+    table = Table(title=escape(result.title), caption="\n".join(_notes(result)), caption_justify="left")
     for index, name in enumerate(_HEADER):
         table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
     rows = _class_rows(result)
@@ -60,10 +60,6 @@ def console_table(result: EvaluationResult) -> Table:
         last = index == len(rows) - 1
         table.add_row(*map(escape, row), style="bold" if last else None, end_section=index == len(rows) - 2)
     return table
-
-
-def _title(result: EvaluationResult) -> str:
-    return f"{result.model or 'model'} on {result.set_name}"
 
 
 def _class_rows(result: EvaluationResult) -> list[tuple[str, ...]]:

@@ -10,10 +10,7 @@ def recording_of(file: str) -> str:
     """Returns a name for the recording that a file was cut from; files of one recording share it.
 
     Names of ESC-50 hold the freesound id of the sound that several takes (A, B, C, …) were cut from. Any
-    other file counts as a recording of its own.
-
-    Args:
-      file: its name, with or without folders.
+    other file, with its folders, counts as a recording of its own.
 
     Examples:
       >>> recording_of("rain/1-17367-B.ogg"), recording_of("speech/p232_001.wav")

@@ -29,10 +29,7 @@ def speech_metrics(
     - `csig`, `cbak`, `covl`: composite measures, 1…5; `segsnr_db`: segmental SNR. See `composite`.
     - `stoi`: short-time objective intelligibility (Taal et al. 2011), up to 1, by the package pystoi.
 
-    Args:
-      target: `[samples]` clean speech.
-      estimate: same shape.
-      sample_rate_hz: of both; other rates than 16 kHz are resampled.
+    Waveforms of other rates are resampled to 16 kHz.
 
     Raises:
       ValueError: the shapes differ.

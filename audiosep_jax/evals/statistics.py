@@ -38,18 +38,9 @@ def bootstrap_interval(
 ) -> Interval:
     """Percentile bootstrap interval of the mean (Efron & Tibshirani 1993, chapter 13).
 
-    Mixtures that share a clip are not independent. With `groups`, whole groups are drawn (the cluster
-    bootstrap), so that many mixtures of few clips do not look more certain than they are.
-
-    Args:
-      values: `[examples]`.
-      groups: a name per example; examples of one name are drawn together. None draws single examples.
-      level: share of the bootstrap means inside the interval.
-      resamples: number of bootstrap draws.
-      seed: of the draws.
-
-    Returns:
-      The mean of all values, with the interval's ends.
+    Mixtures that share a clip are not independent. With `groups`, a name per example, whole groups are drawn
+    (the cluster bootstrap), so that many mixtures of few clips do not look more certain than they are.
+    `level` is the share of the bootstrap means inside the interval.
 
     Raises:
       ValueError: no values, or not one group per value.
@@ -96,11 +87,6 @@ def p_value(differences: Float[np.ndarray, " resamples"]) -> float:
 def pool(values: Float[np.ndarray, " mixtures"], *, classes: Sequence[str], pooling: Pooling) -> float:
     """Returns the mean of all values, or the mean over classes of their means or medians.
 
-    Args:
-      values: `[mixtures]`.
-      classes: of each mixture; ignored where `pooling` is "mean".
-      pooling: "mean", "class_mean" or "class_median".
-
     Examples:
       >>> pool(np.array([1.0, 2.0, 6.0]), classes=["a", "a", "b"], pooling="class_mean")
       3.75
@@ -121,18 +107,10 @@ def bootstrap_pools(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Float[np.ndarray, "metrics resamples"]:
-    """Returns `pool` of resampled mixtures.
+    """Returns `pool` of resampled mixtures, each with its class and its recording (`sources`).
 
     Recordings are drawn with all their mixtures (the cluster bootstrap). Where classes are pooled, they are
     drawn within their class, so that every class keeps its weight. All rows of `values` get the same draws.
-
-    Args:
-      values: `[metrics, mixtures]`.
-      classes: of each mixture.
-      sources: recording of each mixture.
-      pooling: as for `pool`.
-      resamples: number of draws.
-      seed: of the draws.
     """
     rng = np.random.default_rng(seed)
     names = np.asarray(classes if pooling != "mean" else [""] * values.shape[1])
@@ -196,19 +174,16 @@ class CrossedMean:
 def crossed_mean(values: Float[np.ndarray, "seeds mixtures"], groups: Sequence[str]) -> CrossedMean:
     """Returns the mean of values that depend on two random factors: the seed and the recording.
 
-    Every seed is measured on the same mixtures, so the two factors are crossed. The squared error of the
-    mean is the sum of two parts: that of the means per seed, a = s² / S, and that of the K recordings'
-    means, b (mixtures of one recording succeed or fail together). Both parts contain the interaction of seed
-    and recording, so the sum is slightly too large rather than too small. The interval is the mean
-    ± t √(a + b) with the t of Cochran and Cox (1950, "Experimental Designs"),
-    (a t(S-1) + b t(K-1)) / (a + b). It covers the truth in 95 % of the cases or more where one part has few
-    degrees of freedom, as three seeds do. Others do not: on simulated data (`docs/sweeps.md`)
-    Satterthwaite's degrees of freedom cover down to 89 % with two seeds, and a bootstrap of three seeds
-    76 %, because three seeds drawn with replacement vary by two thirds of the true variance.
-
-    Args:
-      values: `[seeds, mixtures]`: of one cell, or differences of two, paired by seed and mixture.
-      groups: the recording that a mixture's target was cut from, one per mixture.
+    The values are those of one cell, or differences of two, paired by seed and mixture. Every seed is
+    measured on the same mixtures, whose recordings are `groups`, so the two factors are crossed. The squared
+    error of the mean is the sum of two parts: that of the means per seed, a = s² / S, and that of the K
+    recordings' means, b (mixtures of one recording succeed or fail together). Both parts contain the
+    interaction of seed and recording, so the sum is slightly too large rather than too small. The interval is
+    the mean ± t √(a + b) with the t of Cochran and Cox (1950, "Experimental Designs"), (a t(S-1) + b t(K-1))
+    / (a + b). It covers the truth in 95 % of the cases or more where one part has few degrees of freedom, as
+    three seeds do. Others do not: on simulated data (`docs/sweeps.md`) Satterthwaite's degrees of freedom
+    cover down to 89 % with two seeds, and a bootstrap of three seeds 76 %, because three seeds drawn with
+    replacement vary by two thirds of the true variance.
 
     Raises:
       ValueError: no values, or not one group per mixture.

@@ -26,22 +26,12 @@ COURSE = (
 
 
 def window_of(run: RunRecord, smooth: int | None) -> int:
-    """Returns the number of neighbouring records of a run that are averaged, an odd number.
-
-    Args:
-      run: the run.
-      smooth: requested number; None for a twentieth of the records.
-    """
+    """Returns how many neighbouring records of a run are averaged, an odd number; by default a twentieth."""
     return smoothing_window(len(run.curve("loss"))) if smooth is None else 2 * (smooth // 2) + 1
 
 
 def draw_loss(runs: Sequence[RunRecord], *, smooth: int | None = None) -> "Figure":
-    """Draws the loss of every run: recorded points, their moving mean, spikes and skipped steps.
-
-    Args:
-      runs: at least one with a loss.
-      smooth: records that are averaged; None for a twentieth of them.
-    """
+    """Draws the loss of every run: recorded points, their moving mean, spikes and skipped steps."""
     figure, (axis,) = _axes(1, height=4.4)
     ceiling = _ceiling(runs)
     marked = {"spike": False, "skipped step": False}
@@ -74,11 +64,7 @@ def draw_loss(runs: Sequence[RunRecord], *, smooth: int | None = None) -> "Figur
 
 
 def draw_validation(runs: Sequence[RunRecord]) -> "Figure":
-    """Draws SDRi and SI-SDRi of every run that was validated; a ring marks the best SDRi.
-
-    Args:
-      runs: at least one with a validation.
-    """
+    """Draws SDRi and SI-SDRi of every run that was validated; a ring marks the best SDRi."""
     shown = [name for name in VALIDATION if any(len(run.curve(name)) for run in runs)]
     figure, axes = _axes(len(shown), height=3.2)
     for axis, name in zip(axes, shown, strict=True):
@@ -104,12 +90,7 @@ def draw_validation(runs: Sequence[RunRecord]) -> "Figure":
 
 
 def draw_course(runs: Sequence[RunRecord], *, smooth: int | None = None) -> "Figure":
-    """Draws learning rate, gradient norm, data wait and examples per second of every run.
-
-    Args:
-      runs: at least one with one of these fields.
-      smooth: as in `draw_loss`; the learning rate is never smoothed.
-    """
+    """Draws learning rate (never smoothed), gradient norm, data wait and examples per second of every run."""
     from matplotlib.ticker import LogFormatter
 
     shown = [row for row in COURSE if any(len(run.curve(row[0])) for run in runs)]

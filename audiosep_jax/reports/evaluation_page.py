@@ -32,15 +32,8 @@ def write_evaluation(
 ) -> list[Path]:
     """Writes `classes.png`, `distribution.png`, the spectrograms of the examples, and `report.html`.
 
-    Args:
-      result: of an evaluation.
-      folder: of the page; it is made.
-      spectrograms: pictures of single mixtures, `{"best", "median" or "worst": PNG}`; ignored where examples
-        are given.
-      examples: the same mixtures, separated; the page draws and plays them.
-
-    Returns:
-      The paths, the page first.
+    The page draws and plays the `examples` "best", "median" and "worst". Without them it shows
+    `spectrograms`, their pictures as PNG. Returns the paths, the page first.
 
     Raises:
       ReportError: the page would be too large.
@@ -70,8 +63,7 @@ def write_evaluation(
             pages.heading(_TITLES[place]),
             pages.picture(content, alt="Spectrograms of mixture, target, estimate and residual."),
         ]
-    title = f"{result.model or 'model'} on {result.set_name}"
-    page = pages.whole(title, _introduction(result), *parts, *_table(result))
+    page = pages.whole(result.title, _introduction(result), *parts, *_table(result))
     path = pages.write_report(folder, page, pictures, advice="evaluate fewer classes at once")
     return [path, *(Path(folder) / name for name in pictures)]
 

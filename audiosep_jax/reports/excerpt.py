@@ -21,13 +21,7 @@ _TOLERATED_SECONDS = 0.1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Excerpt:
-    """A recording, or its beginning.
-
-    Attributes:
-      waveform: `[channels, samples]`.
-      sample_rate_hz: its rate.
-      cut: whether the recording is longer.
-    """
+    """A recording, or its beginning where it is `cut`."""
 
     waveform: Float32[np.ndarray, "channels samples"]
     sample_rate_hz: int
@@ -54,10 +48,6 @@ def longest_seconds(path: str | Path, *, sounds: int) -> float:
 def read_excerpt(path: str | Path, *, seconds: float) -> Excerpt:
     """Reads the first seconds of a recording block by block, because it may be hours long.
 
-    Args:
-      path: a sound file.
-      seconds: most seconds to read.
-
     Raises:
       AudioFileError: the file cannot be read.
     """
@@ -81,12 +71,9 @@ def read_excerpt(path: str | Path, *, seconds: float) -> Excerpt:
 def read_target(
     path: str | Path, excerpt: Excerpt, *, mixture: str | Path
 ) -> Float32[np.ndarray, "channels samples"]:
-    """Reads the target of an excerpt, with the excerpt's rate, channels and length.
+    """Reads the target of an excerpt of `mixture`, with the excerpt's rate, channels and length.
 
-    Args:
-      path: a sound file as long as the mixture; a mono file is used for all channels.
-      excerpt: of the mixture.
-      mixture: its path, for errors.
+    The file is as long as the mixture; a mono file is used for all channels.
 
     Raises:
       AudioFileError: the file cannot be read.

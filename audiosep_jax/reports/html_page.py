@@ -65,25 +65,14 @@ def paragraph(sentence: str, *, note: bool = False) -> Html:
 
 
 def picture(png: bytes, *, alt: str, caption: str = "") -> Html:
-    """Returns an embedded picture.
-
-    Args:
-      png: the file's bytes.
-      alt: description of the picture for readers who cannot see it.
-      caption: below it.
-    """
+    """Returns an embedded picture; `alt` describes it for readers who cannot see it."""
     data = base64.b64encode(png).decode("ascii")
     below = f'<figcaption dir="auto">{text(caption)}</figcaption>' if caption else ""
     return Html(f'<figure><img src="data:image/png;base64,{data}" alt="{text(alt)}">{below}</figure>\n')
 
 
 def player(flac: bytes, *, label: str) -> Html:
-    """Returns a player of an embedded sound.
-
-    Args:
-      flac: the file's bytes.
-      label: above the player.
-    """
+    """Returns a player of an embedded sound, below its label."""
     data = base64.b64encode(flac).decode("ascii")
     return Html(
         f'<div class="player"><p dir="auto">{text(label)}</p><audio controls preload="metadata" '
@@ -123,19 +112,10 @@ def whole(title: str, *parts: Html) -> str:
 
 
 def write_report(folder: str | Path, page: str, pictures: dict[str, bytes], *, advice: str) -> Path:
-    """Writes pictures and then the page.
-
-    Args:
-      folder: of the files; it is made.
-      page: from `whole`.
-      pictures: file name to bytes.
-      advice: how to make the page smaller, for the error of a page that is too large.
-
-    Returns:
-      The page's path.
+    """Writes pictures and then the page, from `whole`; returns the page's path.
 
     Raises:
-      ReportError: the page is larger than `LARGEST_PAGE_BYTES`; nothing is written.
+      ReportError: the page is larger than `LARGEST_PAGE_BYTES`; it gives `advice`, and no file is written.
       StorageError: a file cannot be written; earlier files stay.
     """
     content = page.encode("utf-8")

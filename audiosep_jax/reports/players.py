@@ -20,11 +20,7 @@ _MOST_HZ = 192_000
 
 
 def check_rate(sample_rate_hz: int, *, name: str) -> None:
-    """Checks that browsers play sounds of a rate.
-
-    Raises:
-      ReportError: they do not.
-    """
+    """Raises a ReportError where browsers do not play sounds of a rate."""
     if sample_rate_hz > _MOST_HZ:
         raise ReportError(
             f"{name} has {sample_rate_hz} samples a second, and browsers play at most {_MOST_HZ}: convert it "
@@ -33,12 +29,7 @@ def check_rate(sample_rate_hz: int, *, name: str) -> None:
 
 
 def flac(waveform: Float[np.ndarray, "channels samples"], *, sample_rate_hz: int) -> bytes:
-    """Encodes a sound as 16-bit FLAC, without loss except the rounding to 16 bits.
-
-    Args:
-      waveform: `[channels, samples]` in ±1; louder samples are clipped.
-      sample_rate_hz: its rate.
-    """
+    """Encodes a sound in ±1 as 16-bit FLAC, lossless after the rounding; louder samples are clipped."""
     steps = quantise(waveform, 16).astype(np.int16)
     file = io.BytesIO()
     soundfile.write(file, np.ascontiguousarray(steps.T), sample_rate_hz, format="FLAC", subtype="PCM_16")
@@ -50,10 +41,7 @@ def listen(
 ) -> list[pages.Html]:
     """Returns the players of groups of sounds; one gain for all keeps the loudest from clipping.
 
-    Args:
-      groups: heading ("" for none) and `{label: [channels, samples]}` of each group. Sounds of more than two
-        channels are averaged.
-      sample_rate_hz: of all sounds.
+    Each group has a heading, "" for none. Sounds of more than two channels are averaged.
     """
     peak = max(
         float(np.abs(_played(sound)).max(initial=0.0)) for _, sounds in groups for sound in sounds.values()

@@ -33,10 +33,7 @@ class _Head:
 
 
 def read_result(folder: str | Path) -> EvaluationResult:
-    """Reads the result of `audiosep evaluate`.
-
-    Args:
-      folder: its output folder.
+    """Reads the result of `audiosep evaluate` from its output folder.
 
     Raises:
       ReportError: there is no result, it is damaged, or it holds no mixture.
@@ -109,11 +106,7 @@ def read_spectrograms(folder: str | Path) -> dict[str, bytes]:
 
 
 def check_belongs(result: EvaluationResult, evaluation_set: EvaluationSet) -> None:
-    """Checks that a result was measured on a set.
-
-    Raises:
-      ReportError: it was not.
-    """
+    """Raises a ReportError where a result was measured on another set."""
     entries = evaluation_set.entries
     same = result.set_name == evaluation_set.name and all(
         0 <= row.index < len(entries)
@@ -128,11 +121,7 @@ def check_belongs(result: EvaluationResult, evaluation_set: EvaluationSet) -> No
 
 
 def check_reproduced(examples: Mapping[str, Example]) -> None:
-    """Checks that examples reach the SDRi of the evaluation.
-
-    Raises:
-      ReportError: one does not, because the model or the sounds differ.
-    """
+    """Raises a ReportError where an example misses its SDRi, because model or sounds differ."""
     for example in examples.values():
         found = float(sdri_db(example.target, example.estimate, example.mixture))
         if abs(found - example.row.sdri_db) > _REPRODUCED_DB:

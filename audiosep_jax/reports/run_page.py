@@ -30,13 +30,8 @@ _HEADER = (
 def write_runs(runs: Sequence[RunRecord], folder: str | Path, *, smooth: int | None = None) -> list[Path]:
     """Writes `loss.png`, `validation.png`, `course.png` (those with something to show) and `report.html`.
 
-    Args:
-      runs: at least one.
-      folder: of the page; it is made.
-      smooth: records that the line of the loss averages; None for a twentieth of the run's records.
-
-    Returns:
-      The paths, the page first.
+    The line of the loss averages `smooth` records; None is a twentieth of the run's records. Returns the
+    paths, the page first.
 
     Raises:
       ReportError: the runs have recorded nothing to draw, there are too many runs for one picture, or the
@@ -119,14 +114,11 @@ def _notes(runs: Sequence[RunRecord]) -> list[pages.Html]:
         if broken:
             notes.append(
                 pages.paragraph(
-                    f"{run.name}: {_values(broken)} of its record not finite; gaps in the curves."
+                    f"{run.name}: {broken} value{'' if broken == 1 else 's'} of its record not finite; "
+                    "gaps in the curves."
                 )
             )
     return notes
-
-
-def _values(count: int) -> str:
-    return f"{count} value{'' if count == 1 else 's'}"
 
 
 def _summary(run: RunRecord, smooth: int | None) -> tuple[str, ...]:

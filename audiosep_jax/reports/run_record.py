@@ -28,12 +28,7 @@ class Folder(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A field of the record over the steps of a run.
-
-    Attributes:
-      steps: number of steps taken, rising.
-      values: as recorded, also where not finite.
-    """
+    """A field of the record, as recorded (finite or not), over the number of steps taken, which rises."""
 
     steps: Float[np.ndarray, " points"]
     values: Float[np.ndarray, " points"]
@@ -73,11 +68,7 @@ class RunRecord:
 
 
 def read_run(folder: Folder, *, name: str) -> RunRecord:
-    """Reads the record of a run, finished or not.
-
-    Args:
-      folder: the work directory.
-      name: of the run in pictures.
+    """Reads the record in a work directory, of a run that is finished or not; pictures call the run `name`.
 
     Raises:
       ReportError: the record is missing, unreadable, damaged or empty.
@@ -131,14 +122,9 @@ def smoothing_window(records: int) -> int:
 
 
 def smoothed(values: Float[np.ndarray, " points"], window: int) -> Float[np.ndarray, " points"]:
-    """Returns the mean of the finite values in a centred window, which is shorter at both ends.
+    """Returns the mean of the finite values in a centred window of an odd number of points.
 
-    Args:
-      values: `[points]`.
-      window: odd number of points.
-
-    Returns:
-      `[points]`; NaN where no value of the window is finite.
+    The window is shorter at both ends. The mean is NaN where no value of the window is finite.
     """
     half = window // 2
     finite = np.isfinite(values)

@@ -20,14 +20,7 @@ _HEADER = ("query", "level", "SDR", "SDRi", "SI-SDR", "SI-SDRi")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Answer:
-    """The estimate of a query; all waveforms are `[channels, samples]`.
-
-    Attributes:
-      query: the sentence.
-      estimate: of the target.
-      residual: mixture minus estimate.
-      target: the true sound; None where it is unknown.
-    """
+    """The estimate of a query, with the true sound where it is known, each `[channels, samples]`."""
 
     query: str
     estimate: Float[np.ndarray, "channels samples"]
@@ -37,16 +30,7 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SeparatedMixture:
-    """A mixture, or its first seconds, with the answers to several queries.
-
-    Attributes:
-      name: of the mixture.
-      model: name of the model.
-      waveform: `[channels, samples]`.
-      sample_rate_hz: of all waveforms.
-      cut: whether the recording is longer.
-      answers: one per query.
-    """
+    """A mixture, or its first seconds where it is `cut`, with the answers to several queries."""
 
     name: str
     model: str
@@ -63,11 +47,9 @@ class SeparatedMixture:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Numbers:
-    """Measurements of an answer in dB, over all channels together.
+    """Measurements of an answer in dB, over all channels together; None where its target is unknown.
 
-    Attributes:
-      level_db: of the estimate relative to the mixture.
-      sdr_db, sdri_db, si_sdr_db, si_sdri_db: against the target; None where it is unknown.
+    The level is that of the estimate relative to the mixture.
     """
 
     level_db: float
@@ -90,8 +72,7 @@ def measure(answer: Answer, mixture: Float[np.ndarray, "channels samples"]) -> N
 def write_separation(shown: SeparatedMixture, folder: str | Path) -> list[Path]:
     """Writes `spectrograms.png` (and `-2`, … where there are many queries) and `report.html`.
 
-    Returns:
-      The paths, the page first.
+    Returns the paths, the page first.
 
     Raises:
       ReportError: the page would be too large.

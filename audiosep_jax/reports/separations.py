@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -28,16 +27,7 @@ def separate_excerpt(
     name: str,
     progress: Callable[[int, int], None],
 ) -> SeparatedMixture:
-    """Separates an excerpt once per query.
-
-    Args:
-      model: separates.
-      excerpt: of the recording.
-      conditions: of every query, `[size]`.
-      targets: `[channels, samples]`, the true sounds of the first queries.
-      name: of the recording.
-      progress: called with the queries done and the queries in all.
-    """
+    """Separates an excerpt once per query; `targets` are the true sounds of the first queries."""
     answers = []
     for (query, condition), target in itertools.zip_longest(conditions.items(), targets):
         found = model.separate(excerpt.waveform, excerpt.sample_rate_hz, condition=condition)
@@ -58,12 +48,6 @@ def separate_examples(
 ) -> dict[str, Example]:
     """Separates the best, median and worst mixture of an evaluation again.
 
-    Args:
-      model: the evaluated one.
-      result: of the evaluation.
-      evaluation_set: of the evaluation.
-      root: folder that the set's file names start from.
-
     Raises:
       ReportError: model or sounds are not those of the evaluation.
     """
@@ -73,15 +57,12 @@ def separate_examples(
             f"this one at {model.sample_rate_hz} Hz: give the evaluated one as --checkpoint."
         )
 
-    def apply(mixture: np.ndarray, condition: np.ndarray) -> jax.Array:
-        return model.apply(jnp.asarray(mixture), jnp.asarray(condition))
-
     examples = dict(
         separate_picked(
             result,
             evaluation_set=evaluation_set,
             root=root,
-            apply=apply,
+            apply=lambda mixture, condition: model.apply(jnp.asarray(mixture), jnp.asarray(condition)),
             encode=base.load_encoder(model.config.query).encode,
             batch_size=1,
         )

@@ -9,14 +9,10 @@ _MARGIN = 3
 
 
 def print_whole(console: Console, table: Table) -> None:
-    """Prints a table without breaking a number or a name.
+    """Prints a table of texts without breaking a number or a name.
 
     Headers fold at spaces. A table that is still too wide is printed as Markdown, wider than the console,
     with its caption below.
-
-    Args:
-      console: to print on.
-      table: of text cells.
     """
     body = [max(map(len, map(str, column.cells)), default=0) for column in table.columns]
     for column, widest in zip(table.columns, body, strict=True):

@@ -24,17 +24,12 @@ from audiosep_jax.train.step import batch_like, make_train_step
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CellCost:
-    """The cost of one cell of a sweep.
+    """The cost of one cell of a sweep, of whose runs some are trained.
 
     Attributes:
-      cell: its name.
-      parameters: number of trained parameters.
-      steps: of one run.
       examples: mixtures that one run trains on.
       flops: floating-point operations of one run's train steps, as XLA counts them before it optimises:
         without validation, evaluation and recomputation by `execution.remat`.
-      trained: number of runs that have been trained.
-      runs: number of runs.
       train_seconds: mean time of the trained runs, with starting and compiling; None without one.
     """
 
@@ -51,10 +46,8 @@ class CellCost:
 def costs_of(sweep: Sweep, workdir: Path, *, say: Callable[[str], None] = print) -> list[CellCost]:
     """Returns the cost of each cell of a sweep; nothing is compiled or written.
 
-    Args:
-      sweep: of the cells.
-      workdir: of the sweep; times are taken from its trained runs.
-      say: called with a line before a train step is counted, which takes seconds.
+    Times are those of the trained runs in the work directory. `say` gets a line before a train step is
+    counted, which takes seconds.
 
     Raises:
       ConfigError: a cell's config is wrong.

@@ -97,12 +97,9 @@ class Sweep:
 
 
 def product(axes: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, Any]]:
-    """Returns a cell for every combination of values; the last field changes fastest.
+    """Returns a cell for every combination of values of dotted fields; the last field changes fastest.
 
     The name of a cell has the last part of each field and its value.
-
-    Args:
-      axes: dotted field and its values.
 
     Raises:
       ConfigError: two combinations have one name.
@@ -133,12 +130,7 @@ def _word(value: Any) -> str:
 
 
 def with_fields(config: ExperimentConfig, changes: Changes, *, where: str) -> ExperimentConfig:
-    """Returns the config with some fields changed, each checked like a config file.
-
-    Args:
-      config: stays as it is.
-      changes: dotted fields and their values.
-      where: the place in error sentences.
+    """Returns the config with some fields changed, each checked like a config file; errors name `where`.
 
     Raises:
       ConfigError: there is no such field, or its value has a wrong type or range.

@@ -16,10 +16,6 @@ if TYPE_CHECKING:
 def cells_figure(result: SweepResult, path: Path) -> None:
     """Writes SDRi per cell with its 95 % interval and a dot per seed; beside it, the differences.
 
-    Args:
-      result: of a sweep; the first cell is on top.
-      path: image file; the suffix selects the format.
-
     Raises:
       StorageError: the file cannot be written.
     """
@@ -47,12 +43,7 @@ def cells_figure(result: SweepResult, path: Path) -> None:
 def curves_figure(result: SweepResult, path: Path) -> bool:
     """Writes validation SDRi while training: a thin line per seed, a thick one for the seeds' mean.
 
-    Args:
-      result: of a sweep.
-      path: image file; the suffix selects the format.
-
-    Returns:
-      Whether a run was validated; otherwise no file is written.
+    Returns whether a run was validated; otherwise no file is written.
 
     Raises:
       StorageError: the file cannot be written.

@@ -1,12 +1,11 @@
 """Performs the jobs of a sweep as tasks of a Ray cluster."""
 
-import contextlib
 import importlib.util
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 from audiosep_jax.errors import MissingPackageError, Stopped, SweepError, listed, shown
 from audiosep_jax.sweeps.worker import Done, Job, work
@@ -26,15 +25,9 @@ def run_on_ray(
     """Performs jobs as tasks of Ray; a failed job does not stop the others.
 
     `RAY_ADDRESS` names the cluster; without it the cluster of this machine is used, or one is started. All
-    machines need this package and the same paths. When a machine is lost, its runs resume on another one.
-    At Ctrl-C or SIGTERM the trainings save and end before the exception is raised.
-
-    Args:
-      jobs: in the order of submission.
-      at_once: jobs that are submitted at a time.
-      resources: of each job, such as {"CPU": 8, "GPU": 1, "TPU": 4}; by default one CPU.
-      started: called with a job when it is submitted.
-      ended: called with the outcome of a job.
+    machines need this package and the same paths. When a machine is lost, its runs resume on another one. At
+    Ctrl-C or SIGTERM the trainings save and end before the exception is raised. `resources` are those of each
+    job, such as {"CPU": 8, "GPU": 1, "TPU": 4}, by default one CPU; `at_once` jobs are submitted at a time.
 
     Raises:
       MissingPackageError: Ray is not installed.
@@ -49,7 +42,7 @@ def run_on_ray(
     from ray.exceptions import RayError  # pyright: ignore[reportMissingImports]
 
     own = not ray.is_initialized()
-    with _noted_sigterm() as noted:
+    with _Sigterm() as noted:
         try:
             if own:
                 ray.init(log_to_driver=False, include_dashboard=False)
@@ -96,12 +89,13 @@ def _result(reference: Any, job: Job) -> Done:
 
 
 class _Sigterm:
-    """Records SIGTERM: Ray would turn an exception of the signal handler into another one."""
+    """Records SIGTERM in a `with`: Ray would turn an exception of the signal handler into another one."""
 
-    def __init__(self) -> None:
+    def __enter__(self) -> Self:
         self._came = False
         self._main = threading.current_thread() is threading.main_thread()
         self._before = signal.getsignal(signal.SIGTERM)
+        return self
 
     def take(self) -> None:
         """Installs the handler, after Ray has installed its own at its start."""
@@ -113,22 +107,12 @@ class _Sigterm:
         if self._came:
             raise Stopped(signal.SIGTERM)
 
-    def give_back(self) -> None:
-        """Installs the previous handler again."""
+    def __exit__(self, *_error: object) -> None:
         if self._main:
             signal.signal(signal.SIGTERM, self._before)
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self._came = True
-
-
-@contextlib.contextmanager
-def _noted_sigterm() -> Iterator[_Sigterm]:
-    noted = _Sigterm()
-    try:
-        yield noted
-    finally:
-        noted.give_back()
 
 
 def _check_room(nodes: Sequence[Mapping[str, Any]], resources: Mapping[str, float]) -> None:

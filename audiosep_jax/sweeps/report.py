@@ -30,12 +30,7 @@ _HEADER = (
 
 
 def write_report(result: SweepResult, folder: Path, *, figures: Sequence[str] = ()) -> None:
-    """Writes `report.md` and `report.json` to a folder.
-
-    Args:
-      result: of the sweep.
-      folder: gets the files.
-      figures: names of image files in the folder, for the Markdown.
+    """Writes `report.md`, which shows the image files `figures` of the folder, and `report.json`.
 
     Raises:
       StorageError: the folder cannot be written.

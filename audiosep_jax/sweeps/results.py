@@ -21,12 +21,7 @@ ALPHA = 0.05
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Validation SDRi of one run during its training.
-
-    Attributes:
-      steps: of the validations.
-      sdri_db: means over the validation mixtures.
-    """
+    """Validation SDRi of one run during its training, means over the validation mixtures."""
 
     seed: int
     steps: tuple[int, ...]
@@ -38,7 +33,6 @@ class Difference:
     """A cell minus the one that it is compared with, over their common seeds.
 
     Attributes:
-      seeds: of both cells.
       sdri_db: paired by seed and mixture; `p_value` is not corrected.
       corrected_p: the p-value, corrected for all comparisons of the sweep (Holm).
       significant: whether `corrected_p` is below 0.05.
@@ -52,15 +46,10 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CellResult:
-    """The result of one cell.
+    """The result of one cell, as means over its finished seeds.
 
     Attributes:
-      changes: fields that it changes.
-      seeds: that are finished.
       missing: seeds that are not finished, or were measured on another set.
-      sdri_db: mean over seeds and mixtures.
-      seed_means_db: SDRi per finished seed.
-      si_sdri_db: mean.
       attenuation_db: mean attenuation of absent sounds; None where the set has none.
       train_minutes: mean per run.
       difference: None for the cell that the others are compared with, and without a common seed.
@@ -85,12 +74,9 @@ class SweepResult:
     """The result of a sweep.
 
     Attributes:
-      name: of the sweep.
-      evaluation_set: its name.
       mixtures: number of mixtures whose query names their target.
       recordings: number of recordings that their targets were cut from.
       compared_with: the cell that the others are compared with.
-      seeds: of all cells.
       cells: those with at least one finished run, in the order of the sweep.
       unfinished: names of the cells with none.
     """
@@ -219,11 +205,7 @@ def _cell_result(
 
 
 def _read_run(folder: Path, seed: int) -> _Measured:
-    """Returns the numbers of a finished run.
-
-    Raises:
-      SweepError: its result is damaged, or has no mixture whose query names its target.
-    """
+    """Returns the numbers of a finished run."""
     path = folder / workdir.EVALUATION / "result.json"
     try:
         result = json.loads(path.read_text("utf-8"))

@@ -40,13 +40,9 @@ class Execution:
 def run_sweep(
     sweep: Sweep, workdir: Path, *, execution: Execution, say: Callable[[str], None] = print
 ) -> list[Done]:
-    """Performs all runs of a sweep and returns the outcome of each.
+    """Performs all runs of a sweep and returns the outcome of each; `say` gets a line at each start and end.
 
-    Args:
-      sweep: to run.
-      workdir: a folder of this machine, or one that all machines of the cluster share.
-      execution: place and number of the runs.
-      say: called with a line when a run starts or ends.
+    The machines of a cluster share the work directory.
 
     Raises:
       AudioSepError: the sweep, its evaluation set or the work directory cannot be used.
@@ -118,13 +114,7 @@ def run_here(
     """Performs jobs as processes of this machine; a failed job does not stop the others.
 
     At Ctrl-C or SIGTERM the trainings save and end before the exception is raised; at a second one they end
-    at once.
-
-    Args:
-      jobs: in the order in which they start.
-      at_once: jobs that run at a time.
-      started: called with a job before it starts, from a thread of its own.
-      ended: called with the outcome of a job, from the calling thread.
+    at once. `started` is called before a job from a thread of its own, `ended` from the calling thread.
     """
     stop = Stop()
 

@@ -18,14 +18,7 @@ _DIGITS = 10
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training of a sweep.
-
-    Attributes:
-      cell: name of its cell.
-      seed: of its parameters and data.
-      config: of the training.
-      folder: of its config, log, training and evaluation.
-    """
+    """One training of a sweep; its folder has its config, log, training and evaluation."""
 
     cell: str
     seed: int

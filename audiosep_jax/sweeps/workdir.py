@@ -34,7 +34,6 @@ class RunState:
       trained: whether the training reached its last step.
       evaluated: hash of the evaluation set on which its model was measured; "" before that.
       train_seconds: time of all training attempts, with starting and compiling.
-      evaluate_seconds: time of the evaluation.
     """
 
     trained: bool = False
@@ -74,12 +73,6 @@ def write_plan(sweep: Sweep, runs: list[Run], workdir: Path, *, evaluation_hash:
 
     Cells and seeds of an earlier plan are kept if their config would still be the same, so that the report
     includes every comparison that was tried.
-
-    Args:
-      sweep: that starts.
-      runs: of the sweep.
-      workdir: of the plan.
-      evaluation_hash: of the evaluation set.
 
     Raises:
       SweepError: the directory holds another sweep.

@@ -46,9 +46,6 @@ class Job:
     """A run with everything that another machine needs to perform it.
 
     Attributes:
-      run: to train.
-      evaluation: set on which it is measured.
-      evaluation_hash: of the evaluation set's file.
       cwd: folder of relative paths.
       program: command to call, see `PROGRAM`.
       lock: descriptor that the processes inherit; None for none.
@@ -64,13 +61,11 @@ class Job:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Done:
-    """The outcome of a job.
+    """The outcome of a job, and the time of this attempt.
 
     Attributes:
-      name: of the run.
       reason: last line of the log of a failed run; "" for others.
       log: file of its output.
-      seconds: time of this attempt.
     """
 
     name: str

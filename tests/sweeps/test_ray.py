@@ -65,12 +65,13 @@ def test_a_signal_stops_the_runs_of_ray_and_they_resume(tmp_path, cluster):
     sweep = small_sweep(tmp_path, "base", steps=500)
     file, directory = write_sweep(tmp_path / "sweep.py", sweep), tmp_path / "out"
     arguments = ["sweep", str(file), "--workdir", str(directory), "--executor", "ray", "--resources", "CPU=1"]
+    path = os.environ.get("PYTHONPATH", "")
     process = subprocess.Popen(
         [sys.executable, str(HELPERS / "run_fake_sweep.py"), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(HELPERS), "RAY_ADDRESS": cluster},
+        env=os.environ | {"PYTHONPATH": f"{HELPERS}:{path}", "RAY_ADDRESS": cluster},
     )
     wait_for(lambda: trains(directory, "base"), seconds=240)
     process.send_signal(signal.SIGTERM)

@@ -27,14 +27,7 @@ class ComparedRow:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Gains of the model `after` over the model `before`.
-
-    Attributes:
-      suite: of both results.
-      before, after: names of the models.
-      metrics: in both results.
-      rows: per dataset and kind of query.
-    """
+    """Gains of the model `after` over `before` in the metrics of both, per dataset and kind of query."""
 
     suite: str
     before: str
@@ -45,10 +38,6 @@ class Comparison:
 
 def compare(before: Path, after: Path) -> Comparison:
     """Compares two folders of results by a paired bootstrap.
-
-    Args:
-      before: folder of the first result.
-      after: folder of the second.
 
     Raises:
       EvaluationError: a folder holds no finished result, or the results differ in suite, mixtures or

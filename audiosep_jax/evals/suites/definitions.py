@@ -22,13 +22,7 @@ SPEECH = ("pesq", "csig", "cbak", "covl", "segsnr_db", "stoi")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """One list of mixtures.
-
-    Attributes:
-      name: of its folder, and in tables.
-      read: `(metadata folder, root folder) -> mixtures`.
-      pooling: how its mixtures become one number, see `statistics.pool`.
-    """
+    """One list of mixtures, which `read(metadata folder, root folder)` returns; see `statistics.pool`."""
 
     name: str
     read: Callable[[Path, Path], list[Mixture]]
@@ -37,14 +31,10 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A benchmark.
+    """A benchmark: datasets and metrics in the order of tables.
 
     Attributes:
-      name: value of the command's --suite.
-      datasets: in the order of tables.
       measure_hz: rate at which estimates are measured.
-      metrics: in the order of tables.
-      speech: whether speech metrics are added.
       full_band: whether a model of a higher rate gets the mixture at the rate of its file.
       digest: hash of all files from the manifest; "" without one.
     """
@@ -63,13 +53,8 @@ def read_rows(
 ) -> list[list[str]]:
     """Returns the rows of a CSV file below its header.
 
-    Columns are taken by position, because Clotho's header names one twice.
-
-    Args:
-      path: the file, UTF-8.
-      columns: the expected header.
-      synonyms: other name to column name. If given, the columns may be in any order; rows are returned in the
-        order of `columns`.
+    Columns are taken by position, because Clotho's header names one twice. With `synonyms` (other name to
+    column name) they may be in any order; rows are returned in the order of `columns`.
 
     Raises:
       EvaluationError: the file is missing, unreadable or empty, or a row has another number of cells.
@@ -285,9 +270,6 @@ SUITES = {
 
 def rendered_suite(root: Path) -> Suite:
     """Returns a corpus of `audiosep render` as a suite, measured at the corpus's rate.
-
-    Args:
-      root: folder of the corpus.
 
     Raises:
       EvaluationError: the folder holds no corpus, or its manifest is damaged.

@@ -31,16 +31,13 @@ def fingerprint_of(rows: Sequence[Row]) -> str:
 
 
 class Journal:
-    """The rows of a run that are measured. One process at a time holds it.
+    """The rows of a run that are measured, in a folder of results. One process at a time holds it.
 
     Args:
       folder: of the results; it is made.
       run: JSON values that the results depend on. A folder with other values is refused.
       stamps: of the files, by dataset and id. A row whose files have another stamp is measured again; a row
         whose files have none is kept.
-
-    Attributes:
-      values: metrics by row.
 
     Raises:
       StorageError: the folder cannot be written, or is in use.

@@ -33,12 +33,7 @@ class Tower(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scorer:
-    """A CLAP that scores estimates.
-
-    Attributes:
-      tower: that embeds sounds and queries.
-      fingerprint: of the tower; scores of two towers cannot be compared.
-    """
+    """A CLAP that scores estimates; scores of two fingerprints cannot be compared."""
 
     tower: Tower
     fingerprint: str
@@ -58,14 +53,7 @@ def at_measuring_rate(
 def measure(
     row: Row, sound: Sound, estimate: Float32[np.ndarray, " samples"], *, measure_hz: int, speech: bool
 ) -> dict[str, float]:
-    """Measures an estimate in float64: SDR, SI-SDR and their gains over the mixture.
-
-    Args:
-      row: of the estimate.
-      sound: target and mixture.
-      estimate: `[samples]` at the measuring rate.
-      measure_hz: that rate.
-      speech: add the values of `speech_metrics`.
+    """Measures an estimate in float64: SDR, SI-SDR, their gains over the mixture; with `speech`, its metrics.
 
     Raises:
       EvaluationError: the estimate is not finite, or the speech is too short to be measured.

@@ -14,12 +14,7 @@ from audiosep_jax.errors import EvaluationError, printable
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Query:
-    """A query for the target.
-
-    Attributes:
-      kind: of query, such as "caption"; tables compare kinds.
-      text: the sentence.
-    """
+    """A query for the target; tables compare its kind, such as "caption"."""
 
     kind: str
     text: str
@@ -30,7 +25,6 @@ class Mixture:
     """A row of a benchmark's list.
 
     Attributes:
-      dataset: name of its dataset.
       id: unique within the dataset.
       target: file of the target.
       other: file of the mixture, or of the noise where the mixture is made here.
@@ -54,12 +48,7 @@ class Mixture:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One query of one mixture: a row of a batch, and of the results.
-
-    Attributes:
-      mixture: to separate.
-      query: to separate it by.
-    """
+    """One query of one mixture: a row of a batch, and of the results."""
 
     mixture: Mixture
     query: Query
@@ -72,13 +61,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sound:
-    """The input of the model, and the references of its estimate.
-
-    Attributes:
-      given: `[samples]` the mixture at the model's rate.
-      target: `[samples]` at the rate at which estimates are measured.
-      mixture: `[samples]` at the same rate as the target.
-    """
+    """The model's input at its rate, `given`, and the references of its estimate at the measuring rate."""
 
     given: Float32[np.ndarray, " given"]
     target: Float32[np.ndarray, " samples"]
@@ -108,12 +91,8 @@ def given_samples(mixture: Mixture, *, measure_hz: int, model_hz: int, full_band
 def read_sound(mixture: Mixture, *, measure_hz: int, model_hz: int, full_band: bool) -> Sound:
     """Reads a mixture and averages its channels, as the reference does.
 
-    Args:
-      mixture: whose files are read.
-      measure_hz: rate at which estimates are measured.
-      model_hz: rate of the model.
-      full_band: whether the model gets the mixture at the rate of its file; otherwise the mixture is first
-        resampled to the measuring rate, for every model.
+    With `full_band` the model gets the mixture at the rate of its file. Otherwise the mixture is first
+    resampled to the measuring rate, for every model.
 
     Raises:
       AudioFileError: a file cannot be read.
@@ -140,18 +119,9 @@ def mix(
     snr_db: float,
     name: Mixture,
 ) -> tuple[Float32[np.ndarray, " samples"], Float32[np.ndarray, " samples"]]:
-    """Mixes at an SNR as the evaluator of DCASE 2024 Task 9 does.
+    """Returns target and mixture at an SNR, as the evaluator of DCASE 2024 Task 9 makes them.
 
-    Where the mixture's peak exceeds 1, target and mixture are scaled by 0.9/peak.
-
-    Args:
-      target: `[samples]`.
-      noise: `[samples]`.
-      snr_db: energy of the target over the noise's.
-      name: the mixture, for errors.
-
-    Returns:
-      Target and mixture.
+    Where the mixture's peak exceeds 1, both are scaled by 0.9/peak.
 
     Raises:
       EvaluationError: the target or the noise is silent.

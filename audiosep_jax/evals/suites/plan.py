@@ -39,14 +39,9 @@ def list_mixtures(
 ) -> list[Mixture]:
     """Reads the lists, in the order of datasets and rows.
 
-    Args:
-      datasets: to read.
-      metadata: folder of their lists.
-      root: folder of their sounds.
-      queries: a CSV file of further queries. Only the mixtures in it are kept; their own queries come before
-        those of the file.
-      kinds: kinds of query to keep, in this order. Without any, the first query of each mixture is kept, or
-        all of them with `queries`.
+    `queries` is a CSV file of further queries: only the mixtures in it are kept, and their own queries come
+    before those of the file. `kinds` are the kinds of query to keep, in this order; without any, the first
+    query of each mixture is kept, or all of them with `queries`.
 
     Raises:
       EvaluationError: a list or the file cannot be used, or a mixture has no query of a kind.
@@ -158,11 +153,8 @@ def take_inventory(
 ) -> Inventory:
     """Opens every file, in threads, to find missing ones before anything is computed.
 
-    Args:
-      mixtures: the list.
-      samples_of: returns the length at the model's rate from the headers; raises AudioSepError for a mixture
-        that cannot be used.
-      workers: threads.
+    `samples_of` returns a mixture's length at the model's rate from the headers, and raises AudioSepError
+    where the mixture cannot be used.
     """
 
     def look(mixture: Mixture) -> tuple[int, str] | str:
@@ -213,13 +205,9 @@ def plan(
 ) -> list[tuple[Row, ...]]:
     """Groups the rows into batches whose mixtures share a compiled program.
 
-    The same list gives the same batches. The queries of a mixture are neighbours, so that it is read once.
-    Short batches come last among those of their length.
-
-    Args:
-      samples: length of each mixture at the model's rate.
-      batch_size: rows of a batch.
-      row_samples: length of a mixture -> length of the batch's rows that hold it.
+    `samples` is each mixture's length at the model's rate, and `row_samples` the length of the rows that hold
+    it. The same list gives the same batches. The queries of a mixture are neighbours, so that it is read
+    once. Short batches come last among those of their length.
     """
     by_length: dict[int, list[Row]] = {}
     for mixture, size in samples.items():

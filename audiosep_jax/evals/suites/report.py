@@ -6,7 +6,7 @@ from pathlib import Path
 from audiosep_jax.evals.report import markdown_table
 from audiosep_jax.evals.statistics import Interval
 from audiosep_jax.evals.suites.comparison import Comparison
-from audiosep_jax.evals.suites.results import BenchmarkResult, DatasetResult, Gain, Group
+from audiosep_jax.evals.suites.results import BenchmarkResult, DatasetResult, Gain, Group, KindResult
 from audiosep_jax.utils.atomic import replacing
 
 TITLES = {
@@ -47,16 +47,8 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
 def markdown(result: BenchmarkResult) -> str:
     """Returns numbers per dataset with 95 % intervals, then kinds of query, SNRs and unusable mixtures."""
     lines = [f"## {result.model} on {result.suite}", ""]
-    rows = [
-        [
-            dataset.name,
-            str(dataset.kinds[0].count),
-            *(_value(dataset.kinds[0].values[name], name) for name in result.metrics),
-        ]
-        for dataset in result.datasets
-        if dataset.kinds
-    ]
-    lines += markdown_table(["dataset", "mixtures", *_titles(result.metrics)], rows)
+    measured = [(dataset.name, dataset.kinds[0]) for dataset in result.datasets if dataset.kinds]
+    lines += _table("dataset", measured, result.metrics)
     lines += [
         "",
         f"Estimates measured at {result.measure_hz / 1000:g} kHz"
@@ -78,11 +70,11 @@ def class_markdown(result: BenchmarkResult) -> str:
     """Returns the means per class of every dataset with classes, the best by the first metric on top."""
     lines, first = [], result.metrics[0]
     for dataset in result.datasets:
-        for kind in dataset.kinds[:1]:
-            if kind.classes:
-                groups = sorted(kind.classes, key=lambda group: -group.values[first].mean)
-                lines += [f"## {result.model} on {dataset.name}, means per class", ""]
-                lines += [*_groups("class", groups, result.metrics), ""]
+        if dataset.kinds and dataset.kinds[0].classes:
+            rows = [(group.name, group) for group in dataset.kinds[0].classes]
+            rows.sort(key=lambda row: -row[1].values[first].mean)
+            lines += [f"## {result.model} on {dataset.name}, means per class", ""]
+            lines += [*_table("class", rows, result.metrics), ""]
     return "\n".join(lines)
 
 
@@ -133,11 +125,10 @@ def _kinds(dataset: DatasetResult, metrics: Sequence[str]) -> list[str]:
 
 
 def _ratios(dataset: DatasetResult, metrics: Sequence[str]) -> list[str]:
-    lines = []
-    for kind in dataset.kinds[:1]:
-        if kind.snrs:
-            lines = ["", f"### {dataset.name} by SNR", "", *_groups("SNR (dB)", kind.snrs, metrics)]
-    return lines
+    if not dataset.kinds or not dataset.kinds[0].snrs:
+        return []
+    rows = [(group.name, group) for group in dataset.kinds[0].snrs]
+    return ["", f"### {dataset.name} by SNR", "", *_table("SNR (dB)", rows, metrics)]
 
 
 def _unusable(dataset: DatasetResult) -> list[str]:
@@ -154,10 +145,10 @@ def _unusable(dataset: DatasetResult) -> list[str]:
     return [*lines, *([f"- and {more} more, see result.json"] if more > 0 else [])]
 
 
-def _groups(what: str, groups: Iterable[Group], metrics: Sequence[str]) -> list[str]:
+def _table(what: str, results: Iterable[tuple[str, Group | KindResult]], metrics: Sequence[str]) -> list[str]:
     rows = [
-        [group.name, str(group.count), *(_value(group.values[name], name) for name in metrics)]
-        for group in groups
+        [name, str(one.count), *(_value(one.values[metric], metric) for metric in metrics)]
+        for name, one in results
     ]
     return markdown_table([what, "mixtures", *_titles(metrics)], rows)
 

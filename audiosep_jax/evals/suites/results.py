@@ -42,12 +42,9 @@ class Gain:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KindResult:
-    """The result with one kind of query.
+    """The result with one kind of query; `values` are pooled as the dataset says, with 95 % intervals.
 
     Attributes:
-      kind: of query.
-      count: measured mixtures.
-      values: pooled as the dataset says, by metric, with 95 % bootstrap intervals.
       classes: means per class, in the order of names; none where the dataset has no classes.
       snrs: means per SNR, ascending; none where the SNRs are unknown.
       over_first: gains over the first kind, by metric; none for the first kind.
@@ -63,13 +60,9 @@ class KindResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DatasetResult:
-    """The result on a dataset.
+    """The result on a dataset, of whose `listed` mixtures some were measured.
 
     Attributes:
-      name: of the dataset.
-      pooling: how its mixtures become one number.
-      listed: number of mixtures in its list.
-      measured: number of mixtures that were measured.
       unusable: id and reason of each of the others.
       kinds: a result per kind of query, the dataset's own first; none where nothing was measured.
     """
@@ -98,18 +91,13 @@ class RowResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BenchmarkResult:
-    """The result of a model on a suite.
+    """The result of a model on a suite, in the order of its datasets and lists.
 
     Attributes:
-      suite: its name.
-      model: its name in tables.
       checkpoint: fingerprint of model and query encoder.
       digest: of all files from the manifest; "" without one.
       model_hz: rate of the model.
       measure_hz: rate at which estimates were measured.
-      metrics: in the order of tables.
-      datasets: in the suite's order.
-      rows: in the order of the lists.
     """
 
     suite: str
@@ -135,19 +123,7 @@ def summarise(
     checkpoint: str,
     model_hz: int,
 ) -> BenchmarkResult:
-    """Turns the measured values into the result of a suite.
-
-    Args:
-      suite: that was run.
-      datasets: of the suite.
-      mixtures: all that were listed.
-      values: measured, by row.
-      unusable: mixtures without values, each with the reason.
-      metrics: in the order of tables.
-      model: its name in tables.
-      checkpoint: its fingerprint.
-      model_hz: its rate.
-    """
+    """Turns measured values into a suite's result; `unusable` says why a mixture has none."""
     rows = [
         RowResult(
             dataset=mixture.dataset,
@@ -248,12 +224,6 @@ def paired_gains(
     """Returns the gains of `after` over `before` by a paired bootstrap over the mixtures of both.
 
     Both are pooled over the same draws of mixtures; the interval is that of the pools' differences.
-
-    Args:
-      before: rows with one kind of query, or of one model.
-      after: rows with another.
-      pooling: of the dataset.
-      metrics: to compare.
     """
     by_id = {row.id: row for row in before}
     pairs = [(by_id[row.id], row) for row in after if row.id in by_id]

@@ -73,20 +73,10 @@ def run_suite(
 ) -> BenchmarkResult:
     """Measures a model on a suite and writes rows, result and tables; resumes a run that was interrupted.
 
-    Args:
-      suite: to run.
-      datasets: of the suite.
-      mixtures: the lists of these datasets.
-      model: to measure.
-      name: of the model in tables.
-      checkpoint: fingerprint of the model.
-      out: folder of the results. Rows that it holds from the same run are kept, unless their files were
-        replaced since.
-      batch_size: rows that are separated together.
-      workers: threads that read and measure.
-      scorer: adds CLAPScore and RefCLAPScore.
-      allow_missing: leave out mixtures that cannot be used.
-      progress: called with (rows done, rows in all) after each batch.
+    Rows that `out` holds from the same run are kept, unless their files were replaced since. `mixtures` are
+    the lists of the datasets, `name` and `checkpoint` the model's name in tables and its fingerprint.
+    `workers` threads read and measure. `scorer` adds CLAPScore and RefCLAPScore, `allow_missing` leaves out
+    mixtures that cannot be used, and `progress` is called with (rows done, rows in all) after each batch.
 
     Raises:
       AudioSepError: a mixture cannot be used, none can, or `out` is unusable or holds another run.
@@ -179,24 +169,11 @@ def measure_batches(
     allow_missing: bool = False,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> dict[Mixture, str]:
-    """Measures every row that is not in the journal, and writes it there.
+    """Measures every row that is not in the journal and writes it there; returns why mixtures were left out.
 
     A batch with a missing row is computed whole, so that its numbers do not depend on where an earlier run
-    ended.
-
-    Args:
-      batches: from `plan.plan`.
-      suite: of the batches.
-      model: to measure.
-      journal: of the results.
-      batch_size: rows per call of `model.apply`; short batches are filled up.
-      workers: threads that read and measure.
-      tower: CLAP that scores the estimates; None for no scores.
-      allow_missing: leave out mixtures that cannot be read.
-      progress: called with the number of rows that were added.
-
-    Returns:
-      The mixtures that were left out, each with the reason.
+    ended. Short batches are filled up to `batch_size`. `tower` adds its scores, `allow_missing` leaves out
+    mixtures that cannot be read, and `progress` is called with the number of rows that were added.
 
     Raises:
       AudioSepError: a mixture cannot be used, an estimate is not finite, or the journal cannot be written.
