@@ -96,8 +96,8 @@ def separate_file(
     """Separates a sound file in constant memory; see `AudioSep.separate_file`.
 
     `stream_for` returns the stream for (channels, sample rate in Hz, samples). The outputs are the files of
-    its estimates, in its order; each `Outputs` sums to the mixture. `progress` is called with the samples done
-    and the samples in all.
+    its estimates, in its order; each `Outputs` sums to the mixture. `progress` is called with the samples
+    done and the samples in all.
 
     Raises:
       AudioFileError: the input cannot be read, or an output cannot be written.
