@@ -9,10 +9,7 @@ PEAK = 0.9
 def gain_at_snr(energy: float, noise_energy: float, *, snr_db: float) -> float:
     """Returns the gain that puts noise `snr_db` below a signal: `sqrt(energy / noise_energy · 10^(-snr/10))`.
 
-    Args:
-      energy: mean square of the signal.
-      noise_energy: mean square of the noise, above 0.
-      snr_db: energy of the signal over that of the scaled noise.
+    The energies are mean squares, that of the noise above 0.
 
     Examples:
       >>> float(gain_at_snr(0.04, 0.01, snr_db=20.0))

@@ -26,13 +26,7 @@ class HighBand:
     Per channel and frame, the gain is the estimate's part of the mixture between 0.6 and 0.93 of the model's
     Nyquist frequency: `Re⟨e, x⟩ / ⟨x, x⟩`, clipped to 0…1 and interpolated between frames. The mixture minus
     its conversion to the model's rate, times the gain, is added to the estimate. The gain is linear in the
-    estimate, so that parts that sum to the mixture still do.
-
-    Args:
-      estimates, channels: of the waveforms.
-      sample_rate_hz: of the waveforms.
-      model_rate_hz: of the model.
-      shared: one gain for all channels.
+    estimate, so that parts that sum to the mixture still do. With `shared`, all channels have one gain.
     """
 
     def __init__(
@@ -58,10 +52,7 @@ class HighBand:
     ) -> Float32[np.ndarray, "estimates channels out"]:
         """Takes the next samples and returns the finished samples of the estimates.
 
-        Args:
-          mixture: at its own rate.
-          low: the mixture, converted to the model's rate and back.
-          estimates: of the model, converted to the mixture's rate.
+        All have the mixture's rate; `low` is the mixture, converted to the model's rate and back.
         """
         self._pushed += mixture.shape[-1]
         return self._extend(np.concatenate([estimates, low[None], (mixture - low)[None]]))

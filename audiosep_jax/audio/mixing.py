@@ -3,9 +3,10 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from audiosep_jax.audio.gains import PEAK
+
 _LOWEST_ENERGY = 1e-10
 _RATIO_RANGE = (0.02, 50.0)
-_PEAK_AFTER_DECLIPPING = 0.9
 
 
 def mix(
@@ -64,7 +65,7 @@ def mix(
         level = jnp.power(jnp.asarray(10.0, segments.dtype), level_db[:, None] / 20)
         mixture, target = mixture * level, target * level
     peak = jnp.max(jnp.abs(mixture), axis=-1, keepdims=True)
-    scale = jnp.where(peak > 1, _PEAK_AFTER_DECLIPPING / jnp.maximum(peak, 1), 1)
+    scale = jnp.where(peak > 1, PEAK / jnp.maximum(peak, 1), 1)
     return mixture * scale, target * scale
 
 

@@ -12,7 +12,7 @@ from audiosep_jax.errors import AudioFileError, WaveformError
 # The names of ffmpeg.
 Encoding = Literal["u8", "s16le", "s24le", "s32le", "f32le", "f64le"]
 
-_SIZES = {"u8": 1, "s16le": 2, "s24le": 3, "s32le": 4, "f32le": 4, "f64le": 8}
+SIZES: dict[Encoding, int] = {"u8": 1, "s16le": 2, "s24le": 3, "s32le": 4, "f32le": 4, "f64le": 8}
 
 # Beyond these limits a header is damaged.
 _LOWEST_RATE_HZ, _HIGHEST_RATE_HZ, _MOST_CHANNELS = 1_000, 1_536_000, 256
@@ -20,12 +20,7 @@ _LOWEST_RATE_HZ, _HIGHEST_RATE_HZ, _MOST_CHANNELS = 1_000, 1_536_000, 256
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SampleFormat:
-    """Rate, channels and encoding of raw samples.
-
-    Attributes:
-      sample_rate_hz: samples per second and channel.
-      channels: interleaved.
-      encoding: of a sample.
+    """Rate, channels and encoding of raw samples, whose channels are interleaved.
 
     Raises:
       WaveformError: a rate or number of channels that no sound has.
@@ -47,12 +42,12 @@ class SampleFormat:
     @property
     def frame_bytes(self) -> int:
         """Bytes of one sample of all channels."""
-        return self.channels * _SIZES[self.encoding]
+        return self.channels * SIZES[self.encoding]
 
     @property
     def bits(self) -> int:
         """Bits of one sample."""
-        return 8 * _SIZES[self.encoding]
+        return 8 * SIZES[self.encoding]
 
     @property
     def floating(self) -> bool:

@@ -9,10 +9,13 @@ from typing import BinaryIO, Protocol
 import numpy as np
 from jaxtyping import Float32
 
-from audiosep_jax.audio.pcm import Encoding, SampleFormat
+from audiosep_jax.audio.pcm import SIZES, Encoding, SampleFormat
 from audiosep_jax.errors import AudioFileError
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+_ENCODINGS: dict[tuple[int, int], Encoding] = {
+    (_FLOAT if name.startswith("f") else _PCM, 8 * size): name for name, size in SIZES.items()
+}
 
 # Programs that stream a WAV do not know its length: they write 0 or the most that fits (sox: 2^31 - header).
 _UNKNOWN_FROM = 0x7FFF_0000
@@ -30,15 +33,11 @@ class Source(Protocol):
 
 
 class PipeReader:
-    """Reads samples from a pipe, as WAV or raw.
+    """Reads samples from a pipe, as WAV or, if their format is given as `raw`, without a header.
 
     Attributes:
       format: of the samples; from the header if there is one.
       samples: per channel, as the header says; None if that is unknown.
-
-    Args:
-      source: of the bytes.
-      raw: the format of samples without a header; None expects WAV.
 
     Raises:
       AudioFileError: the input is empty, or not a WAV that can be read.
@@ -64,7 +63,7 @@ class PipeReader:
         frame, missing, count = self.format.frame_bytes, self._bytes, 0
         waiting = b""
         while missing is None or missing > 0:
-            data = self._some()
+            data, self._rest = self._rest or self._source.read1(_READ_BYTES), b""
             if not data:
                 break
             if missing is not None:
@@ -88,12 +87,6 @@ class PipeReader:
                 f"The input ended within a sample ({len(waiting)} of {frame} bytes): the samples before were "
                 "separated; check --channels and --encoding."
             )
-
-    def _some(self) -> bytes:
-        if self._rest:
-            data, self._rest = self._rest, b""
-            return data
-        return self._source.read1(_READ_BYTES)
 
     def _exactly(self, size: int) -> bytes:
         """Returns the next bytes, fewer only at the end of the input."""
@@ -162,28 +155,18 @@ def _format(chunk: bytes) -> SampleFormat:
     tag, channels, rate, _, align, bits = struct.unpack_from("<HHIIHH", chunk)
     if tag == _EXTENSIBLE and len(chunk) >= 26:
         tag = struct.unpack_from("<H", chunk, 24)[0]
-    encodings: dict[tuple[int, int], Encoding] = {
-        (_PCM, 8): "u8",
-        (_PCM, 16): "s16le",
-        (_PCM, 24): "s24le",
-        (_PCM, 32): "s32le",
-        (_FLOAT, 32): "f32le",
-        (_FLOAT, 64): "f64le",
-    }
-    if (tag, bits) not in encodings or align != channels * bits // 8:
+    if (tag, bits) not in _ENCODINGS or align != channels * bits // 8:
         raise AudioFileError(
             f"The WAV on the standard input is of format {tag} with {bits} bits, which is not supported: "
             "send PCM of 8, 16, 24 or 32 bits, or floating point of 32 or 64 bits."
         )
-    return SampleFormat(sample_rate_hz=rate, channels=channels, encoding=encodings[tag, bits])
+    return SampleFormat(sample_rate_hz=rate, channels=channels, encoding=_ENCODINGS[tag, bits])
 
 
 def wav_header(format: SampleFormat, samples: int | None) -> bytes:
-    """Returns the header of a WAV, up to its first sample.
+    """Returns the header of a WAV with so many samples per channel, up to its first sample.
 
-    Args:
-      format: of the samples.
-      samples: per channel. For None, or more than the header can count, the header says "until the end".
+    For None, or more samples than the header can count, it says "until the end".
     """
     before = 36  # bytes after the RIFF size and before the samples
     size = None if samples is None else samples * format.frame_bytes
@@ -204,11 +187,7 @@ def wav_header(format: SampleFormat, samples: int | None) -> bytes:
 class PipeWriter:
     """Writes samples into a pipe; `write` returns when its block is flushed.
 
-    Args:
-      target: an unbuffered or buffered binary stream.
-      format: of the samples.
-      wav: write a header, at once.
-      samples: per channel, if known.
+    With `wav` it writes a header at once, which says the number of samples per channel, if it is known.
     """
 
     def __init__(

@@ -16,11 +16,7 @@ from audiosep_jax.separation.queries import Query
 
 
 class Conditions:
-    """Computes the conditions of queries. The encoder is loaded when a query first needs it.
-
-    Args:
-      config: of the experiment that trained the model.
-    """
+    """Computes the conditions of queries. The encoder is loaded when a query first needs it."""
 
     def __init__(self, config: ExperimentConfig) -> None:
         self._config = config

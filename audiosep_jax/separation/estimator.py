@@ -31,59 +31,39 @@ _SMALLEST_POWER = 1e-12
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Estimate:
-    """One estimate of a task, as rows of `Task.conditions`.
+    """One estimate of a task, as rows of `Task.conditions`."""
 
-    Attributes:
-      positive: the sound that is estimated; None if the query has only `without`.
-      negatives: the sounds that must not be in the estimate; each once.
-    """
-
-    positive: int | None
-    negatives: tuple[int, ...]
+    positive: int | None  # the sound that is estimated; None if the query has only `without`
+    negatives: tuple[int, ...]  # the sounds that must not be in the estimate, each once
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Task:
-    """Everything that one pass computes.
+    """Everything that one pass computes: an estimate per query."""
 
-    Attributes:
-      conditions: `[conditions, size]`, each once, even if several queries use it.
-      estimates: one per query.
-      stems: the estimates share the mixture: their masks sum to at most one.
-    """
-
-    conditions: Float32[np.ndarray, "conditions size"]
+    conditions: Float32[np.ndarray, "conditions size"]  # each once, even if several queries use it
     estimates: tuple[Estimate, ...]
-    stems: bool = False
+    stems: bool = False  # the estimates share the mixture: their masks sum to at most one
 
     @property
     def plain(self) -> bool:
         """Whether every estimate is the model's own, so that no mask depends on another."""
-        return not self.stems and not any(len(_conditions_of(each)) > 1 for each in self.estimates)
+        counts = [(each.positive is not None) + len(each.negatives) for each in self.estimates]
+        return not self.stems and max(counts) == 1
 
 
 def task_for(queries: Sequence[Query], condition_of: Callable[[Query], np.ndarray], *, stems: bool) -> Task:
-    """Returns the task of a pass.
-
-    Args:
-      queries: one per estimate.
-      condition_of: returns the condition of a query without its negatives.
-      stems: as in `Task`.
+    """Returns the task of a pass; `condition_of` returns the condition of a query without its negatives.
 
     Raises:
       QueryError: a stem has only `without`.
       AudioSepError: as `condition_of`.
     """
-    rows: dict[bytes, int] = {}
-    conditions: list[np.ndarray] = []
+    rows: dict[bytes, tuple[int, np.ndarray]] = {}
 
     def index(query: Query) -> int:
         condition = condition_of(query)
-        key = condition.tobytes()
-        if key not in rows:
-            rows[key] = len(conditions)
-            conditions.append(condition)
-        return rows[key]
+        return rows.setdefault(condition.tobytes(), (len(rows), condition))[0]
 
     estimates = []
     for query in queries:
@@ -92,15 +72,12 @@ def task_for(queries: Sequence[Query], condition_of: Callable[[Query], np.ndarra
         positive = index(query) if query.parts else None
         negatives = tuple(dict.fromkeys(index(each) for each in query.negatives))
         estimates.append(Estimate(positive=positive, negatives=negatives))
-    return Task(conditions=np.stack(conditions), estimates=tuple(estimates), stems=stems)
+    conditions = np.stack([condition for _, condition in rows.values()])
+    return Task(conditions=conditions, estimates=tuple(estimates), stems=stems)
 
 
 class Estimator:
-    """Computes the estimates of a task, window by window.
-
-    Args:
-      engine: the model.
-    """
+    """Computes the estimates of a task, window by window."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -198,10 +175,6 @@ class Estimator:
             gains = _shared(gains)
         final = [(gain, *mask[1:]) for gain, mask in zip(gains, raw, strict=True)]
         return jnp.stack([waveform(mask) for mask in (*final, *raw)], axis=1)
-
-
-def _conditions_of(estimate: Estimate) -> tuple[int, ...]:
-    return (() if estimate.positive is None else (estimate.positive,)) + estimate.negatives
 
 
 def _own_mask(estimate: Estimate, masks: Sequence[masking.Mask]) -> masking.Mask:

@@ -34,10 +34,8 @@ def audio_condition(
 ) -> Float32[np.ndarray, " size"]:
     """Returns the condition of an example of the sound. Channels are averaged; the first 10 s count.
 
-    Args:
-      encoder: the model's query encoder.
-      example: a sound file, or a waveform (`[samples]` or `[channels, samples]`) and its rate in Hz.
-      name: of the encoder in errors.
+    The example is a sound file, or a waveform (`[samples]` or `[channels, samples]`) and its rate in Hz. The
+    name is that of the encoder in errors.
 
     Raises:
       QueryError: the encoder does not take sounds, or the example is silent.
@@ -67,10 +65,8 @@ def images_condition(
 ) -> Float32[np.ndarray, " size"]:
     """Returns the condition of pictures of the sound's source: their mean, of unit length.
 
-    Args:
-      encoder: the model's query encoder.
-      images: image files or uint8 `[height, width, 3]`, for example the frames of one clip.
-      name: of the encoder in errors.
+    The images are files or uint8 `[height, width, 3]`, for example the frames of one clip. The name is that
+    of the encoder in errors.
 
     Raises:
       QueryError: the encoder does not take images, or there is no image.

@@ -95,11 +95,9 @@ def separate_file(
 ) -> Written:
     """Separates a sound file in constant memory; see `AudioSep.separate_file`.
 
-    Args:
-      reader: of the mixture.
-      stream_for: returns the stream for (channels, sample rate in Hz, samples).
-      outputs: the files of the stream's estimates, in its order. One `Outputs` sums to the mixture.
-      progress: called with the samples done and the samples in all.
+    `stream_for` returns the stream for (channels, sample rate in Hz, samples). The outputs are the files of
+    its estimates, in its order; each `Outputs` sums to the mixture. `progress` is called with the samples
+    done and the samples in all.
 
     Raises:
       AudioFileError: the input cannot be read, or an output cannot be written.

@@ -41,16 +41,9 @@ class Work:
 class EstimateStream:
     """Turns the blocks of a mixture into the blocks of its estimates, at the mixture's rate.
 
-    What `push` and `flush` return, joined, has the length of the mixture.
-
-    Args:
-      work: what is computed.
-      plan: the windows, in samples at the model's rate.
-      config: of the model.
-      channels: of the mixture.
-      sample_rate_hz: of the mixture.
-      lead: samples of silence at the model's rate before the mixture, less than one window. They are neither
-        measured nor returned.
+    What `push` and `flush` return, joined, has the length of the mixture. The plan and the lead are in
+    samples at the model's rate. The lead is silence before the mixture, shorter than one window; it is
+    neither measured nor returned.
     """
 
     def __init__(

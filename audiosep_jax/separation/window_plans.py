@@ -18,9 +18,7 @@ def grid(config: ModelConfig) -> int:
 def window_plan(config: ModelConfig, samples: int) -> WindowPlan:
     """Returns the plan for a sound: one window if it is short, otherwise 10 s windows with cross-fades.
 
-    Args:
-      config: of the model.
-      samples: length of the sound at the model's rate.
+    The length of the sound, `samples`, is at the model's rate.
     """
     # One of three lengths, so that few programs are compiled. Each fills whole steps of the model's time
     # pooling, and so does the stride of the longest: every window is pooled alike.

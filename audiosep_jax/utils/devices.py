@@ -22,14 +22,11 @@ def skip_libtpu_without_tpu(root: Path = Path("/")) -> None:
 
     There libtpu prints errors and waits for a metadata server. JAX tries every platform unless JAX_PLATFORMS
     names some, so this names the others. It does nothing on a machine with a TPU, without libtpu, with
-    JAX plugins of unknown platforms, or where the user chose a platform.
-
-    Args:
-      root: of the file system, for tests.
+    JAX plugins of unknown platforms, or where the user chose a platform. Tests give another `root` of the
+    file system.
     """
-    if any(name in os.environ for name in _USERS_CHOICE) or importlib.util.find_spec("libtpu") is None:
-        return
-    if has_tpu(root):
+    chosen = any(name in os.environ for name in _USERS_CHOICE)
+    if chosen or importlib.util.find_spec("libtpu") is None or has_tpu(root):
         return
     plugins = _plugins()
     gpus = [name for name in ("cuda", "rocm") if any(name in plugin for plugin in plugins)]

@@ -12,10 +12,8 @@ MODEL_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 def cached(repository: str, *, files: Sequence[str], revision: str | None = None) -> Path | None:
     """Returns the folder of a model in the cache, or None. An interrupted download leaves a part of it.
 
-    Args:
-      repository: "org/name"; the oldest models have no "org/".
-      files: names or patterns of the files that are needed.
-      revision: a branch, tag or commit.
+    The repository is "org/name" (the oldest models have no "org/"), the files are names or patterns, and the
+    revision is a branch, tag or commit.
     """
     from huggingface_hub import snapshot_download
 
@@ -37,14 +35,9 @@ def downloaded(
     kind: type[AudioSepError],
     instead: str,
 ) -> Path:
-    """Downloads a model into the cache and returns its folder.
+    """Downloads a model into the cache and returns its folder; the arguments are those of `cached`.
 
-    Args:
-      repository: as in `cached`.
-      files: names or patterns of the files that are downloaded.
-      revision: as in `cached`.
-      kind: of the error.
-      instead: what the user may give instead, such as "a checkpoint folder".
+    `instead` is what the user may give instead, such as "a checkpoint folder".
 
     Raises:
       AudioSepError: of `kind`: the hub has no such model or revision, or cannot be reached.

@@ -26,12 +26,9 @@ def read_rows(content: bytes) -> list[dict[str, Any]]:
 
 
 def append_rows(file: io.FileIO, rows: Iterable[Mapping[str, Any]], *, durable: bool = False) -> None:
-    """Writes rows to the end of a journal; when this returns, they survive the end of the process.
+    """Writes rows to the end of a journal, a file that is opened to append, without a buffer.
 
-    Args:
-      file: opened to append, without a buffer.
-      rows: JSON objects.
-      durable: they survive a crash of the machine, too.
+    When this returns, they survive the end of the process, and if `durable` a crash of the machine, too.
 
     Raises:
       OSError: the disk is full or gone.

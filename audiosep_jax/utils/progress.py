@@ -18,10 +18,7 @@ from rich.progress import (
 def progress_bar(console: Console, *, percent: bool = False, **options: Any) -> Progress:
     """Returns a bar with description, progress and remaining time; it runs while it is entered.
 
-    Args:
-      console: where it is drawn.
-      percent: show the share that is done, as for samples; otherwise "12/200", as for files.
-      options: of `rich.progress.Progress`.
+    `percent` shows the share that is done, as for samples; otherwise it shows "12/200", as for files.
     """
     return Progress(
         TextColumn("{task.description}", markup=False),  # a file name may look like markup
@@ -37,13 +34,9 @@ def progress_bar(console: Console, *, percent: bool = False, **options: Any) -> 
 def counted(
     description: str, *, console: Console, total: int | None = None, **options: Any
 ) -> Iterator[Callable[[int, int], None]]:
-    """Shows one bar for the length of a block; yields what moves it, called with (done, total).
+    """Shows one `progress_bar` for the length of a block; yields what moves it, called with (done, total).
 
-    Args:
-      description: of the work.
-      console: where the bar is drawn.
-      total: None while it is unknown.
-      options: as `progress_bar` takes them.
+    The total is None while it is unknown.
     """
     with progress_bar(console, **options) as bar:
         task = bar.add_task(description, total=total)

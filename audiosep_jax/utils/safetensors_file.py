@@ -36,14 +36,8 @@ _LONGEST_NAME = 500
 class TensorFile(Mapping[str, np.ndarray]):
     """The tensors of a safetensors file as read-only views of the mapped file, in the order of the file.
 
-    Args:
-      path: of the file.
-      kind: of the error.
-      advice: what the error tells the user to do.
-
-    Attributes:
-      shapes: of all tensors.
-      metadata: of the header.
+    It also has the `shapes` of all tensors and the `metadata` of the header. `advice` is what the error tells
+    the user to do.
 
     Raises:
       AudioSepError: of `kind`: the file cannot be read, is damaged, or holds a type that NumPy does not have.
@@ -108,10 +102,8 @@ def check_names(
 def write(path: str | Path, tensors: Mapping[str, np.ndarray], *, metadata: Mapping[str, str]) -> None:
     """Writes a safetensors file one tensor at a time; the library's `save_file` first copies them all.
 
-    Args:
-      path: of the file. An existing file is replaced; a failed write leaves half a file there.
-      tensors: of types that safetensors has, in the order of the file; larger types go before smaller ones.
-      metadata: of the header.
+    An existing file is replaced; a failed write leaves half a file there. The tensors, of types that
+    safetensors has, keep their order, but larger types go before smaller ones.
 
     Raises:
       OSError: the file cannot be written.

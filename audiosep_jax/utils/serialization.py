@@ -25,13 +25,9 @@ def from_dict(
     where: str = "config",
     kind: type[AudioSepError] = ConfigError,
 ) -> T:
-    """Builds a config from plain JSON values.
+    """Builds a config, a dataclass, from the plain JSON values of `to_dict`.
 
-    Args:
-      cls: the dataclass.
-      values: from `to_dict`; missing fields take their defaults.
-      where: how errors name the config.
-      kind: of the error.
+    Missing fields take their defaults. `where` is how errors name the config.
 
     Raises:
       AudioSepError: of `kind`: a field is unknown, or a value has the wrong type.
@@ -63,13 +59,7 @@ def load_json(
     what: str = "a JSON config file",
     kind: type[AudioSepError] = ConfigError,
 ) -> T:
-    """Reads a dataclass from a JSON file.
-
-    Args:
-      cls: as in `from_dict`.
-      path: of the file; errors name it.
-      what: the file to ask for if there is none.
-      kind: of the error.
+    """Reads a dataclass from a JSON file; `what` is the file to ask for if there is none.
 
     Raises:
       AudioSepError: of `kind`: the file is missing, is not JSON, or does not fit the class.

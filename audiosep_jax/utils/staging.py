@@ -75,10 +75,8 @@ def staged_folder(
 def staged_file(path: Path, *, overwrite: bool, check: Callable[[], None]) -> Iterator[Path]:
     """Gives the name of a file beside `path` and moves it there when the block ends without an error.
 
-    Args:
-      path: of the file; not a link.
-      overwrite: whether a file may be replaced, even one that appears at the last moment.
-      check: raises if what lies at `path` must not be replaced. It is called before and after the block.
+    `path` must not be a link. With `overwrite` a file there is replaced, even one that appears at the last
+    moment. `check` raises if what lies there must not be replaced; it is called before and after the block.
 
     Raises:
       AudioSepError: from `check`.

@@ -11,49 +11,24 @@ CLIPS = Path(__file__).parents[1] / "assets" / "demo"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Example:
-    """An example.
-
-    Attributes:
-      title: of its button.
-      query, without: its sentences.
-      target, interferer: the files to mix.
-    """
+    """An example: the title of its button, its sentences, and the clips to mix, the target first."""
 
     title: str
-    query: str
-    without: str
-    target: str
-    interferer: str
+    query: str = ""
+    without: str = ""
+    clips: tuple[str, str]
 
 
 EXAMPLES = (
+    Example(title="A dog in the rain", query="a dog barking", clips=("dog_barking_1.ogg", "rain_1.ogg")),
     Example(
-        title="A dog in the rain",
-        query="a dog barking",
-        without="",
-        target="dog_barking_1.ogg",
-        interferer="rain_1.ogg",
+        title="A cat and a pig", query="a cat meowing", clips=("cat_meowing_1.ogg", "pig_grunting_1.ogg")
     ),
-    Example(
-        title="A cat and a pig",
-        query="a cat meowing",
-        without="",
-        target="cat_meowing_1.ogg",
-        interferer="pig_grunting_1.ogg",
-    ),
-    Example(
-        title="A rooster, but no rain",
-        query="",
-        without="rain falling",
-        target="rooster_1.ogg",
-        interferer="rain_1.ogg",
-    ),
+    Example(title="A rooster, but no rain", without="rain falling", clips=("rooster_1.ogg", "rain_1.ogg")),
     Example(
         title="Something that is not there",
         query="rain falling",
-        without="",
-        target="rooster_1.ogg",
-        interferer="pig_grunting_1.ogg",
+        clips=("rooster_1.ogg", "pig_grunting_1.ogg"),
     ),
 )
 
@@ -66,10 +41,9 @@ def write_examples(folder: Path) -> list[Path]:
     """
     evaluation_set = load_evaluation_set(CLIPS / "evaluation.json")
     pairs = {(entry.target.file, entry.interferer.file): entry for entry in reversed(evaluation_set.entries)}
-    paths = []
+    paths, rate = [], evaluation_set.sample_rate_hz
     for example in EXAMPLES:
-        entry = pairs[example.target, example.interferer]
-        rate = evaluation_set.sample_rate_hz
+        entry = pairs[example.clips]
         mixture = render(entry, root=CLIPS, sample_rate_hz=rate, seconds=evaluation_set.seconds).mixture
         path = folder / f"{example.title.lower().replace(',', '').replace(' ', '_')}.wav"
         write_audio(path, mixture, sample_rate_hz=rate)

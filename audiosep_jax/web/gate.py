@@ -23,11 +23,11 @@ POLICY = (
     "font-src 'self' data:; connect-src 'self' data: blob:; object-src 'none'; base-uri 'self'; "
     "form-action 'self'; frame-ancestors 'none'"
 )
-_HEADERS = {
-    "content-security-policy": POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-}
+_HEADERS = (
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
 _READ = re.compile(
     r"/|/config|/theme\.css|/favicon\.ico|/manifest\.json|/robots\.txt|/(?:static|assets)/.+|/result/[^/]+/[^/]+"
     r"|/gradio_api/(?:info|startup-events|queue/data|queue/status|upload_progress|heartbeat/[^/]+|theme\.css"
@@ -57,14 +57,9 @@ class Gate:
 
     Addresses are compared with a list. A path from a browser, in an address or in the data of an event, must
     have the form of an upload's path; the text alone decides, before anything looks at the disk. Bodies have
-    a largest size. Requests from pages of other sites are refused, and so are invented host names.
-
-    Args:
-      app: the application behind the gate.
-      storage: it knows the form of an upload's path.
-      limits: of the page.
-      hosts: host names that the page is served under; None for any.
-      inputs: the number of values of each event, by the event's number; the event with most values separates.
+    a largest size. Requests from pages of other sites are refused, and so are names that are not in `hosts`
+    (None allows any). `inputs` is the number of values of each event, by the event's number; the event with
+    most values separates.
     """
 
     def __init__(
@@ -93,10 +88,7 @@ class Gate:
             if body.gone:
                 return
             if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    *((name.encode(), value.encode()) for name, value in _HEADERS.items()),
-                ]
+                message["headers"] = [*message.get("headers", ()), *_HEADERS]
             await send(message)
 
         try:
@@ -117,41 +109,34 @@ class Gate:
             await _answer(send, refused)
 
     async def _checked(self, scope: Message, body: "_Body") -> Receive:
-        """Checks a request, and returns the `receive` from which the application reads its body.
-
-        Raises:
-          RefusedError: the request is refused.
-        """
+        """Checks a request, and returns the `receive` from which the application reads its body."""
         headers = {
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
         }
         self._check_host(headers)
-        path = scope["path"]
-        if scope["method"] in ("GET", "HEAD"):
-            if path.startswith(_FILE):
-                self._check_file(path.removeprefix(_FILE))
-            elif not _READ.fullmatch(path):
-                raise RefusedError(404, "There is nothing at this address.")
+        path, reads, posts = scope["path"], scope["method"] in ("GET", "HEAD"), scope["method"] == "POST"
+        if reads and path.startswith(_FILE):
+            if not self._storage.is_upload(path.removeprefix(_FILE)):
+                raise RefusedError(403, "This is not a file that was uploaded to this page.")
             return body
-        if scope["method"] == "POST" and path == _UPLOAD:
+        if reads and _READ.fullmatch(path):
+            return body
+        if posts and path == _UPLOAD:
             return self._check_upload(headers, body)
-        if scope["method"] == "POST" and _WRITTEN.fullmatch(path):
+        if posts and _WRITTEN.fullmatch(path):
             return await self._check_json(body, joins=path.endswith("join"))
         raise RefusedError(404, "There is nothing at this address.")
 
     def _check_host(self, headers: dict[str, str]) -> None:
         host = headers.get("host", "")
-        if self._hosts is not None and _name(host) not in self._hosts:
+        name = re.sub(r":\d*$", "", host).lower()  # without the port
+        if self._hosts is not None and name not in self._hosts:
             raise RefusedError(
                 421, "The page is not served under this name: use the address that it printed."
             )
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
             raise RefusedError(403, "This request comes from another site: open the page at its own address.")
-
-    def _check_file(self, text: str) -> None:
-        if not self._storage.is_upload(text):
-            raise RefusedError(403, "This is not a file that was uploaded to this page.")
 
     def _check_upload(self, headers: dict[str, str], body: "_Body") -> Receive:
         most = self._limits.upload_bytes + _FORM_BYTES
@@ -198,17 +183,13 @@ class Gate:
 
 
 class _Body:
-    """A request's body up to its limit; it never reads beyond its end.
-
-    Attributes:
-      gone: whether the client has disconnected, or the body was too large.
-      refusal: the error, if the body was too large.
-    """
+    """A request's body up to its limit; it never reads beyond its end."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive, self._ended = receive, False
         self._left, self._too_large = math.inf, None
-        self.gone, self.refusal = False, None
+        self.gone = False  # the client has disconnected, or the body was too large
+        self.refusal = None  # the error, if the body was too large
 
     def limit(self, most: int, refusal: RefusedError) -> None:
         """Sets the largest size, and the error for a larger body."""
@@ -250,18 +231,15 @@ def _paths(data: Any) -> Iterator[Any]:
 def _checked_event(event: Any) -> dict[str, Any]:
     """Returns an event as Gradio expects it: no values, a recording, or a recording and two sentences.
 
-    Only the path of a recording is kept, because Gradio might fail on its other fields.
-
-    Raises:
-      RefusedError: the event has another form.
+    Only the path of a recording is kept, because Gradio might fail on its other fields. Any other form is
+    refused.
     """
     inputs = event.get("data") or [] if isinstance(event, dict) else None
     if not isinstance(inputs, list) or len(inputs) not in (0, 1, 3):
         raise RefusedError(400, _EXPECTED)
     recording, sentences = inputs[:1], inputs[1:]
-    if any(not (isinstance(one, str) or one is None) for one in sentences):
-        raise RefusedError(400, _EXPECTED)
-    if any(one is not None and not (isinstance(one, dict) and one.get("path")) for one in recording):
+    named = all(one is None or (isinstance(one, dict) and one.get("path")) for one in recording)
+    if not named or not all(one is None or isinstance(one, str) for one in sentences):
         raise RefusedError(400, _EXPECTED)
     found = [one and {"path": one["path"], "meta": {"_type": "gradio.FileData"}} for one in recording]
     return {**event, "data": [*found, *sentences]}
@@ -276,24 +254,13 @@ def _replayed(message: Message, receive: Receive) -> Receive:
     return again
 
 
-def _name(host: str) -> str:
-    """Returns a Host header without its port."""
-    return re.sub(r":\d*$", "", host).lower()
-
-
 async def _answer(send: Send, refused: RefusedError) -> None:
     body = json.dumps({"detail": str(refused)}).encode()
-    headers = {
-        **_HEADERS,
-        "content-type": "application/json",
-        "content-length": str(len(body)),
-        "connection": "close",
-    }
-    await send(
-        {
-            "type": "http.response.start",
-            "status": refused.status,
-            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-        }
-    )
+    headers = [
+        *_HEADERS,
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

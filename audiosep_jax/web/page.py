@@ -30,11 +30,7 @@ _EMPTY = html.Html('<div class="empty">The sound that you describe, and everythi
 class Handlers:
     """The functions behind the page's events; every mistake of the user becomes a sentence on the page.
 
-    Args:
-      model: the model that separates.
-      storage: of uploads and results.
-      limits: of the page.
-      examples: files of `EXAMPLES`.
+    `examples` are the files of `EXAMPLES`.
     """
 
     def __init__(self, model: AudioSep, storage: Storage, limits: Limits, examples: list[Path]) -> None:
@@ -43,29 +39,20 @@ class Handlers:
     def separate(
         self, upload: str | None, query: str, without: str, *, session: str, progress: Progress
     ) -> Answer:
-        """Separates an upload.
+        """Separates an upload, whose path the gate has checked; one of the two sentences may be empty.
 
-        Args:
-          upload: its path, which the gate has checked; None if there is none.
-          query: the sound to extract, possibly empty.
-          without: the sound to leave out, possibly empty.
-          session: of the page.
-          progress: called with the finished share, from 0 to 1, and the current work.
-
-        Returns:
-          A message, the players, and the result for programs: addresses and numbers, or {"error": sentence}.
+        Returns a message, the players, and the result for programs: addresses and numbers, or
+        {"error": sentence}. `progress` is called with the finished share, 0…1, and the current work.
         """
         query, without = query or "", without or ""
         try:
             self._check_sentences(query, without)
             if upload is None:
                 raise PageError("There is no recording: upload or record one first.")
+            path = Path(upload)
+            sound = self._read(path, session)
         except AudioSepError as error:
             return _failed(str(error))
-        path = Path(upload)
-        sound, sentence = self._read(path, session)
-        if sound is None:
-            return _failed(sentence)
         try:
             with self._storage.result(session, needs_bytes=sound.result_bytes) as result:
                 return self._answer(path, sound, query.strip(), without.strip(), result, progress)
@@ -140,26 +127,24 @@ class Handlers:
         )
 
     def check(self, upload: str | None, *, session: str) -> tuple[bool, html.Html]:
-        """Reads an upload as soon as it is complete; one that cannot be used is removed.
+        """Reads an upload as soon as it is complete; returns whether it can be used, and a message."""
+        try:
+            if upload is not None:
+                self._read(Path(upload), session)
+        except PageError as error:
+            return False, html.error(str(error))
+        return True, html.FIRST
 
-        Returns:
-          Whether it can be used, and a message.
-        """
-        if upload is None:
-            return True, html.FIRST
-        sound, sentence = self._read(Path(upload), session)
-        return sound is not None, html.FIRST if sound is not None else html.error(sentence)
-
-    def _read(self, upload: Path, session: str) -> tuple[Sound | None, str]:
-        """Reads an upload of a session; one that cannot be used is removed, and the sentence says why."""
+    def _read(self, upload: Path, session: str) -> Sound:
+        """Reads an upload of a session; one that cannot be used is removed, and the error says why."""
         self._storage.use(upload, session)
         try:
-            return read_sound(upload, self._limits), ""
+            return read_sound(upload, self._limits)
         except AudioSepError as error:
             if not upload.exists():
-                return None, NOT_KEPT
+                raise PageError(NOT_KEPT) from error
             self._storage.discard(upload)
-            return None, _without_folders(error, upload)
+            raise PageError(_without_folders(error, upload)) from error
 
     def example(self, number: int) -> tuple[str, str, str]:
         """Returns the recording and the sentences of an example."""

@@ -69,12 +69,7 @@ def serve(
 ) -> None:
     """Serves the page until Ctrl-C or SIGTERM, which end it as an exception; nothing is left on disk.
 
-    Args:
-      model: the model that separates.
-      listening: the socket from `bind`.
-      host: the argument of `bind`.
-      limits: of the page.
-      ready: called with the page's address when it answers.
+    The socket and the host are those of `bind`; `ready` is called with the page's address when it answers.
     """
     warnings.simplefilter("ignore", AbsentQueryWarning)  # the page shows it
     with listening, Storage(limits) as storage:
@@ -85,7 +80,8 @@ def serve(
         class Server(uvicorn.Server):
             async def startup(self, sockets: list[socket.socket] | None = None) -> None:
                 await super().startup(sockets)
-                ready(_address(host, listening.getsockname()[1]))
+                name = f"[{host}]" if ":" in host else host
+                ready(f"http://{name}:{listening.getsockname()[1]}")
 
             def handle_exit(self, sig: int, frame: FrameType | None) -> None:
                 storage.stop()  # otherwise the server waits for a running separation
@@ -152,7 +148,3 @@ def application(model: AudioSep, *, storage: Storage, limits: Limits, local: boo
     )
     inputs = {index: len(event.inputs) for index, event in blocks.fns.items()}
     return Gate(app, storage=storage, limits=limits, hosts=LOCAL if local else None, inputs=inputs)
-
-
-def _address(host: str, port: int) -> str:
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -25,18 +25,11 @@ _SWEEP_SECONDS = 15.0
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """A separation that is being computed.
+    """A separation that is being computed; it is abandoned when its page is closed, or the command ends."""
 
-    Attributes:
-      token: its random name in addresses of the page.
-      folder: for its files.
-      needs_bytes: the most that its files take.
-      abandoned: set when its page is closed, or the command ends.
-    """
-
-    token: str
+    token: str  # its random name in addresses of the page
     folder: Path
-    needs_bytes: int
+    needs_bytes: int  # the most that its files take
     abandoned: threading.Event = dataclasses.field(default_factory=threading.Event)
 
 
@@ -45,11 +38,8 @@ class Storage:
 
     Folders left by killed servers are deleted at the start.
 
-    Requested results are looked up in a table of random names; no text from a browser becomes a path.
-
-    Attributes:
-      folder: the folder.
-      uploads: the folder of uploads, each in a folder named after its content.
+    Requested results are looked up in a table of random names; no text from a browser becomes a path. In
+    `uploads` each upload lies in a folder named after its content.
 
     Raises:
       AudioSepError: the system's folder for temporary files cannot be written.
@@ -99,11 +89,8 @@ class Storage:
     def result(self, session: str, *, needs_bytes: int = 0) -> Iterator[Result]:
         """Gives a new folder, which is deleted if the block ends with an error or the result is abandoned.
 
-        If the storage is full, older results of the same page are deleted first.
-
-        Args:
-          session: of the page; the result is deleted with it.
-          needs_bytes: the most that the files will take.
+        If the storage is full, older results of the same page are deleted first. The result is deleted with
+        its page. `needs_bytes` is the most that the files will take.
 
         Raises:
           PageError: there is not enough room.
@@ -204,7 +191,8 @@ class Storage:
     def sweep(self) -> None:
         """Deletes uploads and results that are older than the limit, and unusable uploads."""
         oldest = time.time() - self._limits.kept_seconds
-        for folder in (*_folders(self.uploads), *_folders(self._results)):
+        entries = [*self.uploads.iterdir(), *self._results.iterdir()]
+        for folder in [entry for entry in entries if entry.is_dir()]:
             with contextlib.suppress(OSError):
                 # Not ctime: a result is a hard link to its upload, whose deletion changes it.
                 if max(path.stat().st_mtime for path in (folder, *folder.iterdir())) < oldest:
@@ -268,10 +256,6 @@ def _remove_stale(parent: Path) -> None:
                 if status.st_uid == os.getuid() and stat.S_ISDIR(status.st_mode) and held.is_file():
                     with locked(held, busy="", instead=""):
                         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _folders(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_dir()]
 
 
 def _remove(upload: Path) -> None:

@@ -24,21 +24,14 @@ _PLAYED = {"WAV": ".wav", "WAVEX": ".wav", "FLAC": ".flac", "OGG": ".ogg", "MP3"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sound:
-    """Facts about a sound file.
-
-    Attributes:
-      seconds, channels, sample_rate_hz: of the file.
-      drawn: `[samples]`, the mean of its channels at `drawn_hz`, for its spectrogram.
-      drawn_hz: the file's rate, at most 48 kHz.
-      result_bytes: the most that the result of its separation takes on disk.
-    """
+    """Facts about a sound file."""
 
     seconds: float
     channels: int
     sample_rate_hz: int
-    drawn: Float32[np.ndarray, " samples"]
-    drawn_hz: int
-    result_bytes: int
+    drawn: Float32[np.ndarray, " samples"]  # the mean of the channels, for the spectrogram
+    drawn_hz: int  # the rate of `drawn`: the file's, at most 48 kHz
+    result_bytes: int  # the most that the result of the separation takes on disk
 
 
 def read_sound(path: Path, limits: Limits) -> Sound:
@@ -49,8 +42,10 @@ def read_sound(path: Path, limits: Limits) -> Sound:
       AudioSepError: it is longer than the limit, or browsers do not play its rate.
     """
     with AudioReader(path) as reader:
-        _check_header(reader, limits, name=str(path))
         rate, channels = reader.sample_rate_hz, reader.channels
+        check_rate(rate, name=str(path))
+        if (seconds := reader.samples / rate) > limits.seconds_for(channels):
+            raise _too_long(f"{path} is {_length(seconds)} long", channels, limits)
         drawn_hz = min(rate, _DRAWN_HZ)
         down = StreamResampler(channels=1, from_hz=rate, to_hz=drawn_hz)
         # Estimate and residual, and the mixture if browsers cannot play the file itself.
@@ -96,15 +91,8 @@ def playable(path: Path, folder: Path) -> Path:
     return place
 
 
-def _check_header(reader: AudioReader, limits: Limits, *, name: str) -> None:
-    check_rate(reader.sample_rate_hz, name=name)
-    seconds = reader.samples / reader.sample_rate_hz
-    if seconds > limits.seconds_for(reader.channels):
-        raise _too_long(f"{name} is {_length(seconds)} long", reader.channels, limits)
-
-
 def _too_long(problem: str, channels: int, limits: Limits) -> AudioSepError:
-    kind = {1: "", 2: ""}.get(channels, f" with {channels} channels")
+    kind = f" with {channels} channels" if channels > 2 else ""
     return PageError(
         f"{problem}: the page takes up to {_length(limits.seconds_for(channels))} of sound{kind}. "
         "The command audiosep separate has no such limit."

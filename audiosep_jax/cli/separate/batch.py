@@ -34,11 +34,6 @@ _NAMED = 20
 def separate_files(args: SeparateArgs, queries: Sequence[NamedQuery], *, options: Options) -> int:
     """Separates all recordings; returns 2 if any failed, else 0.
 
-    Args:
-      args: of the command.
-      queries: of the command.
-      options: of the separation.
-
     Raises:
       AudioSepError: no recording, a query that cannot be used, or a folder that cannot be written. Nothing is
         separated then.
@@ -140,9 +135,7 @@ def _summarise(counts: Counter[str], failed: Sequence[Outcome], jobs: int) -> No
 class _Bar:
     """The progress bar, on the standard error if that is a terminal.
 
-    Args:
-      jobs: number of recordings.
-      lines: the command prints text, which goes above the bar if both are on a terminal.
+    `lines` is whether the command prints text, which goes above the bar if both are on a terminal.
     """
 
     def __init__(self, jobs: int, *, lines: bool) -> None:

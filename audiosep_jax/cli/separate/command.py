@@ -40,11 +40,7 @@ def run(args: SeparateArgs) -> int:
 
 
 def _check(args: SeparateArgs) -> None:
-    """Checks that the arguments go together, before anything is loaded.
-
-    Raises:
-      UsageError: they do not.
-    """
+    """Checks that the arguments go together, before anything is loaded."""
     piped = _PIPE in args.inputs
     raw: dict[str, Any] = {
         "--rate": args.rate,
@@ -64,8 +60,7 @@ def _check(args: SeparateArgs) -> None:
         raise UsageError(
             f"{flag} does not go with -: the standard output carries one sound. Remove {flag}, or give files."
         )
-    elif any(files.values()):
-        flag = next(flag for flag, was_given in files.items() if was_given)
+    elif flag := next((flag for flag, was_given in files.items() if was_given), None):
         raise UsageError(f"{flag} is for files: remove it, because - is separated into the standard output.")
     elif args.channels is not None and args.rate is None:
         raise UsageError(
@@ -82,7 +77,5 @@ def _check(args: SeparateArgs) -> None:
             "--preset live is for the standard input: use --preset standard, which separates files better."
         )
     for path in args.inputs:
-        if str(path) in ("", "."):
-            continue
         if "\0" in str(path):
             raise UsageError(f"{printable(path)} is not a path: remove the zero byte.")

@@ -6,27 +6,11 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from audiosep_jax.audio.containers import FORMATS
 from audiosep_jax.errors import AudioFileError, UsageError, listed, printable
 
 # Suffixes of sound files in folders. A file that the command line names may have any suffix.
-SOUNDS = frozenset(
-    [
-        ".wav",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".aiff",
-        ".aif",
-        ".aifc",
-        ".au",
-        ".snd",
-        ".caf",
-        ".w64",
-        ".rf64",
-    ]
-)
+SOUNDS = frozenset([*FORMATS, ".oga", ".opus", ".aifc", ".au", ".snd", ".caf"])
 
 _WILD = frozenset("*?[")
 
@@ -35,10 +19,8 @@ _WILD = frozenset("*?[")
 class Recording:
     """A file to be separated.
 
-    Attributes:
-      path: of the file.
-      folder: of its results, below the results' folder: the path from the folder that the command line names,
-        or from the fixed part of a pattern, to the file.
+    The folder is that of its results, below the results' folder: the path from the folder that the command
+    line names, or from the fixed part of a pattern, to the file.
     """
 
     path: Path
@@ -53,10 +35,6 @@ def find(inputs: Sequence[Path], *, out: Path) -> list[Recording]:
     with `*`, `?` or `[` that does not exist is a pattern, in which `**` stands for any number of folders. Any
     other path is returned as it is, and reading it says what is wrong.
 
-    Args:
-      inputs: paths and patterns of the user.
-      out: folder of the results, which may lie within a folder that is searched.
-
     Raises:
       AudioFileError: a folder holds no sound or cannot be read, or a pattern matches nothing.
       UsageError: the results would go into a folder that is searched.
@@ -66,7 +44,9 @@ def find(inputs: Sequence[Path], *, out: Path) -> list[Recording]:
         if os.path.isdir(given):
             _refuse_out(given, out)
             recordings = [
-                Recording(given / part, part.parent) for part in _below(given, out) if _is_sound(part)
+                Recording(given / part, part.parent)
+                for part in _below(given, out)
+                if part.suffix.lower() in SOUNDS
             ]
             if not recordings:
                 raise AudioFileError(
@@ -89,10 +69,6 @@ def _refuse_out(folder: Path, out: Path) -> None:
         )
 
 
-def _is_sound(path: Path) -> bool:
-    return path.suffix.lower() in SOUNDS
-
-
 def _matching(pattern: Path, out: Path) -> list[Recording]:
     parts = pattern.parts
     fixed = next(index for index, part in enumerate(parts) if _WILD & set(part))
@@ -106,7 +82,7 @@ def _matching(pattern: Path, out: Path) -> list[Recording]:
     recordings = [
         Recording(base / part, part.parent)
         for part in below
-        if _matches(part.parts, wild) and (any_kind or _is_sound(part))
+        if _matches(part.parts, wild) and (any_kind or part.suffix.lower() in SOUNDS)
     ]
     if not recordings:
         raise AudioFileError(f"The pattern {printable(pattern)} matches no sound file: check it.")

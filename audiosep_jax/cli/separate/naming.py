@@ -17,10 +17,7 @@ from audiosep_jax.errors import UsageError, printable
 class Result:
     """The files that are made for one query, or for all queries as stems.
 
-    Attributes:
-      name: the common beginning of the files' names.
-      queries: one; or several, whose stems sum to the recording.
-      files: the estimate and the residual; or the stems and the rest.
+    The files are the estimate and the residual, or the stems and the rest, and their names begin with `name`.
     """
 
     name: str
@@ -30,12 +27,7 @@ class Result:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """One recording and its results, which one pass makes.
-
-    Attributes:
-      recording: the mixture.
-      results: one per query, or one for all stems.
-    """
+    """A recording and its results, which one pass makes: one per query, or one for all stems."""
 
     recording: Path
     results: tuple[Result, ...]
@@ -49,14 +41,9 @@ def plan(
     stems: bool,
     is_of_others: Callable[[Result, Path], bool] = lambda *_: False,
 ) -> list[Job]:
-    """Names the results of every recording and query.
+    """Names the results of every recording and query, of which each is given once.
 
-    Args:
-      recordings: each once.
-      queries: each once.
-      out: folder of the results.
-      stems: the queries share each recording.
-      is_of_others: whether a result would replace one of other queries; then it gets another name.
+    A result that would replace one of other queries, as `is_of_others` says, gets another name.
 
     Raises:
       UsageError: there is no recording, or a result would overwrite a recording or an example of a query.
@@ -121,20 +108,14 @@ def _numbered(name: str, number: int) -> str:
 def _refuse_overwriting(
     jobs: Sequence[Job], recordings: Sequence[Recording], queries: Sequence[NamedQuery]
 ) -> None:
-    inputs = {_resolved(file): "the example of a query" for query in queries for file in query.files}
-    inputs |= {_resolved(recording.path): "a recording" for recording in recordings}
-    for job in jobs:
-        for result in job.results:
-            for file in result.files:
-                if (overwritten := inputs.get(_resolved(file))) is not None:
-                    raise UsageError(
-                        f"The result {printable(file)} would overwrite {overwritten}: choose another --out."
-                    )
-
-
-def _resolved(path: Path) -> str:
-    # Path.resolve raises if links form a circle; this does not.
-    return os.path.realpath(path)
+    # Path.resolve raises if links form a circle; os.path.realpath does not.
+    inputs = {os.path.realpath(file): "the example of a query" for query in queries for file in query.files}
+    inputs |= {os.path.realpath(recording.path): "a recording" for recording in recordings}
+    for file in [file for job in jobs for result in job.results for file in result.files]:
+        if (overwritten := inputs.get(os.path.realpath(file))) is not None:
+            raise UsageError(
+                f"The result {printable(file)} would overwrite {overwritten}: choose another --out."
+            )
 
 
 def slug(query: str) -> str:

@@ -25,13 +25,9 @@ Container = Literal["wav", "raw"]
 def separate_pipe(
     args: SeparateArgs, queries: Sequence[NamedQuery], *, preset: Preset, options: Options
 ) -> int:
-    """Separates the standard input into the standard output; returns 0.
+    """Separates the standard input by one query into the standard output; returns 0.
 
-    Args:
-      args: of the command.
-      queries: one query.
-      preset: "live" has short windows, the others have those of files.
-      options: of the separation.
+    The preset "live" has short windows, the others have those of files.
 
     Raises:
       UsageError: several queries, or a terminal as input or output.

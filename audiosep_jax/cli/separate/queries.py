@@ -14,13 +14,7 @@ from audiosep_jax.separation.queries import Query
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class NamedQuery:
-    """A query of the command line.
-
-    Attributes:
-      query: for the separator.
-      label: for the names of results.
-      files: the examples in the query.
-    """
+    """A query of the command line, with the label that names its results and the files of its examples."""
 
     query: Query
     label: str
@@ -106,17 +100,11 @@ def named_queries(
                 'A query is empty: describe the sound in words, for example --query "a dog barks".'
             )
     negatives = tuple(Query(text=text, paraphrase=paraphrase) for text in without)
-    found = []
-    if average:
-        remaining = iter(weights)
-        for group in filter(None, texts):
-            own = tuple(itertools.islice(remaining, len(group))) if weights else None
-            query = Query(text=tuple(group), weights=own, without=negatives, paraphrase=paraphrase)
-            found.append(NamedQuery(query=query, label=group[0]))
-    else:
-        for text in sentences:
-            query = Query(text=text, without=negatives, paraphrase=paraphrase)
-            found.append(NamedQuery(query=query, label=text))
+    found, remaining = [], iter(weights)
+    for group in filter(None, texts) if average else zip(sentences, strict=True):
+        own = tuple(itertools.islice(remaining, len(group))) if weights else None
+        query = Query(text=tuple(group), weights=own, without=negatives, paraphrase=paraphrase)
+        found.append(NamedQuery(query=query, label=group[0]))
     found += [
         NamedQuery(query=Query(audio=path, without=negatives), label=path.stem, files=(path,))
         for path in itertools.chain.from_iterable(recordings)

@@ -41,14 +41,8 @@ def model_fingerprint(model: AudioSep) -> str:
 class FileState:
     """The size, times and inode of a file when it was first looked at, and the hash of its content.
 
-    The file is read only if its hash is needed, and then once.
-
-    Args:
-      path: of the file.
-      check: called between blocks; an exception that it raises ends the reading.
-
-    Attributes:
-      name: of the file.
+    The file is read only if its hash is needed, and then once. `check` is called between blocks; an exception
+    that it raises ends the reading.
     """
 
     def __init__(self, path: Path, *, check: Callable[[], None]) -> None:
@@ -95,12 +89,9 @@ def _status(path: Path) -> dict[str, int]:
 
 
 class Records:
-    """The records of a run.
+    """The records of a run with one model, given by its fingerprint, and options, as JSON values.
 
-    Args:
-      model: fingerprint of the model.
-      options: of the separation, as JSON values.
-      check: called between blocks of files; an exception that it raises ends the reading.
+    `check` is that of `FileState`.
     """
 
     def __init__(self, *, model: str, options: Mapping[str, Any], check: Callable[[], None]) -> None:
@@ -119,13 +110,7 @@ class Records:
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     def report(self, result: Result, recording: FileState, maker: str) -> dict[str, Any] | None:
-        """Returns the report in a result's record; None if the result has to be made (again).
-
-        Args:
-          result: that is wanted.
-          recording: the mixture.
-          maker: fingerprint of everything else that the result depends on.
-        """
+        """Returns the report in a result's record; None if the result has to be made (again)."""
         try:
             record = _read(result)
             same = record["maker"] == maker and recording.matches(record["recording"])
@@ -181,9 +166,7 @@ class Records:
 def is_of_others(result: Result, recording: Path) -> bool:
     """Whether the files of a result exist and belong, by their record, to other queries or another recording.
 
-    Args:
-      result: with a name that it may get.
-      recording: the mixture; a recording of another name is another one.
+    A recording of another name is another one.
 
     Raises:
       QueryError: an example of a query cannot be read.

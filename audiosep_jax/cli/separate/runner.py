@@ -32,15 +32,10 @@ _WAIT_SECONDS = 0.5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The end of one result.
+    """The end of one result; it was "skipped" if it was there already.
 
-    Attributes:
-      recording: the mixture.
-      result: that was wanted.
-      status: "skipped" if the result was there already.
-      report: in plain JSON values, as in the record: of the recording, and the levels of each query.
-      presences: of each query, judged by the model's calibration of today; empty if the result failed.
-      error: why it failed.
+    The report is of the recording and the levels of each query, in plain JSON values, as in the record. The
+    presences of the queries are judged by the model's calibration of today, and empty if the result failed.
     """
 
     recording: Path
@@ -56,14 +51,9 @@ class _StopError(Exception):
 
 
 class Runner:
-    """Separates recordings.
+    """Separates recordings by queries, which it encodes once.
 
-    Args:
-      model: the separator.
-      queries: of all jobs; they are encoded here, once.
-      options: of every pass.
-      stems: the queries share each recording.
-      again: results are made even if they are there already.
+    With `stems` the queries share each recording; with `again` results are made even if they are there.
 
     Raises:
       AudioSepError: a query that cannot be used, or a query encoder that cannot be loaded.
@@ -84,12 +74,9 @@ class Runner:
     def run(
         self, jobs: Sequence[Job], *, workers: int, progress: Callable[[Job, int, int], None]
     ) -> Generator[tuple[Job, list[Outcome]], None, None]:
-        """Yields each job and its outcomes when it ends.
+        """Yields each job and its outcomes when it ends; as many as `workers` are separated at once.
 
-        Args:
-          jobs: one per recording.
-          workers: recordings that are separated at once.
-          progress: called with the samples done and the samples in all of a job, from any thread.
+        `progress` is called from any thread, with a job, its samples done and its samples in all.
         """
         waiting = deque(jobs)
         running: dict[Future[list[Outcome]], Job] = {}
@@ -113,20 +100,23 @@ class Runner:
 
         try:
             return self._outcomes(job, tell)
-        except AudioSepError as error:
-            return _failed(job, error)
         except _StopError:
             return []
+        except AudioSepError as error:
+            failure = error
         except Exception as error:
             # A defect, or not enough memory, for this recording.
-            if _LOG.isEnabledFor(logging.DEBUG):
-                _LOG.exception("%s", printable(job.recording))
-            reason = printable(f"{type(error).__name__}: {error}".removesuffix("."))
             where = printable(job.recording)
-            return _failed(
-                job,
-                SeparationError(f"{where} cannot be separated ({reason}); --debug shows where it failed."),
+            if _LOG.isEnabledFor(logging.DEBUG):
+                _LOG.exception("%s", where)
+            reason = printable(f"{type(error).__name__}: {error}".removesuffix("."))
+            failure = SeparationError(
+                f"{where} cannot be separated ({reason}); --debug shows where it failed."
             )
+        return [
+            Outcome(recording=job.recording, result=result, status="failed", error=failure)
+            for result in job.results
+        ]
 
     def _check(self) -> None:
         if self._stop.is_set():
@@ -180,13 +170,6 @@ class Runner:
             written = separate_file(reader, stream_for=stream_for, outputs=outputs, progress=tell)
         levels = zip(written.levels_db, written.presence_levels_db, strict=True)
         return [(result, _report(result, written, levels)) for result in results]
-
-
-def _failed(job: Job, error: AudioSepError) -> list[Outcome]:
-    return [
-        Outcome(recording=job.recording, result=result, status="failed", error=error)
-        for result in job.results
-    ]
 
 
 def _encoded(model: AudioSep, query: Query) -> Query:
