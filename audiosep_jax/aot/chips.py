@@ -45,11 +45,6 @@ class Chip:
     source: str
 
     @property
-    def float32_flops(self) -> float:
-        """Peak of float32 products at `Precision.HIGHEST`, estimated from the passes; no maker states it."""
-        return self.bf16_flops / FLOAT32_PASSES
-
-    @property
     def link_bandwidth(self) -> float:
         """Bytes/s of one port in one direction."""
         return self.ici_bandwidth / (2 * 2 * self.dimensions)
@@ -129,20 +124,14 @@ def chip_named(name: str) -> Chip:
     Raises:
       DeviceError: the table has no such chip.
     """
-    try:
-        return CHIPS[_ALIASES.get(name.lower(), name.lower())]
-    except KeyError:
-        raise DeviceError(
-            f"there is no TPU {name!r} in the table: choose one of {', '.join(CHIPS)}."
-        ) from None
+    chip = CHIPS.get(_ALIASES.get(name.lower(), name.lower()))
+    if chip is None:
+        raise DeviceError(f"there is no TPU {name!r} in the table: choose one of {', '.join(CHIPS)}.")
+    return chip
 
 
 def slice_shape(chip: Chip, chips: int) -> tuple[int, ...]:
-    """Returns the sides of the most square slice of a number of chips.
-
-    Args:
-      chip: has the number of dimensions.
-      chips: a power of two.
+    """Returns the sides of the most square slice of a number of chips, which is a power of two.
 
     Examples:
       >>> slice_shape(CHIPS["v5e"], 8), slice_shape(CHIPS["v5p"], 16)

@@ -28,15 +28,13 @@ _PATTERNS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Compiled:
-    """A compiled step, or the memory that it lacks.
+    """A compiled step, or the memory that it lacks. Bytes are per device.
 
     Attributes:
-      mesh: over the devices of the topology.
       executable: None if the step does not fit.
-      wanted_bytes: HBM per device that a step that does not fit needs; None if it fits.
-      available_bytes: HBM per device in the compiler's message; None if it fits.
-      argument_bytes: of state and batch, per device.
-      state_bytes: of the state, per device.
+      wanted_bytes: HBM that a step that does not fit needs; None if it fits.
+      available_bytes: HBM in the compiler's message; None if it fits.
+      argument_bytes: of state and batch.
       parameters: number of trained parameters.
       seconds: duration of the compilation.
     """
@@ -65,7 +63,7 @@ def compile_step(config: ExperimentConfig, topology: Topology) -> Compiled:
     state = states.shapes(config, optimizer)
     batch = batch_like(config, mesh)
     state_bytes = _bytes_per_device(state, meshes.state_sharding(mesh, state))
-    argument_bytes = state_bytes + _bytes_per_device(batch, meshes.batch_sharding(mesh))
+    argument_bytes = state_bytes + _bytes_per_device(batch, [leaf.sharding for leaf in batch.values()])
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
     started = time.perf_counter()
     executable, wanted, available = None, None, None
@@ -95,11 +93,9 @@ def compile_step(config: ExperimentConfig, topology: Topology) -> Compiled:
 
 
 def memory_of(message: str) -> tuple[bool, int, int] | None:
-    """Returns the numbers of a compiler's message about missing memory.
+    """Returns the numbers of a compiler's message about missing memory; None if it is about something else.
 
-    Returns:
-      Whether the needed bytes are only those of temporaries, the needed bytes, and the available bytes; None
-      if the message is about something else.
+    They are whether the needed bytes are only those of temporaries, the needed and the available bytes.
 
     Examples:
       >>> memory_of("Ran out of memory. Used 20.5G of 15.75G hbm.")
@@ -112,12 +108,7 @@ def memory_of(message: str) -> tuple[bool, int, int] | None:
     return None
 
 
-def _bytes_per_device(tree: Any, sharding: Any) -> int:
-    """Returns the bytes of a tree on one device; `sharding` is one sharding, or a tree of them."""
-    leaves = jax.tree.leaves(tree)
-    shardings = jax.tree.leaves(sharding)
-    shardings = shardings * len(leaves) if len(shardings) == 1 else shardings
-    return sum(
-        math.prod(place.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-        for leaf, place in zip(leaves, shardings, strict=True)
-    )
+def _bytes_per_device(tree: Any, shardings: Any) -> int:
+    """Returns the bytes of a tree on one device, by the shardings of its leaves."""
+    leaves = zip(jax.tree.leaves(tree), jax.tree.leaves(shardings), strict=True)
+    return sum(math.prod(place.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf, place in leaves)

@@ -27,11 +27,6 @@ _ROOMS = ("audio", "config", "models", "train")
 def pack(compiled: jax.stages.Compiled, config: ExperimentConfig, mesh: Mesh) -> bytes:
     """Returns the file content of a compiled step, with the facts that must be the same where it is loaded.
 
-    Args:
-      compiled: from `compile_step`.
-      config: of its experiment.
-      mesh: of its devices.
-
     Raises:
       DeviceError: programs of this platform cannot be written.
     """
@@ -46,14 +41,10 @@ def pack(compiled: jax.stages.Compiled, config: ExperimentConfig, mesh: Mesh) ->
 
 
 def load_executable(path: str | Path, config: ExperimentConfig, mesh: Mesh) -> CompiledStep:
-    """Returns a step like that of `make_train_step`, without compiling.
+    """Returns a step like that of `make_train_step`, from a file that `audiosep compile --save` wrote.
 
-    Only load files that you have written yourself: a compiled program is code, and loading it runs code.
-
-    Args:
-      path: a file that `audiosep compile --save` wrote.
-      config: of the run; the fields that shape the step must be the same.
-      mesh: of the run, over the same devices in the same arrangement.
+    Only load files that you have written yourself: a compiled program is code, and loading it runs code. The
+    fields that shape the step must be the same in both configs, and the devices in the same arrangement.
 
     Raises:
       DeviceError: the file is missing, damaged or no executable; or versions, devices, mesh or config differ.

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import re
-from collections.abc import Iterator
 
 KINDS = (
     "all-reduce",
@@ -77,29 +76,28 @@ def collectives(text: str) -> list[Collective]:
     """
     module = _Module(text)
     found = []
-    for computation, line in module.instructions():
-        match = _INSTRUCTION.match(line)
-        operation = _COLLECTIVE.search(match[2]) if match else None
-        if match is None or operation is None or '"' in match[2][: operation.start()]:
+    for computation, _, body in module.instructions:
+        operation = _COLLECTIVE.search(body)
+        if operation is None or '"' in body[: operation.start()]:
             continue
         kind, started = operation[1], bool(operation[2])
-        arrays = _arrays(match[2][: operation.start()])
+        arrays = _arrays(body[: operation.start()])
         if started and kind == "all-gather":
             arrays = arrays[len(arrays) // 2 :]  # (operands, results)
         elif started and kind == "collective-permute":
             arrays = arrays[1:2]  # (operand, result, context)
-        group = _group(match[2])
+        group = _group(body)
         if kind == "reduce-scatter" and group:
             arrays = tuple(HloArray(type=a.type, shape=(group, *a.shape)) for a in arrays)
         if kind == "all-reduce" and computation.startswith("all-reduce-scatter"):
             kind = "reduce-scatter"
-        name = re.search(r'op_name="([^"]*)"', match[2])
+        name = re.search(r'op_name="([^"]*)"', body)
         found.append(
             Collective(
                 kind=kind,
                 arrays=arrays,
                 group=group,
-                asynchronous=started or computation in module.asynchronous or _TPU_ASYNCHRONOUS in line,
+                asynchronous=started or computation in module.asynchronous or _TPU_ASYNCHRONOUS in body,
                 times=module.times(computation),
                 operation=name[1] if name else "",
             )
@@ -114,30 +112,22 @@ def product_flops(text: str) -> dict[str, float]:
     as often as it runs, if that number is known.
     """
     module = _Module(text)
-    lines = list(module.instructions())
     shapes = {}
-    for _, line in lines:
-        if match := _INSTRUCTION.match(line):
-            arrays = _arrays(match[2].split("(", 1)[0]) or _arrays(match[2])[:1]
-            if arrays:
-                shapes[match[1]] = arrays[0].shape
+    for _, result, body in module.instructions:
+        if arrays := _arrays(body.split("(", 1)[0]) or _arrays(body)[:1]:
+            shapes[result] = arrays[0].shape
     flops: dict[str, float] = {"default": 0.0, "high": 0.0, "highest": 0.0}
-    for computation, line in lines:
-        match = _INSTRUCTION.match(line)
-        product = _PRODUCT.search(match[2]) if match else None
-        if match is None or product is None:
-            continue
-        operands = _OPERAND.findall(product[2])
-        if len(operands) != 2 or not all(name in shapes for name in operands):
+    for computation, result, body in module.instructions:
+        product = _PRODUCT.search(body)
+        operands = _OPERAND.findall(product[2]) if product else []
+        if product is None or len(operands) != 2 or not all(name in shapes for name in operands):
             continue
         left, right = (shapes[name] for name in operands)
-        terms = (
-            _convolution_terms(match[2], right) if product[1] == "convolution" else _dot_terms(match[2], left)
-        )
-        precision = re.search(r"operand_precision=\{(\w+),", match[2])
+        terms = _convolution_terms(body, right) if product[1] == "convolution" else _dot_terms(body, left)
+        precision = re.search(r"operand_precision=\{(\w+),", body)
         name = precision[1] if precision else "default"
         if name in flops:
-            flops[name] += 2 * math.prod(shapes[match[1]]) * terms * module.times(computation)
+            flops[name] += 2 * math.prod(shapes[result]) * terms * module.times(computation)
     return flops
 
 
@@ -174,10 +164,15 @@ def _group(line: str) -> int:
 
 
 class _Module:
-    """The lines of a module by computation, and the number of runs of each computation."""
+    """The instructions of a module, and the number of runs of each computation.
+
+    Attributes:
+      instructions: the computation, name and text of each, in order.
+      asynchronous: computations during which other work may run.
+    """
 
     def __init__(self, text: str) -> None:
-        self._lines: list[tuple[str, str]] = []
+        self.instructions: list[tuple[str, str, str]] = []
         self._callers: dict[str, tuple[str, str]] = {}
         self.asynchronous: set[str] = set()
         self._limits: dict[str, list[int]] = {}
@@ -188,7 +183,8 @@ class _Module:
                 continue
             if " = " not in line:
                 continue
-            self._lines.append((computation, line))
+            if instruction := _INSTRUCTION.match(line):
+                self.instructions.append((computation, instruction[1], instruction[2]))
             if limit := _LIMIT.search(line):
                 self._limits.setdefault(computation, []).append(int(limit[1]))
             called = _CALLED.findall(line)
@@ -198,10 +194,6 @@ class _Module:
                 self._callers.setdefault(name, (computation, line))
                 if " async-start(" in line:
                     self.asynchronous.add(name)
-
-    def instructions(self) -> Iterator[tuple[str, str]]:
-        """Yields computation and line."""
-        yield from self._lines
 
     def times(self, computation: str) -> int:
         """Returns the number of runs of a computation per run of the program."""

@@ -43,11 +43,8 @@ class Report:
     """Memory, work and least time of one train step. Bytes and FLOPs are per device and step.
 
     Attributes:
-      topology: such as "v5e:2x2".
-      chips: number of chips of the slice.
       devices: number of JAX devices; two per chip on tpu7x, else one.
       batch: global, in clips.
-      fits: whether the step fits into the HBM of a device.
       hbm_bytes_capacity: HBM that the compiler may use; None for local devices.
       argument_bytes: state and batch.
       output_bytes: the new state and the metrics.
@@ -56,17 +53,13 @@ class Report:
       program_bytes: the program itself.
       total_hbm_bytes: argument + output - alias + temporary + program; the needed bytes if it does not fit.
       headroom_bytes: capacity - total; negative if it does not fit.
-      parameters: number of trained parameters.
       flops_per_example: as the compiler counts them, recomputation included.
       hbm_bytes_per_example: traffic, as the compiler counts it.
-      collectives: by kind.
       largest_collectives: "kind type[shape] operation", largest first.
       roofline: parts of the step's least time; None for local devices.
       roofline_step_seconds: the step's least time.
       examples_per_second: of the whole slice, at the least time.
       scaling: predictions for 4 to 256 chips.
-      compile_seconds: duration of the compilation.
-      versions: of jax and libtpu.
       config: of the experiment, with all overrides.
     """
 
@@ -95,10 +88,6 @@ class Report:
     compile_seconds: float
     versions: dict[str, str]
     config: dict[str, Any]
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain JSON values."""
-        return dataclasses.asdict(self)
 
 
 def versions() -> dict[str, str]:
@@ -210,9 +199,9 @@ def _largest(found: list[hlo.Collective]) -> list[str]:
     ]
 
 
-def print_report(report: Report, console: Console | None = None) -> None:
+def print_report(report: Report) -> None:
     """Prints memory, work, collectives, the roofline and the predicted scaling."""
-    console = Console() if console is None else console
+    console = Console()
     console.print(_verdict(report), style="bold", soft_wrap=True, markup=False, highlight=False)
     console.print(_memory_table(report))
     if report.collectives is not None:

@@ -129,12 +129,7 @@ def scaling(demand: Demand, chip: Chip, sides: tuple[int, ...]) -> list[Scaled]:
 
     The program is assumed to stay the same: the same collectives over more chips, FLOPs and traffic in
     proportion to the examples per device. That does not hold below LEAST_EXAMPLES per device, so there are no
-    rows for fewer.
-
-    Args:
-      demand: on the compiled slice.
-      chip: of all slices.
-      sides: of the compiled slice.
+    rows for fewer. `demand` and `sides` are those of the compiled slice.
     """
     whole = demand.examples * math.prod(sides) * chip.devices
     rows: list[Scaled] = []
@@ -177,11 +172,6 @@ def collective_seconds(collective: Collective, chip: Chip, sides: tuple[int, ...
 
     A side that is closed to a ring has two ports, and half its length in hops; an open side has one port, and
     its whole length in hops. Groups smaller than the slice are assumed to use the same ports.
-
-    Args:
-      collective: its bytes and group.
-      chip: has the speed of a port.
-      sides: chips along each dimension.
 
     References:
       Austin et al., "How to Scale Your Model", part 3 (https://jax-ml.github.io/scaling-book/sharding), 2025.

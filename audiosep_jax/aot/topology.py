@@ -17,13 +17,9 @@ EXAMPLES = "v5e:2x2, v5e:16x16, v6e:4x8, v5p:2x2x2 or local"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Topology:
-    """Devices to compile for.
+    """Devices to compile for: a slice with `sides` chips along its dimensions, such as "v5e:2x2".
 
-    Attributes:
-      name: such as "v5e:2x2", or "local".
-      chip: None for the devices of this machine.
-      sides: chips along each dimension of the slice.
-      devices: of JAX, in its order.
+    This machine's devices have the name "local" and no `chip`.
     """
 
     name: str
@@ -84,9 +80,7 @@ def make_topology(name: str) -> Topology:
     """Returns the devices of a topology.
 
     Raises:
-      UsageError: the name is not of the form "v5e:2x4".
-      MissingPackageError: libtpu is not installed.
-      DeviceError: libtpu knows no such slice.
+      AudioSepError: the name is not of the form "v5e:2x4", or libtpu is missing or knows no such slice.
     """
     if name == LOCAL:
         import jax

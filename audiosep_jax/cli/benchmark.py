@@ -52,20 +52,12 @@ class BenchmarkArgs:
 
 def run(args: BenchmarkArgs) -> int:
     """Measures or compares, writes the results and prints the table; returns the exit status."""
-    _check(args)
-    if args.compare is not None:
-        return _compare(args.compare, args.out)
-    return _measure(args)
-
-
-def _check(args: BenchmarkArgs) -> None:
-    """Refuses options that do not go together."""
     if args.compare is not None:
         if given := given_flags(args, without=("compare", "out")):
             raise UsageError(
                 f"{', '.join(given)}: --compare only reads two results; remove the other options."
             )
-        return
+        return _compare(args.compare, args.out)
     if args.suite == "rendered" and args.metadata is not None:
         raise UsageError("--metadata: a rendered corpus has its list in --root; remove --metadata.")
     for name in ("batch_size", "workers"):
@@ -73,6 +65,7 @@ def _check(args: BenchmarkArgs) -> None:
             raise UsageError(
                 f"--{name.replace('_', '-')} is {getattr(args, name)}: give a positive number, or 0."
             )
+    return _measure(args)
 
 
 def _compare(folders: tuple[Path, Path], out: Path | None) -> int:

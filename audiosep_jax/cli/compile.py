@@ -52,7 +52,7 @@ def run(args: CompileArgs) -> int:
     report = make_report(config, topology, compiled)
     print_report(report)
     if args.json is not None:
-        write_json(args.json, report.to_json())
+        write_json(args.json, dataclasses.asdict(report))
     if args.save is not None and compiled.executable is not None:
         data = executable.pack(compiled.executable, config, compiled.mesh)
         with replacing(args.save) as temporary:

@@ -2,15 +2,12 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 import tyro
 
 from audiosep_jax.errors import UsageError
-
-if TYPE_CHECKING:
-    import jax
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +33,7 @@ def run(args: EvaluateArgs) -> int:
     """Evaluates, writes the results and prints the table; returns the exit status."""
     if args.batch_size < 1:
         raise UsageError(f"--batch-size is {args.batch_size}: give a positive number.")
-    import jax.numpy as jnp
+    import jax
     from rich.console import Console
 
     from audiosep_jax.encoders.base import load_encoder
@@ -54,8 +51,8 @@ def run(args: EvaluateArgs) -> int:
     encode = load_encoder(model.config.query).encode
     out = make_folder(args.out)
 
-    def apply(mixture: np.ndarray, condition: np.ndarray) -> "jax.Array":
-        return model.apply(jnp.asarray(mixture), jnp.asarray(condition))
+    def apply(mixture: np.ndarray, condition: np.ndarray) -> jax.Array:
+        return model.apply(jax.numpy.asarray(mixture), jax.numpy.asarray(condition))
 
     console = Console()
     with counted("separating mixtures", console=console, total=len(evaluation_set.entries)) as progress:

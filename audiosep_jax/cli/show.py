@@ -109,15 +109,11 @@ def _runs(args: RunArgs) -> list[Path]:
     from audiosep_jax.reports.run_record import names, read_run
     from audiosep_jax.train import storage
 
-    remote = [storage.is_remote(folder) for folder in args.workdir]
-    places = [
-        folder if there else os.path.abspath(folder)
-        for folder, there in zip(args.workdir, remote, strict=True)
-    ]
+    places = [each if storage.is_remote(each) else os.path.abspath(each) for each in args.workdir]
     runs = [
         # `work_directory` would create a local folder.
-        read_run(storage.work_directory(place) if there else Path(place), name=name)
-        for place, there, name in zip(places, remote, names(places), strict=True)
+        read_run(storage.work_directory(place) if storage.is_remote(place) else Path(place), name=name)
+        for place, name in zip(places, names(places), strict=True)
     ]
     return write_runs(runs, args.out, smooth=args.smooth)
 

@@ -100,19 +100,12 @@ class MixtureConfig:
                 f"mixture.similarity is {self.similarity}: give a cosine from 0 to below 1, or remove "
                 '"similarity" from mixture.collisions.'
             )
-        users = [
-            name
-            for name, uses in (
-                ('"ontology" in mixture.collisions', "ontology" in self.collisions),
-                ("mixture.specific_labels", self.specific_labels),
-            )
-            if uses
-        ]
-        if users and not self.ontology:
-            raise ConfigError(
-                f"{users[0]} needs mixture.ontology: give the path of AudioSet's ontology.json."
-            )
-        if self.ontology and not users:
+        user = "mixture.specific_labels" if self.specific_labels else ""
+        if "ontology" in self.collisions:
+            user = '"ontology" in mixture.collisions'
+        if user and not self.ontology:
+            raise ConfigError(f"{user} needs mixture.ontology: give the path of AudioSet's ontology.json.")
+        if self.ontology and not user:
             raise ConfigError(
                 f'mixture.ontology is {self.ontology!r}, but no option uses it: add "ontology" to '
                 "mixture.collisions, or set mixture.specific_labels."

@@ -30,13 +30,8 @@ def load_name(path: Path, name: str, kind: type[_Value], *, example: str) -> _Va
     """Runs a Python file and returns the value that it assigns to `name`.
 
     A file inside a package may import its neighbours, as `experiments/paper.py` imports `experiments.base`,
-    wherever the command is started.
-
-    Args:
-      path: of the file.
-      name: of the variable.
-      kind: of the value.
-      example: the right file for the error, such as "a sweep file, such as experiments/ablations/film.py".
+    wherever the command is started. `example` is the right file for the error, such as "a sweep file, such as
+    experiments/ablations/film.py".
 
     Raises:
       ConfigError: the file is missing, does not run, or does not define the name.

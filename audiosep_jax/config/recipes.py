@@ -6,11 +6,8 @@ from audiosep_jax.config.data import MixtureConfig
 def reference(*, most: int = 2) -> MixtureConfig:
     """Returns the recipe of AudioSep's `SegmentMixer`.
 
-    A mixture takes two to `most` consecutive clips of the batch, with any captions, at integer gains of -10
-    to 10 dB. The released model and DCASE's baseline were trained with two.
-
-    Args:
-      most: clips per mixture, its `max_mix_num`.
+    A mixture takes two to `most` (its `max_mix_num`) consecutive clips of the batch, with any captions, at
+    integer gains of -10 to 10 dB. The released model and DCASE's baseline were trained with two.
     """
     return MixtureConfig(
         sources=most,

@@ -1,5 +1,6 @@
 """Orbax checkpoints of a run: state, data position and config; when they are due; which ones stay."""
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -46,16 +47,11 @@ def from_lead(value: int) -> int:
 
 
 class SaveInterval:
-    """Tells when an interval has passed, by the clock of the lead process.
+    """Tells when an interval has passed, by the clock of the lead process; one of 0 minutes never does.
 
     Clocks differ, and hosts finish a step at different times, so the lead decides for all. Its broadcast
     waits for the device, so it is rare: after half of the steps that fit into the rest of the interval, then
     half of what is left, and so on.
-
-    Args:
-      minutes: the interval; 0 for none.
-      step: at which it begins.
-      clock: read by the lead process only.
     """
 
     def __init__(self, minutes: float, *, step: int, clock: Seconds = time.monotonic) -> None:
@@ -89,15 +85,10 @@ class SaveInterval:
 
 
 class RunCheckpoints:
-    """The checkpoints in a run's work directory; a half-written one does not count.
+    """The checkpoints in the folder `checkpoints` of a work directory; a half-written one does not count.
 
     Every process of a run makes this object and calls the same methods at the same steps. The lead process
-    lists, decides and deletes; each process writes its part.
-
-    Args:
-      workdir: of the run, local or in a bucket; checkpoints are in its folder `checkpoints`.
-      config: of the run, stored in every checkpoint and compared at a restore.
-      clock: for `train.save_minutes`.
+    lists, decides and deletes; each process writes its part. The config is stored in every checkpoint.
     """
 
     def __init__(
@@ -124,8 +115,7 @@ class RunCheckpoints:
         Every process calls it at every step and gets the same answer.
 
         Raises:
-          CheckpointError: an earlier checkpoint could not be written.
-          TransientError: another process of the run is gone.
+          AudioSepError: an earlier checkpoint could not be written, or another process of the run is gone.
         """
         self._raise_failure()
         if step == (self._newest or 0):
@@ -138,8 +128,7 @@ class RunCheckpoints:
         """Starts to write the state before step `step`; returns as soon as it has been copied.
 
         Raises:
-          CheckpointError: this or an earlier checkpoint cannot be written.
-          TrainingError: a later run has taken over the work directory.
+          AudioSepError: this or an earlier checkpoint cannot be written, or a later run has taken over.
         """
         self._wait()
         if step == self._newest:
@@ -166,13 +155,11 @@ class RunCheckpoints:
     def restore(self, like: TrainState) -> tuple[TrainState, int]:
         """Returns the newest state, and the next step of the data.
 
-        Args:
-          like: a state of the same shapes, with the shardings of the restored arrays. They may differ from
-            those of the save, in devices and in the number of processes.
+        `like` has its shapes, and the shardings of the restored arrays. They may differ from those of the
+        save, in devices and in the number of processes.
 
         Raises:
-          TrainingError: the run in this folder has another config.
-          CheckpointError: the checkpoint cannot be read.
+          AudioSepError: the run in this folder has another config, or the checkpoint cannot be read.
         """
         path = self._folder / str(self._newest)
         reader = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
@@ -203,15 +190,9 @@ class RunCheckpoints:
         return state, step
 
     def close(self) -> None:
-        """Waits until everything is on disk.
-
-        Raises:
-          CheckpointError: it could not be written.
-        """
-        try:
+        """Waits until everything is on disk; raises CheckpointError if it could not be written."""
+        with contextlib.closing(self._saver):
             self._wait()
-        finally:
-            self._saver.close()
 
     def _wait(self) -> None:
         if self._finishing is not None:

@@ -1,6 +1,7 @@
 """Joins the processes of a run, by flags or by the cluster's environment."""
 
 import dataclasses
+import importlib.util
 import os
 import re
 import threading
@@ -17,13 +18,10 @@ _FLAGS = "--coordinator HOST:PORT --process-index I --process-count N"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DistributedOptions:
-    """The processes of a run. Without the first three, JAX detects the cluster.
+    """The processes of a run, from the options of `audiosep train`.
 
-    Attributes:
-      coordinator: HOST:PORT of process 0; the port must be free there and open to the others.
-      process_index: of this process, from 0.
-      process_count: of the run. 1 without a coordinator trains in this process alone, even in a cluster.
-      wait_seconds: longest wait for the other processes at the start.
+    Without coordinator, index and count JAX detects the cluster; a count of 1 without a coordinator trains in
+    this process alone, even in a cluster.
     """
 
     coordinator: str = ""
@@ -35,9 +33,7 @@ class DistributedOptions:
         index, count = self.process_index, self.process_count
         if self.wait_seconds < 1:
             raise UsageError(f"--wait-seconds is {self.wait_seconds}: give 1 or more.")
-        if count == 1 and not self.coordinator and index in (None, 0):
-            return
-        if not self.coordinator and index is None and count is None:
+        if not self.coordinator and (index, count) in ((None, None), (None, 1), (0, 1)):
             return
         if not self.coordinator or index is None or count is None:
             raise UsageError(f"give all three of {_FLAGS}, or none of them on a cluster that JAX knows.")
@@ -56,9 +52,8 @@ def initialize(options: DistributedOptions = DistributedOptions()) -> None:
     process is the whole run.
 
     Raises:
-      TrainingError: the description of the cluster is incomplete, or the coordinator cannot be reached.
-      MissingPackageError: Kubernetes needs its package.
-      TransientError: the others do not join in time.
+      AudioSepError: the description of the cluster is incomplete, Kubernetes needs its package, the
+        coordinator cannot be reached, or the others do not join in time.
     """
     if options.process_count == 1 and not options.coordinator:
         return
@@ -120,16 +115,13 @@ def _first_line(error: Exception) -> str:
 def _refuse_half_described_clusters() -> None:
     """Refuses environments in which every process would train alone, unaware of the others."""
     environment = os.environ
-    if "JOB_COMPLETION_INDEX" in environment and "KUBERNETES_SERVICE_HOST" in environment:
-        on_tpu = {"TPU_WORKER_HOSTNAMES", "TPU_PROCESS_ADDRESSES"} & set(environment)
-        try:
-            import kubernetes  # noqa: F401  # pyright: ignore[reportMissingImports]
-        except ImportError:
-            if not on_tpu and "JAX_COORDINATOR_ADDRESS" not in environment:
-                raise MissingPackageError(
-                    "this pod of an indexed Kubernetes job needs the package kubernetes to find the others: "
-                    f"pip install 'jax[k8s]', or give {_FLAGS}; --process-count 1 trains in this pod alone."
-                ) from None
+    in_a_job = {"JOB_COMPLETION_INDEX", "KUBERNETES_SERVICE_HOST"} <= set(environment)
+    found = {"TPU_WORKER_HOSTNAMES", "TPU_PROCESS_ADDRESSES", "JAX_COORDINATOR_ADDRESS"} & set(environment)
+    if in_a_job and not found and importlib.util.find_spec("kubernetes") is None:
+        raise MissingPackageError(
+            "this pod of an indexed Kubernetes job needs the package kubernetes to find the others: "
+            f"pip install 'jax[k8s]', or give {_FLAGS}; --process-count 1 trains in this pod alone."
+        )
     tasks = environment.get("SLURM_NTASKS", "1")
     if tasks != "1" and "SLURM_JOB_ID" in environment and "SLURM_STEP_NODELIST" not in environment:
         raise TrainingError(
@@ -142,13 +134,10 @@ def _devices_of_a_lone_task() -> list[int] | None:
     """Returns the GPUs of a SLURM task that is alone on its node; JAX would use only the first one."""
     per_node = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "")
     gpus = os.environ.get("SLURM_GPUS_ON_NODE", "")
-    if (
-        not re.fullmatch(r"1(\(x\d+\))?", per_node)
-        or not gpus.isdigit()
-        or "JAX_LOCAL_DEVICE_IDS" in os.environ
-    ):
-        return None
-    return list(range(int(gpus)))
+    alone = re.fullmatch(r"1(\(x\d+\))?", per_node) is not None
+    if alone and gpus.isdigit() and "JAX_LOCAL_DEVICE_IDS" not in os.environ:
+        return list(range(int(gpus)))
+    return None
 
 
 def is_lead() -> bool:

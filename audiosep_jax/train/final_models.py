@@ -21,14 +21,7 @@ _RECORD = f"{BEST}/validation.json"
 
 
 class FinalModels:
-    """Writes models to the work directory, from the lead process.
-
-    Args:
-      config: of the run.
-      workdir: of the run.
-      first: step that this process starts from.
-      process: its index.
-    """
+    """Writes models to the work directory, from the lead process; `first` is the step that it starts from."""
 
     def __init__(self, config: ExperimentConfig, workdir: Workdir, *, first: int, process: int) -> None:
         self._config, self._workdir, self._process = config, workdir, process
@@ -39,14 +32,10 @@ class FinalModels:
         if means["sdri_db"] <= self._best_sdri_db:
             return
         self._best_sdri_db = means["sdri_db"]
-        self._save(BEST, variables)
+        self.save(BEST, variables)
         if self._process == 0:
             record = {"step": step, "validation": means, "config": to_dict(self._config)}
             self._workdir.write_text(_RECORD, json.dumps(record, indent=2))
-
-    def write_final(self, variables: separator.Variables) -> None:
-        """Writes the model after the last step."""
-        self._save(FINAL, variables)
 
     def stop(
         self, variables: separator.Variables, step: int, metrics: StepMetrics, batch: MixtureBatch
@@ -60,7 +49,7 @@ class FinalModels:
           TrainingError: always; it names the step, the sound files and the folder.
         """
         name = f"failed_step_{step}"
-        self._save(name, variables)
+        self.save(name, variables)
         part = "batch" if self._process == 0 else f"batch_{self._process:05d}"
         record = {
             "step": step,
@@ -80,7 +69,8 @@ class FinalModels:
             f"before it and the batch are in {self._workdir.path / name}."
         )
 
-    def _save(self, name: str, variables: separator.Variables) -> None:
+    def save(self, name: str, variables: separator.Variables) -> None:
+        """Writes a model to the folder `name`."""
         if self._process == 0:
             with self._workdir.written(name) as place:
                 folder.save(place, self._config, jax.device_get(variables))

@@ -20,11 +20,7 @@ Activity = Literal["start", "restore", "compile", "data", "host", "device", "sav
 
 
 class Clock:
-    """Measures the activities of the loop, one at a time. Other threads may read it.
-
-    Attributes:
-      step: current step of the loop.
-    """
+    """Measures the activities of the loop, one at a time, and holds its step. Other threads may read it."""
 
     def __init__(self) -> None:
         self.step = 0
@@ -70,9 +66,7 @@ class DeviceClock:
 
     A step begins when it is dispatched or when the step before has ended, whichever is later; it ends when
     its result is ready. Times are late by less than a millisecond, or by a few if Python is busy.
-
-    Attributes:
-      last_seconds: how long the newest finished step took.
+    `last_seconds` is the time of the newest finished step.
     """
 
     def __init__(self) -> None:
@@ -82,12 +76,7 @@ class DeviceClock:
         self._thread.start()
 
     def dispatched(self, at: float, result: jax.Array) -> None:
-        """Notes a step.
-
-        Args:
-          at: `time.perf_counter()` right before it was dispatched.
-          result: one of its results; it must not be donated to another program.
-        """
+        """Notes a step, dispatched `at` a `time.perf_counter()`; its `result` must not be donated."""
         self._steps.put((at, result))
 
     def busy_seconds(self) -> float:
@@ -116,11 +105,7 @@ class DeviceClock:
 class Goodput:
     """Sums the time of a run over its restarts, in `goodput.json`.
 
-    Args:
-      workdir: of the run.
-      clock: of this process.
-      first: step that this process starts from. Steps beyond it that an earlier process took are lost.
-      steps: of the whole run.
+    This process starts from the step `first`; steps beyond it that an earlier process took are lost.
     """
 
     def __init__(self, workdir: Workdir, clock: Clock, *, first: int, steps: int) -> None:

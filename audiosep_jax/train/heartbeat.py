@@ -22,13 +22,7 @@ class Heartbeat:
 
     The file holds the activity of the loop and its start: the time of a hanging loop is old, although its
     process and this thread live. It is only written when something has changed.
-
-    Args:
-      workdir: of the run.
-      clock: of this process.
-      process: its index.
-      also: called at the same interval, for other such files.
-      seconds: between two writes; None depends on the storage.
+    At the same interval of `seconds` (None depends on the storage) it calls `also`, for other such files.
     """
 
     def __init__(

@@ -6,7 +6,6 @@ import dataclasses
 import os
 import time
 from collections.abc import Iterator
-from typing import NoReturn
 
 import jax
 import numpy as np
@@ -190,7 +189,7 @@ class _Run:
             sdri_db = self._evaluate(state, train.steps)
             delivered = replicate(self.mesh, state.delivered)
             with self.clock.doing("save"):
-                self.models.write_final(delivered)
+                self.models.save(FINAL, delivered)
             self._close(finished=True)
         return TrainResult(state=state, checkpoint=self.workdir.path / FINAL, validation_sdri_db=sdri_db)
 
@@ -229,7 +228,9 @@ class _Run:
             with self.clock.doing("device"):
                 metrics = jax.device_get(metrics)
             if metrics.failed_step != states.NEVER:
-                self._stop(state, step, metrics, batch)
+                variables = replicate(self.mesh, state.variables)
+                self._close()
+                self.models.stop(variables, step, metrics, batch)
             if self.watch.look(step, metrics, batch):
                 self.progress.stepped(step, float(metrics.loss), float(metrics.gradient_norm), batch.modality)
             else:
@@ -238,21 +239,13 @@ class _Run:
                     self.goodput.skipped(self.device.last_seconds)
             if (step + 1) % train.log_every == 0 or step + 1 == train.steps:
                 scalars = self.progress.summary(step + 1)
-                scalars["learning_rate"] = self._learning_rate(step)
+                updates = np.int32(step - self.watch.skipped)  # the optimizer does not count skipped steps
+                scalars["learning_rate"] = float(jax.device_get(self.schedule(updates)))
                 if train.on_non_finite == "skip":
                     scalars["skipped"] = self.watch.skipped
                 if self.writer:
                     self.writer.scalars(step + 1, scalars)
             waiting.popleft()
-
-    def _learning_rate(self, step: int) -> float:
-        """Returns the learning rate of a step; the optimizer does not count skipped steps."""
-        return float(jax.device_get(self.schedule(np.int32(step - self.watch.skipped))))
-
-    def _stop(self, state: TrainState, step: int, metrics: StepMetrics, batch: MixtureBatch) -> NoReturn:
-        variables = replicate(self.mesh, state.variables)
-        self._close()
-        self.models.stop(variables, step, metrics, batch)
 
     def _save(self, state: TrainState, step: int) -> None:
         with self.progress.doing("save"):

@@ -18,15 +18,11 @@ def waveform_loss(
 ) -> Float[Array, ""]:
     """Returns the mean loss of a batch.
 
-    Args:
-      kind: "l1" is the mean absolute error (the reference). "snr" is the mean over examples of
-        `10 log10((|target - estimate|² + ε|mixture|²) / |mixture|²)`, with ε = 0.001 as the soft limit of
-        Wisdom et al. 2020 ("Unsupervised sound separation using mixture invariant training"). The mixture
-        in the denominator, where that article has the target, differs by a constant per example and
-        also measures silent targets.
-      estimate: `[batch, samples]`.
-      target: `[batch, samples]`.
-      mixture: `[batch, samples]`.
+    "l1" is the mean absolute error (the reference). "snr" is the mean over examples of
+    `10 log10((|target - estimate|² + ε|mixture|²) / |mixture|²)`, with ε = 0.001 as the soft limit of Wisdom
+    et al. 2020 ("Unsupervised sound separation using mixture invariant training"). The mixture in the
+    denominator, where that article has the target, differs by a constant per example and also measures silent
+    targets.
     """
     if kind == "l1":
         return jnp.mean(jnp.abs(estimate - target))

@@ -18,14 +18,10 @@ AXES = ("replica", "data", "fsdp")
 
 
 def make_mesh(config: MeshConfig = MeshConfig(), devices: Sequence[Any] | None = None) -> Mesh:
-    """Returns a mesh with the axes `AXES`.
+    """Returns a mesh with the axes `AXES`, by default over all devices of all processes.
 
     Neighbours on an axis are neighbours in the network if the platform tells how its devices are connected.
     The first axes run between slices, which a slow network connects, as far as the sizes allow.
-
-    Args:
-      config: sizes of the axes.
-      devices: devices to use; by default all devices of all processes.
 
     Raises:
       ConfigError: the product of the sizes is not the number of devices.
@@ -79,15 +75,11 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def state_sharding(mesh: Mesh, state: Any) -> Any:
-    """Returns the shardings of a train state, as a tree of its structure.
+    """Returns the shardings of a `TrainState`, or of any tree of arrays or `jax.ShapeDtypeStruct`s.
 
     Parameters, their moving average and the optimizer's moments are split over `fsdp`, along their largest
     axis that `fsdp` divides (the last one of equal axes). Every device has a copy of arrays without such an
     axis, of vectors (too small to be worth a message between devices), of statistics and of counters.
-
-    Args:
-      mesh: as `make_mesh` made it.
-      state: a `TrainState`, or any tree of arrays or `jax.ShapeDtypeStruct`s.
     """
     count = mesh.shape.get("fsdp", 1)
 
@@ -115,12 +107,8 @@ def put_state(mesh: Mesh, state: Any) -> Any:
 def put_batch(mesh: Mesh, arrays: Mapping[str, np.ndarray], *, microbatches: int = 1) -> dict[str, jax.Array]:
     """Returns the global batch from this process's part of it, every example on one device.
 
-    Args:
-      mesh: as `make_mesh` made it.
-      arrays: examples of this process, from a pipeline with the same `microbatches`: the first microbatch
-        comes first.
-      microbatches: every device gets a share of each microbatch, one after the other. So the examples of a
-        microbatch do not depend on the number of devices.
+    The pipeline of `arrays` has the same `microbatches`, and the first microbatch comes first. Every device
+    gets a share of each, one after the other, so its examples do not depend on the number of devices.
     """
     sharding = batch_sharding(mesh)
     local = sum(device.process_index == jax.process_index() for device in mesh.devices.flat)

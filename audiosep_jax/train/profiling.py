@@ -18,13 +18,8 @@ class Profiling:
     """A context manager around the loop; writes TensorBoard's profile files to `profile/`.
 
     Every process profiles its own devices; all but the lead write to `profile/process_00001` and so on.
-    SIGUSR1 to a process profiles its next `STEPS_AT_A_SIGNAL` steps.
-
-    Args:
-      workdir: of the run.
-      steps: first and last step; (0, 0) for none.
-      total: steps of the run.
-      process: index of this process.
+    SIGUSR1 to a process profiles its next `STEPS_AT_A_SIGNAL` steps. `steps` is the first and the last step
+    to profile, or (0, 0) for none, and `total` the number of steps of the run.
 
     Raises:
       ConfigError: the run ends before the first of these steps.
@@ -40,18 +35,18 @@ class Profiling:
         self._name = FOLDER if process == 0 else f"{FOLDER}/process_{process:05d}"
         self._until: int | None = None
         self._asked = False
-        self._before: signal.Handlers | None = None
+        self._listens = False
 
     def __enter__(self) -> Self:
         usual = signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
-        if usual and threading.current_thread() is threading.main_thread():
+        self._listens = usual and threading.current_thread() is threading.main_thread()
+        if self._listens:
             signal.signal(signal.SIGUSR1, self._ask)
-            self._before = signal.SIG_DFL
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGUSR1, self._before)
+        if self._listens:
+            signal.signal(signal.SIGUSR1, signal.SIG_DFL)
         self._stop()
 
     def before(self, step: int) -> None:

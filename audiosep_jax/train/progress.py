@@ -16,14 +16,8 @@ _PARTS: dict[str, Activity] = {"data": "data", "host": "host", "checkpoint": "sa
 class RunProgress:
     """A context manager around the loop; also computes the numbers of a log line.
 
-    Args:
-      steps: of the whole run.
-      first: step that this process starts from.
-      batch_size: global.
-      clock: of the loop.
-      device: measures the device.
-      modalities: sources of conditions ("text", "audio", "image"); with several, each share is logged.
-      quiet: print nothing; only the lead process prints.
+    This process takes the steps from `first` to `steps`, with a global batch of `batch_size`. If there are
+    several `modalities` of conditions ("text", "audio", "image"), the share of each is logged.
     """
 
     def __init__(
@@ -91,11 +85,7 @@ class RunProgress:
         self._bar.update(self._task, completed=step + 1, numbers=text)
 
     def summary(self, step: int) -> dict[str, float]:
-        """Returns the means since the last summary, and begins a new interval.
-
-        Args:
-          step: number of steps taken.
-        """
+        """Returns the means since the last summary, after `step` steps, and begins a new interval."""
         numbers = self._numbers()
         if not self._console.is_terminal:
             loss = f"loss {numbers['loss']:.4f}" if self._losses else "all skipped"
@@ -123,14 +113,12 @@ class RunProgress:
         seconds = max(sum(spent[name] for name in ("data", "host", "device", "save")), 1e-9)
         steps = max(self._steps, 1)
         several = self._modalities if len(self._modalities) > 1 else ()
-        numbers = {
+        lists = {"loss": self._losses, "gradient_norm": self._norms}
+        return {
+            **{name: sum(values) / len(values) for name, values in lists.items() if values},
             "examples_per_second": self._steps * self._batch_size / seconds,
             "data_wait_share": spent["data"] / seconds,
             **{f"seconds/{part}": spent[activity] / steps for part, activity in _PARTS.items()},
             "seconds/device": (self._device.busy_seconds() - self._busy_before) / steps,
             **{f"share_{name}": self._drawn[name] / max(self._drawn.total(), 1) for name in several},
         }
-        if not self._losses:
-            return numbers
-        means = {"loss": self._losses, "gradient_norm": self._norms}
-        return {**{name: sum(values) / len(values) for name, values in means.items()}, **numbers}

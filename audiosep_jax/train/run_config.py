@@ -35,10 +35,7 @@ FREE_FIELDS = {
 def refuse_other_runs(workdir: os.PathLike, *, was: dict[str, Any], config: ExperimentConfig) -> None:
     """Raises TrainingError if a checkpoint's config differs from this run's in a field that must not change.
 
-    Args:
-      workdir: the run's, for the error.
-      was: the config in the checkpoint, as `to_dict` made it.
-      config: of this run.
+    `was` is the config in the checkpoint, as `to_dict` made it.
     """
     now, defaults = to_dict(config), to_dict(ExperimentConfig())
 

@@ -19,8 +19,7 @@ _NAME = ".lock"
 _TOKEN = uuid.uuid4().hex
 
 
-@contextlib.contextmanager
-def only_run_in(workdir: str | os.PathLike) -> Iterator[None]:
+def only_run_in(workdir: str | os.PathLike) -> contextlib.AbstractContextManager[object]:
     """Holds the work directory: the lead process does it for its run.
 
     On this machine and on file systems that share locks, a second run is refused, and the system lets go
@@ -32,15 +31,12 @@ def only_run_in(workdir: str | os.PathLike) -> Iterator[None]:
       AudioSepError: another process trains there, or the directory cannot be written.
     """
     if is_remote(workdir):
-        holding = _claimed(epath.Path(workdir))
-    else:
-        holding = locked(
-            Path(workdir) / _NAME,
-            busy=f"another process is training in {workdir}",
-            instead="choose another --workdir",
-        )
-    with holding:
-        yield
+        return _claimed(epath.Path(workdir))
+    return locked(
+        Path(workdir) / _NAME,
+        busy=f"another process is training in {workdir}",
+        instead="choose another --workdir",
+    )
 
 
 def check_held(workdir: str | os.PathLike) -> None:

@@ -36,10 +36,7 @@ LoadStep = Callable[[ExperimentConfig, Mesh], CompiledStep]
 def open_data(
     config: ExperimentConfig, workdir: Workdir, mesh: Mesh
 ) -> tuple[MixturePipeline, Validation | None]:
-    """Opens the data of a run and computes the conditions of its captions.
-
-    Returns:
-      The pipeline of this process's slices of the batches, and the validation if there are clips for it.
+    """Opens the data of a run, with the conditions of its captions, and the validation if it has clips.
 
     Raises:
       AudioSepError: the data or the query encoder cannot be used, or does not fit the model.
@@ -73,8 +70,7 @@ def first_state(config: ExperimentConfig, optimizer: optax.GradientTransformatio
     """Returns the state before step 0 with its final sharding; during the draw every device holds all of it.
 
     Raises:
-      CheckpointError: `train.init_from` is no model.
-      ConfigError: the model of `train.init_from` has another shape.
+      AudioSepError: `train.init_from` is no model, or one of another shape.
     """
     create = functools.partial(states.create, config.model, optimizer, average=config.train.ema_decay > 0)
     placed = meshes.state_sharding(mesh, states.shapes(config, optimizer))

@@ -3,7 +3,7 @@
 import collections
 import math
 import statistics
-from typing import Any, NamedTuple
+from typing import Any
 
 from audiosep_jax.errors import TrainingError, listed
 from audiosep_jax.train.step import StepMetrics
@@ -16,29 +16,20 @@ SMALLEST_WINDOW = 30
 MOST_SKIPPED_IN_A_ROW = 25
 
 
-class Spike(NamedTuple):
-    """Mean and standard deviation of the losses before a spike."""
-
-    mean: float
-    deviation: float
-
-
 class SpikeDetector:
     """Compares every loss with the `WINDOW` losses before it, once there are `SMALLEST_WINDOW`.
 
-    A spike joins the window like any loss, so a loss that stays high soon counts as normal. A resumed run
-    begins with an empty window.
-
-    Args:
-      deviations: standard deviations above the mean that make a spike; 0 finds none.
+    A loss is a spike if it is `deviations` standard deviations above their mean; 0 finds none. A spike joins
+    the window like any loss, so a loss that stays high soon counts as normal. A resumed run begins with an
+    empty window.
     """
 
     def __init__(self, deviations: float) -> None:
         self._deviations = deviations
         self._losses: collections.deque[float] = collections.deque(maxlen=WINDOW)
 
-    def look(self, loss: float) -> Spike | None:
-        """Adds a loss to the window; returns a spike if it is one."""
+    def look(self, loss: float) -> dict[str, float] | None:
+        """Adds a loss to the window; returns mean and standard deviation of those before if it is a spike."""
         if not self._deviations:
             return None
         spike = None
@@ -46,7 +37,7 @@ class SpikeDetector:
             mean = statistics.fmean(self._losses)
             deviation = math.sqrt(statistics.fmean((value - mean) ** 2 for value in self._losses))
             if loss > mean + self._deviations * deviation:
-                spike = Spike(mean=mean, deviation=deviation)
+                spike = {"mean": mean, "deviation": deviation}
         self._losses.append(loss)
         return spike
 
@@ -55,12 +46,8 @@ class StepWatch:
     """Records spikes and skipped steps in `spikes.jsonl`.
 
     A line holds the step, its loss (null if it is not finite), whether it was skipped, mean and deviation of
-    the losses before it, and caption, modality and files of every example of this process.
-
-    Args:
-      lines: of the record.
-      deviations: see `SpikeDetector`.
-      skipped: number of steps that earlier processes skipped.
+    the losses before it, and caption, modality and files of every example of this process. `skipped` counts
+    from the number of steps that earlier processes skipped.
     """
 
     def __init__(self, lines: JsonLines, *, deviations: float, skipped: int) -> None:
@@ -79,7 +66,7 @@ class StepWatch:
         if skipped == self.skipped:
             self._in_a_row = 0
             if spike := self._detector.look(loss):
-                self._write(step, batch, {"loss": loss, "skipped": False, **spike._asdict()})
+                self._write(step, batch, {"loss": loss, "skipped": False, **spike})
             return True
         self.skipped = skipped
         self._in_a_row += 1

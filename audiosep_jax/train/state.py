@@ -20,9 +20,6 @@ class TrainState:
 
     Attributes:
       step: number of steps taken, skipped ones included, int32; also the next position of the data.
-      params: trained parameters.
-      batch_stats: running statistics of BatchNorm.
-      opt_state: of the Optax optimizer.
       ema: moving average of the parameters, with their structure; None without an average.
       skipped: number of steps that changed nothing because loss or gradient was not finite, int32.
       failed_step: the first step whose loss or gradient was not finite, or -1. From then on steps change
@@ -59,14 +56,9 @@ def create(
     variables: separator.Variables | None = None,
     average: bool = False,
 ) -> TrainState:
-    """Returns the state before the first step.
+    """Returns the state before the first step, with parameters that `key` draws, or those of `variables`.
 
-    Args:
-      config: of the model.
-      optimizer: initializes its state.
-      key: draws the parameters.
-      variables: start from these instead.
-      average: keep a moving average of the parameters (`train.ema_decay` above 0).
+    With `average` it keeps a moving average of the parameters (`train.ema_decay` above 0).
     """
     start = separator.init(config, key) if variables is None else variables
     params, batch_stats = (jax.tree.map(jnp.asarray, start[part]) for part in ("params", "batch_stats"))

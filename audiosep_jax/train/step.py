@@ -43,13 +43,9 @@ def batch_like(config: ExperimentConfig, mesh: Mesh) -> Batch:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StepMetrics:
-    """Scalars of one step, on the device.
+    """Scalars of one step, on the device: the loss before the update, and the gradient's global l2 norm.
 
-    Attributes:
-      loss: before the update.
-      gradient_norm: global l2 norm.
-      failed_step: as in the state after the step.
-      skipped: as in the state after the step.
+    `failed_step` and `skipped` are those of the state after the step.
     """
 
     loss: jax.Array

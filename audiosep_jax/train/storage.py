@@ -82,7 +82,7 @@ def replacing_file(path: epath.Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        _upload(temporary, path)
+        upload(temporary, path)
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {shown(error)}.") from error
     finally:
@@ -104,12 +104,13 @@ def local_folder(path: epath.Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="audiosep-") as name:
         yield Path(name)
-        files = sorted((file for file in Path(name).rglob("*") if file.is_file()), key=_size)
-        for file in files:
-            _upload(file, path / file.relative_to(name).as_posix())
+        files = (file for file in Path(name).rglob("*") if file.is_file())
+        for file in sorted(files, key=lambda file: file.stat().st_size):
+            upload(file, path / file.relative_to(name).as_posix())
 
 
-def _upload(file: Path, path: epath.Path) -> None:
+def upload(file: Path, path: epath.Path) -> None:
+    """Copies a local file to a bucket, as one object."""
     try:
         with file.open("rb") as source, path.open("wb") as copy:
             shutil.copyfileobj(source, copy, 1 << 24)  # pyright: ignore[reportArgumentType]
@@ -118,18 +119,10 @@ def _upload(file: Path, path: epath.Path) -> None:
 
 
 def read_bytes(path: epath.Path) -> bytes | None:
-    """Returns what a file holds, None where there is no such file.
-
-    Raises:
-      AudioSepError: it cannot be read.
-    """
+    """Returns the content of a file, None if there is none; raises StorageError if it cannot be read."""
     try:
         return path.read_bytes() if path.exists() else None
     except FileNotFoundError:
         return None
     except Exception as error:  # as above
         raise StorageError(f"{path} cannot be read: {shown(error)}.") from error
-
-
-def _size(file: Path) -> int:
-    return file.stat().st_size

@@ -10,26 +10,22 @@ from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.encoders.base import AudioQueryEncoder, ImageQueryEncoder, QueryEncoder
 from audiosep_jax.encoders.frame_conditions import FrameConditions
 from audiosep_jax.errors import ConfigError
-from data_pipelines.mixtures.supervision import Supervision
+from data_pipelines.mixtures.supervision import Hear, Supervision
 
 
 def make_supervision(config: ExperimentConfig, encoder: QueryEncoder, *, folder: Path) -> Supervision:
     """Returns the supervision of a run's data pipeline.
 
     An encoder of sounds is used if the text ratio is below 1, because every clip has sound. An encoder of
-    images is used for a clip with frames whose caption is not drawn or missing.
-
-    Args:
-      config: of the run.
-      encoder: of its queries.
-      folder: caches the conditions of frames between processes.
+    images is used for a clip with frames whose caption is not drawn or missing; `folder` caches the
+    conditions of frames between processes.
 
     Raises:
       ConfigError: the text ratio is below 1 and the encoder only takes text.
     """
     ratio = config.query.text_ratio
     if isinstance(encoder, AudioQueryEncoder):
-        hear = SegmentEncoder(encoder, sample_rate_hz=config.model.sample_rate_hz) if ratio < 1 else None
+        hear = _segment_encoder(encoder, sample_rate_hz=config.model.sample_rate_hz) if ratio < 1 else None
         return Supervision(text_ratio=ratio, hear=hear)
     if isinstance(encoder, ImageQueryEncoder):
         return Supervision(text_ratio=ratio, see=FrameConditions(encoder, folder=folder))
@@ -41,25 +37,17 @@ def make_supervision(config: ExperimentConfig, encoder: QueryEncoder, *, folder:
     return Supervision()
 
 
-class SegmentEncoder:
-    """Encodes segments of sound for all threads.
+def _segment_encoder(encoder: AudioQueryEncoder, *, sample_rate_hz: int) -> Hear:
+    """Returns a function that encodes segments of sound, as one condition each, for all threads.
 
     The threads of the data pipeline call it at the same time, and so does the main thread if
     `data.read_threads` is 0. A single thread computes one call after the other: it is outside of the loop's
     mesh and transfer guard, which belong to the thread that set them, and needs the encoder's memory once. It
     computes on the first device of this process, so that processes need not agree on a time.
-
-    Args:
-      encoder: of sounds.
-      sample_rate_hz: rate of the segments.
     """
+    thread = futures.ThreadPoolExecutor(1, thread_name_prefix="segment encoder")
 
-    def __init__(self, encoder: AudioQueryEncoder, *, sample_rate_hz: int) -> None:
-        self._encoder = encoder
-        self._sample_rate_hz = sample_rate_hz
-        self._thread = futures.ThreadPoolExecutor(1, thread_name_prefix="segment encoder")
+    def encode(segments: Sequence[np.ndarray]) -> np.ndarray:
+        return thread.submit(encoder.encode_audio, segments, sample_rate_hz=sample_rate_hz).result()
 
-    def __call__(self, segments: Sequence[np.ndarray]) -> np.ndarray:
-        """Returns one condition per segment, float32 `[n, size]`."""
-        encode = self._encoder.encode_audio
-        return self._thread.submit(encode, segments, sample_rate_hz=self._sample_rate_hz).result()
+    return encode

@@ -26,13 +26,8 @@ class Validation:
     """Measures the same mixtures at every call: two clips at 0 dB, 5 s.
 
     The devices of all processes share the work. Every process gets and measures all estimates, so that all
-    have the same numbers.
-
-    Args:
-      config: of the experiment; `data.validation` names the clips.
-      mesh: of the run.
-      conditions: vectors per caption.
-      supervision: computes the conditions of clips without a caption, and no others.
+    have the same numbers. `data.validation` names the clips; `supervision` computes the conditions of clips
+    without a caption, and no others.
     """
 
     def __init__(
@@ -62,11 +57,7 @@ class Validation:
         self._apply = jax.jit(functools.partial(separator.apply, config.model), out_shardings=everywhere)
 
     def measure(self, variables: separator.Variables) -> Measurements:
-        """Separates and measures all mixtures; all processes call it at the same step.
-
-        Args:
-          variables: of the model, on the mesh of the run.
-        """
+        """Separates and measures all mixtures; all processes call it at the same step."""
         return measure_arrays(
             functools.partial(self._separate, variables),
             mixture=self._mixture,
@@ -81,11 +72,6 @@ class Validation:
         """Writes the first mixtures as sound and spectrogram.
 
         All processes call it at the same step; a process without a writer only computes.
-
-        Args:
-          variables: of the model, on the mesh of the run.
-          writer: writes sounds and pictures; None writes nothing.
-          step: number of trained steps.
         """
         rate, size = self._model.sample_rate_hz, self._batch_size
         shown = range(self._audio_examples)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
 
-from audiosep_jax.errors import StorageError, shown
 from audiosep_jax.train import storage
 
 
@@ -17,17 +16,14 @@ class Workdir:
     A bucket cannot append. Growing files (logs, TensorBoard) are written to a local folder and copied whole,
     at every checkpoint and at the end. A local work directory is written in place.
 
-    Args:
-      path: a local folder, or an address such as `gs://bucket/run`; it is created.
-
     Attributes:
-      path: of the work directory.
+      path: a local folder, or an address such as `gs://bucket/run`; it is created.
       remote: whether it is in a bucket.
       local: local folder of growing files; `path` itself if that is local.
 
     Raises:
-      StorageError: it cannot be created or reached.
-      MissingPackageError: the package for the bucket is not installed.
+      AudioSepError: it cannot be created or reached, or the package for the bucket is not installed. Methods
+        raise it if they cannot read or write, those that copy in the background at a later call.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -39,30 +35,18 @@ class Workdir:
         self._copies: list[futures.Future[None]] = []
 
     def read_text(self, name: str) -> str | None:
-        """Returns a file's text, or None if there is no such file.
-
-        Raises:
-          StorageError: it cannot be read.
-        """
+        """Returns a file's text, or None if there is no such file."""
         content = storage.read_bytes(self.path / name)
         return None if content is None else content.decode("utf-8", errors="replace")
 
     def write_text(self, name: str, text: str) -> None:
-        """Writes a small file whole or not at all.
-
-        Raises:
-          StorageError: it cannot be written.
-        """
+        """Writes a small file whole or not at all."""
         with storage.replacing_file(self.path / name) as temporary:
             temporary.write_text(text, "utf-8")
 
     @contextlib.contextmanager
     def written(self, name: str) -> Iterator[Path]:
-        """Yields a local folder to write in; when the block ends, its files are in the folder `name`.
-
-        Raises:
-          StorageError: they cannot be copied there.
-        """
+        """Yields a local folder to write in; when the block ends, its files are in the folder `name`."""
         with storage.local_folder(self.path / name) as folder:
             folder.mkdir(parents=True, exist_ok=True)
             yield folder
@@ -71,18 +55,14 @@ class Workdir:
         """Copies a growing file from the bucket, as an earlier process left it there."""
         if not self.remote:
             return
-        source, file = self.path / name, self.local / name
+        file = self.local / name
         file.unlink(missing_ok=True)
-        content = storage.read_bytes(source)
+        content = storage.read_bytes(self.path / name)
         if content is not None:
             file.write_bytes(content)
 
     def copy_later(self, name: str) -> None:
-        """Copies a growing file, or all files of a folder, to the bucket in the background.
-
-        Raises:
-          StorageError: an earlier copy failed.
-        """
+        """Copies a growing file, or all files of a folder, to the bucket in the background."""
         if not self.remote:
             return
         done = [copy for copy in self._copies if copy.done()]
@@ -92,11 +72,7 @@ class Workdir:
             copy.result()
 
     def wait(self) -> None:
-        """Waits for all copies.
-
-        Raises:
-          StorageError: a copy failed.
-        """
+        """Waits for all copies."""
         copies, self._copies = self._copies, []
         for copy in copies:
             copy.result()
@@ -107,11 +83,7 @@ class Workdir:
         inside = sorted(source.rglob("*")) if source.is_dir() else [source]
         files = [file for file in inside if file.is_file()]
         for file in files:
-            target = self.path / file.relative_to(self.local).as_posix()
-            try:
-                target.write_bytes(file.read_bytes())
-            except Exception as error:  # every backend has its own: OSError here, HTTP and credentials there
-                raise StorageError(f"{target} cannot be written: {shown(error)}.") from error
+            storage.upload(file, self.path / file.relative_to(self.local).as_posix())
 
 
 def _scratch(address: str) -> Path:

@@ -30,13 +30,8 @@ class JsonLines:
     """A file with one JSON object per line, each with its step.
 
     A run that resumes at `start_step` drops the lines of later steps, so that no step appears twice. The
-    file is created with its first line.
-
-    Args:
-      workdir: of the run.
-      name: of the file.
-      start_step: first step of this process.
-      counted: meaning of "step" in this file: 1 is the number of steps taken, 0 is the index of a step.
+    "step" of this file is the number of steps taken, or, if `counted` is 0, the index of a step. The file is
+    created with its first line.
 
     Raises:
       StorageError: the file cannot be written.
@@ -71,11 +66,9 @@ class JsonLines:
 
 
 class MetricWriter:
-    """Writes scalars, sounds and pictures by step.
+    """Writes scalars, sounds and pictures by step, to `metrics.jsonl` and the folder `tensorboard`.
 
-    Args:
-      workdir: of the run; holds `metrics.jsonl` and the folder `tensorboard`.
-      start_step: first step of this process; records of later steps are dropped.
+    Records of steps after `start_step`, the first step of this process, are dropped.
     """
 
     def __init__(self, workdir: Workdir, *, start_step: int) -> None:

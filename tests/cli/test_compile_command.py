@@ -131,7 +131,7 @@ def test_a_slice_gets_a_roofline_and_a_prediction(compiled, capsys):
     assert report.roofline.hbm_seconds == pytest.approx(report.hbm_bytes_per_example * per_device / 819e9)
     assert report.examples_per_second == pytest.approx(2 / report.roofline_step_seconds)
     assert {row.batch for row in report.scaling} == {"per chip", "global"}
-    json.dumps(report.to_json(), allow_nan=False)
+    json.dumps(dataclasses.asdict(report), allow_nan=False)
     print_report(report)
     assert "v5e:2x2: fits, 15.75 GiB of each device are left" in capsys.readouterr().out
 

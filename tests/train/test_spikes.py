@@ -60,7 +60,7 @@ def test_a_spike_has_mean_and_deviation_of_the_losses_before():
     losses.append(mean + 5.9 * deviation)
     spike = detector.look(np.mean(losses) + 6.1 * np.std(losses))
     assert spike is not None
-    np.testing.assert_allclose([spike.mean, spike.deviation], [np.mean(losses), np.std(losses)])
+    np.testing.assert_allclose([spike["mean"], spike["deviation"]], [np.mean(losses), np.std(losses)])
 
 
 def test_a_falling_loss_is_no_spike_and_a_high_one_only_at_first():
