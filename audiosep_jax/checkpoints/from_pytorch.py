@@ -1,6 +1,5 @@
 """Converts PyTorch weights to a checkpoint or tower folder."""
 
-import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -26,21 +25,6 @@ from audiosep_jax.utils import safetensors_file
 Kind = Literal["auto", "audiosep", "tower"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Conversion:
-    """The result of a conversion.
-
-    Attributes:
-      folder: the new folder.
-      found: lines that describe the source.
-      written: lines that describe the new folder.
-    """
-
-    folder: Path
-    found: tuple[str, ...]
-    written: tuple[str, ...]
-
-
 def convert(
     source: str | Path,
     target: str | Path,
@@ -50,20 +34,20 @@ def convert(
     tower_source: str | Path | None = None,
     kind: Kind = "auto",
     overwrite: bool = False,
-) -> Conversion:
+) -> list[str]:
     """Converts an AudioSep to a checkpoint folder, or a query tower to a tower folder.
 
     Nothing is written unless everything fits. The weights are streamed from the source to the target, so that
     memory never holds all of them.
 
-    Args:
-      source: the released `.ckpt`, its safetensors form, a LAION `.pt`, a transformers folder or id.
-      target: the new folder.
-      preset: "base", "paper" or "dcase", which sets sample rate and hop if the STFT window leaves a choice.
-      tokenizer: for a tower without one: a folder or a Hugging Face id. The default fits CLAPs only.
-      tower_source: a CLAP, CLIP or sentence encoder for a separator without a tower.
-      kind: "audiosep" and "tower" refuse a source of the other kind.
-      overwrite: replace a checkpoint or tower folder at the target.
+    The source is the released `.ckpt`, its safetensors form, a LAION `.pt`, a transformers folder or id. The
+    preset ("base", "paper" or "dcase") sets sample rate and hop if the STFT window leaves a choice. The
+    tokenizer (a folder or a Hugging Face id) is for a tower without one; the default fits CLAPs only.
+    `tower_source` is a CLAP, CLIP or sentence encoder for a separator without a tower. The kinds "audiosep"
+    and "tower" refuse a source of the other kind.
+
+    Returns:
+      Lines that describe the source and the new folder.
 
     Raises:
       CheckpointError: the source is none of these or of another kind, tensors are missing, unknown or
@@ -98,19 +82,16 @@ def convert(
 
 def _convert_tower(
     source: Tensors | TowerFolder, target: Path, *, tokenizer: str, overwrite: bool
-) -> Conversion:
+) -> list[str]:
     place = _Tower(source, tokenizer)
     place.check()
     with new_folder(target, overwrite=overwrite, sources=(source.path, tokenizer)) as staging:
         staging.rmdir()
         place.write(staging)
-    return Conversion(
-        folder=target,
-        found=(f"{source.path} is {tower_folder.described(source)}: {_counted(place.tensors)}.",),
-        written=(
-            f"{target} is a tower folder; name it in query.source, with {place.encoder!r} as query.encoder.",
-        ),
-    )
+    return [
+        f"{source.path} is {tower_folder.described(source)}: {_counted(place.tensors)}.",
+        f"{target} is a tower folder; name it in query.source, with {place.encoder!r} as query.encoder.",
+    ]
 
 
 def _convert_separator(
@@ -121,7 +102,7 @@ def _convert_separator(
     tokenizer: str,
     tower_source: str | Path | None,
     overwrite: bool,
-) -> Conversion:
+) -> list[str]:
     config = pytorch_shape.model_config(source.separator, preset=preset, where=str(source.path))
     problems = pytorch_names.problems(config, source.separator) + finite.problems(source.separator)
     place = None
@@ -175,7 +156,7 @@ def _convert_separator(
     else:
         found.append(f"tower: {tower_folder.described(place.source)}, {_counted(place.tensors)}.")
         written.append(f"Queries are encoded by the tower in {target / folder.TOWER_FOLDER}.")
-    return Conversion(folder=target, found=tuple(found), written=tuple(written))
+    return found + written
 
 
 class _Tower:

@@ -15,22 +15,24 @@ _BATCH_NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var":
 # Constants and counters of the reference's modules; this model computes them or does not need them.
 _CARRIED = re.compile(r"base\.i?stft\.(conv_(real|imag)\.weight|ola_window)|base\..*\bnum_batches_tracked")
 _WEIGHT_TYPES = ("float32", "float16", "bfloat16")
+# Our modules -> the reference's; convolutions have the same names.
+_BLOCKS = {
+    "encoder": ("encoder_block{}", "conv_block1"),
+    "bottleneck": ("conv_block7a", "conv_block1"),
+    "decoder": ("decoder_block{}",),
+}
+_LAYERS = {"block": "conv_block2", "up": "conv1", "norm": "bn1", "unused_norm": "bn2"}
+_LAYERS |= {"norm1": "bn1", "norm2": "bn2"}
 _KERNEL_AXES = {"conv": (2, 3, 1, 0), "up": (2, 3, 0, 1), "dense": (1, 0)}
 
 
 @dataclasses.dataclass(frozen=True)
 class TensorName:
-    """One tensor under its two names.
+    """One tensor under its two names."""
 
-    Attributes:
-      path: collection and path in our tree, such as ("params", "resunet", "bn0", "scale").
-      pytorch: key in the reference's state dict, such as "base.bn0.weight".
-      axes: order in which the PyTorch tensor's axes are read to get ours.
-    """
-
-    path: tuple[str, ...]
-    pytorch: str
-    axes: tuple[int, ...]
+    path: tuple[str, ...]  # collection and path in our tree, such as ("params", "resunet", "bn0", "scale")
+    pytorch: str  # key in the reference's state dict, such as "base.bn0.weight"
+    axes: tuple[int, ...]  # order in which the PyTorch tensor's axes are read to get ours
 
 
 def tensor_names(config: ModelConfig) -> list[TensorName]:
@@ -65,12 +67,7 @@ def is_carried(name: str) -> bool:
 
 
 def problems(config: ModelConfig, state_dict: Mapping[str, np.ndarray]) -> list[str]:
-    """Returns a phrase for every tensor that is missing, mis-shaped, of a wrong type or unknown.
-
-    Args:
-      config: the model's shape.
-      state_dict: a separator's tensors, without prefix.
-    """
+    """Returns a phrase for every tensor (without prefix) that is missing, mis-shaped, mistyped or unknown."""
     shapes = separator.flat_shapes(config)
     found, known = [], set()
     for name in tensor_names(config):
@@ -137,23 +134,8 @@ def _name(path: tuple[str, ...]) -> TensorName:
 
 def _pytorch_modules(modules: tuple[str, ...]) -> Iterator[str]:
     for module in modules:
-        if module.startswith("encoder"):
-            yield f"encoder_block{module.removeprefix('encoder')}"
-            yield "conv_block1"
-        elif module.startswith("bottleneck"):
-            yield "conv_block7a"
-            yield "conv_block1"
-        elif module.startswith("decoder"):
-            yield f"decoder_block{module.removeprefix('decoder')}"
-        elif module == "block":
-            yield "conv_block2"
-        elif module == "up":
-            yield "conv1"
-        elif module == "norm":
-            yield "bn1"
-        elif module == "unused_norm":
-            yield "bn2"
-        elif module.startswith("norm"):
-            yield f"bn{module.removeprefix('norm')}"
+        numbered = re.fullmatch(r"(encoder|bottleneck|decoder)(\d+)", module)
+        if numbered:
+            yield from (name.format(numbered[2]) for name in _BLOCKS[numbered[1]])
         elif module not in ("bn", "film", "shift"):
-            yield module
+            yield _LAYERS.get(module, module)

@@ -21,15 +21,11 @@ PRESETS = {
 
 
 def model_config(state_dict: Mapping[str, np.ndarray], *, preset: str | None, where: str) -> ModelConfig:
-    """Returns the config of a separator from its state dict (without prefix).
+    """Returns the config of a separator from its state dict (without prefix); `where` names it in errors.
 
     Each size is a majority vote of the tensors that reveal it, so that one mis-shaped tensor does not count.
-
-    Args:
-      state_dict: the tensors; some may be missing.
-      preset: "base", "paper" or "dcase", which sets sample rate and hop. None takes the only preset with
-        this STFT window.
-      where: how errors name the file.
+    The preset ("base", "paper" or "dcase") sets sample rate and hop; None takes the only preset with this
+    STFT window.
 
     Raises:
       CheckpointError: no tensor reveals a size, the preset has another window, or several have this one.

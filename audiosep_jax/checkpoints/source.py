@@ -37,40 +37,24 @@ _DIFFUSION = re.compile(r"(model\.diffusion_model|down_blocks|up_blocks|mid_bloc
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tensors:
-    """The weights of the PyTorch reference, of LAION's CLAP, or of both, mapped from their file.
-
-    Attributes:
-      path: of the file or folder.
-      form: the format, in words.
-      separator: by the reference's names without prefix, such as `base.bn0.weight`; empty for a CLAP alone.
-      tower: by LAION's names without prefix, such as `text_branch.pooler.dense.weight`; empty without CLAP.
-      unknown: names that belong to neither.
-      order: names of separator and tower as in the released checkpoint, in the order of the file.
-    """
+    """The weights of the PyTorch reference, of LAION's CLAP, or of both, mapped from their file."""
 
     path: Path
-    form: str
-    separator: dict[str, np.ndarray]
-    tower: dict[str, np.ndarray]
-    unknown: tuple[str, ...] = ()
-    order: tuple[str, ...] = ()
+    form: str  # the format, in words
+    separator: dict[str, np.ndarray]  # by names without prefix: `base.bn0.weight`; empty for a CLAP alone
+    tower: dict[str, np.ndarray]  # by LAION's names without prefix: `text_branch.…`; empty without CLAP
+    unknown: tuple[str, ...] = ()  # names that belong to neither
+    order: tuple[str, ...] = ()  # all names as in the released checkpoint, in the order of the file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TowerFolder:
-    """A query tower with config.json, in a folder that transformers or this project wrote.
-
-    Attributes:
-      path: the folder.
-      model_type: as its config.json says: "clap", "clip", "bert", or "laion_clap".
-      encoder: the query encoder that reads it.
-      tensors: mapped from the files, by the names in the folder.
-    """
+    """A query tower with config.json, in a folder that transformers or this project wrote."""
 
     path: Path
-    model_type: str
-    encoder: str
-    tensors: dict[str, np.ndarray]
+    model_type: str  # as its config.json says: "clap", "clip", "bert", or "laion_clap"
+    encoder: str  # the query encoder that reads it
+    tensors: dict[str, np.ndarray]  # mapped from the files, by the names in the folder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,8 +67,7 @@ class CheckpointFolder:
 def open_source(source: str | Path) -> Tensors | TowerFolder | CheckpointFolder:
     """Recognizes a source and maps its tensors.
 
-    Args:
-      source: a file of PyTorch or safetensors, a folder, or the Hugging Face id of a transformers model.
+    It is a file of PyTorch or safetensors, a folder, or the Hugging Face id of a transformers model.
 
     Raises:
       CheckpointError: the source is missing, damaged or of another kind; the text says of which.
@@ -184,11 +167,8 @@ def _folder(path: Path) -> Tensors | TowerFolder | CheckpointFolder:
     model_type = values.get("model_type")
     if model_type is None and isinstance(values.get("model"), dict):
         return CheckpointFolder(path=path)
-    if model_type == LAION_MODEL_TYPE:
-        encoder = "clap"
-    elif model_type in TRANSFORMERS_TOWERS:
-        encoder = TRANSFORMERS_TOWERS[model_type]
-    else:
+    encoder = {**TRANSFORMERS_TOWERS, LAION_MODEL_TYPE: "clap"}.get(str(model_type))
+    if encoder is None:
         raise CheckpointError(
             f"{path} has a config.json of model_type {shown(repr(model_type))}: give a tower of the types "
             f"{', '.join(TRANSFORMERS_TOWERS)} of transformers."

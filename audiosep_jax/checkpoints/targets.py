@@ -29,10 +29,9 @@ def new_folder(
 ) -> Iterator[Path]:
     """Gives an empty folder beside `path` and renames it to `path` when the block ends without an error.
 
-    Args:
-      path: must not exist, or be an empty folder, both now and when the block ends.
-      overwrite: a checkpoint or tower folder may be there; its README.md goes over to the new one.
-      sources: paths that the conversion reads; entries that are no paths are ignored.
+    `path` must not exist, or be an empty folder, both now and when the block ends. With `overwrite`, a
+    checkpoint or tower folder may be there; its README.md goes over to the new one. `sources` are what the
+    conversion reads; entries that are no paths are ignored.
 
     Raises:
       StorageError: something else lies there, or a source, or the folder cannot be written.
@@ -54,10 +53,8 @@ def new_file(
 ) -> Iterator[Path]:
     """Gives the name of a file beside `path` and renames it to `path` when the block ends without an error.
 
-    Args:
-      path: must not exist, neither now nor when the block ends.
-      overwrite: a file may be there.
-      sources: checkpoint folders that the conversion reads.
+    `path` must not exist, neither now nor when the block ends; with `overwrite`, a file may be there.
+    `sources` are checkpoint folders that the conversion reads.
 
     Raises:
       StorageError: the file exists and must not be overwritten, or is part of a source, or it cannot be

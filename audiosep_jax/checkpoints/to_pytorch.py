@@ -1,6 +1,5 @@
 """Converts a checkpoint folder to a `.ckpt` that the PyTorch reference loads."""
 
-import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -16,40 +15,22 @@ from audiosep_jax.errors import CheckpointError, listed
 from audiosep_jax.utils import safetensors_file
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Export:
-    """The result of a conversion to PyTorch.
-
-    Attributes:
-      file: the new file.
-      lines: that describe it.
-    """
-
-    file: Path
-    lines: tuple[str, ...]
-
-
-def to_lightning(source: str | Path, target: str | Path, *, overwrite: bool = False) -> Export:
-    """Writes a checkpoint folder as a Lightning-shaped `.ckpt`.
+def to_lightning(source: str | Path, target: str | Path, *, overwrite: bool = False) -> list[str]:
+    """Writes a checkpoint folder as a Lightning-shaped `.ckpt`; returns lines that describe the file.
 
     An imported model is written as it was: names, order, types, shapes and values. For a model that was
     trained here, the reference's constants are computed, and its batch counters are zero.
-
-    Args:
-      source: a checkpoint folder.
-      target: the new file.
-      overwrite: replace an existing file.
 
     Raises:
       CheckpointError: the source is no checkpoint folder, or the reference has no such model.
       StorageError: the target cannot be written.
     """
-    if Path(source).expanduser().exists() and not isinstance(open_source(source), CheckpointFolder):
+    path = Path(source).expanduser()
+    if path.exists() and not isinstance(open_source(source), CheckpointFolder):
         raise CheckpointError(
             f"{source} is not a checkpoint folder of audiosep_jax: only such a folder can be converted to "
             "PyTorch."
         )
-    path = Path(source).expanduser()
     loaded = folder.load(path)
     separator = pytorch_names.to_pytorch(loaded.config.model, loaded.variables)
     clap, note = _tower(path, loaded.config.query.source)
@@ -59,19 +40,13 @@ def to_lightning(source: str | Path, target: str | Path, *, overwrite: bool = Fa
         origin = "with the constants of the reference computed"
         separator |= _unused(loaded.config.model.condition_size, separator)
         separator |= pytorch_constants.constants(loaded.config.model)
-        state_dict = {
-            **{
-                SEPARATOR_PREFIX + name: separator[name]
-                for name in pytorch_constants.order()
-                if name in separator
-            },
-            **{TOWER_PREFIX + name: tensor for name, tensor in clap.items()},
-        }
+        names = [name for name in pytorch_constants.order() if name in separator]
+        state_dict = {SEPARATOR_PREFIX + name: separator[name] for name in names}
+        state_dict |= {TOWER_PREFIX + name: tensor for name, tensor in clap.items()}
     with new_file(target, overwrite=overwrite, sources=(path,)) as staging:
         torch_writer.write(staging, torch_writer.lightning_checkpoint(state_dict))
     numbers = sum(math.prod(tensor.shape) for tensor in state_dict.values())
-    lines = (f"{target} holds {len(state_dict)} tensors with {numbers:,} numbers, {origin}.", *note)
-    return Export(file=Path(target), lines=lines)
+    return [f"{target} holds {len(state_dict)} tensors with {numbers:,} numbers, {origin}.", *note]
 
 
 def _as_imported(

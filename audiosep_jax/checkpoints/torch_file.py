@@ -64,12 +64,7 @@ _DTYPES |= {"long": _DTYPES["int64"], "int": _DTYPES["int32"], "short": _DTYPES[
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TorchTensor:
-    """A tensor that has not been read from its file yet.
-
-    Attributes:
-      shape: of the tensor.
-      dtype: of the tensor; bfloat16 and float8 are those of ml_dtypes.
-    """
+    """A tensor that has not been read from its file yet; bfloat16 and float8 are those of ml_dtypes."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -137,7 +132,8 @@ class _File:
             raise CheckpointError(
                 f"{path} is a TorchScript program: give the checkpoint that was saved with torch.save."
             )
-        if self._text("byteorder", "little") != "little":
+        order = f"{self.root}byteorder"
+        if order in self.entries and self.entry(order, largest=100).tobytes().strip() != b"little":
             raise CheckpointError(
                 f"{path} was written on a big-endian machine: save it again on a little-endian one."
             )
@@ -148,11 +144,6 @@ class _File:
             persistent=self.storage,
             where=str(path),
         )
-
-    def _text(self, name: str, default: str) -> str:
-        if self.root + name not in self.entries:
-            return default
-        return self.entry(self.root + name, largest=100).tobytes().decode("ascii", "replace").strip()
 
     def storage(self, persistent_id: Any) -> "_Storage":
         kind, storage_type, key, _, count = persistent_id

@@ -53,6 +53,11 @@ _HARMLESS_CLASSES = re.compile(
 )
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_FRESH: dict[str, Callable[[], Any]] = {
+    **{"EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_DICT": dict},
+    "EMPTY_SET": lambda: Inert("builtins.set"),
+    "BYTEARRAY8": lambda: Inert("builtins.bytearray"),
+}
 _SCALARS = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
@@ -72,17 +77,12 @@ def load(data: bytes, *, known: Mapping[str, Any], persistent: Callable[[tuple],
     """Returns the object that a pickle describes.
 
     Python's own unpickler imports and calls what the file names. This one imports nothing: it looks a name up
-    in `known`, makes it an `Inert` if training frameworks are known to leave that class in checkpoints, and
-    otherwise refuses the file.
-
-    Args:
-      data: the pickle.
-      known: the values of names; a `Builder` if the pickle may call it.
-      persistent: turns a persistent id into a value.
-      where: how errors name the file.
+    in `known` (a `Builder` there may be called), makes it an `Inert` if training frameworks are known to
+    leave that class in checkpoints, and otherwise refuses the file. `persistent` turns a persistent id into a
+    value.
 
     Raises:
-      CheckpointError: the file uses other names.
+      CheckpointError: the file, which the text calls `where`, uses other names.
       DamagedPickleError: the pickle is incomplete or damaged.
     """
     machine = _Machine(known, persistent)
@@ -125,6 +125,8 @@ class _Machine:
                 self.stack.append(argument)
             elif name in _CONSTANTS:
                 self.stack.append(_CONSTANTS[name])
+            elif name in _FRESH:
+                self.stack.append(_FRESH[name]())
             elif name in _TUPLES:
                 self._tuple(_TUPLES[name])
             elif name == "STOP":
@@ -199,9 +201,6 @@ class _Machine:
 
     _op_binget = _op_long_binget = _op_get
 
-    def _op_empty_list(self, _: Any) -> None:
-        self.stack.append([])
-
     def _op_list(self, _: Any) -> None:
         self.stack.append(self._since_mark())
 
@@ -219,9 +218,6 @@ class _Machine:
         elif not isinstance(target, Inert):
             raise DamagedPickleError("values appended to something that is not a list")
 
-    def _op_empty_tuple(self, _: Any) -> None:
-        self.stack.append(())
-
     def _op_tuple(self, _: Any) -> None:
         self.stack.append(tuple(self._since_mark()))
 
@@ -229,9 +225,6 @@ class _Machine:
         if len(self.stack) < size:
             raise DamagedPickleError("an empty stack")
         self.stack[-size:] = [tuple(self.stack[-size:])]
-
-    def _op_empty_dict(self, _: Any) -> None:
-        self.stack.append({})
 
     def _op_dict(self, _: Any) -> None:
         values = self._since_mark()
@@ -259,9 +252,6 @@ class _Machine:
                 raise DamagedPickleError("a key of an unusual type")
             target[key] = value
 
-    def _op_empty_set(self, _: Any) -> None:
-        self.stack.append(Inert("builtins.set"))
-
     def _op_additems(self, _: Any) -> None:
         self._since_mark()
         if not isinstance(self.stack[-1], Inert):
@@ -270,9 +260,6 @@ class _Machine:
     def _op_frozenset(self, _: Any) -> None:
         self._since_mark()
         self.stack.append(Inert("builtins.frozenset"))
-
-    def _op_bytearray8(self, _: Any) -> None:
-        self.stack.append(Inert("builtins.bytearray"))
 
     def _op_global(self, argument: str) -> None:
         self.stack.append(self._find(*argument.split(" ", 1)))

@@ -14,6 +14,7 @@ from audiosep_jax.errors import CheckpointError
 from audiosep_jax.utils.safetensors_file import raw
 
 _ALIGNMENT = 64
+_ORDERED_DICT = b"ccollections\nOrderedDict\n)R"  # an empty one
 
 _TYPES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
 _STORAGES = {np.dtype(STORAGES[f"{name}Storage"]): f"{name}Storage" for name in _TYPES}
@@ -35,11 +36,9 @@ def lightning_checkpoint(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]
 
 
 def write(path: str | Path, content: Any) -> None:
-    """Writes a file for `torch.load`, one tensor at a time.
+    """Writes dicts, lists, tuples, numbers, texts, None, and arrays, which become tensors, for `torch.load`.
 
-    Args:
-      path: of the file. An existing file is replaced; a failed write leaves half a file there.
-      content: dicts, lists, tuples, numbers, texts, None, and arrays, which become tensors.
+    Tensors are written one at a time. An existing file is replaced; a failed write leaves half a file there.
 
     Raises:
       OSError: the file cannot be written.
@@ -78,12 +77,12 @@ class _Pickle:
     def add(self, value: Any) -> None:
         if isinstance(value, np.ndarray):
             self._tensor(value)
-        elif isinstance(value, OrderedDict):
-            self._ordered_dict()
-            self._items(value)
         elif isinstance(value, dict):
-            self.data += b"}"
-            self._items(value)
+            self.data += (_ORDERED_DICT if isinstance(value, OrderedDict) else b"}") + b"("
+            for key, item in value.items():
+                self.add(key)
+                self.add(item)
+            self.data += b"u"
         elif isinstance(value, list):
             self.data += b"]("
             for item in value:
@@ -117,21 +116,11 @@ class _Pickle:
         else:
             raise TypeError(f"{type(value).__name__} cannot be written to a PyTorch file")
 
-    def _items(self, value: Mapping[Any, Any]) -> None:
-        self.data += b"("
-        for key, item in value.items():
-            self.add(key)
-            self.add(item)
-        self.data += b"u"
-
     def _tuple(self, value: tuple) -> None:
         self.data += b"(" if len(value) > 3 else b""
         for item in value:
             self.add(item)
         self.data += (b")", b"\x85", b"\x86", b"\x87", b"t")[min(len(value), 4)]
-
-    def _ordered_dict(self) -> None:
-        self.data += b"ccollections\nOrderedDict\n)R"
 
     def _tensor(self, tensor: np.ndarray) -> None:
         if tensor.dtype not in _STORAGES:
@@ -148,7 +137,5 @@ class _Pickle:
             strides[axis] = strides[axis + 1] * max(tensor.shape[axis + 1], 1)
         self._tuple(tensor.shape)
         self._tuple(tuple(strides))
-        self.data += b"\x89"
-        self._ordered_dict()
-        self.data += b"tR"
+        self.data += b"\x89" + _ORDERED_DICT + b"tR"
         self.tensors.append(tensor)

@@ -54,12 +54,9 @@ def laion_problems(tensors: dict[str, np.ndarray], *, where: str) -> list[str]:
 
 
 def write_laion(folder: Path, tensors: dict[str, np.ndarray], *, tokenizer_folder: Path) -> int:
-    """Writes the folder of a CLAP with LAION's unchanged tensors; returns the length of a condition.
+    """Creates the folder of a complete CLAP with LAION's own tensors; returns the length of a condition.
 
-    Args:
-      folder: is created.
-      tensors: of a complete CLAP (see `laion_problems`).
-      tokenizer_folder: holds RoBERTa's tokenizer, which is copied.
+    RoBERTa's tokenizer is copied from `tokenizer_folder`.
 
     Raises:
       CheckpointError: the tokenizer does not belong to the CLAP.
@@ -84,13 +81,7 @@ def write_laion(folder: Path, tensors: dict[str, np.ndarray], *, tokenizer_folde
 def write_folder(folder: Path, source: TowerFolder, *, tokenizer_folder: Path) -> int:
     """Copies a transformers folder: config.json, tensors in one file, tokenizer and settings.
 
-    Args:
-      folder: is created.
-      source: the tower.
-      tokenizer_folder: holds the tokenizer, which is copied.
-
-    Returns:
-      The length of a condition.
+    Returns the length of a condition.
 
     Raises:
       CheckpointError: the query encoder cannot read the tower.
@@ -110,10 +101,7 @@ def write_folder(folder: Path, source: TowerFolder, *, tokenizer_folder: Path) -
 
 
 def find_tokenizer(source: str) -> Path:
-    """Returns a folder with a tokenizer.
-
-    Args:
-      source: a folder, or a Hugging Face id such as `roberta-base`.
+    """Returns a folder with a tokenizer, from a folder or a Hugging Face id such as `roberta-base`.
 
     Raises:
       CheckpointError: there is none.
@@ -159,11 +147,7 @@ def tokenizer_files(folder: Path) -> tuple[str, ...]:
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
-    """Copies a tokenizer's files.
-
-    Raises:
-      CheckpointError: there is none.
-    """
+    """Copies a tokenizer's files, or raises a `CheckpointError` if there is none."""
     names = tokenizer_files(source)
     if not names:
         raise CheckpointError(f"{source} holds no tokenizer: give a folder that has one with --tokenizer.")

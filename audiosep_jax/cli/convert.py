@@ -44,11 +44,11 @@ def run(args: ConvertArgs) -> int:
             raise UsageError(f"{' and '.join(given)} cannot be used with --to pytorch: remove them.")
         from audiosep_jax.checkpoints.to_pytorch import to_lightning
 
-        print(*to_lightning(args.source, args.target, overwrite=args.overwrite).lines, sep="\n")
+        print(*to_lightning(args.source, args.target, overwrite=args.overwrite), sep="\n")
         return 0
     from audiosep_jax.checkpoints.from_pytorch import convert
 
-    conversion = convert(
+    lines = convert(
         args.source,
         args.target,
         preset=args.preset,
@@ -57,5 +57,5 @@ def run(args: ConvertArgs) -> int:
         kind=args.kind,
         overwrite=args.overwrite,
     )
-    print(*conversion.found, *conversion.written, sep="\n")
+    print(*lines, sep="\n")
     return 0

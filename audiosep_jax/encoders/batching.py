@@ -14,16 +14,11 @@ TOKENS_PER_BATCH = 4096
 def batches(
     tokens: Sequence[Sequence[int]], *, max_tokens: int, padding_id: int = 0
 ) -> Iterator[tuple[list[int], Int[np.ndarray, "batch length"], Bool[np.ndarray, "batch length"]]]:
-    """Groups texts of similar length into padded batches of few shapes.
-
-    Args:
-      tokens: token ids of each text.
-      max_tokens: the most columns of a batch.
-      padding_id: the token id where the mask is false.
+    """Groups texts of similar length into padded batches of few shapes, of at most `max_tokens` columns.
 
     Yields:
-      The indices of the batch's texts in `tokens`, token ids, and the mask of true tokens. A batch may have
-      more rows than texts; the rows after the last text are padding.
+      The indices of the batch's texts in `tokens`, token ids (`padding_id` where the mask is false), and the
+      mask of true tokens. A batch may have more rows than texts; the rows after the last text are padding.
     """
     by_length: dict[int, list[int]] = {}
     for row, ids in enumerate(tokens):
@@ -45,11 +40,7 @@ def batches(
 
 
 def fixed_batches(count: int, sizes: Sequence[int]) -> Iterator[tuple[range, int]]:
-    """Yields the indices of consecutive items, and the size of the batch that holds them.
-
-    Args:
-      count: number of items.
-      sizes: allowed batch sizes, ascending.
+    """Yields the indices of consecutive items, and the smallest of the ascending `sizes` that holds them.
 
     Examples:
       >>> list(fixed_batches(6, (1, 4)))

@@ -55,11 +55,7 @@ class BertConfig:
 
 
 def check_layers(hidden_size: int, num_attention_heads: int, hidden_act: str) -> None:
-    """Checks the sizes and the activation of a transformer tower's layers.
-
-    Raises:
-      EncoderError: the hidden size is no multiple of the heads, or the activation is not implemented.
-    """
+    """Raises an `EncoderError` if the heads do not divide the hidden size, or for an unknown activation."""
     if hidden_size % num_attention_heads:
         raise EncoderError(
             f"hidden_size is {hidden_size}: it must be a multiple of num_attention_heads "
@@ -69,11 +65,7 @@ def check_layers(hidden_size: int, num_attention_heads: int, hidden_act: str) ->
 
 
 def check_activation(name: str, *, field: str = "hidden_act") -> None:
-    """Checks that an activation is implemented.
-
-    Raises:
-      EncoderError: it is not; the message names the field.
-    """
+    """Raises an `EncoderError` if an activation is not implemented; the message names the field."""
     if name not in ACTIVATIONS:
         raise EncoderError(f"{field} is {name!r}: only {', '.join(ACTIVATIONS)} are implemented.")
 
@@ -193,11 +185,8 @@ def apply(
 ) -> Float[Array, "batch length hidden"]:
     """Returns the last hidden states. Pure and jit-able; float32 products on every platform.
 
-    Args:
-      config: shape of the encoder.
-      params: from `parameters`.
-      token_ids: at most `max_position_embeddings` columns.
-      mask: true where there is a token, false where there is padding.
+    `token_ids` have at most `max_position_embeddings` columns; `mask` is true where there is a token, false
+    where there is padding.
     """
     # Accelerators multiply in bfloat16 or TF32 by default; conditions must be the same everywhere.
     with jax.default_matmul_precision("highest"):
@@ -209,25 +198,16 @@ def parameters(
 ) -> dict[str, Any]:
     """Rearranges the tensors of a transformers BERT into the parameters of `Bert`.
 
-    Args:
-      config: shape of the encoder.
-      tensors: by their transformers names, such as `encoder.layer.0.output.dense.weight`.
-      where: how errors name the place.
-
     Raises:
-      EncoderError: tensors are missing, unmapped or mis-shaped.
+      EncoderError: tensors are missing, unmapped or mis-shaped; the text names the place, `where`.
     """
     return tensor_mapping.parameters(tree(config), tensors, what="BERT", where=where, unused=UNUSED_TENSORS)
 
 
 def tree(config: BertConfig, *, prefix: str = "") -> dict[str, Any]:
-    """Returns the tensor of each parameter, as `tensor_mapping.parameters` takes them.
+    """Returns the tensor of each parameter, as `tensor_mapping.parameters` takes them, after `prefix`.
 
     Written out, because tracing `init` for the shapes takes a third of a second at the first query.
-
-    Args:
-      config: shape of the encoder.
-      prefix: stands before every tensor's name, such as `text_model.`.
     """
     size = config.hidden_size
     embeddings = f"{prefix}embeddings"

@@ -29,12 +29,9 @@ class ConditionCache:
     def __init__(
         self, encoder: QueryEncoder, *, folder: str | Path | None = None, beside: Sequence[str | Path] = ()
     ) -> None:
-        """Makes a cache.
+        """Makes a cache in `folder`, or in memory only if it is None.
 
-        Args:
-          encoder: computes missing conditions.
-          folder: of the files; None keeps conditions in memory only.
-          beside: other folders to read files of this encoder from, such as prepared datasets.
+        `beside` are other folders to read files of this encoder from, such as prepared datasets.
         """
         self._encoder = encoder
         self._folder = None if folder is None else Path(folder)

@@ -35,13 +35,7 @@ def path_of(folder: Path, encoder: QueryEncoder, captions: Sequence[str]) -> Pat
 
 
 def write(folder: Path, encoder: QueryEncoder, captions: Sequence[str], rows: np.ndarray) -> Path:
-    """Writes one file.
-
-    Args:
-      folder: created if it does not exist.
-      encoder: that computed the conditions.
-      captions: at least one.
-      rows: float32 `[captions, size]`.
+    """Writes the conditions `[captions, size]` of at least one caption to a file; creates the folder.
 
     Raises:
       StorageError: the file cannot be written.
@@ -86,14 +80,9 @@ def read(path: Path, encoder: QueryEncoder) -> dict[str, np.ndarray]:
 
 
 def store(folder: Path, encoder: QueryEncoder, captions: Sequence[str]) -> list[Path]:
-    """Computes and writes the conditions of a dataset's captions; returns the files.
+    """Computes and writes the conditions of a dataset's captions, in any order; returns the files.
 
     A call that was interrupted resumes after the last file that it wrote; the files are the same.
-
-    Args:
-      folder: of the files.
-      encoder: computes the conditions.
-      captions: in any order.
 
     Raises:
       QueryError: a caption is empty.

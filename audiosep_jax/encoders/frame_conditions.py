@@ -30,11 +30,8 @@ class FrameConditions:
     """Conditions of clips: the mean of the unit embeddings of a clip's frames, scaled to unit length.
 
     Conditions are stored by the digest of the frames' content, so that another dataset with the same frames
-    can use them. Names and metadata of the files contain the encoder's fingerprint.
-
-    Args:
-      encoder: embeds the frames.
-      folder: of the files; None keeps conditions in memory only.
+    can use them. Names and metadata of the files contain the encoder's fingerprint. If `folder` is None,
+    conditions are kept in memory only.
     """
 
     def __init__(self, encoder: TextImageEncoder, *, folder: str | Path | None = None) -> None:
@@ -44,12 +41,10 @@ class FrameConditions:
     def __call__(
         self, digests: Sequence[str], read: Callable[[str], Sequence[bytes]]
     ) -> Float[np.ndarray, "n size"]:
-        """Returns one float32 unit vector per clip, in the order of the clips.
+        """Returns one float32 unit vector per clip, in the order of the clips' digests.
 
-        Args:
-          digests: of the frames' content, one per clip.
-          read: takes a digest and returns the image files of its frames, at least one; called only for
-            clips without a stored condition.
+        `read` takes a digest and returns the image files of its frames, at least one; it is called only for
+        clips without a stored condition.
 
         Raises:
           QueryError: a file is no image.

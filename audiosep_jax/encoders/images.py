@@ -24,26 +24,17 @@ MOST_RESIZED_PIXELS = 1 << 26
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How an image is prepared for the tower; fields are named as in transformers' settings.
+    """How an image is prepared for the tower; fields are named as in transformers' settings."""
 
-    Attributes:
-      size: `(shorter edge,)` after resizing, or `(height, width)`, which changes the proportions.
-      resample: Pillow's number of the interpolation.
-      crop_size: height and width of the crop from the centre.
-      rescale_factor: scales the values to 0…1.
-      image_mean: of red, green and blue, after rescaling.
-      image_std: of red, green and blue, after rescaling.
-    """
-
-    size: tuple[int, ...]
-    crop_size: tuple[int, int]
+    size: tuple[int, ...]  # `(shorter edge,)`, or `(height, width)`, which changes the proportions
+    crop_size: tuple[int, int]  # height and width, from the centre
     do_resize: bool = True
     resample: int = int(Image.Resampling.BICUBIC)
     do_center_crop: bool = True
     do_rescale: bool = True
     rescale_factor: float = 1 / 255
     do_normalize: bool = True
-    # CLIP's values, github.com/openai/CLIP, clip/clip.py.
+    # Of red, green and blue, after rescaling. CLIP's values, github.com/openai/CLIP, clip/clip.py.
     image_mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     image_std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
 
@@ -61,12 +52,8 @@ class Preprocessing:
 def load_preprocessing(folder: str | Path, *, image_size: int) -> Preprocessing:
     """Reads the settings of a transformers image processor; missing ones take CLIP's values.
 
-    Args:
-      folder: of the model.
-      image_size: pixels of the square that the tower takes.
-
     Raises:
-      EncoderError: the file is broken, or its settings make images of another size.
+      EncoderError: the file is broken, or it does not make squares of `image_size` pixels.
     """
     path, values = _settings(Path(folder))
     names = {field.name for field in dataclasses.fields(Preprocessing)}
@@ -103,11 +90,7 @@ def read_image(path: str | Path) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def decode_image(content: bytes, *, name: str) -> UInt8[np.ndarray, "height width 3"]:
-    """Decodes the bytes of an image file, as `read_image` does.
-
-    Args:
-      content: the whole file.
-      name: of the image in errors.
+    """Decodes the bytes of a whole image file, as `read_image` does; errors name it `name`.
 
     Raises:
       QueryError: the image is broken, too large, or in a format that Pillow cannot read.

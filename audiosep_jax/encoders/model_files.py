@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from audiosep_jax.errors import EncoderError
 from audiosep_jax.utils import hub_download, safetensors_file
 
@@ -15,12 +13,9 @@ HUGGING_FACE_ID = hub_download.MODEL_ID
 
 
 def find_folder(source: str, *, files: Sequence[str], required: Sequence[str]) -> Path:
-    """Returns the folder that a source stands for, downloading a Hugging Face model if need be.
+    """Returns the folder that a source stands for: a folder, or a Hugging Face id, which is downloaded.
 
-    Args:
-      source: a folder, or a Hugging Face id such as `sentence-transformers/all-MiniLM-L6-v2`.
-      files: names of the files that may be needed; nothing else is downloaded.
-      required: those of them without which the folder is useless.
+    Only `files` are downloaded; without the `required` ones the folder is useless.
 
     Raises:
       AudioSepError: there is neither such a folder nor such a model, or a required file is absent.
@@ -64,16 +59,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 class TensorFile(safetensors_file.TensorFile):
-    """The tensors of a query encoder's file.
-
-    Raises:
-      EncoderError: the file is damaged.
-    """
+    """The tensors of a query encoder's file; an `EncoderError` says that it is damaged."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, kind=EncoderError, advice="download the model again")
-
-
-def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Reads every tensor of a safetensors file; the error names the file."""
-    return dict(TensorFile(path))

@@ -17,17 +17,11 @@ from audiosep_jax.errors import EncoderError, listed
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """The tensor, or tensors, of one parameter.
-
-    Attributes:
-      name: of the tensor; or of each tensor, for a parameter that stacks several on a leading axis.
-      shape: of a tensor, as PyTorch stores it.
-      axes: permutation from PyTorch's axes to the parameter's; None for the same order.
-    """
+    """The tensor of one parameter, or several tensors that are stacked on a leading axis."""
 
     name: str | tuple[str, ...]
-    shape: tuple[int, ...]
-    axes: tuple[int, ...] | None = None
+    shape: tuple[int, ...]  # of a tensor, as PyTorch stores it
+    axes: tuple[int, ...] | None = None  # from PyTorch's axes to the parameter's; None for the same order
 
 
 # The values are `Stored` or trees; beartype does not resolve a recursive alias.
@@ -78,14 +72,10 @@ def parameters(
     where: str = "tensors",
     unused: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Returns the tree with a float32 array in place of each `Stored`.
+    """Returns the tree with a float32 array in place of each `Stored`, from tensors of any floating type.
 
-    Args:
-      tree: nested dicts of `Stored`.
-      tensors: by name, of any floating type.
-      what: the model in errors, such as "BERT".
-      where: the file in errors.
-      unused: names of tensors to ignore, because no output depends on them; `*` matches anything.
+    `what` is the model in errors, such as "BERT", and `where` the file. Tensors named in `unused` (`*`
+    matches anything) are ignored, because no output depends on them.
 
     Raises:
       EncoderError: tensors are missing, unmapped or mis-shaped; names up to five and counts the others.

@@ -37,14 +37,11 @@ CLIP_WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]
 
 
 def load_tokenizer(folder: str | Path) -> tuple[tokenizers.Tokenizer, str]:
-    """Reads the tokenizer of a model's folder.
+    """Reads the tokenizer of a model's folder, and the SHA-256 of everything that its token ids depend on.
 
     It is in `tokenizer.json`; in older models in `vocab.json` with `merges.txt` (byte-level BPE; the
     `model_type` of `config.json` tells CLIP's from RoBERTa's) or `vocab.txt` (BERT's word pieces). Neither
     padding nor truncation is set.
-
-    Returns:
-      The tokenizer, and the SHA-256 of everything that its token ids depend on.
 
     Raises:
       EncoderError: the folder has no tokenizer, or a broken one.
@@ -76,11 +73,7 @@ def load_tokenizer(folder: str | Path) -> tuple[tokenizers.Tokenizer, str]:
 
 
 def check_vocabulary(tokenizer: tokenizers.Tokenizer, vocab_size: int, *, folder: Path) -> None:
-    """Checks that a model has at least as many tokens as the tokenizer in its folder.
-
-    Raises:
-      EncoderError: it has fewer.
-    """
+    """Raises an `EncoderError` if a model has fewer tokens than the tokenizer in its folder."""
     if tokenizer.get_vocab_size() > vocab_size:
         raise EncoderError(
             f"{folder} has a tokenizer of {tokenizer.get_vocab_size()} tokens and a model of {vocab_size}: "
@@ -97,13 +90,9 @@ def tokenize(
 ) -> list[list[int]]:
     """Returns the token ids of each text, with the special tokens around it.
 
-    Texts of more than `max_tokens` are cut, with a warning; the special token at the end stays.
-
-    Args:
-      tokenizer: from `load_tokenizer`; this call turns its padding off and sets its truncation.
-      texts: one query each.
-      max_tokens: most token ids of a text.
-      unknown_token: texts that contain only this token cause a warning.
+    Texts of more than `max_tokens` are cut, with a warning; the special token at the end stays. Texts that
+    contain only `unknown_token` cause a warning. The tokenizer's padding is turned off and its truncation
+    set.
 
     Raises:
       QueryError: a text is empty, holds only white space, or is not valid Unicode.

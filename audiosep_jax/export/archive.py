@@ -12,11 +12,7 @@ _OPTIONAL = ("carried.safetensors", "README.md")
 
 
 def copy(checkpoint: Path, folder: Path) -> None:
-    """Copies the files of a checkpoint and its tower; `audiosep_jax.load` reads the copy.
-
-    Raises:
-      OSError: a file cannot be read or written.
-    """
+    """Copies the files of a checkpoint and its tower; `audiosep_jax.load` reads the copy."""
     for name in (CONFIG_FILE, WEIGHTS_FILE, *_OPTIONAL):
         if (checkpoint / name).is_file():
             shutil.copyfile(checkpoint / name, folder / name)

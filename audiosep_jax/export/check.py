@@ -33,29 +33,18 @@ _MAX_CALLS, _MAX_SECONDS = 7, 5.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The comparison of one function on one batch.
+    """The comparison of one function on one batch of mixtures; scores are NaN without targets."""
 
-    Attributes:
-      function: "whole" or "core".
-      material: name of the mixtures.
-      batch: number of mixtures.
-      difference: largest absolute difference of a sample of the estimates; for "core" also of the mask.
-      live_db, export_db: mean SI-SDR of the estimates against the targets, NaN without targets.
-      difference_db: largest absolute difference of the SI-SDR of one mixture, NaN without targets.
-      live_seconds, export_seconds: durations of the calls after the first.
-      fault: why the result cannot be compared, else empty.
-    """
-
-    function: str
-    material: str
+    function: str  # "whole" or "core"
+    material: str  # name of the mixtures
     batch: int
-    difference: float
-    live_db: float
+    difference: float  # largest absolute difference of a sample of the estimates; for "core" also of the mask
+    live_db: float  # mean SI-SDR of the estimates against the targets
     export_db: float
-    difference_db: float
-    live_seconds: tuple[float, ...]
+    difference_db: float  # largest absolute difference of the SI-SDR of one mixture
+    live_seconds: tuple[float, ...]  # durations of the calls after the first
     export_seconds: tuple[float, ...]
-    fault: str = ""
+    fault: str = ""  # why the result cannot be compared, else empty
 
     @property
     def place(self) -> str:
@@ -72,19 +61,11 @@ def compare(
     si_sdr_db: Callable[[np.ndarray, np.ndarray], np.ndarray | jax.Array],
     progress: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Comparison]:
-    """Runs every exported function on every batch, in a fresh process and live.
+    """Runs every exported function on every batch, in a fresh process and live; yields a comparison for each.
 
-    Args:
-      folder: of the export; its files have been verified.
-      manifest: of the export.
-      checkpoint: of the export.
-      materials: mixtures with the export's sample rate and window.
-      si_sdr_db: (target, estimate), both `[batch, samples]`, -> `[batch]`.
-      progress: called with a line after every batch of the fresh process, which runs all batches before the
-        first comparison.
-
-    Yields:
-      A comparison per function and batch.
+    The files of the folder have been verified; the mixtures have the export's sample rate and window.
+    `si_sdr_db` maps (target, estimate), both `[batch, samples]`, to `[batch]`. `progress` is called with a
+    line after every batch of the fresh process, which runs all batches before the first comparison.
 
     Raises:
       ExportError: the export does not run in the fresh process.
@@ -148,14 +129,8 @@ def run_fresh(
     """Runs (function, signal, condition) in a process that can import neither this project nor Flax.
 
     The process runs the folder's run.py only if it equals the script of this version; otherwise it runs the
-    script of this version, because a foreign folder may hold anything.
-
-    Args:
-      folder: of the export.
-      export_format: "stablehlo" or "onnx".
-      cases: to run.
-      done: called with the index of every finished case.
-      max_seconds: per case, as in `timed`.
+    script of this version, because a foreign folder may hold anything. `done` is called with the index of
+    every finished case; `max_seconds` is per case, as in `timed`.
 
     Returns:
       Per case the result, and the seconds of the calls after the first.

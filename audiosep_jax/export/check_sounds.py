@@ -22,19 +22,12 @@ _PEAK = 0.9
 
 @dataclasses.dataclass(frozen=True)
 class Material:
-    """A batch of mixtures with their conditions.
-
-    Attributes:
-      name: shown by the check.
-      mixture: `[batch, samples]`.
-      condition: `[batch, size]`.
-      target: `[batch, samples]`, or None if it is unknown.
-    """
+    """A batch of mixtures with their conditions, by the name that the check shows."""
 
     name: str
     mixture: Float32[np.ndarray, "batch samples"]
     condition: Float32[np.ndarray, "batch size"]
-    target: Float32[np.ndarray, "batch samples"] | None
+    target: Float32[np.ndarray, "batch samples"] | None  # None if it is unknown
 
 
 def batches(
@@ -46,11 +39,9 @@ def batches(
 ) -> list[Material]:
     """Returns a batch of one bundled mixture, a batch of all of them, and a batch per recording.
 
-    Args:
-      sample_rate_hz: of the model.
-      samples: length of the window; shorter clips are repeated, longer ones cut.
-      condition_of: query -> `[size]`.
-      recordings: sound files; the batch is their first window with the condition of the first query.
+    Each is a window of `samples` at the model's rate; shorter clips are repeated, longer ones cut. A
+    recording gives its first window, with the condition of the first query. `condition_of` maps a query to
+    `[size]`.
 
     Raises:
       AudioFileError: a recording cannot be read.

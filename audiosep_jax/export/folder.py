@@ -50,8 +50,6 @@ def _listed(out: Path) -> set[str]:
     """Returns the files of the export at `out`; none if it is no export."""
     try:
         manifest = json.loads((out / MANIFEST_FILE).read_text("utf-8"))
-        if manifest["kind"] != KIND:
-            return set()
-        return {MANIFEST_FILE, *manifest["files"]}
+        return {MANIFEST_FILE, *manifest["files"]} if manifest["kind"] == KIND else set()
     except (OSError, ValueError, KeyError, TypeError):
         return set()

@@ -11,30 +11,22 @@ FunctionName = Literal["whole", "core"]
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """A float32 input or output.
-
-    Attributes:
-      name: of the input or output.
-      shape: after the batch, which is symbolic.
-    """
+    """A float32 input or output."""
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # after the batch, which is symbolic
 
 
 @dataclasses.dataclass(frozen=True)
 class Function:
     """A function of an exported model for one window length.
 
-    Attributes:
-      name: "whole" maps a waveform to a waveform, "core" a magnitude to a mask.
-      inputs: the signal, then the condition.
-      output: the estimate, or the mask.
+    "whole" maps a waveform to a waveform, "core" a magnitude to a mask.
     """
 
     name: FunctionName
-    inputs: tuple[Tensor, Tensor]
-    output: Tensor
+    inputs: tuple[Tensor, Tensor]  # the signal, then the condition
+    output: Tensor  # the estimate, or the mask
 
 
 def function(config: ModelConfig, name: FunctionName, *, samples: int) -> Function:

@@ -24,14 +24,10 @@ def check_export(
     say: Callable[[str], None],
     progress: Callable[[str], None],
 ) -> None:
-    """Compares an export with the live model.
+    """Compares an export with the live model, on the bundled sounds and on recordings.
 
-    Args:
-      folder: of the export.
-      checkpoint: of the live model; None takes the one that the manifest names.
-      recordings: sound files to compare on, beside the bundled ones.
-      say: called with every line of the result.
-      progress: called with a line whenever the export has run on one batch.
+    If `checkpoint` is None, the manifest names the live model. `say` is called with every line of the result,
+    `progress` with a line whenever the export has run on one batch.
 
     Raises:
       ExportError: a file, tensor or result differs, or the export does not run.

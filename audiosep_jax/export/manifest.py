@@ -44,17 +44,9 @@ def build(
 ) -> dict[str, Any]:
     """Returns the manifest of a folder after all its other files have been written.
 
-    Args:
-      folder: with the files of the export.
-      export_format: "stablehlo", "onnx" or "safetensors".
-      config: as it is in the checkpoint.
-      variables: of the checkpoint; the manifest records their hashes.
-      functions: the exported ones.
-      samples: length of the window.
-      checkpoint: origin of the model.
-      tower: hash of every file of the checkpoint's tower, or None without one.
-      fingerprint: of the query encoder, if it could be loaded.
-      created: with time zone.
+    The config is that of the checkpoint's file. `samples` is the length of the window, `checkpoint` the
+    origin of the model. `tower` holds the hash of every file of the checkpoint's tower, or is None without
+    one; `fingerprint` is that of the query encoder, if it could be loaded. `created` has a time zone.
     """
     model = config.model
     tensors = parameter_hashes(variables)

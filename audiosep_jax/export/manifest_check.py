@@ -14,20 +14,10 @@ from audiosep_jax.export.folder import KIND, MANIFEST_FILE
 from audiosep_jax.utils.serialization import to_dict
 
 _FIELDS = {
-    "format": str,
-    "name": str,
-    "created": str,
-    "call": str,
-    "functions": dict,
-    "audio": dict,
-    "stft": dict,
-    "mask": dict,
-    "query": dict,
-    "config": dict,
+    **dict.fromkeys(("format", "name", "created", "call"), str),
+    **dict.fromkeys(("functions", "audio", "stft", "mask", "query", "config"), dict),
     "checkpoint": str,
-    "parameters": dict,
-    "files": dict,
-    "versions": dict,
+    **dict.fromkeys(("parameters", "files", "versions"), dict),
 }
 _FORMATS = ("stablehlo", "onnx", "safetensors")
 _FUNCTIONS = ("whole", "core")
@@ -153,11 +143,7 @@ def _short(value: object) -> str:
 
 
 def verify_files(folder: Path, manifest: dict[str, Any]) -> None:
-    """Compares every file with its hash.
-
-    Raises:
-      ExportError: files are missing, changed or not listed.
-    """
+    """Raises an `ExportError` if files are missing, changed or not listed."""
     problems = []
     for name, entry in manifest["files"].items():
         path = folder / name
@@ -181,11 +167,7 @@ def verify_files(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def verify_date(folder: Path, manifest: dict[str, Any], *, now: datetime.datetime) -> None:
-    """Compares the expiry with a date.
-
-    Raises:
-      ExportError: the export has expired.
-    """
+    """Raises an `ExportError` if the export has expired."""
     if manifest["expires"] is None:
         return
     expires = datetime.datetime.fromisoformat(manifest["expires"])
@@ -197,12 +179,7 @@ def verify_date(folder: Path, manifest: dict[str, Any], *, now: datetime.datetim
 
 
 def live_checkpoint(folder: Path, manifest: dict[str, Any], place: Path) -> checkpoints.Checkpoint:
-    """Loads the checkpoint of an export.
-
-    Args:
-      folder: of the export.
-      manifest: of the export.
-      place: folder of the checkpoint.
+    """Loads the checkpoint of an export from `place`.
 
     Raises:
       CheckpointError: the checkpoint cannot be loaded.

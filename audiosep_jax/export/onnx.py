@@ -1,6 +1,5 @@
 """ONNX: one file per function, standard operators only, with a symbolic batch."""
 
-import importlib.metadata
 import importlib.util
 from typing import TYPE_CHECKING
 
@@ -22,14 +21,9 @@ def check_installed() -> None:
 
 
 def serialize(config: ModelConfig, params: FoldedParams, function: Function) -> bytes:
-    """Returns a function as an ONNX model, its parameters embedded.
+    """Returns a function as an ONNX model, with the parameters from `folded.fold` embedded.
 
     The model has passed the full check of `onnx.checker`.
-
-    Args:
-      config: the model's shape.
-      params: from `folded.fold`.
-      function: which of the two functions, and its shapes.
 
     Raises:
       MissingPackageError: onnx is not installed.
@@ -60,8 +54,6 @@ def serialize(config: ModelConfig, params: FoldedParams, function: Function) -> 
         inputs={one.name: one.shape for one in function.inputs},
         result=result,
         output=(function.output.name, function.output.shape),
-        producer="audiosep_jax",
-        producer_version=importlib.metadata.version("audiosep_jax"),
     ).SerializeToString()
 
 

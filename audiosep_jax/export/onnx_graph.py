@@ -1,5 +1,6 @@
 """A graph of standard ONNX operators, built node by node; its names are meant for viewers."""
 
+import importlib.metadata
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,18 +65,11 @@ class Graph:
         inputs: dict[str, tuple[int, ...]],
         result: str,
         output: tuple[str, tuple[int, ...]],
-        producer: str,
-        producer_version: str,
     ) -> onnx.ModelProto:
         """Returns the checked model; "batch" is symbolic, all tensors are float32.
 
-        Args:
-          name: of the graph.
-          inputs: shapes after the batch.
-          result: name of the value to return.
-          output: the public name of the result, and its shape after the batch.
-          producer: name of the program that makes the model.
-          producer_version: version of that program.
+        `result` is the name of the value to return, `output` its public name. Shapes are those after the
+        batch.
 
         Raises:
           onnx.checker.ValidationError: the graph is not valid ONNX.
@@ -91,8 +85,8 @@ class Graph:
         model = helper.make_model(
             graph,
             opset_imports=[helper.make_opsetid("", OPSET)],
-            producer_name=producer,
-            producer_version=producer_version,
+            producer_name="audiosep_jax",
+            producer_version=importlib.metadata.version("audiosep_jax"),
         )
         model.ir_version = IR_VERSION
         onnx.checker.check_model(model, full_check=True)

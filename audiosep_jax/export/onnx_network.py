@@ -22,10 +22,7 @@ class Network:
     def mask(self, magnitude: str, condition: str, *, frames: int) -> tuple[str, str, str]:
         """Returns the mask, cosine and sine, `[batch, 1, frames, bins]` each.
 
-        Args:
-          magnitude: `[batch, frames, bins]`.
-          condition: `[batch, size]`.
-          frames: of the STFT.
+        The magnitude is `[batch, frames, bins]`, the condition `[batch, size]`.
         """
         graph, config, params = self._graph, self._config, self._params
         bins = config.window_length // 2

@@ -17,10 +17,7 @@ BUNDLED = "bundled"
 
 
 def find_checkpoint(name: str | None) -> Path:
-    """Returns the folder of a checkpoint.
-
-    Args:
-      name: a folder, org/name on the hub, or `BUNDLED`; None is the bundled one, too.
+    """Returns the folder of a checkpoint: a folder, org/name on the hub, or `BUNDLED`, which None is, too.
 
     Raises:
       CheckpointError: it is not on the hub, or cannot be downloaded.

@@ -14,13 +14,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def serialize(config: ModelConfig, params: folded.FoldedParams, function: Function) -> bytes:
-    """Returns a function as `jax.export` serialises it, its parameters embedded.
-
-    Args:
-      config: the model's shape.
-      params: from `folded.fold`.
-      function: which of the two functions, and its shapes.
-    """
+    """Returns a function as `jax.export` serialises it, with the parameters from `folded.fold` embedded."""
     (batch,) = jax.export.symbolic_shape("batch")
     inputs = [jax.ShapeDtypeStruct((batch, *one.shape), jnp.float32) for one in function.inputs]
     call = {"whole": folded.apply, "core": folded.core}[function.name]

@@ -18,6 +18,7 @@ from audiosep_jax.models.normalization import Normalized, activate_through, mome
 from audiosep_jax.models.packing import PLAIN, bins_of, packed_convolve, packed_upsample
 
 Parts = tuple[Float[Array, "batch time freq _"], ...]
+_Vector = Float[Array, " channels"]
 
 
 class Convolution(nn.Module):
@@ -85,12 +86,7 @@ class BatchNorm(nn.Module):
     @nn.compact
     def __call__(
         self, parts: tuple[Float[Array, "*batch packed"], ...], train: bool, bins: int = 1
-    ) -> tuple[
-        Float[Array, " channels"],
-        Float[Array, " channels"],
-        Float[Array, " channels"],
-        Float[Array, " channels"],
-    ]:
+    ) -> tuple[_Vector, _Vector, _Vector, _Vector]:
         widths = [part.shape[-1] // bins for part in parts]
         channels = (sum(widths),)
         scale = self.param("scale", nn.initializers.ones, channels)

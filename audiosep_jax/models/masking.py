@@ -11,8 +11,8 @@ from audiosep_jax.config import ModelConfig
 
 SMALLEST_POWER = 1e-10
 
-
-Mask = tuple[Array, Array, Array]
+Bins = Float[Array, "batch frames bins"]
+Mask = tuple[Bins, Bins, Bins]
 
 
 def separate(
@@ -20,15 +20,9 @@ def separate(
     mixture: Float[Array, "batch samples"],
     mask_of: Callable[[Array], Mask],
 ) -> Float[Array, "batch samples"]:
-    """Masks the mixture's spectrogram with a network's output for its magnitude.
+    """Masks the mixture's spectrogram, for any length, with a network's output for its magnitude.
 
-    Args:
-      config: the model's shape.
-      mixture: `[batch, samples]`, any length.
-      mask_of: the network, from magnitude `[batch, frames, bins]` to the mask, as `activate` returns it.
-
-    Returns:
-      The estimate, `[batch, samples]`.
+    `mask_of` is the network, from magnitude `[batch, frames, bins]` to the mask, as `activate` returns it.
     """
     samples = mixture.shape[-1]
     # `benchmarks.profile` reads these names.
@@ -48,12 +42,7 @@ def separate(
     return jax.lax.slice_in_dim(estimate, 0, samples, axis=1)
 
 
-def masked(
-    real: Float[Array, "batch frames bins"],
-    imag: Float[Array, "batch frames bins"],
-    magnitude: Float[Array, "batch frames bins"],
-    mask: Mask,
-) -> tuple[Float[Array, "batch frames bins"], Float[Array, "batch frames bins"]]:
+def masked(real: Bins, imag: Bins, magnitude: Bins, mask: Mask) -> tuple[Bins, Bins]:
     """Returns the real and imaginary part of a spectrum with masked magnitude and rotated phase."""
     gain, cos_mask, sin_mask = mask
     cos, sin = real / magnitude, imag / magnitude
@@ -61,11 +50,7 @@ def masked(
     return estimate * (cos * cos_mask - sin * sin_mask), estimate * (sin * cos_mask + cos * sin_mask)
 
 
-def spectrum(
-    config: ModelConfig, mixture: Float[Array, "batch samples"]
-) -> tuple[
-    Float[Array, "batch frames bins"], Float[Array, "batch frames bins"], Float[Array, "batch frames bins"]
-]:
+def spectrum(config: ModelConfig, mixture: Float[Array, "batch samples"]) -> tuple[Bins, Bins, Bins]:
     """Returns real part, imaginary part and magnitude of the STFT; the magnitude is never 0."""
     samples = mixture.shape[-1]
     padded = jnp.pad(mixture, ((0, 0), (0, padded_samples(config, samples) - samples)))
@@ -73,11 +58,7 @@ def spectrum(
     return real, imag, jnp.sqrt(jnp.maximum(real**2 + imag**2, SMALLEST_POWER))
 
 
-def activate(
-    logits: Float[Array, "batch frames bins 3"],
-) -> tuple[
-    Float[Array, "batch frames bins"], Float[Array, "batch frames bins"], Float[Array, "batch frames bins"]
-]:
+def activate(logits: Float[Array, "batch frames bins 3"]) -> Mask:
     """Returns the mask of the magnitude, and cosine and sine of the rotation of the phase.
 
     Kong et al. 2021, decoupled magnitude and phase. The mask is in (0, 1). In the highest bin, which the

@@ -21,37 +21,26 @@ Linear = Callable[[Array, Array], Array]
 
 @dataclasses.dataclass(frozen=True)
 class Normalized:
-    """A normalization that the next layer computes.
+    """A normalization that the next layer computes; BatchNorm's and FiLM's numbers are combined."""
 
-    Attributes:
-      parts: each `[batch, time, freq, bins · width]` with `bins` frequency bins packed into the channels
-        (`audiosep_jax.models.packing`); their widths sum up to the channels of the vectors.
-      mean, rstd: float32 `[channels]`, mean and reciprocal standard deviation.
-      gain: float32 `[batch or 1, channels]`; BatchNorm's scale and FiLM's.
-      shift: float32 `[batch, channels]`; BatchNorm's bias and FiLM's.
-      bins: packed into the channels of each part.
-      of_batch: whether mean and deviation are those of the parts, not running ones.
-    """
-
+    # Each `[batch, time, freq, bins · width]`; their widths sum up to the channels of the float32 vectors.
     parts: tuple[Float[Array, "batch time freq _"], ...]
     mean: Float[Array, " channels"]
-    rstd: Float[Array, " channels"]
-    gain: Float[Array, "gains channels"]
+    rstd: Float[Array, " channels"]  # reciprocal standard deviation
+    gain: Float[Array, "gains channels"]  # `[batch or 1, channels]`
     shift: Float[Array, "batch channels"]
-    bins: int
-    of_batch: bool
+    bins: int  # packed into the channels of each part (`audiosep_jax.models.packing`)
+    of_batch: bool  # whether mean and deviation are those of the parts, not running ones
 
 
 def moments(
     inputs: Float[Array, "*batch packed"], *, bins: int, near: Float[Array, " channels"]
 ) -> tuple[Float[Array, " channels"], Float[Array, " channels"]]:
-    """Returns mean and biased variance per channel, in float32.
+    """Returns mean and biased variance per channel, in float32, of inputs `[…, bins · channels]`.
 
-    Args:
-      inputs: `[…, bins · channels]`. Float32 is read twice, because the one-pass formula loses digits that
-        the golden records show. A narrower type is read once: its own rounding is larger than that loss.
-      bins: packed into the channels.
-      near: `[channels]`, a value near the mean, against cancellation in the one-pass formula.
+    Float32 is read twice, because the one-pass formula loses digits that the golden records show. A narrower
+    type is read once: its own rounding is larger than that loss. `near` is a value near the mean, against
+    cancellation in the one-pass formula.
     """
     axes = tuple(range(inputs.ndim - 1))
     if inputs.dtype == jnp.float32:
@@ -67,13 +56,11 @@ def moments(
 def activate_through(
     linear: Linear, normalized: Normalized, kernel: Array, *, keep_activation: bool
 ) -> Float[Array, "batch time2 freq2 out"]:
-    """Returns `linear(leaky_relu((parts - mean) · rstd · gain + shift), kernel)`.
+    """Returns `linear(leaky_relu((parts - mean) · rstd · gain + shift), kernel)`, for a float32 kernel.
 
-    Args:
-      linear: computes in the type of the parts, whose channels are concatenated; hashable.
-      normalized: the inputs. The gradient includes the statistics if they are those of the batch.
-      kernel: float32.
-      keep_activation: keep the activation for the backward pass instead of computing it again.
+    `linear` is hashable, takes the concatenated channels of the parts, and computes in their type. The
+    gradient includes the statistics if they are those of the batch. `keep_activation` keeps the activation
+    for the backward pass instead of computing it again.
     """
     vectors = (normalized.mean, normalized.rstd, normalized.gain, normalized.shift)
     if normalized.of_batch:

@@ -45,11 +45,9 @@ def bins_of(pack: int) -> int:
 def pack_kernel(
     kernel: Float[Array, "height width in out"], pack: int
 ) -> Float[Array, "height width2 packed_in packed_out"]:
-    """Returns the kernel for packed channels that is equal to `kernel` for plain ones.
+    """Returns the kernel for channels packed by `pack` that is equal to `kernel` for plain ones.
 
-    Args:
-      kernel: `[height, width, in, out]` with an odd width of at most `2 · pack + 1`, "same" padding.
-      pack: bins per group.
+    The width is odd and at most `2 · pack + 1`, with "same" padding.
     """
     height, width, features_in, features_out = kernel.shape
     if pack == 1:
@@ -77,10 +75,8 @@ def pool(
 ) -> Float[Array, "batch time2 freq2 channels2"]:
     """Averages blocks of `stride` positions; packed neighbours are in the same group.
 
-    Args:
-      inputs: `[batch, time, freq / pack, pack · channels]`.
-      stride: in time and in frequency; that in frequency is 2.
-      pack: of the inputs; the result is packed by half.
+    The inputs are `[batch, time, freq / pack, pack · channels]`; the result is packed by half. The stride in
+    frequency is 2.
     """
     if pack == PLAIN:
         return average_pool(inputs, stride)
@@ -102,13 +98,9 @@ def packed_convolve(
     pack: int,
     widths: tuple[int, ...],
 ) -> Float[Array, "batch time freq out2"]:
-    """Convolves with a plain kernel and zero padding to the same size.
+    """Convolves with a plain float32 kernel and zero padding to the same size.
 
-    Args:
-      inputs: the parts' channels, one part after the other, each packed separately.
-      kernel: `[height, width, sum of widths, out]`, float32.
-      pack: of inputs and result.
-      widths: plain channels of the parts.
+    The inputs have the parts' channels, of plain `widths`, one part after the other, each packed separately.
     """
     if pack == PLAIN:
         return convolve(inputs, kernel.astype(inputs.dtype))
@@ -121,12 +113,9 @@ def packed_convolve(
 def packed_upsample(
     inputs: Float[Array, "batch time freq in"], kernel: Float[Array, "height width in2 out"], *, pack: int
 ) -> Float[Array, "batch time2 freq2 out2"]:
-    """Transposed convolution with a stride of the kernel's size.
+    """Transposed convolution with a stride of the plain float32 kernel's size, whose width is 2.
 
-    Args:
-      inputs: packed by half of `pack`, or by 1 where that is not whole.
-      kernel: `[height, 2, in, out]`, plain, float32.
-      pack: of the result.
+    The result is packed by `pack`, the inputs by half of it, or by 1 where that is not whole.
     """
     if pack == PLAIN:
         return upsample(inputs, kernel.astype(inputs.dtype))

@@ -27,8 +27,7 @@ MOST_LINES = len(COLOURS) * len(_DASHES)
 def line_styles(count: int) -> list[tuple[str, str, str]]:
     """Returns a colour, a dash and a marker for each of several lines; no two lines share all three.
 
-    Raises:
-      ReportError: there are more than `MOST_LINES`.
+    Raises a `ReportError` if there are more than `MOST_LINES`.
     """
     if count > MOST_LINES:
         raise ReportError(f"{count} runs in one picture cannot be told apart: give at most {MOST_LINES}.")

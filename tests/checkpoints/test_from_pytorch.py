@@ -147,7 +147,7 @@ def test_a_separator_without_a_tower_takes_vectors(tmp_path):
     loaded = folder.load(tmp_path / "out")
     assert loaded.config.query == QueryConfig(encoder="none")
     assert (loaded.config.model.sample_rate_hz, loaded.config.model.hop_length) == (16_000, 160)
-    assert any("holds no tower" in line for line in result.written)
+    assert any("holds no tower" in line for line in result)
 
 
 def laion_file(path):
@@ -158,7 +158,7 @@ def laion_file(path):
 
 def test_a_laion_file_becomes_a_tower_folder(files, tmp_path):
     result = convert(laion_file(tmp_path / "clap.pt"), tmp_path / "clap", tokenizer=str(files / "tokenizer"))
-    assert "is LAION's CLAP: " in result.found[0]
+    assert "is LAION's CLAP: " in result[0]
     encoder = load_encoder(QueryConfig(encoder="clap", source=str(tmp_path / "clap")))
     assert encoder.encode(["rain"]).shape == (1, 6)
 

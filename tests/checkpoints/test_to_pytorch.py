@@ -56,7 +56,7 @@ def converted(tensors, tokenizer, tmp_path_factory):
 def test_import_and_export_give_the_same_bits(converted, tensors, tmp_path):
     result = to_lightning(converted, tmp_path / "back.ckpt")
     assert_identical(read(tmp_path / "back.ckpt"), tensors)
-    assert "as they were imported" in result.lines[0]
+    assert "as they were imported" in result[0]
     unused = [name for name in tensors if "base.decoder_block" in name and ".conv_block2." not in name]
     assert sum(".bn2." in name for name in unused) == 6 * 5
 
@@ -163,7 +163,7 @@ def test_a_tower_that_the_reference_does_not_know_is_left_out(tmp_path):
     query = QueryConfig(encoder="sentence", source="sentence-transformers/all-MiniLM-L6-v2")
     folder.save(place, dataclasses.replace(loaded.config, query=query), loaded.variables)
     result = to_lightning(place, tmp_path / "model.ckpt")
-    assert "all-MiniLM-L6-v2 is not written" in result.lines[1]
+    assert "all-MiniLM-L6-v2 is not written" in result[1]
     assert all(name.startswith("ss_model.") for name in read(tmp_path / "model.ckpt"))
 
 
@@ -171,7 +171,7 @@ def test_a_tower_that_was_deleted_is_left_out(converted, tensors, tmp_path):
     shutil.copytree(converted, tmp_path / "model")
     shutil.rmtree(tmp_path / "model" / "tower")
     result = to_lightning(tmp_path / "model", tmp_path / "model.ckpt")
-    assert "tower is not written" in result.lines[1]
+    assert "tower is not written" in result[1]
     expected = {name: value for name, value in tensors.items() if name.startswith("ss_model.")}
     assert_identical(read(tmp_path / "model.ckpt"), expected)
 

@@ -20,7 +20,7 @@ TINY = ["tiny_bert_relu", "tiny_bert_tanh"]
 
 def load(name):
     config = bert.load_config(DATA / name / "config.json")
-    return config, model_files.read_tensors(DATA / name / "model.safetensors")
+    return config, dict(model_files.TensorFile(DATA / name / "model.safetensors"))
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -136,9 +136,9 @@ def test_a_truncated_weight_file_is_refused_with_its_file(tmp_path):
     shutil.copy(DATA / "tiny_bert_relu" / "model.safetensors", path)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(AudioSepError, match=r"model\.safetensors is damaged or not a safetensors file"):
-        model_files.read_tensors(path)
+        dict(model_files.TensorFile(path))
 
 
 def test_bfloat16_files_are_read(tmp_path):
     save_file({"a": np.ones(3, ml_dtypes.bfloat16)}, tmp_path / "model.safetensors")
-    assert jnp.issubdtype(model_files.read_tensors(tmp_path / "model.safetensors")["a"].dtype, np.floating)
+    assert jnp.issubdtype(model_files.TensorFile(tmp_path / "model.safetensors")["a"].dtype, np.floating)

@@ -199,24 +199,15 @@ class LogMelConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClapConfig:
-    """Shape of a CLAP.
-
-    Attributes:
-      layout: whose names the tensors have.
-      text, audio: shapes of the towers.
-      log_mel: the audio tower's input.
-      clip_samples: samples of each sound after padding or cutting.
-      projection_size: length of a condition.
-      projection_act: activation between the two layers of the projections.
-    """
+    """Shape of a CLAP."""
 
     layout: Layout
     text: RobertaConfig
     audio: HtsatConfig
     log_mel: LogMelConfig = LogMelConfig()
-    clip_samples: int = 480_000
-    projection_size: int = 512
-    projection_act: str = "relu"
+    clip_samples: int = 480_000  # of each sound after padding or cutting
+    projection_size: int = 512  # length of a condition
+    projection_act: str = "relu"  # between the two layers of the projections
 
     def __post_init__(self) -> None:
         if min(self.projection_size, self.clip_samples) < 1:

@@ -13,37 +13,15 @@ from audiosep_jax.encoders.clap.htsat import (
     shift_mask,
     shift_of_block,
 )
-from audiosep_jax.errors import EncoderError, listed
 
 _STFT = "audio_branch.spectrogram_extractor.stft.conv_"
 
 
-def check(config: ClapConfig, tensors: Mapping[str, np.ndarray], *, where: str) -> None:
-    """Compares a file's attention masks, index tables and STFT kernels with ours.
-
-    The tower computes its own. A file with other constants belongs to a model with other embeddings.
-
-    Args:
-      config: shape of the CLAP.
-      tensors: by the names of the config's layout.
-      where: how errors name the place.
-
-    Raises:
-      EncoderError: a constant differs by more than rounding.
-    """
-    names = different(config, tensors)
-    if names:
-        raise EncoderError(
-            f"{where} has the constants of another audio tower than its shapes describe: {listed(names)}."
-        )
-
-
 def different(config: ClapConfig, tensors: Mapping[str, np.ndarray]) -> list[str]:
-    """Returns the names of the constants that differ by more than the rounding of their own types.
+    """Returns the names of the attention masks, index tables and STFT kernels that differ from ours.
 
-    Args:
-      config: shape of the CLAP.
-      tensors: by the names of the config's layout; missing constants are not compared.
+    They differ by more than the rounding of their own types. The tower computes its own constants; a file
+    with others belongs to a model with other embeddings. Missing constants are not compared.
     """
     return [name for name, value in constants(config) if name in tensors and _differs(tensors[name], value)]
 

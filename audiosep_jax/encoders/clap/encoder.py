@@ -20,7 +20,7 @@ from audiosep_jax.encoders.clap import config as clap_config
 from audiosep_jax.encoders.clap import htsat, log_mel, roberta
 from audiosep_jax.encoders.clap import params as clap_weights
 from audiosep_jax.encoders.clap.config import ClapConfig
-from audiosep_jax.errors import QueryError
+from audiosep_jax.errors import EncoderError, QueryError, listed
 
 HUGGING_FACE_ID = "laion/clap-htsat-unfused"
 
@@ -35,12 +35,10 @@ AUDIO_BATCHES = (1, 4, 16)
 
 
 def load(source: str = "") -> "ClapEncoder":
-    """Loads a CLAP from a folder or a Hugging Face id.
+    """Loads a CLAP from a folder or a Hugging Face id; "" is laion/clap-htsat-unfused.
 
-    Args:
-      source: a folder of a transformers `ClapModel`, a tower folder converted from LAION's file or from an
-        AudioSep checkpoint, or the id of a model with `model.safetensors`; "" is
-        laion/clap-htsat-unfused.
+    A folder is that of a transformers `ClapModel`, or a tower folder converted from LAION's file or from an
+    AudioSep checkpoint.
 
     Raises:
       EncoderError: the weights are missing, or not those of a CLAP without fusion.
@@ -53,11 +51,8 @@ def load(source: str = "") -> "ClapEncoder":
 class ClapEncoder:
     """Text or sound to a unit vector, as LAION's CLAP and transformers' `ClapModel` compute it.
 
-    The first sound loads the audio tower; text queries do not need it.
-
-    Attributes:
-      config: shape of both towers.
-      condition_size: length of a condition, 512 for LAION's models.
+    The first sound loads the audio tower; text queries do not need it. A condition has 512 numbers for
+    LAION's models.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -71,7 +66,8 @@ class ClapEncoder:
         self.condition_size = self.config.projection_size
         self._path = folder / "model.safetensors"
         tensors = model_files.TensorFile(self._path)
-        clap_weights.check_tensors(self.config, tensors.shapes, where=str(self._path))
+        if problems := clap_weights.tensor_problems(self.config, tensors.shapes):
+            raise EncoderError(f"{self._path} does not hold the CLAP of its config.json: {listed(problems)}.")
         self._tokenizer, self._tokenizer_hash = tokenizer.load_tokenizer(folder)
         tokenizer.check_vocabulary(self._tokenizer, self.config.text.vocab_size, folder=folder)
         self._max_tokens = min(MAX_TOKENS, self.config.text.max_tokens)
@@ -109,15 +105,11 @@ class ClapEncoder:
     def encode_audio(
         self, waveforms: Sequence[np.ndarray], *, sample_rate_hz: int
     ) -> Float[np.ndarray, "n size"]:
-        """Returns one unit vector per sound, in the order of the sounds.
+        """Returns one unit vector per sound, in their order. A sound is mono, floating point, `[samples]`.
 
         Sounds are resampled to 48 kHz. Longer ones than 10 s are cut to their first 10 s (LAION draws a
         random part); shorter ones are repeated as often as they fit whole and padded with zeros, as LAION
         does.
-
-        Args:
-          waveforms: mono, floating point, `[samples]` each, of any lengths.
-          sample_rate_hz: of all of them.
 
         Raises:
           QueryError: a waveform is empty, has another shape, or holds numbers that are not finite.
@@ -186,10 +178,7 @@ def project(
 ) -> Float[Array, "batch size"]:
     """Returns unit vectors in the common space. Pure and jit-able; float32 products on every platform.
 
-    Args:
-      config: shape of the CLAP.
-      params: "inner" and "outer", each a kernel and a bias.
-      pooled: outputs of a tower.
+    `params` are "inner" and "outer", each a kernel and a bias; `pooled` are outputs of a tower.
     """
     head = Projection(config.projection_size, config.projection_act)
     with jax.default_matmul_precision("highest"):

@@ -44,12 +44,8 @@ def shift_mask(
     """Returns the mask to add to the scores in each window of a shifted image: 0 or -100.
 
     A shifted image wraps around, so a window at its far border holds up to four regions of the original
-    image. Positions attend only to their own region.
-
-    Args:
-      resolution: height and width, multiples of the window.
-      window: side of a window.
-      shift: of the image, up and left; less than the window.
+    image. Positions attend only to their own region. Height and width are multiples of the window; the shift,
+    up and left, is less than it.
     """
     down, right = (
         (np.arange(size) >= size - window).astype(np.int32) + (np.arange(size) >= size - shift)
@@ -91,9 +87,7 @@ class SwinBlock(nn.Module):
     ) -> tuple[Float[Array, "batch height width size"], None]:
         """Returns the next image, in the (carry, output) form of `nn.scan`.
 
-        Args:
-          image: activations.
-          shifts: 1 if this block shifts its windows, else 0.
+        `shifts` is 1 if this block shifts its windows, else 0.
         """
         norm = functools.partial(nn.LayerNorm, epsilon=self.layer_norm_eps, use_fast_variance=False)
         size = image.shape[-1]
@@ -186,14 +180,11 @@ class PatchMerging(nn.Module):
 
 
 def interpolation_matrix(size: int, *, to: int) -> Float[np.ndarray, "to size"]:
-    """Returns the matrix of PyTorch's bicubic interpolation along one axis, with aligned corners.
+    """Returns the matrix of PyTorch's bicubic interpolation along one axis, from `size` to `to` points.
 
-    The kernel is Keys' (1981) with a = -0.75; the border is repeated beyond the ends. Positions are float32
-    as in PyTorch, because their rounding is visible in steep spectrograms in dB.
-
-    Args:
-      size: points of the signal.
-      to: points of the result; the first and the last are those of the signal.
+    The corners are aligned: the first and the last point are those of the signal. The kernel is Keys' (1981)
+    with a = -0.75; the border is repeated beyond the ends. Positions are float32 as in PyTorch, because their
+    rounding is visible in steep spectrograms in dB.
     """
     a = -0.75
     scale = np.float32(size - 1) / np.float32(to - 1) if to > 1 else np.float32(0)
@@ -218,12 +209,7 @@ def fold(
 ) -> Float[Array, "batch spec spec"]:
     """Stretches spectrograms to `config.most_frames` and stacks their pieces along the frequency axis.
 
-    Args:
-      config: shape of the tower.
-      spectrogram: at most `config.most_frames` frames.
-
-    Returns:
-      Images `[batch, frequency, time]`, `spec_size` high and wide.
+    The images, `[batch, frequency, time]`, are `spec_size` high and wide.
     """
     batch, frames, mels = spectrogram.shape
     height = config.spec_size // config.freq_ratio
@@ -295,14 +281,8 @@ def apply(
 ) -> Float[Array, "batch size"]:
     """Returns the latents of spectrograms. Pure and jit-able; float32 products on every platform.
 
-    Args:
-      config: shape of the tower.
-      params: from `params.htsat_parameters`.
-      log_mel: in dB, from `log_mel.log_mel`, at most `config.most_frames` frames.
-
-    Returns:
-      `[batch, config.latent_size]`, before CLAP's projection: LAION's `embedding`, transformers'
-      `pooler_output`.
+    `log_mel`, in dB, has at most `config.most_frames` frames. The latents, `[batch, config.latent_size]`, are
+    those before CLAP's projection: LAION's `embedding`, transformers' `pooler_output`.
 
     Raises:
       EncoderError: the spectrograms have no frames, too many, or another number of mel bins.

@@ -24,16 +24,12 @@ _LEAVES = (("weight", 2), ("bias", 1))
 
 
 def from_shapes(shapes: Mapping[str, tuple[int, ...]], *, where: str = "tensors") -> ClapConfig:
-    """Derives the shape of a CLAP from the shapes of LAION's tensors.
+    """Derives the shape of a CLAP from the shapes of LAION's tensors, by their names without a prefix.
 
     Each size is a majority vote of the tensors that reveal it, so that `params.tensor_problems` can name the
     missing and mis-shaped ones. Values that no tensor reveals are those of all of LAION's files: 48 kHz, a
     hop of 480 samples, 50 Hz to 14 kHz, heads of 64 in the text tower, GELU in the towers and ReLU in the
     projections.
-
-    Args:
-      shapes: by their names without a prefix, such as `text_branch.pooler.dense.weight`.
-      where: how errors name the place.
 
     Raises:
       EncoderError: the tensors belong to a model with fusion, with other towers, or to none.
@@ -46,7 +42,7 @@ def from_shapes(shapes: Mapping[str, tuple[int, ...]], *, where: str = "tensors"
         _axis(shapes, f"{tower}_projection.{layer}.{leaf}", 0, rank=rank)
         for tower in ("text", "audio")
         for layer in (0, 2)
-        for leaf, rank in (("weight", 2), ("bias", 1))
+        for leaf, rank in _LEAVES
     ]
     return ClapConfig(
         layout="laion",
@@ -65,11 +61,7 @@ def from_shapes(shapes: Mapping[str, tuple[int, ...]], *, where: str = "tensors"
 
 
 def _roberta_config(shapes: Mapping[str, tuple[int, ...]], *, where: str) -> RobertaConfig:
-    branch = {
-        name.removeprefix("text_branch."): tuple(shape)
-        for name, shape in shapes.items()
-        if name.startswith("text_branch.")
-    }
+    branch = _branch(shapes, "text_branch.")
     # A layer has sixteen tensors: one stray tensor is no layer.
     layers = _numbered(branch, "encoder.layer.", least=4)
     # BERT has RoBERTa's tensor names but two token types; BART and CLIP have other names.
@@ -114,23 +106,15 @@ def _roberta_config(shapes: Mapping[str, tuple[int, ...]], *, where: str) -> Rob
 
 
 def htsat_config(shapes: Mapping[str, tuple[int, ...]], *, where: str = "tensors") -> HtsatConfig:
-    """Derives the shape of the audio tower, as `from_shapes` does.
+    """Derives the shape of the audio tower, as `from_shapes` does, from the names `audio_branch.…`.
 
     Values that no tensor reveals are those of all of LAION's models: patches that do not overlap, exact GELU,
     1e-5 in the norms.
 
-    Args:
-      shapes: by LAION's names, `audio_branch.…`; other prefixes are ignored.
-      where: how errors name the place.
-
     Raises:
       EncoderError: there is no HTSAT, it has feature fusion, or its sizes contradict each other.
     """
-    branch = {
-        name.removeprefix(AUDIO_PREFIX): tuple(shape)
-        for name, shape in shapes.items()
-        if name.startswith(AUDIO_PREFIX)
-    }
+    branch = _branch(shapes, AUDIO_PREFIX)
     if any(part in name for name in branch for part in ("fusion_model", "mel_conv")):
         raise EncoderError(
             f"{where} is a CLAP with feature fusion, which is not implemented: take an unfused model."
@@ -247,6 +231,11 @@ def _spec_size(
     )
 
 
+def _branch(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, tuple[int, ...]]:
+    named = (name for name in shapes if name.startswith(prefix))
+    return {name.removeprefix(prefix): tuple(shapes[name]) for name in named}
+
+
 def _part(size: int | None, parts: int) -> int | None:
     return None if size is None or size % parts else size // parts
 
@@ -258,12 +247,9 @@ def _root(area: int | None) -> int | None:
 
 
 def _most(sizes: Iterable[int | None], *, default: int, least: int = 1) -> int:
-    """Returns the most frequent size; the first of two equally frequent ones.
+    """Returns the most frequent size of at least `least`; the first of two equally frequent ones.
 
-    Args:
-      sizes: the size that each tensor reveals, or None.
-      default: the result without any usable size.
-      least: smaller sizes are ignored.
+    A size is what one tensor reveals, or None.
     """
     counted = Counter(size for size in sizes if size is not None and size >= least)
     return counted.most_common(1)[0][0] if counted else default
@@ -278,10 +264,7 @@ def _axis(shapes: Mapping[str, tuple[int, ...]], name: str, index: int, *, rank:
 def _numbered(shapes: Mapping[str, tuple[int, ...]], prefix: str, *, least: int) -> int:
     """Returns the number of parts `{prefix}0.…`, `{prefix}1.…`, with gaps.
 
-    Args:
-      shapes: of all tensors.
-      prefix: of the parts' names, such as `encoder.layer.`.
-      least: fewest tensors of a part; fewer are stray names.
+    A part has at least `least` tensors; fewer are stray names.
     """
     pattern = re.compile(re.escape(prefix) + r"(\d{1,4})\.")
     counted = Counter(int(match[1]) for match in map(pattern.match, shapes) if match)

@@ -39,13 +39,9 @@ def log_mel(
 ) -> Float[Array, "batch frames mels"]:
     """Returns mel spectrograms in dB of power, at least -100. Pure and jit-able.
 
-    Args:
-      waveform: float32 at `config.sample_rate_hz`, more than half a window long.
-      config: of the spectrogram.
-      matrix: the mel filters, from `mel_matrix` or from a checkpoint.
-
-    Returns:
-      `samples // hop_length + 1` frames, the first centred on the first sample.
+    The waveform, float32 at `config.sample_rate_hz`, is longer than half a window; `matrix` are the mel
+    filters, from `mel_matrix` or from a checkpoint. There are `samples // hop_length + 1` frames, the first
+    centred on the first sample.
     """
     real, imag = stft(waveform, window_length=config.window_length, hop_length=config.hop_length)
     power = jnp.matmul(real**2 + imag**2, matrix, precision=jax.lax.Precision.HIGHEST)

@@ -88,7 +88,10 @@ def audio_parameters(
       EncoderError: tensors are missing, unmapped or mis-shaped, or the constants in the file do not fit the
         model that its names and shapes describe.
     """
-    constants.check(config, tensors, where=where)
+    if odd := constants.different(config, tensors):
+        raise EncoderError(
+            f"{where} has the constants of another audio tower than its shapes describe: {listed(odd)}."
+        )
     htsat = htsat_parameters(config.audio, tensors, layout=config.layout, where=where)
     rest = tensor_mapping.parameters(
         _audio_head_tree(config), tensors, what="CLAP audio tower", where=where, unused=("*",)
@@ -101,11 +104,7 @@ def htsat_parameters(
 ) -> dict[str, Any]:
     """Rearranges the tensors of an audio tower into the parameters of `htsat`.
 
-    Args:
-      config: shape of the tower.
-      tensors: by the names of the layout, `audio_branch.…` or `audio_model.…`; other prefixes are ignored.
-      layout: whose names the tensors have.
-      where: how errors name the place.
+    The tensors have the names of the layout, `audio_branch.…` or `audio_model.…`; others are ignored.
 
     Raises:
       EncoderError: tensors are missing, unmapped or mis-shaped.
@@ -135,12 +134,7 @@ def tensor_shapes(config: ClapConfig) -> dict[str, tuple[int, ...]]:
 
 
 def tensor_problems(config: ClapConfig, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Returns what is wrong with the names and shapes of tensors; an empty list for a whole CLAP.
-
-    Args:
-      config: shape of the CLAP.
-      shapes: by the names of the config's layout.
-    """
+    """Returns what is wrong with the names and shapes of tensors; an empty list for a whole CLAP."""
     expected = tensor_shapes(config)
     unused = (
         *_UNUSED,
@@ -159,17 +153,6 @@ def tensor_problems(config: ClapConfig, shapes: Mapping[str, tuple[int, ...]]) -
         for name in unknown
         if not any(fnmatch.fnmatchcase(name, pattern) for pattern in unused)
     ]
-
-
-def check_tensors(config: ClapConfig, shapes: Mapping[str, tuple[int, ...]], *, where: str) -> None:
-    """Checks that there are no `tensor_problems`.
-
-    Raises:
-      EncoderError: there are some.
-    """
-    problems = tensor_problems(config, shapes)
-    if problems:
-        raise EncoderError(f"{where} does not hold the CLAP of its config.json: {listed(problems)}.")
 
 
 def roberta_tree(config: RobertaConfig, *, prefix: str = "") -> dict[str, Any]:

@@ -47,11 +47,8 @@ def apply(
 ) -> Float[Array, "batch hidden"]:
     """Returns the pooled first token. Pure and jit-able; float32 products on every platform.
 
-    Args:
-      config: shape of the encoder.
-      params: "roberta" of `params.text_parameters`.
-      token_ids: at most `config.max_tokens` columns of tokens.
-      mask: true where there is a token, false where there is padding.
+    `params` are "roberta" of `params.text_parameters`; `token_ids` have at most `config.max_tokens` columns;
+    `mask` is true where there is a token, false where there is padding.
     """
     # Accelerators multiply in bfloat16 or TF32 by default; conditions must be the same everywhere.
     with jax.default_matmul_precision("highest"):

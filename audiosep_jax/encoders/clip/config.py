@@ -119,11 +119,7 @@ Tower = TypeVar("Tower", ClipTextConfig, ClipVisionConfig)
 
 def _tower(kind: type[Tower], values: dict[str, Any], key: str) -> Tower:
     # Models saved before mid-2022 have both keys; transformers uses `…_dict`.
-    described = values.get(f"{key}_dict")
-    if described is None:
-        described = values.get(key)
-    if described is None:
-        described = {}
+    described = next((values[name] for name in (f"{key}_dict", key) if values.get(name) is not None), {})
     if not isinstance(described, dict):
         raise EncoderError(f"{key} is {described!r}: a JSON object is needed.")
     names = [field.name for field in dataclasses.fields(kind)]

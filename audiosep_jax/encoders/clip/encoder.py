@@ -34,10 +34,7 @@ IMAGES_PER_BATCH = (1, 4, 16)
 
 
 def load(source: str = "") -> "ClipEncoder":
-    """Loads CLIP from a folder in transformers' layout or a Hugging Face id.
-
-    Args:
-      source: a folder or id; "" is openai/clip-vit-base-patch32.
+    """Loads CLIP from a folder in transformers' layout or a Hugging Face id; "" is `HUGGING_FACE_ID`.
 
     Raises:
       EncoderError: the weights are missing, or not those of a CLIP.
@@ -47,12 +44,9 @@ def load(source: str = "") -> "ClipEncoder":
 
 
 class ClipEncoder:
-    """Text or image to a unit vector in one common space.
+    """Text or image to a unit vector in one common space, of 512 numbers for ViT-B/32.
 
     Texts of more tokens than the tower takes (77 for OpenAI's models) are cut, with a warning.
-
-    Attributes:
-      condition_size: length of a condition, 512 for ViT-B/32.
     """
 
     def __init__(
@@ -116,9 +110,8 @@ class ClipEncoder:
     def encode_images(self, images: Sequence[np.ndarray]) -> Float[np.ndarray, "n size"]:
         """Returns one unit vector per image, in the order of the images.
 
-        Args:
-          images: uint8 [height, width, 3] each, red, green and blue, of any sizes, such as
-            `images.read_image` returns.
+        An image is uint8 [height, width, 3], red, green and blue, of any size, as `images.read_image` returns
+        it.
 
         Raises:
           QueryError: an image has another type or shape.

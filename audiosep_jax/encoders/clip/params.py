@@ -18,21 +18,11 @@ def parameters(
 ) -> dict[str, Any]:
     """Rearranges the tensors of a transformers CLIP into the parameters of both towers, as float32.
 
-    Args:
-      config: shape of the model.
-      tensors: by their transformers names, such as `text_model.encoder.layers.0.mlp.fc1.weight`.
-      where: how errors name the place.
-
     Raises:
-      EncoderError: tensors are missing, unmapped or mis-shaped.
+      EncoderError: tensors are missing, unmapped or mis-shaped; the text names the place, `where`.
     """
-    return tensor_mapping.parameters(
-        {"text": _text(config), "vision": _vision(config)},
-        tensors,
-        what="CLIP",
-        where=where,
-        unused=UNUSED_TENSORS,
-    )
+    tree = {"text": _text(config), "vision": _vision(config)}
+    return tensor_mapping.parameters(tree, tensors, what="CLIP", where=where, unused=UNUSED_TENSORS)
 
 
 def _text(config: ClipConfig) -> dict[str, Any]:

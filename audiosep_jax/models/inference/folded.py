@@ -6,7 +6,6 @@ norm after a convolution moves into that convolution's kernel. "scale_shift": bo
 condition.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -32,10 +31,6 @@ def fold(config: ModelConfig, variables: dict[str, Any]) -> FoldedParams:
     convolutions' kernels and, for "shift", the scales of norms that are not after a convolution. FiLM's
     columns are in the order of the network's norms: for each the scales ("scale_shift" only), then the
     shifts. The released model's unused tensors are left out.
-
-    Args:
-      config: the model's shape.
-      variables: "params" and "batch_stats" of the separator.
     """
     tree = jax.tree.map(np.asarray, dict(variables))
     params, stats = tree["params"]["resunet"], tree["batch_stats"]["resunet"]
@@ -105,11 +100,7 @@ def mask_logits(
 ) -> Float[Array, "batch frames bins 3"]:
     """Returns `ResUNet`'s output in evaluation: logits of the mask and of the rotation's two parts.
 
-    Args:
-      config: the model's shape.
-      folded: from `fold`; "film" is not read.
-      magnitude: `[batch, frames, bins]`.
-      columns: as `film_columns` returns them for the condition.
+    Does not read `folded["film"]`: `columns` are what `film_columns` returns for the condition.
     """
     # Slices are jax.lax calls, because brackets become gathers for a symbolic batch.
     frames = magnitude.shape[1]
@@ -134,21 +125,9 @@ class Columns:
         self._columns, self._start = columns, 0
         self._scales = config.film == "scale_shift"
 
-    def activation(self, scale: Array | None, channels: int) -> Callable[[Array], Array]:
-        """Returns the next norm with its leaky ReLU, on `[batch, time, freq, channels]`.
-
-        Args:
-          scale: of the norm, with "shift"; None if it is in a kernel.
-          channels: of the norm.
-        """
-        factor, shift = self.affine(scale, channels)
-
-        def activate(hidden: Array) -> Array:
-            return jax.nn.leaky_relu(
-                hidden * factor + shift if factor is not None else hidden + shift, NEGATIVE_SLOPE
-            )
-
-        return activate
+    def activated(self, hidden: Array, scale: Array | None) -> Array:
+        """Applies the next norm; `scale` is the norm's, with "shift", or None if it is in a kernel."""
+        return activated(hidden, *self.affine(scale, hidden.shape[-1]))
 
     def affine(self, scale: Array | None, channels: int) -> tuple[Array | None, Array]:
         """Returns the next norm's factor, or None for 1, and its shift, `[batch or 1, 1, 1, channels]`."""
@@ -158,6 +137,16 @@ class Columns:
     def _take(self, channels: int) -> Array:
         start, self._start = self._start, self._start + channels
         return jax.lax.slice_in_dim(self._columns, start, self._start, axis=1)[:, None, None]
+
+
+def activated(
+    hidden: Float[Array, "batch time freq channels"],
+    factor: Float[Array, "rows 1 1 channels"] | None,
+    shift: Float[Array, "batch_or_1 1 1 channels"],
+) -> Float[Array, "batch time freq channels"]:
+    """Applies a norm and its leaky ReLU; a factor of None is 1."""
+    hidden = hidden if factor is None else hidden * factor
+    return jax.nn.leaky_relu(hidden + shift, NEGATIVE_SLOPE)
 
 
 def normalized(
@@ -175,9 +164,8 @@ def residual(
     block: FoldedParams, inputs: Float[Array, "batch time freq in"], film: Columns
 ) -> Float[Array, "batch time freq out"]:
     """Computes a residual block; takes the columns of its two norms."""
-    hidden = film.activation(block.get("scale"), inputs.shape[-1])(inputs)
-    hidden = convolve(hidden, block["conv1"])
-    hidden = convolve(film.activation(None, hidden.shape[-1])(hidden), block["conv2"])
+    hidden = convolve(film.activated(inputs, block.get("scale")), block["conv1"])
+    hidden = convolve(film.activated(hidden, None), block["conv2"])
     return hidden + (pointwise(block["shortcut"], inputs) if "shortcut" in block else inputs)
 
 
@@ -188,7 +176,7 @@ def decoded(
     film: Columns,
 ) -> Float[Array, "batch time2 freq2 out"]:
     """Computes a decoder; takes the columns of its three norms."""
-    raised = upsample(film.activation(block.get("scale"), inputs.shape[-1])(inputs), block["up"])
+    raised = upsample(film.activated(inputs, block.get("scale")), block["up"])
     return residual(block["block"], jnp.concatenate([raised, skip], axis=-1), film)
 
 
@@ -215,17 +203,7 @@ def apply(
     mixture: Float[Array, "batch samples"],
     condition: Float[Array, "batch size"],
 ) -> Float[Array, "batch samples"]:
-    """Separates as `separator.apply` does, within rounding.
-
-    Args:
-      config: the model's shape.
-      folded: as `fold` returned it.
-      mixture: `[batch, samples]` at `config.sample_rate_hz`.
-      condition: `[batch, condition_size]`.
-
-    Returns:
-      The estimate, `[batch, samples]`.
-    """
+    """Separates as `separator.apply` does, within rounding; takes what `fold` returned."""
     folded = jax.tree.map(jnp.asarray, folded)
     columns = film_columns(folded, condition)
     return masking.separate(

@@ -31,18 +31,8 @@ def apply(
 
     Reflect padding starts at the end of each row, frames after it are treated as the network's own padding,
     and the inverse transform counts only the row's frames. Samples after a row's end do not change the
-    result.
-
-    Args:
-      config: the model's shape.
-      variables: as `separator.init` returned them.
-      mixture: `[batch, samples]` at `config.sample_rate_hz`; `batch_samples` long, so that the network's
-        padding lies within.
-      condition: `[batch, condition_size]`.
-      lengths: `[batch]`, samples of each row, at least 1.
-
-    Returns:
-      The estimate, `[batch, samples]`, zero after the end of a row.
+    result; the estimate is zero there. A row has at least 1 sample, and is `batch_samples` long, so that the
+    network's padding lies within.
 
     Raises:
       ValueError: the rows have a length that `batch_samples` does not return.

@@ -21,14 +21,9 @@ _STRIPS = 8
 
 @dataclasses.dataclass(frozen=True)
 class Framed:
-    """Rows with arbitrary other rows before and after them.
+    """Rows with arbitrary other rows before and after them."""
 
-    Attributes:
-      array: `[batch, LAG + time + some, freq, channels]`.
-      time: number of rows without the others.
-    """
-
-    array: Float[Array, "batch rows freq channels"]
+    array: Float[Array, "batch rows freq channels"]  # LAG rows, `time` rows, and some more
     time: int
 
     @property
@@ -115,17 +110,12 @@ def sweep(
     *,
     lag: int,
 ) -> list[Framed]:
-    """Computes outputs strip by strip.
+    """Computes outputs of some shapes strip by strip; `source` is the input that is computed last.
 
-    Args:
-      source: the input that is computed last.
-      shape: time and frequency bins of the sweep.
-      targets: shapes of the outputs.
-      held: shapes `(rows, freq, channels)` of the arrays passed on from strip to strip, zeros at first.
-      strip: takes a place and the held arrays; returns the part of each output, `[1, size', freq',
-      channels']`,
-        which starts `lag` rows before the place, and the next held arrays.
-      lag: at most `LAG`.
+    `shape` is time and frequency bins of the sweep. `held` are the shapes `(rows, freq, channels)` of the
+    arrays passed on from strip to strip, zeros at first. `strip` takes a place and the held arrays; it
+    returns the part of each output, `[1, size', freq', channels']`, which starts `lag` rows (at most `LAG`)
+    before the place, and the next held arrays.
     """
     time, freq = shape
     size = strip_rows(time, freq)

@@ -28,7 +28,6 @@ from audiosep_jax.models.inference.strip_loops import (
     sweep,
     zero_of,
 )
-from audiosep_jax.models.normalization import NEGATIVE_SLOPE
 from audiosep_jax.models.resunet import pooling_strides
 
 Params = dict[str, Any]
@@ -62,14 +61,7 @@ def mask_logits(
     magnitude: Float[Array, "batch frames bins"],
     columns: Float[Array, "batch columns"],
 ) -> Float[Array, "batch frames bins 3"]:
-    """Returns the logits of `folded.mask_logits`, within rounding.
-
-    Args:
-      config: the model's shape.
-      params: from `folded.fold`; "film" is not read.
-      magnitude: `[batch, frames, bins]`.
-      columns: as `folded.film_columns` returns them for the condition.
-    """
+    """Returns the logits of `folded.mask_logits`, within rounding."""
     film = folded.Columns(config, columns)
     with jax.named_scope("normalize"):
         hidden = folded.normalized(config, params["bn0"], magnitude)[..., None]
@@ -106,9 +98,9 @@ def _encoder(
     first, second = film.affine(block.get("scale"), channels), film.affine(None, features)
 
     def strip(place: Place, tiles: Array, hidden: Array) -> tuple[Sequence[Array], Sequence[Array]]:
-        rows = _activation(first, place)(expand(place.rows(inputs, -1, more=2)))
+        rows = _activated(expand(place.rows(inputs, -1, more=2)), first, place)
         tiles = _laid(tiles, place.inside(rows, -1, time))
-        rows = _activation(second, place)(winograd.convolve(tiles[0], kernels[0])[None])
+        rows = _activated(winograd.convolve(tiles[0], kernels[0])[None], second, place)
         hidden = pushed(hidden, place.inside(rows, 0, time), 1)
         shortcut = expand(place.rows(inputs, -_BEHIND))
         shortcut = folded.pointwise(block["shortcut"], shortcut) if "shortcut" in block else shortcut
@@ -147,7 +139,7 @@ def _decoder(
     def strip(
         place: Place, raised: Array, tiles: Array, hidden: Array
     ) -> tuple[Sequence[Array], Sequence[Array]]:
-        rows = _activation(lower, place)(place.pooled(tall).rows(inputs))
+        rows = _activated(place.pooled(tall).rows(inputs), lower, place)
         raised = pushed(raised, upsample(rows, params["up"]))
         # Both convolutions need rows after those that they compute: the first lags 4 rows behind the
         # upsampled rows, the second 4 rows behind the first.
@@ -155,9 +147,9 @@ def _decoder(
         above = LAG + first_row - 1
         around = [raised[:, above : above + place.size + 2], place.rows(skip, first_row - 1, more=2)]
         for start, rows, norm in zip((0, raised_channels), around, norms, strict=True):
-            rows = place.inside(_activation(norm, place)(rows), first_row - 1, time)
+            rows = place.inside(_activated(rows, norm, place), first_row - 1, time)
             tiles = _laid(tiles, rows, start)
-        rows = _activation(second, place)(winograd.convolve(tiles[0], kernels[0])[None])
+        rows = _activated(winograd.convolve(tiles[0], kernels[0])[None], second, place)
         hidden = pushed(hidden, place.inside(rows, first_row, time), 1)
         joined = jnp.concatenate([raised[:, : place.size], place.rows(skip, -LAG)], axis=-1)
         shortcut = folded.pointwise(block["shortcut"], joined)
@@ -216,16 +208,10 @@ def _halves(values: Array | None, first: int) -> tuple[Array | None, Array | Non
     return (None, None) if values is None else (values[..., :first], values[..., first:])
 
 
-def _activation(norm: tuple[Array | None, Array], place: Place) -> Callable[[Array], Array]:
-    """Returns a norm with its leaky ReLU for one row of the batch."""
+def _activated(rows: Array, norm: tuple[Array | None, Array], place: Place) -> Array:
+    """Applies the norm of one row of the batch, and its leaky ReLU."""
     factor, shift = norm
-    factor, shift = None if factor is None else place.of_batch(factor), place.of_batch(shift)
-
-    def activate(hidden: Array) -> Array:
-        hidden = hidden if factor is None else hidden * factor
-        return jax.nn.leaky_relu(hidden + shift, NEGATIVE_SLOPE)
-
-    return activate
+    return folded.activated(rows, None if factor is None else place.of_batch(factor), place.of_batch(shift))
 
 
 def _pooled(block: Array, stride: tuple[int, int]) -> Array:

@@ -26,9 +26,7 @@ _INPUTS = np.array(
         [0, 4, 0, -5, 0, 1],
     ]
 )
-_KERNEL = np.array(
-    [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]],
-) / np.array([[24], [24], [24], [24], [24], [24]])
+_KERNEL = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
 _OUTPUTS = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 
 
@@ -44,12 +42,10 @@ def coefficients(
 def convolve(
     inputs: Float[Array, "rows4 freq4 channels"], kernel: Float[Array, "36 channels features"]
 ) -> Float[Array, "rows freq features"]:
-    """Convolves a strip.
+    """Convolves a strip with a kernel from `coefficients`.
 
-    Args:
-      inputs: the strip with one row and one bin before it and three after it, of which the last two are
-        ignored; rows and freq are multiples of 4.
-      kernel: from `coefficients`.
+    The strip has one row and one bin before it and three after it, of which the last two are ignored; rows
+    and freq are multiples of 4.
     """
     rows, freq, channels = inputs.shape[0] - TILE, inputs.shape[1] - TILE, inputs.shape[2]
     down, across = rows // TILE, freq // TILE

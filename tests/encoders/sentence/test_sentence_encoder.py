@@ -163,19 +163,19 @@ def test_vocab_txt_alone_tokenises_alike(encoder, tmp_path):
 
 
 def test_fingerprint_follows_weights_tokenizer_and_length(tiny):
-    first = sentence.SentenceEncoder.from_folder(tiny).fingerprint
-    assert sentence.SentenceEncoder.from_folder(str(tiny)).fingerprint == first
+    first = sentence.SentenceEncoder(tiny).fingerprint
+    assert sentence.SentenceEncoder(str(tiny)).fingerprint == first
     fingerprints = {first}
 
     (tiny / "sentence_bert_config.json").write_text('{"max_seq_length": 9}')
-    fingerprints.add(sentence.SentenceEncoder.from_folder(tiny).fingerprint)
+    fingerprints.add(sentence.SentenceEncoder(tiny).fingerprint)
     vocabulary = (tiny / "vocab.txt").read_text()
     (tiny / "vocab.txt").write_text(vocabulary.replace("wind", "gale"))
-    fingerprints.add(sentence.SentenceEncoder.from_folder(tiny).fingerprint)
+    fingerprints.add(sentence.SentenceEncoder(tiny).fingerprint)
     tensors = load_file(tiny / "model.safetensors")
     tensors["encoder.layer.1.attention.self.key.bias"][3] += 1e-6
     save_file(tensors, tiny / "model.safetensors")
-    fingerprints.add(sentence.SentenceEncoder.from_folder(tiny).fingerprint)
+    fingerprints.add(sentence.SentenceEncoder(tiny).fingerprint)
     assert len(fingerprints) == 4
 
 
