@@ -53,35 +53,8 @@ LAION_CLAP = ClapConfig(
 CLIP_B32 = ClipConfig(text=ClipTextConfig(), vision=ClipVisionConfig())
 
 # Sentences as in AudioCaps and Clotho: 2 to 18 words, 12 on average.
-_WHAT = (
-    "A dog barks",
-    "Rain falls on a tin roof",
-    "A man is speaking in a large hall",
-    "An emergency vehicle siren blares",
-    "Birds chirp and sing",
-    "A woman laughs",
-    "A car engine idles and then revs up loudly",
-    "Someone is typing on a computer keyboard",
-    "Thunder rumbles",
-    "A cat meows",
-    "Glass breaks",
-    "A train passes by",
-    "A baby cries",
-    "Waves crash on the shore",
-    "A church bell rings several times",
-    "A door creaks open",
-)
-_WHILE = (
-    "",
-    "while the wind blows",
-    "as people talk in the background",
-    "followed by a loud bang",
-    "and water is running from a faucet",
-    "while a crowd cheers and claps",
-    "with footsteps on gravel nearby",
-    "as music plays",
-)
-_WHERE = ("", "in the distance", "on a busy street", "inside a small room", "near a river", "at night")
+_SENTENCES: dict[str, list[str]] = json.loads(Path(__file__).with_name("captions.json").read_text("utf-8"))
+_WHAT, _WHILE, _WHERE = (_SENTENCES[part] for part in ("what", "while", "where"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora import youtube
+from data_pipelines.corpora.citations import citation
 from data_pipelines.corpora.corpus import Corpus
 from data_pipelines.corpora.label_text import caption_of
 from data_pipelines.corpora.tables import find_file, read_csv, read_json
@@ -37,13 +38,7 @@ class AudioSet(Corpus):
         "Segments and labels CC BY 4.0 (Google), ontology CC BY-SA 4.0; the sound belongs to those who "
         "uploaded the videos."
     )
-    CITATION = """@inproceedings{gemmeke2017audioset,
-  title = {Audio Set: An ontology and human-labeled dataset for audio events},
-  author = {Gemmeke, Jort F. and Ellis, Daniel P. W. and Freedman, Dylan and Jansen, Aren and
-    Lawrence, Wade and Moore, R. Channing and Plakal, Manoj and Ritter, Marvin},
-  booktitle = {IEEE International Conference on Acoustics, Speech and Signal Processing (ICASSP)},
-  year = {2017}
-}"""
+    CITATION = citation("gemmeke2017audioset")
     SPLITS = ("unbalanced_train", "balanced_train", "eval")
     COUNTS = {"unbalanced_train": 2_042_985, "balanced_train": 22_176, "eval": 20_383}  # noqa: RUF012
     TABLE = "{split}_segments.csv"

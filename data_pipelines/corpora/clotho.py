@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_pipelines.corpora import licences
+from data_pipelines.corpora.citations import citation
 from data_pipelines.corpora.corpus import FreesoundCorpus
 from data_pipelines.corpora.tables import encoding_of, find_file, read_csv
 from data_pipelines.mixtures.clips import ClipRow
@@ -31,13 +32,7 @@ class Clotho(FreesoundCorpus):
         "Captions under the Tampere University licence (non-commercial, with attribution); each sound under "
         "the Creative Commons licence that its line of the metadata names."
     )
-    CITATION = """@inproceedings{drossos2020clotho,
-  title = {Clotho: an Audio Captioning Dataset},
-  author = {Drossos, Konstantinos and Lipping, Samuel and Virtanen, Tuomas},
-  booktitle = {IEEE International Conference on Acoustics, Speech and Signal Processing (ICASSP)},
-  pages = {736--740},
-  year = {2020}
-}"""
+    CITATION = citation("drossos2020clotho")
     SPLITS = ("development", "validation", "evaluation")
     COUNTS = {"development": 3_839, "validation": 1_045, "evaluation": 1_045}  # noqa: RUF012
 

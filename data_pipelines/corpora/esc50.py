@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from audiosep_jax.errors import DatasetError
+from data_pipelines.corpora.citations import citation
 from data_pipelines.corpora.esc50_captions import captions_of, category_of_folder
 from data_pipelines.corpora.tables import read_csv
 from data_pipelines.mixtures.clips import ClipRow
@@ -28,13 +29,7 @@ class Esc50(ClipBuilder):
     RELEASE_NOTES = {"1.0.0": "One split per fold; captions written for this project."}  # noqa: RUF012
     HOMEPAGE = "https://github.com/karolpiczak/ESC-50"
     LICENCE = "ESC-50 CC BY-NC 3.0, its part ESC-10 CC BY 3.0; the captions MIT."
-    CITATION = """@inproceedings{piczak2015esc,
-  title = {{ESC}: Dataset for Environmental Sound Classification},
-  author = {Piczak, Karol J.},
-  booktitle = {Proceedings of the 23rd Annual ACM Conference on Multimedia},
-  pages = {1015--1018},
-  year = {2015}
-}"""
+    CITATION = citation("piczak2015esc")
 
     def __init__(self, *, source: str | Path, metadata: str | Path | None = None, **kwargs):
         self._metadata = metadata

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from audiosep_jax.errors import DatasetError, UsageError
+from data_pipelines.corpora.citations import citation
 from data_pipelines.corpora.corpus import Corpus
 from data_pipelines.corpora.label_text import caption_of
 from data_pipelines.corpora.tables import SOUND_SUFFIXES, find_file, read_json
@@ -38,13 +39,7 @@ class Music(Corpus):
     RELEASE_NOTES = {"1.0.0": "The lists of version 1.0, and MUSIC-21's."}  # noqa: RUF012
     HOMEPAGE = "https://github.com/roudimit/MUSIC_dataset"
     LICENCE = "The lists are public without a licence; the videos belong to those who uploaded them."
-    CITATION = """@inproceedings{zhao2018sound,
-  title = {The Sound of Pixels},
-  author = {Zhao, Hang and Gan, Chuang and Rouditchenko, Andrew and Vondrick, Carl and McDermott, Josh and
-    Torralba, Antonio},
-  booktitle = {European Conference on Computer Vision (ECCV)},
-  year = {2018}
-}"""
+    CITATION = citation("zhao2018sound")
     SPLITS = ("solo", "duet")
     COUNTS = {"solo": 536, "duet": 149}  # noqa: RUF012
 
