@@ -21,9 +21,6 @@ class AudioCaps(Corpus):
     here or in `dataset/`, `csv/` or `metadata/`. Sound files may lie in any folder below it; their names are
     those of `data_pipelines.corpora.youtube.stems`: `ID.wav`, `YID.wav`, `ID_30.flac`, `ID_30_40.wav`, … A
     clip of the training split has one caption. The others have five on a line each, which become one clip.
-
-    Args:
-      **kwargs: see `Corpus` and `ClipBuilder`.
     """
 
     name = "audiocaps"

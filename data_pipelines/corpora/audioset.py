@@ -26,9 +26,6 @@ class AudioSet(Corpus):
 
     The caption of a clip names all of its classes, because the whole clip is the target. `labels` holds their
     names as the ontology writes them.
-
-    Args:
-      **kwargs: see `Corpus` and `ClipBuilder`.
     """
 
     name = "audioset"
@@ -48,10 +45,6 @@ class AudioSet(Corpus):
         "unbalanced_train_segments.csv, balanced_train_segments.csv or eval_segments.csv, "
         "class_labels_indices.csv, and sound files named by YouTube's identity"
     )
-
-    @functools.cached_property
-    def _names(self) -> dict[str, str]:
-        return _read_names(self.source)
 
     def read_split(self, split: str, tables: Sequence[Path]) -> Iterator[ClipRow]:
         """Yields one clip per segment."""
@@ -83,28 +76,28 @@ class AudioSet(Corpus):
                 split=split,
             )
 
-
-def _read_names(source: Path) -> dict[str, str]:
-    """Returns the class names by identity, such as "/m/09x0r"."""
-    names = {}
-    ontology = find_file(source, "ontology.json", "ontology", *AudioSet.TABLE_FOLDERS)
-    if ontology:
-        try:
-            names = {
-                str(entry["id"]): str(entry["name"]) for entry in read_json(ontology, what="the ontology")
-            }
-        except (TypeError, KeyError) as error:
+    @functools.cached_property
+    def _names(self) -> dict[str, str]:
+        """The class names by identity, such as "/m/09x0r"."""
+        names = {}
+        ontology = find_file(self.source, "ontology.json", "ontology", *self.TABLE_FOLDERS)
+        if ontology:
+            try:
+                names = {
+                    str(entry["id"]): str(entry["name"]) for entry in read_json(ontology, what="the ontology")
+                }
+            except (TypeError, KeyError) as error:
+                raise DatasetError(
+                    f"{ontology} is not AudioSet's ontology, a list of objects with id and name ({error!r})."
+                ) from error
+        table = find_file(self.source, "class_labels_indices.csv", *self.TABLE_FOLDERS)
+        if table:
+            columns = ("mid", "display_name")
+            lines = read_csv(table, required=columns, what="AudioSet's class_labels_indices.csv").lines
+            names |= {line["mid"]: line["display_name"] for _, line in lines}
+        if not names:
             raise DatasetError(
-                f"{ontology} is not AudioSet's ontology, a list of objects with id and name ({error!r})."
-            ) from error
-    table = find_file(source, "class_labels_indices.csv", *AudioSet.TABLE_FOLDERS)
-    if table:
-        columns = ("mid", "display_name")
-        lines = read_csv(table, required=columns, what="AudioSet's class_labels_indices.csv").lines
-        names |= {line["mid"]: line["display_name"] for _, line in lines}
-    if not names:
-        raise DatasetError(
-            f"{source} holds neither class_labels_indices.csv nor ontology.json, which name AudioSet's "
-            "classes: put one of them there."
-        )
-    return names
+                f"{self.source} holds neither class_labels_indices.csv nor ontology.json, which name "
+                "AudioSet's classes: put one of them there."
+            )
+        return names

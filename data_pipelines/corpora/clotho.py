@@ -19,10 +19,8 @@ class Clotho(FreesoundCorpus):
     The folder holds, per split, `clotho_captions_SPLIT.csv` (file_name, caption_1 … caption_5) and, if they
     are there, `clotho_metadata_SPLIT.csv` (file_name, keywords, sound_id, …; not UTF-8), here or in `csv/`,
     `metadata/` or `captions/`. The sound files lie below a folder whose name contains `SPLIT`, such as
-    `development/` or `clotho_audio_development/`. Without metadata each file is a recording of its own.
-
-    Args:
-      **kwargs: see `FreesoundCorpus`; its `licences` needs the metadata.
+    `development/` or `clotho_audio_development/`. Without metadata each file is a recording of its own, and
+    `licences` cannot be used.
     """
 
     name = "clotho"

@@ -25,9 +25,6 @@ class FSD50K(FreesoundCorpus):
 
     `labels` holds all classes with their parents, named as in AudioSet. The caption names the annotators'
     classes, or all classes if that table is absent or has none for a clip.
-
-    Args:
-      **kwargs: see `FreesoundCorpus`; its `licences` needs the clips' information.
     """
 
     name = "fsd50k"

@@ -28,11 +28,7 @@ class Music(Corpus):
     duet), here or in `MUSIC_dataset/` or `metadata/`. The videos or their sound may lie in any folder below
     it, usually one per instrument, as `ID.mp4`, `YID.webm`, `ID.wav`, … or cut into `ID_0.mp4`, `ID_1.mp4`,
     …, each of which is a clip. The caption is the instrument's name. Videos are read with PyAV:
-    `pip install 'audiosep_jax[video]'`.
-
-    Args:
-      frames: number of images of each video to store, at equal distances; sound files have none.
-      **kwargs: see `Corpus` and `ClipBuilder`.
+    `pip install 'audiosep_jax[video]'`. `frames` images of each video are stored, at equal distances.
     """
 
     name = "music"

@@ -11,13 +11,7 @@ from audiosep_jax.errors import UsageError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A builder that is not imported yet.
-
-    Attributes:
-      target: module and class of the builder.
-      layout: the files of its source folder, in one line.
-      options: arguments that it takes in addition to those of `ClipBuilder`.
-    """
+    """A builder ("module:class") that is not imported yet; `options` are those beside `ClipBuilder`'s."""
 
     target: str
     layout: str
@@ -40,11 +34,7 @@ def builder_class(name: str) -> type:
 
 
 def check_options(name: str, options: dict[str, Any]) -> None:
-    """Checks that a dataset's builder takes some arguments.
-
-    Args:
-      name: of the dataset.
-      options: arguments, of `OPTIONS`.
+    """Checks that a dataset's builder takes some arguments of `OPTIONS`.
 
     Raises:
       UsageError: an argument belongs to other datasets.

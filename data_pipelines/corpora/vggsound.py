@@ -24,9 +24,6 @@ class VGGSound(Corpus):
     here or in `data/`, `metadata/` or `csv/`. Sound or video files may lie in any folder below it; their
     names are those of `data_pipelines.corpora.youtube.stems`: `ID_000030.mp4`, `ID_30.wav`, `ID_30_40.flac`,
     … A name without a time is accepted if the table has only one clip of the video. The caption is the label.
-
-    Args:
-      **kwargs: see `Corpus` and `ClipBuilder`.
     """
 
     name = "vggsound"

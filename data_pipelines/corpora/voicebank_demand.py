@@ -29,12 +29,7 @@ class DifferenceEncoder(MediaEncoder):
     """Reads the noise of noisy speech: a file below `noisy_…/` minus the file of its name in `clean_…/`."""
 
     def waveform(self, row: ClipRow) -> np.ndarray:
-        """Returns the mono sound of a clip; see the base class.
-
-        Raises:
-          DatasetError: the two files have different lengths.
-          AudioSepError: as the base class.
-        """
+        """Returns the mono sound of a clip; two files of different lengths are an error."""
         waveform = super().waveform(row)
         other = clean_counterpart(row.file)
         if not other:
@@ -79,10 +74,6 @@ class VoiceBankDemand(Corpus):
     With `noise`, each noise becomes a clip too: the noisy file (`noisy_trainset_28spk_wav/`, …) minus the
     clean one, which is exact because noisy files are sums. Its caption names the noise, which needs the logs.
     All clips of one noise count as one recording, so no mixture has the same noise twice.
-
-    Args:
-      noise: prepare the noises too.
-      **kwargs: see `Corpus` and `ClipBuilder`.
     """
 
     name = "voicebank_demand"

@@ -28,9 +28,6 @@ class WavCaps(Corpus):
 
     The corpus overlaps with AudioCaps and Clotho, UrbanSound8K, ESC-50 and VGGSound: pass its own
     `json_files/blacklist/*.json` as `exclude` before you evaluate on those.
-
-    Args:
-      **kwargs: see `Corpus` and `ClipBuilder`.
     """
 
     name = "wavcaps"
