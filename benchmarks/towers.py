@@ -30,23 +30,13 @@ from audiosep_jax.encoders.clip import encoder as clip
 from audiosep_jax.encoders.clip import towers
 from audiosep_jax.encoders.clip.config import ClipConfig, ClipTextConfig, ClipVisionConfig
 from audiosep_jax.encoders.images import load_preprocessing
+from audiosep_jax.utils.serialization import from_dict
 from benchmarks import timing
 from benchmarks.timing import Timing, repeated, timed
 
 LAION_CLAP = ClapConfig(
     layout="laion",
-    text=RobertaConfig(
-        vocab_size=50265,
-        hidden_size=768,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        intermediate_size=3072,
-        max_position_embeddings=514,
-        type_vocab_size=1,
-        hidden_act="gelu",
-        layer_norm_eps=1e-5,
-        pad_token_id=1,
-    ),
+    text=from_dict(RobertaConfig, clap_config.TEXT_DEFAULTS | {"layer_norm_eps": 1e-5}),
     audio=HtsatConfig(embed_dim=128, depths=(2, 2, 12, 2), heads=(4, 8, 16, 32)),
 )
 
