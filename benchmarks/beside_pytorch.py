@@ -57,15 +57,7 @@ class BenchmarkArgs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """One kind of call.
-
-    Attributes:
-      name: what was done.
-      side: "ours" or "PyTorch".
-      seconds: of the warm calls.
-      peak_bytes: most memory of a process that did nothing else.
-      snr_db: of the estimate against ours in float32; None for ours, and for windows.
-    """
+    """Warm calls of one kind; `snr_db` is that of the estimate against ours in float32, None for ours."""
 
     name: str
     side: str

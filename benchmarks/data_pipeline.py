@@ -45,11 +45,9 @@ class BenchmarkArgs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Speed:
-    """Segments per second in one repeat.
+    """Segments per second in one repeat, by wall-clock time and by the process's CPU time.
 
-    Attributes:
-      wall: by wall-clock time.
-      per_core: by the process's CPU time, on which other programs have less influence.
+    Other programs have less influence on the latter.
     """
 
     wall: float

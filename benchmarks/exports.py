@@ -39,15 +39,7 @@ class BenchmarkArgs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """Warm calls of one model in one form.
-
-    Attributes:
-      model: its name.
-      form: "live", "stablehlo" or "onnx".
-      batch: windows per call.
-      seconds: of each call.
-      live: median seconds of the live model for the same batch.
-    """
+    """Warm calls of one model in one form; `live` is the median of the live model for the same batch."""
 
     model: str
     form: str

@@ -41,12 +41,9 @@ class BenchmarkArgs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
-    """Counts and times for one set of rules.
+    """Mixtures of two clips with one caption, and CPU times, for one set of rules.
 
-    Attributes:
-      collisions: mixtures of two clips with one caption.
-      draws_per_second: by CPU time of one core.
-      table_seconds: CPU time to number the clips' names and to check that all can be mixed.
+    `table_seconds` is the time to number the clips' names and to check that all can be mixed.
     """
 
     collisions: int

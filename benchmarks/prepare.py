@@ -55,14 +55,7 @@ class BenchmarkArgs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rate:
-    """Speed and sizes for one kind of clips.
-
-    Attributes:
-      kind: of the files.
-      clips_per_core_second: by the CPU time of the process.
-      read_bytes: of a clip's file.
-      stored_bytes: of the dataset per clip.
-    """
+    """Speed by CPU time, and sizes per clip, for one kind of clips."""
 
     kind: str
     clips_per_core_second: float
@@ -89,14 +82,7 @@ def measure(args: BenchmarkArgs, kind: str, folder: Path) -> Rate:
 
 
 def write_clips(folder: Path, waveform: np.ndarray, *, kind: str, count: int) -> None:
-    """Writes clips of ten seconds and their table.
-
-    Args:
-      folder: created for the clips.
-      waveform: float32 `[samples, 2]` at 44.1 kHz, source of the clips; reused if it is short.
-      kind: of `KINDS`.
-      count: number of clips.
-    """
+    """Writes clips of ten seconds, cut from float32 `[samples, 2]` at 44.1 kHz, and their table."""
     folder.mkdir()
     length = _SECONDS * _RATE
     lines = ["file,captions"]

@@ -52,13 +52,9 @@ class ModelArgs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Wall-clock seconds of one kind of call.
+    """Wall-clock seconds of one kind of call, that of the first with compilation.
 
-    Attributes:
-      name: of the call.
-      first: seconds of the first call, compilation included.
-      warm: seconds of the later calls; empty for a call that is made once.
-      amount: seconds of sound, or captions, per call; 0 leaves the speed out.
+    `amount` is seconds of sound, or captions, per call; 0 leaves the speed out.
     """
 
     name: str
@@ -79,12 +75,7 @@ def table(timings: Sequence[Timing], *, speed: str) -> str:
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
-    """Returns a Markdown table.
-
-    Args:
-      columns: their titles.
-      rows: the cells of each.
-      left: number of left-aligned columns; the others are aligned to the right.
+    """Returns a Markdown table with `left` left-aligned columns.
 
     Examples:
       >>> print(markdown(("kind", "time"), [("wav", "2 s")]))

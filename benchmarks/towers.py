@@ -30,58 +30,21 @@ from audiosep_jax.encoders.clip import encoder as clip
 from audiosep_jax.encoders.clip import towers
 from audiosep_jax.encoders.clip.config import ClipConfig, ClipTextConfig, ClipVisionConfig
 from audiosep_jax.encoders.images import load_preprocessing
+from audiosep_jax.utils.serialization import from_dict
 from benchmarks import timing
 from benchmarks.timing import Timing, repeated, timed
 
 LAION_CLAP = ClapConfig(
     layout="laion",
-    text=RobertaConfig(
-        vocab_size=50265,
-        hidden_size=768,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        intermediate_size=3072,
-        max_position_embeddings=514,
-        type_vocab_size=1,
-        hidden_act="gelu",
-        layer_norm_eps=1e-5,
-        pad_token_id=1,
-    ),
+    text=from_dict(RobertaConfig, clap_config.TEXT_DEFAULTS | {"layer_norm_eps": 1e-5}),
     audio=HtsatConfig(embed_dim=128, depths=(2, 2, 12, 2), heads=(4, 8, 16, 32)),
 )
 
 CLIP_B32 = ClipConfig(text=ClipTextConfig(), vision=ClipVisionConfig())
 
 # Sentences as in AudioCaps and Clotho: 2 to 18 words, 12 on average.
-_WHAT = (
-    "A dog barks",
-    "Rain falls on a tin roof",
-    "A man is speaking in a large hall",
-    "An emergency vehicle siren blares",
-    "Birds chirp and sing",
-    "A woman laughs",
-    "A car engine idles and then revs up loudly",
-    "Someone is typing on a computer keyboard",
-    "Thunder rumbles",
-    "A cat meows",
-    "Glass breaks",
-    "A train passes by",
-    "A baby cries",
-    "Waves crash on the shore",
-    "A church bell rings several times",
-    "A door creaks open",
-)
-_WHILE = (
-    "",
-    "while the wind blows",
-    "as people talk in the background",
-    "followed by a loud bang",
-    "and water is running from a faucet",
-    "while a crowd cheers and claps",
-    "with footsteps on gravel nearby",
-    "as music plays",
-)
-_WHERE = ("", "in the distance", "on a busy street", "inside a small room", "near a river", "at night")
+_SENTENCES: dict[str, list[str]] = json.loads(Path(__file__).with_name("captions.json").read_text("utf-8"))
+_WHAT, _WHILE, _WHERE = (_SENTENCES[part] for part in ("what", "while", "where"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

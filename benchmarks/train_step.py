@@ -48,14 +48,7 @@ class BenchmarkArgs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Steps of both sides, in the order in which they ran.
-
-    Attributes:
-      ours: seconds of our steps.
-      theirs: seconds of the twin's.
-      losses: of our steps and of the twin's, with the first.
-      torch: version of PyTorch and number of its threads.
-    """
+    """Steps and losses of both sides, in the order in which they ran; the losses include the first step's."""
 
     ours: Timing
     theirs: Timing

@@ -35,13 +35,10 @@ class BenchmarkArgs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """Results of one mixture in dB, by the name of the windows.
+    """Results of one mixture of two labels in dB, by the name of the windows.
 
-    Attributes:
-      target, interferer: labels.
-      si_sdr_db: of the estimate against the target.
-      off_whole_db: energy of the difference from the estimate without windows, relative to it; -inf for
-        none.
+    `off_whole_db` is the energy of the difference from the estimate without windows, relative to it; -inf for
+    none.
     """
 
     target: str

@@ -21,9 +21,7 @@ Ask = Callable[[dict[str, Any]], dict[str, Any]]
 def worker(command: Sequence[str], *, name: str) -> Iterator[tuple[dict[str, Any], Ask]]:
     """Starts a process; yields its first answer, and a function that asks it and waits.
 
-    Args:
-      command: of a process that prints a line of JSON when it is ready, and one for each line that it reads.
-      name: of the process in errors.
+    The process prints a line of JSON when it is ready, and one for each line that it reads.
 
     Raises:
       UsageError: the process does not start, or ends before it has answered.

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_pipelines.corpora import youtube
+from data_pipelines.corpora.citations import citation
 from data_pipelines.corpora.corpus import Corpus
 from data_pipelines.corpora.tables import read_csv
 from data_pipelines.mixtures.clips import ClipRow
@@ -20,21 +21,13 @@ class AudioCaps(Corpus):
     here or in `dataset/`, `csv/` or `metadata/`. Sound files may lie in any folder below it; their names are
     those of `data_pipelines.corpora.youtube.stems`: `ID.wav`, `YID.wav`, `ID_30.flac`, `ID_30_40.wav`, … A
     clip of the training split has one caption. The others have five on a line each, which become one clip.
-
-    Args:
-      **kwargs: see `Corpus` and `ClipBuilder`.
     """
 
     name = "audiocaps"
     RELEASE_NOTES = {"1.0.0": "Reads the tables of 2019, and those of AudioCaps 2.0."}  # noqa: RUF012
     HOMEPAGE = "https://audiocaps.github.io/"
     LICENCE = "Captions for academic purposes only; the sound belongs to those who uploaded the videos."
-    CITATION = """@inproceedings{kim2019audiocaps,
-  title = {{AudioCaps}: Generating Captions for Audios in The Wild},
-  author = {Kim, Chris Dongjoo and Kim, Byeongchang and Lee, Hyunmin and Kim, Gunhee},
-  booktitle = {NAACL-HLT},
-  year = {2019}
-}"""
+    CITATION = citation("kim2019audiocaps")
     SPLITS = ("train", "val", "test")
     COUNTS = {"train": 49_838, "val": 495, "test": 975}  # noqa: RUF012
     TABLE = "{split}.csv"

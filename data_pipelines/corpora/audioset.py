@@ -6,6 +6,7 @@ from pathlib import Path
 
 from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora import youtube
+from data_pipelines.corpora.citations import citation
 from data_pipelines.corpora.corpus import Corpus
 from data_pipelines.corpora.label_text import caption_of
 from data_pipelines.corpora.tables import find_file, read_csv, read_json
@@ -25,9 +26,6 @@ class AudioSet(Corpus):
 
     The caption of a clip names all of its classes, because the whole clip is the target. `labels` holds their
     names as the ontology writes them.
-
-    Args:
-      **kwargs: see `Corpus` and `ClipBuilder`.
     """
 
     name = "audioset"
@@ -37,13 +35,7 @@ class AudioSet(Corpus):
         "Segments and labels CC BY 4.0 (Google), ontology CC BY-SA 4.0; the sound belongs to those who "
         "uploaded the videos."
     )
-    CITATION = """@inproceedings{gemmeke2017audioset,
-  title = {Audio Set: An ontology and human-labeled dataset for audio events},
-  author = {Gemmeke, Jort F. and Ellis, Daniel P. W. and Freedman, Dylan and Jansen, Aren and
-    Lawrence, Wade and Moore, R. Channing and Plakal, Manoj and Ritter, Marvin},
-  booktitle = {IEEE International Conference on Acoustics, Speech and Signal Processing (ICASSP)},
-  year = {2017}
-}"""
+    CITATION = citation("gemmeke2017audioset")
     SPLITS = ("unbalanced_train", "balanced_train", "eval")
     COUNTS = {"unbalanced_train": 2_042_985, "balanced_train": 22_176, "eval": 20_383}  # noqa: RUF012
     TABLE = "{split}_segments.csv"
@@ -53,10 +45,6 @@ class AudioSet(Corpus):
         "unbalanced_train_segments.csv, balanced_train_segments.csv or eval_segments.csv, "
         "class_labels_indices.csv, and sound files named by YouTube's identity"
     )
-
-    @functools.cached_property
-    def _names(self) -> dict[str, str]:
-        return _read_names(self.source)
 
     def read_split(self, split: str, tables: Sequence[Path]) -> Iterator[ClipRow]:
         """Yields one clip per segment."""
@@ -88,28 +76,28 @@ class AudioSet(Corpus):
                 split=split,
             )
 
-
-def _read_names(source: Path) -> dict[str, str]:
-    """Returns the class names by identity, such as "/m/09x0r"."""
-    names = {}
-    ontology = find_file(source, "ontology.json", "ontology", *AudioSet.TABLE_FOLDERS)
-    if ontology:
-        try:
-            names = {
-                str(entry["id"]): str(entry["name"]) for entry in read_json(ontology, what="the ontology")
-            }
-        except (TypeError, KeyError) as error:
+    @functools.cached_property
+    def _names(self) -> dict[str, str]:
+        """The class names by identity, such as "/m/09x0r"."""
+        names = {}
+        ontology = find_file(self.source, "ontology.json", "ontology", *self.TABLE_FOLDERS)
+        if ontology:
+            try:
+                names = {
+                    str(entry["id"]): str(entry["name"]) for entry in read_json(ontology, what="the ontology")
+                }
+            except (TypeError, KeyError) as error:
+                raise DatasetError(
+                    f"{ontology} is not AudioSet's ontology, a list of objects with id and name ({error!r})."
+                ) from error
+        table = find_file(self.source, "class_labels_indices.csv", *self.TABLE_FOLDERS)
+        if table:
+            columns = ("mid", "display_name")
+            lines = read_csv(table, required=columns, what="AudioSet's class_labels_indices.csv").lines
+            names |= {line["mid"]: line["display_name"] for _, line in lines}
+        if not names:
             raise DatasetError(
-                f"{ontology} is not AudioSet's ontology, a list of objects with id and name ({error!r})."
-            ) from error
-    table = find_file(source, "class_labels_indices.csv", *AudioSet.TABLE_FOLDERS)
-    if table:
-        columns = ("mid", "display_name")
-        lines = read_csv(table, required=columns, what="AudioSet's class_labels_indices.csv").lines
-        names |= {line["mid"]: line["display_name"] for _, line in lines}
-    if not names:
-        raise DatasetError(
-            f"{source} holds neither class_labels_indices.csv nor ontology.json, which name AudioSet's "
-            "classes: put one of them there."
-        )
-    return names
+                f"{self.source} holds neither class_labels_indices.csv nor ontology.json, which name "
+                "AudioSet's classes: put one of them there."
+            )
+        return names

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_pipelines.corpora import licences
+from data_pipelines.corpora.citations import citation
 from data_pipelines.corpora.corpus import FreesoundCorpus
 from data_pipelines.corpora.tables import encoding_of, find_file, read_csv
 from data_pipelines.mixtures.clips import ClipRow
@@ -18,10 +19,8 @@ class Clotho(FreesoundCorpus):
     The folder holds, per split, `clotho_captions_SPLIT.csv` (file_name, caption_1 … caption_5) and, if they
     are there, `clotho_metadata_SPLIT.csv` (file_name, keywords, sound_id, …; not UTF-8), here or in `csv/`,
     `metadata/` or `captions/`. The sound files lie below a folder whose name contains `SPLIT`, such as
-    `development/` or `clotho_audio_development/`. Without metadata each file is a recording of its own.
-
-    Args:
-      **kwargs: see `FreesoundCorpus`; its `licences` needs the metadata.
+    `development/` or `clotho_audio_development/`. Without metadata each file is a recording of its own, and
+    `licences` cannot be used.
     """
 
     name = "clotho"
@@ -31,13 +30,7 @@ class Clotho(FreesoundCorpus):
         "Captions under the Tampere University licence (non-commercial, with attribution); each sound under "
         "the Creative Commons licence that its line of the metadata names."
     )
-    CITATION = """@inproceedings{drossos2020clotho,
-  title = {Clotho: an Audio Captioning Dataset},
-  author = {Drossos, Konstantinos and Lipping, Samuel and Virtanen, Tuomas},
-  booktitle = {IEEE International Conference on Acoustics, Speech and Signal Processing (ICASSP)},
-  pages = {736--740},
-  year = {2020}
-}"""
+    CITATION = citation("drossos2020clotho")
     SPLITS = ("development", "validation", "evaluation")
     COUNTS = {"development": 3_839, "validation": 1_045, "evaluation": 1_045}  # noqa: RUF012
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from audiosep_jax.errors import DatasetError
+from data_pipelines.corpora.citations import citation
 from data_pipelines.corpora.esc50_captions import captions_of, category_of_folder
 from data_pipelines.corpora.tables import read_csv
 from data_pipelines.mixtures.clips import ClipRow
@@ -19,22 +20,13 @@ class Esc50(ClipBuilder):
 
     Reads ESC-50 (`meta/esc50.csv` and `audio/*.wav`) or the folders of ESC-10
     (`<class>/<fold>-<freesound id>-<take>.ogg`). The clips of one freesound recording lie in one fold.
-
-    Args:
-      metadata: another place of `esc50.csv`.
-      **kwargs: see `ClipBuilder`.
+    `metadata` is another place of `esc50.csv`.
     """
 
     RELEASE_NOTES = {"1.0.0": "One split per fold; captions written for this project."}  # noqa: RUF012
     HOMEPAGE = "https://github.com/karolpiczak/ESC-50"
     LICENCE = "ESC-50 CC BY-NC 3.0, its part ESC-10 CC BY 3.0; the captions MIT."
-    CITATION = """@inproceedings{piczak2015esc,
-  title = {{ESC}: Dataset for Environmental Sound Classification},
-  author = {Piczak, Karol J.},
-  booktitle = {Proceedings of the 23rd Annual ACM Conference on Multimedia},
-  pages = {1015--1018},
-  year = {2015}
-}"""
+    CITATION = citation("piczak2015esc")
 
     def __init__(self, *, source: str | Path, metadata: str | Path | None = None, **kwargs):
         self._metadata = metadata
@@ -44,17 +36,14 @@ class Esc50(ClipBuilder):
         """Returns the clips of ESC-50 or ESC-10, whichever layout the folder has."""
         table = Path(self._metadata) if self._metadata else self.source / "meta" / "esc50.csv"
         if table.is_file():
-            return _read_esc50(table)
+            lines = read_csv(table, required=_COLUMNS, what="ESC-50's own table").lines
+            return [
+                _row(f"audio/{line['filename']}", line["category"], line["fold"], line["src_file"])
+                for _, line in lines
+            ]
         if self._metadata:
             raise DatasetError(f"{table} does not exist: give ESC-50's esc50.csv.")
         return _read_esc10(self.source)
-
-
-def _read_esc50(table: Path) -> list[ClipRow]:
-    return [
-        _row(f"audio/{line['filename']}", line["category"], fold=line["fold"], source=line["src_file"])
-        for _, line in read_csv(table, required=_COLUMNS, what="ESC-50's own table").lines
-    ]
 
 
 def _read_esc10(source: Path) -> list[ClipRow]:
@@ -63,8 +52,7 @@ def _read_esc10(source: Path) -> list[ClipRow]:
         name = _ESC10_NAME.fullmatch(path.name)
         if name:
             category = category_of_folder(path.parent.name)
-            file = path.relative_to(source).as_posix()
-            rows.append(_row(file, category, fold=name["fold"], source=name["source"]))
+            rows.append(_row(path.relative_to(source).as_posix(), category, name["fold"], name["source"]))
     if not rows:
         raise DatasetError(
             f"{source} is neither ESC-50 (meta/esc50.csv and audio/) nor ESC-10 "
@@ -73,7 +61,7 @@ def _read_esc10(source: Path) -> list[ClipRow]:
     return rows
 
 
-def _row(file: str, category: str, *, fold: str, source: str) -> ClipRow:
+def _row(file: str, category: str, fold: str, source: str) -> ClipRow:
     return ClipRow(
         file=file,
         captions=captions_of(category),

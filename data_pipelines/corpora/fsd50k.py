@@ -5,6 +5,7 @@ from pathlib import Path
 
 from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora import licences
+from data_pipelines.corpora.citations import citation
 from data_pipelines.corpora.corpus import FreesoundCorpus
 from data_pipelines.corpora.label_text import caption_of
 from data_pipelines.corpora.tables import find_file, read_csv, read_json
@@ -24,9 +25,6 @@ class FSD50K(FreesoundCorpus):
 
     `labels` holds all classes with their parents, named as in AudioSet. The caption names the annotators'
     classes, or all classes if that table is absent or has none for a clip.
-
-    Args:
-      **kwargs: see `FreesoundCorpus`; its `licences` needs the clips' information.
     """
 
     name = "fsd50k"
@@ -35,14 +33,7 @@ class FSD50K(FreesoundCorpus):
     LICENCE = (
         "The corpus CC BY 4.0; each sound CC0, CC BY, CC BY-NC or CC Sampling+, as FSD50K.metadata says."
     )
-    CITATION = """@article{fonseca2022fsd50k,
-  title = {{FSD50K}: an open dataset of human-labeled sound events},
-  author = {Fonseca, Eduardo and Favory, Xavier and Pons, Jordi and Font, Frederic and Serra, Xavier},
-  journal = {IEEE/ACM Transactions on Audio, Speech, and Language Processing},
-  volume = {30},
-  pages = {829--852},
-  year = {2022}
-}"""
+    CITATION = citation("fonseca2022fsd50k")
     SPLITS = ("train", "val", "eval")
     COUNTS = {"train": 36_796, "val": 4_170, "eval": 10_231}  # noqa: RUF012
 

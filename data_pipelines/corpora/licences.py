@@ -22,11 +22,7 @@ def kind_of(url: str) -> str:
 
 
 def check(kinds: Sequence[str]) -> frozenset[str]:
-    """Returns the kinds as a set.
-
-    Raises:
-      UsageError: one of them is not in `KINDS`.
-    """
+    """Returns the kinds as a set; one that is not in `KINDS` is an error."""
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise UsageError(f"Freesound has no licence {unknown[0]!r}: choose from {', '.join(KINDS)}.")

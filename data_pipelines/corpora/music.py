@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from audiosep_jax.errors import DatasetError, UsageError
+from data_pipelines.corpora.citations import citation
 from data_pipelines.corpora.corpus import Corpus
 from data_pipelines.corpora.label_text import caption_of
 from data_pipelines.corpora.tables import SOUND_SUFFIXES, find_file, read_json
@@ -27,24 +28,14 @@ class Music(Corpus):
     duet), here or in `MUSIC_dataset/` or `metadata/`. The videos or their sound may lie in any folder below
     it, usually one per instrument, as `ID.mp4`, `YID.webm`, `ID.wav`, … or cut into `ID_0.mp4`, `ID_1.mp4`,
     …, each of which is a clip. The caption is the instrument's name. Videos are read with PyAV:
-    `pip install 'audiosep_jax[video]'`.
-
-    Args:
-      frames: number of images of each video to store, at equal distances; sound files have none.
-      **kwargs: see `Corpus` and `ClipBuilder`.
+    `pip install 'audiosep_jax[video]'`. `frames` images of each video are stored, at equal distances.
     """
 
     name = "music"
     RELEASE_NOTES = {"1.0.0": "The lists of version 1.0, and MUSIC-21's."}  # noqa: RUF012
     HOMEPAGE = "https://github.com/roudimit/MUSIC_dataset"
     LICENCE = "The lists are public without a licence; the videos belong to those who uploaded them."
-    CITATION = """@inproceedings{zhao2018sound,
-  title = {The Sound of Pixels},
-  author = {Zhao, Hang and Gan, Chuang and Rouditchenko, Andrew and Vondrick, Carl and McDermott, Josh and
-    Torralba, Antonio},
-  booktitle = {European Conference on Computer Vision (ECCV)},
-  year = {2018}
-}"""
+    CITATION = citation("zhao2018sound")
     SPLITS = ("solo", "duet")
     COUNTS = {"solo": 536, "duet": 149}  # noqa: RUF012
 

@@ -22,14 +22,7 @@ SOUND_SUFFIXES = (".wav", ".flac", ".aiff", ".aif", ".ogg", ".opus", ".mp3")
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A CSV table whose lines are read one by one.
-
-    Attributes:
-      path: the file.
-      columns: their names.
-      lines: the number of each line in the file, and its fields by column; can be read once.
-      what: the table that errors ask for.
-    """
+    """A CSV table; `lines`, each its number and its fields by column, can be read once."""
 
     path: Path
     columns: tuple[str, ...]
@@ -41,15 +34,7 @@ class Table:
         return f"{self.path}, line {number}"
 
     def seconds(self, number: int, text: str) -> float:
-        """Returns a field that is a time.
-
-        Args:
-          number: of the line, for the error.
-          text: the field.
-
-        Raises:
-          DatasetError: the field is not a number.
-        """
+        """Returns a field that is a time in seconds; any other text is an error."""
         with contextlib.suppress(ValueError):
             if math.isfinite(seconds := float(text)):
                 return seconds
@@ -68,16 +53,11 @@ def read_csv(
     encoding: str = "utf-8-sig",
     what: str = "a CSV table",
 ) -> Table:
-    """Opens a CSV table.
+    """Opens a CSV table; errors ask for `what`.
 
-    Args:
-      path: the file.
-      required: columns that must exist and be filled in on every line.
-      columns: names of the columns of a table without a header; each line must have one field for each.
-      comment: lines that begin with this are skipped.
-      spaced: ignore a space after each comma, also before a quotation mark.
-      encoding: of the text.
-      what: the table that errors ask for.
+    The `required` columns must exist and be filled in on every line. A table without a header gets the names
+    `columns`, and each line must have one field for each. Lines that begin with `comment` are skipped.
+    `spaced` ignores a space after each comma, also before a quotation mark.
 
     Raises:
       DatasetError: the file is missing or not such a table; the text names the line. An error of a line is
@@ -135,15 +115,7 @@ def encoding_of(path: Path) -> str:
 
 
 def read_json(path: Path, *, what: str) -> Any:
-    """Reads a JSON file.
-
-    Args:
-      path: the file.
-      what: the file that errors ask for.
-
-    Raises:
-      DatasetError: the file is missing or not JSON.
-    """
+    """Reads a JSON file; errors ask for `what`."""
     try:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -153,15 +125,7 @@ def read_json(path: Path, *, what: str) -> Any:
 
 
 def read_lines(path: Path, *, what: str) -> list[str]:
-    """Reads the lines of a text file, without the white space around them.
-
-    Args:
-      path: the file.
-      what: the file that errors ask for.
-
-    Raises:
-      DatasetError: the file cannot be read or is not UTF-8.
-    """
+    """Reads the lines of a UTF-8 file, without the white space around them; errors ask for `what`."""
     try:
         return [line.strip() for line in path.read_text("utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
@@ -178,33 +142,22 @@ class FileIndex:
     """The sound and video files below a folder, by name without suffix.
 
     The folder is walked once, and no file is opened: a corpus has millions, often on a network drive. Names
-    are compared in Unicode's composed form, because some systems store accents as separate characters.
-
-    Args:
-      root: the folder.
-      suffixes: of the indexed files, in any case; of two equal names the earlier suffix is preferred.
+    are compared in Unicode's composed form, because some systems store accents as separate characters. Only
+    files of `suffixes`, in any case, are indexed; of two equal names the earlier suffix is preferred.
     """
 
     def __init__(self, root: Path, *, suffixes: Sequence[str] = SOUND_SUFFIXES + CONTAINER_SUFFIXES):
-        self._rank = {suffix: rank for rank, suffix in enumerate(suffixes)}
+        rank = {suffix: rank for rank, suffix in enumerate(suffixes)}
         self._files: dict[str, list[str]] = {}
         for file in _walk(root):
             stem, suffix = posixpath.splitext(posixpath.basename(file))
-            if suffix.lower() in self._rank:
+            if suffix.lower() in rank:
                 self._files.setdefault(_composed(stem), []).append(file)
         for files in self._files.values():
-            files.sort(key=self._key)
-
-    def _key(self, file: str) -> tuple[int, str]:
-        return self._rank[posixpath.splitext(file)[1].lower()], file
+            files.sort(key=lambda file: (rank[posixpath.splitext(file)[1].lower()], file))
 
     def find(self, stem: str, *, folder: str = "") -> str | None:
-        """Returns the path of a name's file, relative to the root.
-
-        Args:
-          stem: the name without suffix.
-          folder: only files below a folder whose name contains this text.
-        """
+        """Returns a name's file, relative to the root, below a folder whose name contains `folder`."""
         return self.first([stem], folder=folder)
 
     def first(self, stems: Iterable[str], *, folder: str = "") -> str | None:
@@ -253,12 +206,6 @@ def _composed(text: str) -> str:
 
 def merge(known: ClipRow, row: ClipRow, where: str, *, one_label: bool = False) -> ClipRow:
     """Returns one row for two lines of one file, with the captions, frames and labels of both.
-
-    Args:
-      known: the row of the earlier line.
-      row: the row of the later line.
-      where: the later line, for the error.
-      one_label: whether both lines must have the same label.
 
     Raises:
       DatasetError: the lines have different recordings, splits or, with `one_label`, labels.

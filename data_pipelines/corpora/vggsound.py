@@ -6,6 +6,7 @@ from pathlib import Path
 
 from audiosep_jax.errors import DatasetError
 from data_pipelines.corpora import youtube
+from data_pipelines.corpora.citations import citation
 from data_pipelines.corpora.corpus import Corpus
 from data_pipelines.corpora.label_text import caption_of
 from data_pipelines.corpora.tables import read_csv
@@ -23,21 +24,13 @@ class VGGSound(Corpus):
     here or in `data/`, `metadata/` or `csv/`. Sound or video files may lie in any folder below it; their
     names are those of `data_pipelines.corpora.youtube.stems`: `ID_000030.mp4`, `ID_30.wav`, `ID_30_40.flac`,
     … A name without a time is accepted if the table has only one clip of the video. The caption is the label.
-
-    Args:
-      **kwargs: see `Corpus` and `ClipBuilder`.
     """
 
     name = "vggsound"
     RELEASE_NOTES = {"1.0.0": "The table of 2020."}  # noqa: RUF012
     HOMEPAGE = "https://www.robots.ox.ac.uk/~vgg/data/vggsound/"
     LICENCE = "Table CC BY 4.0; the sound belongs to those who uploaded the videos."
-    CITATION = """@inproceedings{chen2020vggsound,
-  title = {VGGSound: A Large-scale Audio-Visual Dataset},
-  author = {Chen, Honglie and Xie, Weidi and Vedaldi, Andrea and Zisserman, Andrew},
-  booktitle = {International Conference on Acoustics, Speech, and Signal Processing (ICASSP)},
-  year = {2020}
-}"""
+    CITATION = citation("chen2020vggsound")
     SPLITS = ("train", "test")
     COUNTS = {"train": 183_730, "test": 15_446}  # noqa: RUF012
     TABLE = "vggsound.csv"

@@ -1,6 +1,7 @@
 """VoiceBank-DEMAND (C. Valentini-Botinhao, "Noisy speech database for training speech enhancement", 2017)."""
 
 import dataclasses
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from audiosep_jax.errors import DatasetError
+from data_pipelines.corpora.citations import citation
 from data_pipelines.corpora.corpus import Corpus
 from data_pipelines.corpora.tables import find_file, read_lines
 from data_pipelines.mixtures.clips import ClipRow
@@ -18,35 +20,16 @@ SPEECH = "speech"
 """The caption of clean speech, and the query of the benchmark."""
 
 # Name of a noise in the logs -> caption. Babble and speech-shaped noise were made from speech.
-_NOISES = {
-    "babble": "people talking in the background",
-    "bus": "noise inside a bus",
-    "cafe": "noise of a cafe",
-    "cafeteria": "noise of a cafeteria",
-    "car": "noise inside a car",
-    "kitchen": "noise of a kitchen",
-    "living": "noise of a living room",
-    "meeting": "noise of a meeting room",
-    "metro": "noise inside a subway train",
-    "office": "noise of an office",
-    "psquare": "noise of a public square",
-    "restaurant": "noise of a restaurant",
-    "ssn": "steady noise that is shaped like speech",
-    "station": "noise of a subway station",
-    "traffic": "traffic noise",
-}
+_NOISES: dict[str, str] = json.loads(
+    Path(__file__).with_name("voicebank_demand_noises.json").read_text("utf-8")
+)
 
 
 class DifferenceEncoder(MediaEncoder):
     """Reads the noise of noisy speech: a file below `noisy_…/` minus the file of its name in `clean_…/`."""
 
     def waveform(self, row: ClipRow) -> np.ndarray:
-        """Returns the mono sound of a clip; see the base class.
-
-        Raises:
-          DatasetError: the two files have different lengths.
-          AudioSepError: as the base class.
-        """
+        """Returns the mono sound of a clip; two files of different lengths are an error."""
         waveform = super().waveform(row)
         other = clean_counterpart(row.file)
         if not other:
@@ -91,23 +74,13 @@ class VoiceBankDemand(Corpus):
     With `noise`, each noise becomes a clip too: the noisy file (`noisy_trainset_28spk_wav/`, …) minus the
     clean one, which is exact because noisy files are sums. Its caption names the noise, which needs the logs.
     All clips of one noise count as one recording, so no mixture has the same noise twice.
-
-    Args:
-      noise: prepare the noises too.
-      **kwargs: see `Corpus` and `ClipBuilder`.
     """
 
     name = "voicebank_demand"
     RELEASE_NOTES = {"1.0.0": "The database of 2017."}  # noqa: RUF012
     HOMEPAGE = "https://datashare.ed.ac.uk/handle/10283/2791"
     LICENCE = "CC BY 4.0"
-    CITATION = """@misc{valentini2017noisy,
-  title = {Noisy speech database for training speech enhancement algorithms and {TTS} models},
-  author = {Valentini-Botinhao, Cassia},
-  publisher = {University of Edinburgh, School of Informatics, Centre for Speech Technology Research (CSTR)},
-  doi = {10.7488/ds/2117},
-  year = {2017}
-}"""
+    CITATION = citation("valentini2017noisy")
     SPLITS = ("trainset_28spk", "trainset_56spk", "testset")
     COUNTS = {"trainset_28spk": 11_572, "trainset_56spk": 23_075, "testset": 824}  # noqa: RUF012
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from audiosep_jax.errors import DatasetError
+from data_pipelines.corpora.citations import citation
 from data_pipelines.corpora.corpus import Corpus
 from data_pipelines.corpora.tables import find_file, read_json
 from data_pipelines.mixtures.clips import ClipRow
@@ -27,23 +28,13 @@ class WavCaps(Corpus):
 
     The corpus overlaps with AudioCaps and Clotho, UrbanSound8K, ESC-50 and VGGSound: pass its own
     `json_files/blacklist/*.json` as `exclude` before you evaluate on those.
-
-    Args:
-      **kwargs: see `Corpus` and `ClipBuilder`.
     """
 
     name = "wavcaps"
     RELEASE_NOTES = {"1.0.0": "The tables of 2023, one split per collection."}  # noqa: RUF012
     HOMEPAGE = "https://huggingface.co/datasets/cvssp/WavCaps"
     LICENCE = "For academic uses only; the sounds under the terms of FreeSound, BBC, SoundBible and YouTube."
-    CITATION = """@article{mei2023wavcaps,
-  title = {{WavCaps}: A {ChatGPT}-Assisted Weakly-Labelled Audio Captioning Dataset for Audio-Language
-    Multimodal Research},
-  author = {Mei, Xinhao and Meng, Chutong and Liu, Haohe and Kong, Qiuqiang and Ko, Tom and Zhao, Chengqi and
-    Plumbley, Mark D. and Zou, Yuexian and Wang, Wenwu},
-  journal = {arXiv preprint arXiv:2303.17395},
-  year = {2023}
-}"""
+    CITATION = citation("mei2023wavcaps")
     SPLITS = tuple(_TABLES)
     COUNTS = {  # noqa: RUF012
         "AudioSet_SL": 108_317,

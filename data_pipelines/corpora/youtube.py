@@ -8,13 +8,8 @@ def stems(video: str, *, start: float, end: float, timeless: bool = True) -> Ite
 
     A name is the video's identity, also with a "Y" before it (as PANNs and the PyTorch AudioSep write it),
     followed by nothing, `_START`, `_START_END` or `_START-END`. Times are in seconds (`30`, `30.0`, `30.000`,
-    `000030`) or milliseconds (`30000`).
-
-    Args:
-      video: YouTube's eleven characters.
-      start: of the clip in the video, in seconds.
-      end: of the clip in the video, in seconds.
-      timeless: whether to yield names without times; right if the corpus has no other clip of the video.
+    `000030`) or milliseconds (`30000`). With `timeless`, which is
+    right if the corpus has no other clip of the video, names without times come first.
     """
     if timeless:
         yield video
@@ -27,9 +22,6 @@ def stems(video: str, *, start: float, end: float, timeless: bool = True) -> Ite
 
 
 def _spellings(seconds: float) -> list[str]:
-    texts = [f"{seconds:.1f}", f"{seconds:.3f}", f"{round(seconds * 1000)}"]
-    if seconds == int(seconds):
-        texts += [f"{int(seconds)}", f"{int(seconds):06}"]
-    else:
-        texts += [f"{seconds:g}", f"{seconds:g}"]
-    return texts
+    whole = seconds == int(seconds)
+    last = [f"{int(seconds)}", f"{int(seconds):06}"] if whole else [f"{seconds:g}"] * 2
+    return [f"{seconds:.1f}", f"{seconds:.3f}", f"{round(seconds * 1000)}", *last]

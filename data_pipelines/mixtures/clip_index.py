@@ -18,18 +18,7 @@ _TEXTS = ("id", "label", "captions", "source", "labels")
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Clip:
-    """The metadata of a stored clip.
-
-    Attributes:
-      id: path of the file in its source.
-      label: class name or "".
-      captions: sentences that describe it.
-      source: identity of the original recording.
-      samples: length.
-      active: first active sample, and the one after the last active sample.
-      frames: digest of the images of its video, "" if it has none.
-      labels: all class names, including `label`, of a clip that has several.
-    """
+    """The metadata of a stored clip: fields of `Example`, with a digest of its images, "" for none."""
 
     id: str
     label: str
@@ -42,14 +31,7 @@ class Clip:
 
 
 class ClipStore:
-    """The clips of some splits of one prepared dataset, in record order.
-
-    Args:
-      entry: "PATH" or "PATH:SPLIT+SPLIT"; without splits, all of them.
-
-    Attributes:
-      clips: metadata per clip.
-      sample_rate_hz: rate of the stored sound.
+    """The clips of one prepared dataset, "PATH", or of some splits, "PATH:SPLIT+SPLIT", in record order.
 
     Raises:
       DatasetError: the folder is not a prepared dataset, lacks a split, or is damaged.
@@ -81,19 +63,11 @@ class ClipStore:
         return len(self.clips)
 
     def flac(self, index: int) -> bytes:
-        """Returns the FLAC file of one clip.
-
-        Raises:
-          AudioSepError: the record is damaged.
-        """
+        """Returns the FLAC file of one clip; a damaged record is an error."""
         return self._record(index)["audio"].bytes_list.value[0]
 
     def frames(self, index: int) -> list[bytes]:
-        """Returns the image files of one clip's video.
-
-        Raises:
-          AudioSepError: the record is damaged.
-        """
+        """Returns the image files of one clip's video; a damaged record is an error."""
         record = self._record(index)
         return list(record["frames"].bytes_list.value) if "frames" in record else []
 

@@ -26,17 +26,8 @@ class ClipTable:
     """The clips of all datasets.
 
     `mixture.collisions` decides which clips never meet: by default those that share a label or a caption,
-    regardless of case and spacing (`_` in a label counts as a space). A clip never meets itself.
-
-    Args:
-      datasets: the clips of each dataset.
-      mixture: the recipe, of which only the collision rules are used.
-
-    Attributes:
-      clips: metadata, dataset after dataset.
-      sizes: clips per dataset.
-      captions: every distinct caption, sorted.
-      captions_of: per clip, the numbers of its captions.
+    regardless of case and spacing (`_` in a label counts as a space). A clip never meets itself. The distinct
+    `captions` are sorted; `captions_of` has for each clip the numbers of its own.
 
     Raises:
       DatasetError: the recipe's ontology cannot be used.
@@ -59,11 +50,7 @@ class ClipTable:
         return "similarity" in self._mixture.collisions and self._similarity is None
 
     def with_conditions(self, conditions: np.ndarray) -> "ClipTable":
-        """Returns a table that also applies the rule "similarity", if the recipe has it.
-
-        Args:
-          conditions: float32 `[captions, size]`, in the order of `captions`.
-        """
+        """Returns a table with the rule "similarity", if the recipe has it; float32 `[captions, size]`."""
         table = copy.copy(self)
         if "similarity" in self._mixture.collisions:
             table._similarity = CaptionSimilarity(self.captions_of, conditions, self._mixture.similarity)
@@ -141,17 +128,11 @@ class ClipTable:
         pick: Callable[[np.random.Generator], int],
         beside: Sequence[int] = (),
     ) -> list[int]:
-        """Draws clips that may meet the target and one another.
+        """Draws `count` clips that may meet the target and one another, among those that `pick` proposes.
 
         After 64 proposals, all clips are searched in random order. With the rule "similarity", the search
-        starts after 1024 proposals and covers only the clips that `check` found.
-
-        Args:
-          target: the clip that they join.
-          count: number of clips to return.
-          rng: draws them.
-          pick: proposes a clip.
-          beside: clips that are chosen already, returned first; dropped if too few others may meet them.
+        starts after 1024 proposals and covers only the clips that `check` found. The clips `beside` are
+        chosen already and returned first, but dropped if too few others may meet them.
         """
         chosen = [target, *beside]
         for _ in range(_ATTEMPTS if self._similarity is None else _ATTEMPTS_BY_VECTOR):

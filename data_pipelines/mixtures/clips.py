@@ -66,11 +66,9 @@ class Example:
 
 
 def features(*, frames: bool = False, labels: bool = False) -> tfds.features.FeaturesDict:
-    """Returns the features of an `Example`; none of them needs TensorFlow.
+    """Returns the features of an `Example`, none of which needs TensorFlow.
 
-    Args:
-      frames: whether the dataset has images; without them, records have no such field.
-      labels: whether a clip of the dataset has several class names; otherwise records have no such field.
+    Records have images and several class names only if some clip of the dataset has them.
     """
     texts = tfds.features.Tensor(shape=(None,), dtype=np.str_)  # also for bytes, which tfds does not change
     return tfds.features.FeaturesDict(
@@ -96,12 +94,7 @@ def encode_flac(pcm: np.ndarray, *, sample_rate_hz: int) -> bytes:
 
 
 def decode_flac(flac: bytes, out: np.ndarray, *, start: int) -> None:
-    """Decodes only the samples `start` to `start + len(out)` of a mono FLAC file, into `out`.
-
-    Args:
-      flac: the file's bytes.
-      out: float32 `[samples]`, filled with values in [-1, 1).
-      start: first sample.
+    """Decodes the samples `start` to `start + len(out)` of mono FLAC into `out`, float32 in [-1, 1).
 
     Raises:
       DatasetError: the bytes are damaged or hold fewer samples.

@@ -1,6 +1,7 @@
 """The rules for clips that must not meet: shared names, and captions with similar conditions."""
 
 import collections
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -55,7 +56,7 @@ def name_clips(clips: Sequence[Clip], mixture: MixtureConfig) -> list[Names]:
             names.update(("caption", _plain(caption)) for caption in clip.captions)
         if recordings[clip.source] > 1:
             names.add(("source", clip.source))
-        own, above = classes.of(clip) if classes else (set(), set())
+        own, above = classes.of(_labels(clip)) if classes else (set(), set())
         own = numbered(names | own)
         found = Names(own, own | numbered(above) if above else own)
         result.append(seen.setdefault(found, found))
@@ -69,7 +70,7 @@ class _Classes:
         self._rules = frozenset(mixture.collisions)
         self._specific = mixture.specific_labels
         self._ontology = Ontology(mixture.ontology) if mixture.ontology else None
-        self._known: dict[tuple[str, ...], tuple[set[tuple[str, str]], set[tuple[str, str]]]] = {}
+        self.of = functools.cache(self._look_up)
         if self._ontology:
             labels = sorted({label for clip in clips for label in _labels(clip)})
             if not any(map(self._ontology.ids, labels)):
@@ -83,14 +84,8 @@ class _Classes:
                     "ontology that the data is labelled with, or prepare the data with its labels."
                 )
 
-    def of(self, clip: Clip) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
-        """Returns the names of a clip's labels, and those of their ancestors."""
-        labels = _labels(clip)
-        if labels not in self._known:
-            self._known[labels] = self._look_up(labels)
-        return self._known[labels]
-
     def _look_up(self, labels: tuple[str, ...]) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+        """Returns the names of labels, and those of their ancestors."""
         own: set[tuple[str, str]] = set()
         above: set[tuple[str, str]] = set()
         ids = {label: self._ontology.ids(label) if self._ontology else frozenset() for label in labels}
@@ -120,14 +115,10 @@ def _plain(text: str) -> str:
 
 
 class CaptionSimilarity:
-    """Finds clips with similar captions, by the cosine of their conditions.
+    """Finds clips with captions whose conditions, float32 `[captions, size]`, have a cosine above `highest`.
 
     Only the vectors of the given clips are compared; memory does not grow with the square of the captions.
-
-    Args:
-      captions_of: per clip, the numbers of its captions.
-      conditions: float32 `[captions, size]`, of any norm; a vector of zeros is similar to none.
-      highest: largest cosine at which clips may meet.
+    Vectors have any norm; one of zeros is similar to none. `captions_of` numbers the captions of each clip.
     """
 
     def __init__(self, captions_of: Sequence[Sequence[int]], conditions: np.ndarray, highest: float):

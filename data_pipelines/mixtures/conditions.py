@@ -14,13 +14,7 @@ Conditions = Mapping[str, np.ndarray] | Callable[[Sequence[str]], np.ndarray]
 
 
 class QueryTable:
-    """Returns the conditions of draws.
-
-    Args:
-      table: the clips.
-      conditions: of captions.
-      supervision: encodes sound and frames.
-      frames: returns the image files of a clip by its index.
+    """Returns the conditions of draws; `frames` returns the image files of a clip by its index.
 
     Raises:
       DatasetError: a caption has no condition, or conditions have the wrong shape or are not finite.
@@ -56,12 +50,7 @@ class QueryTable:
         return np.zeros((0, 1), np.float32) if self._captions is None else self._captions
 
     def conditions(self, draws: Sequence[Draw], heard: Sequence[np.ndarray]) -> np.ndarray:
-        """Returns float32 `[draws, size]`.
-
-        Args:
-          draws: of a batch.
-          heard: float32 `[samples]` for each draw whose modality is "audio", in their order.
-        """
+        """Returns float32 `[draws, size]`; `heard` has the sound of each draw of modality "audio"."""
         parts: dict[str, np.ndarray] = {}
         if self._captions is not None:
             parts["text"] = self._captions[[draw.caption for draw in draws if draw.modality == "text"]]

@@ -73,17 +73,10 @@ class Draw:
 class DrawSource:
     """Random access to draws: element `k` is example `k % local` of this process in step `k // local`.
 
-    Args:
-      table: the clips, and which of them may meet.
-      mixture: the recipe.
-      sample_rate_hz: rate of the clips.
-      batch_size: examples of a global batch.
-      seed: decides every draw, together with step and position.
-      weights: share of each dataset among targets and interferers; empty means its share of the clips.
-      supervision: decides the source of each condition.
-      process_index, process_count: this process reads one slice of the global batch, or of each microbatch.
-      microbatches: consecutive parts of the global batch. A process reads a slice of each, so the content of
-        a part does not depend on the number of processes.
+    The seed decides every draw, together with step and position. `weights` are the shares of the datasets
+    among targets and interferers; if empty, their shares of the clips. A process reads one slice of each of
+    the microbatches, which are consecutive parts of the global batch. So the content of a part does not
+    depend on the number of processes.
     """
 
     def __init__(

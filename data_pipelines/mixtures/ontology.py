@@ -1,5 +1,7 @@
 """AudioSet's ontology: classes and the more general classes above them."""
 
+import contextlib
+import graphlib
 import json
 import re
 from collections.abc import Iterable
@@ -59,16 +61,16 @@ class Ontology:
         self, classes: dict[str, tuple[str, list[str]]], parents: dict[str, set[str]]
     ) -> dict[str, frozenset[str]]:
         """Returns the ancestors of each class; goes down from the roots, parents before children."""
-        missing = {one: len(above) for one, above in parents.items()}
-        ready = [one for one, count in missing.items() if not count]
         ancestors: dict[str, frozenset[str]] = {}
-        while ready:
-            one = ready.pop()
-            ancestors[one] = frozenset().union(*({above} | ancestors[above] for above in parents[one]))
-            for child in set(classes[one][1]):
-                missing[child] -= 1
-                if not missing[child]:
-                    ready.append(child)
+        sorter = graphlib.TopologicalSorter(parents)
+        with contextlib.suppress(
+            graphlib.CycleError
+        ):  # the classes outside of circles are ready all the same
+            sorter.prepare()
+        while ready := sorter.get_ready():
+            for one in ready:
+                ancestors[one] = frozenset().union(*({above} | ancestors[above] for above in parents[one]))
+            sorter.done(*ready)
         if len(ancestors) < len(classes):
             circle = _circle(parents, set(classes) - set(ancestors))
             names = " < ".join(f"{one!r} ({classes[one][0]})" for one in circle)

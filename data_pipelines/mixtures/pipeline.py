@@ -135,12 +135,7 @@ class MixturePipeline:
     def batches(
         self, *, start_step: int = 0, stop_step: int | None = None
     ) -> grain.IterDataset[MixtureBatch]:
-        """Returns the batches from `start_step` on, without computing the earlier ones.
-
-        Args:
-          start_step: step of the first batch.
-          stop_step: step after the last batch; None never stops.
-        """
+        """Returns the batches from `start_step` up to `stop_step`, without computing the earlier ones."""
         last = None if stop_step is None else stop_step * self._local
         draws = grain.MapDataset.source(self._draws)[start_step * self._local : last]
         batches = draws.batch(self._local, drop_remainder=True, batch_fn=list).map(self._load)
@@ -166,6 +161,7 @@ class MixturePipeline:
             for example, draw in zip(segments, draws, strict=True)
             if draw.heard is not None
         ]
+        ratios = [draw.snr_db for draw in draws]
         return MixtureBatch(
             step=draws[0].step,
             segments=segments,
@@ -178,7 +174,7 @@ class MixturePipeline:
             ),
             modality=tuple(draw.modality for draw in draws),
             ids=tuple(tuple(self.table.clips[crop.clip].id for crop in draw.crops) for draw in draws),
-            snr_db=_snr_db(draws),
+            snr_db=None if None in ratios else np.array(ratios, np.float32),
         )
 
     def _heard(self, draw: Draw, target: np.ndarray) -> np.ndarray:
@@ -211,12 +207,6 @@ class MixturePipeline:
             decode_flac(store.flac(crop.clip - first), out, start=crop.start)
         except AudioSepError as error:
             raise DatasetError(f"{store.folder}, clip {self.table.clips[crop.clip].id}: {error}") from error
-
-
-def _snr_db(draws: list[Draw]) -> np.ndarray | None:
-    if draws[0].snr_db is None:
-        return None
-    return np.array([draw.snr_db for draw in draws], np.float32)
 
 
 def _open(data: DataConfig, sample_rate_hz: int) -> list[ClipStore]:

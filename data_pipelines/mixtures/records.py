@@ -55,13 +55,7 @@ def write_file(path: Path, records: Iterable[bytes]) -> None:
 
 
 def serialise(values: Mapping[str, Any], *, frames: bool, labels: bool) -> bytes:
-    """Returns the record of an example, the same bytes in every process.
-
-    Args:
-      values: by the names of `clips.features`.
-      frames: as in `clips.features`.
-      labels: as in `clips.features`.
-    """
+    """Returns the record of an example of `clips.features`, the same bytes in every process."""
     features, serialiser = _serialiser(frames, labels)
     return _deterministic(serialiser.get_tf_example(features.encode_example(values)))
 

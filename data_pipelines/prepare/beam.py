@@ -20,13 +20,8 @@ def make_shards(
     """Makes each shard by one worker, from rows in a file beside it.
 
     Only the names of shards are sent through the pipeline. Workers read the source and write the shards
-    themselves, so all machines need both folders under the same path.
-
-    Args:
-      builder: the dataset's builder.
-      shards: those to make.
-      files: their folder.
-      options: of Beam, such as "--runner=FlinkRunner".
+    themselves, so all machines need both folders under the same path. `options` are Beam's, such as
+    "--runner=FlinkRunner".
 
     Raises:
       MissingPackageError: Beam is not installed.
@@ -45,12 +40,12 @@ def make_shards(
         return
     for shard in shards:
         files.forget(shard)
-        _write_rows(files, shard)
-    worker = ShardWorker(builder.recorder, files)
+        values = [shard.split, shard.number, [dataclasses.asdict(row) for row in shard.rows]]
+        files.write_text(_rows_path(files, shard.name), json.dumps(values, ensure_ascii=False))
     try:
         with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
             names = pipeline | beam.Create([shard.name for shard in shards])
-            _ = names | beam.Reshuffle() | beam.Map(worker)
+            _ = names | beam.Reshuffle() | beam.Map(make_shard, builder.recorder, files)
     except (Exception, SystemExit) as error:  # each runner has errors of its own; argparse exits
         raise DatasetError(
             f"The Beam pipeline failed ({shown(_last_line(error))}): give the same command again to resume."
@@ -73,40 +68,18 @@ def parse_options(text: str) -> list[str]:
     return [word if word.startswith("-") else f"--{word}" for word in words]
 
 
-@dataclasses.dataclass(frozen=True)
-class ShardWorker:
-    """Makes a shard; Beam sends it to each worker.
-
-    Attributes:
-      recorder: reads and encodes a clip.
-      files: the folder of the shards and of their rows.
-    """
-
-    recorder: Recorder
-    files: ShardFiles
-
-    def __call__(self, name: str) -> int:
-        """Makes the shard of a name, unless it is finished, and returns its number of clips."""
-        shard = _read_rows(self.files, name)
-        finished = self.files.read(shard) or self.files.write(shard, map(self.recorder, shard.rows))
-        return finished.clips
+def make_shard(name: str, recorder: Recorder, files: ShardFiles) -> int:
+    """Makes the shard of a name, unless it is finished, and returns its number of clips; runs in a worker."""
+    split, number, rows = json.loads(_rows_path(files, name).read_text("utf-8"))
+    texts = ("captions", "frames", "labels")
+    rows = [ClipRow(**row | {field: tuple(row[field]) for field in texts}) for row in rows]
+    shard = Shard(split, number, rows)
+    finished = files.read(shard) or files.write(shard, map(recorder, shard.rows))
+    return finished.clips
 
 
 def _rows_path(files: ShardFiles, name: str) -> Path:
     return files.folder / f"{name}.rows.json"
-
-
-def _write_rows(files: ShardFiles, shard: Shard) -> None:
-    values = [shard.split, shard.number, [dataclasses.asdict(row) for row in shard.rows]]
-    files.write_text(_rows_path(files, shard.name), json.dumps(values, ensure_ascii=False))
-
-
-def _read_rows(files: ShardFiles, name: str) -> Shard:
-    split, number, rows = json.loads(_rows_path(files, name).read_text("utf-8"))
-    texts = ("captions", "frames", "labels")
-    return Shard(
-        split, number, [ClipRow(**row | {field: tuple(row[field]) for field in texts}) for row in rows]
-    )
 
 
 def _last_line(error: BaseException) -> str:

@@ -21,10 +21,6 @@ class MediaEncoder:
     A dataset that stores another sound than that of its files has a subclass with another `waveform`.
     Encoders are sent to other processes. Their fields name everything that a record depends on besides its
     row and its files: a build resumes only with an equal encoder.
-
-    Attributes:
-      source: folder of the sound files.
-      sample_rate_hz: rate of the stored sound.
     """
 
     source: Path
@@ -74,13 +70,7 @@ class MediaEncoder:
 
 @dataclasses.dataclass(frozen=True)
 class Recorded:
-    """A clip that is ready to be written.
-
-    Attributes:
-      record: the serialised example.
-      clip: its entry in the index.
-      stamp: see `MediaEncoder.stamp`; taken before the files were read.
-    """
+    """A clip that is ready to be written; its `MediaEncoder.stamp` was taken before the files were read."""
 
     record: bytes
     clip: clip_index.Clip
@@ -89,14 +79,7 @@ class Recorded:
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """A clip that cannot be used.
-
-    Attributes:
-      file: path relative to the source folder.
-      reason: what is wrong with it.
-      absent: whether there is no such file.
-      stamp: as in `Recorded`.
-    """
+    """A clip that cannot be used; `absent` if there is no such file."""
 
     file: str
     reason: str
@@ -106,12 +89,9 @@ class Failure:
 
 @dataclasses.dataclass(frozen=True)
 class Recorder:
-    """Turns rows into records. Several threads may call it, and it can be sent to other processes.
+    """Turns rows into records with the fields that the dataset has; see `clips.features`.
 
-    Attributes:
-      encoder: reads the clips.
-      frames: whether the dataset has images.
-      labels: whether a clip of the dataset has several class names.
+    Several threads may call it, and it can be sent to other processes.
     """
 
     encoder: MediaEncoder

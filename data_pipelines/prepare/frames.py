@@ -29,9 +29,7 @@ def read_frames(root: Path, entries: Sequence[str]) -> tuple[bytes, ...]:
         `data_pipelines.prepare.video`). If a file has exactly this name, it is read instead.
 
     Raises:
-      DatasetError: an image is missing or damaged, or a pattern matches nothing.
-      AudioFileError: a video is missing, damaged or has no images.
-      MissingPackageError: a video needs PyAV, which is not installed.
+      AudioSepError: an image or a video is missing or damaged, a pattern matches nothing, or PyAV is missing.
     """
     return tuple(image for entry in entries for image in _images(root, entry))
 

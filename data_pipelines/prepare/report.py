@@ -11,12 +11,7 @@ FILE_NAME = "report.json"
 
 @dataclasses.dataclass(frozen=True, order=True)
 class SkippedClip:
-    """A clip that could not be prepared.
-
-    Attributes:
-      file: path relative to the source folder.
-      reason: what is wrong with it.
-    """
+    """A clip that could not be prepared."""
 
     file: str
     reason: str
@@ -24,18 +19,9 @@ class SkippedClip:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BuildReport:
-    """The outcome of a build.
+    """The outcome of a build: clips stored per split, seconds of their sound, and clips that are not stored.
 
-    Attributes:
-      dataset: name of the builder.
-      source: the folder that was read.
-      sample_rate_hz: rate of the stored sound.
-      prepared: clips stored, per split.
-      seconds: duration of the stored sound.
-      uncaptioned: stored clips that have no caption.
-      with_frames: stored clips that have images of their video.
-      skipped: clips that could not be prepared.
-      missing: absent files, if the builder expects them (`ClipBuilder.expects_missing`).
+    Absent files are `missing`, and not skipped, if the builder expects them (`ClipBuilder.expects_missing`).
     """
 
     dataset: str
@@ -92,17 +78,7 @@ def read(folder: Path) -> BuildReport:
 
 
 class Failures:
-    """Collects the clips that could not be prepared.
-
-    Args:
-      source: the folder that is read.
-      total: number of its clips.
-      expects_missing: absent files are missing, not skipped.
-
-    Attributes:
-      skipped: clips that could not be prepared.
-      missing: absent files, if `expects_missing`.
-    """
+    """Collects those of `total` clips that could not be prepared; `expects_missing` as in `BuildReport`."""
 
     def __init__(self, source: Path, *, total: int, expects_missing: bool) -> None:
         self._source = source

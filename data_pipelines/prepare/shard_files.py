@@ -17,17 +17,10 @@ _UNFINISHED = ".part"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finished:
-    """The description of a finished shard.
+    """The description of a finished shard; `record_bytes` and `samples` are sums over its clips.
 
-    Attributes:
-      clips: number of records.
-      record_bytes: sum of their sizes.
-      file_bytes: size of the record file.
-      samples: sum of the clips' lengths.
-      uncaptioned: clips that have no caption.
-      with_frames: clips that have images of their video.
-      stamp: hash of the stamps of the files that the shard was made from.
-      failures: clips that could not be used, as [file, reason, absent].
+    `stamp` is a hash of the stamps of the files that the shard was made from. `failures` has the clips that
+    could not be used, as [file, reason, absent].
     """
 
     clips: int
@@ -41,11 +34,7 @@ class Finished:
 
 
 class ShardFiles:
-    """A folder of finished shards. A shard is finished when both of its files are there.
-
-    Args:
-      folder: the folder; it is made with the first file.
-    """
+    """A folder, made with the first file, of shards that are finished when both of their files are there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -80,11 +69,9 @@ class ShardFiles:
         self._description(shard).unlink(missing_ok=True)
 
     def write(self, shard: Shard, outcomes: Iterable[Recorded | Failure]) -> Finished:
-        """Writes a shard. If the process is killed, the shard is unfinished. Two may write it at once.
+        """Writes a shard from the outcomes of its rows, in their order; two processes may do so at once.
 
-        Args:
-          shard: the shard.
-          outcomes: the outcomes of its rows, in their order.
+        If the process is killed, the shard is unfinished.
 
         Raises:
           StorageError: the folder cannot be written.
@@ -125,11 +112,7 @@ class ShardFiles:
         return finished
 
     def write_text(self, path: Path, text: str) -> None:
-        """Writes a file of the folder whole or not at all.
-
-        Raises:
-          StorageError: the folder cannot be written.
-        """
+        """Writes a file of the folder whole or not at all; `StorageError` if it cannot be written."""
         with self._replacing(path) as temporary:
             temporary.write_text(text, "utf-8")
 

@@ -18,13 +18,7 @@ MAX_SHARDS = 512
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Shard:
-    """Rows whose clips are stored in one file.
-
-    Attributes:
-      split: the tfds split.
-      number: place among the shards of its split.
-      rows: in the order of the records.
-    """
+    """Rows of a split, in the order of the records, whose clips are stored in its file of this number."""
 
     split: str
     number: int
@@ -40,12 +34,8 @@ def plan(rows: Sequence[ClipRow], *, clips_per_shard: int | None = None) -> list
     """Returns the shards of a dataset, split after split.
 
     The rows of a split are ordered by a hash of their file, as tfds shuffles. So the place of each record is
-    known before the first is made, and shards can be made in any order.
-
-    Args:
-      rows: all clips.
-      clips_per_shard: rows of a shard; None takes `MIN_CLIPS`, or more if a split would otherwise have more
-        than `MAX_SHARDS`.
+    known before the first is made, and shards can be made in any order. Without `clips_per_shard` a shard has
+    `MIN_CLIPS` rows, or more if a split would otherwise have more than `MAX_SHARDS` shards.
 
     Raises:
       DatasetError: a file is listed twice in one split.

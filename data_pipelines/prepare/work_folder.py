@@ -19,9 +19,6 @@ class WorkFolder:
 
     It holds one folder per fingerprint of a build. It stays after a build that was interrupted or failed. A
     build that succeeds removes it with everything in it.
-
-    Args:
-      out: the dataset's folder.
     """
 
     def __init__(self, out: Path) -> None:

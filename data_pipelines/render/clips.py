@@ -20,12 +20,7 @@ def list_clips(
 ) -> tuple[list[Clip], int]:
     """Returns the clips of a dataset whose files exist, and the number of clips without a file.
 
-    Args:
-      dataset: how the clips are laid out, a name of `registry.DATASETS`.
-      source: folder of the clips.
-      metadata: the table of the clips; None is its usual place.
-      exclude: file of recordings to leave out.
-      splits: only clips of these; empty is all.
+    Only clips of `splits`, if there are any, and not the recordings that the file `exclude` lists.
 
     Raises:
       UsageError: there is no such dataset.

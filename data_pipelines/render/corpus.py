@@ -41,20 +41,8 @@ def render_corpus(
     """Draws and writes a corpus: `segment-{i}.wav`, `mixture-{i}.wav`, `NAME_eval.csv` and `manifest.json`.
 
     After an interruption, the same call resumes. On a complete corpus it checks all files and writes missing
-    or changed ones again. The manifest is written last.
-
-    Args:
-      clips: to draw from.
-      recipe: how.
-      name: of the corpus, for its table.
-      root: folder that the clips' paths start from.
-      out: folder of the corpus, new or from an earlier call with the same arguments.
-      workers: threads; the bytes do not depend on them.
-      hear: reads a clip's file; the default reads sound files.
-      progress: called with (number of finished mixtures, number of all mixtures).
-
-    Returns:
-      The manifest.
+    or changed ones again. The manifest is written last. The clips' paths start from `root`. The bytes do not
+    depend on the number of threads. `progress` gets the number of finished mixtures, and that of all.
 
     Raises:
       UsageError: the name or the number of workers is wrong.
@@ -141,11 +129,7 @@ def remove_strays(out: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all.
-
-    Raises:
-      StorageError: it cannot be written.
-    """
+    """Writes a file whole or not at all; `StorageError` if it cannot be written."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 

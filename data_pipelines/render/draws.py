@@ -15,13 +15,9 @@ ATTEMPTS = 50
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Draw:
-    """A planned mixture. Rendering replaces clips without an audible segment.
+    """A planned mixture: positions in the list of clips, the target first, and the target's class or "".
 
-    Attributes:
-      index: of the mixture.
-      label: the target's class; "" if it has none.
-      clips: positions in the list of clips, the target first.
-      snr_db: energy of the target over that of all others together.
+    Rendering replaces clips without an audible segment.
     """
 
     index: int
@@ -36,10 +32,6 @@ def draw_plan(clips: Sequence[Clip], recipe: Recipe) -> tuple[Draw, ...]:
     Targets take turns; with a number per class, within their class. Interferers take turns by class and
     within it, so a class of few clips occurs as often as one of many. No two sounds of a mixture share a
     class, a caption or the recording that they were cut from.
-
-    Args:
-      clips: to draw from.
-      recipe: how.
 
     Raises:
       DatasetError: a clip lacks the caption or class that the recipe needs, or can be mixed with no other.

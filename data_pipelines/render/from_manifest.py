@@ -24,15 +24,8 @@ def render_from_manifest(
     """Writes the corpus of a manifest and checks every byte of it.
 
     Existing correct files are kept, so the same call resumes after an interruption. A file that differs from
-    the manifest is not written; then the table and the manifest are not written either.
-
-    Args:
-      path: the manifest.
-      root: folder that the clips' paths start from.
-      out: folder of the corpus.
-      workers: threads.
-      hear: reads a clip's file, as when the corpus was rendered.
-      progress: called with (number of finished mixtures, number of all mixtures).
+    the manifest is not written; then the table and the manifest are not written either. The arguments are
+    those of `render_corpus`; `hear` must read clips as when the corpus was rendered.
 
     Raises:
       UsageError: the number of workers is wrong.

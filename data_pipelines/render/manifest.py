@@ -23,15 +23,7 @@ NAME = "manifest.json"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Part:
-    """One sound of a mixture.
-
-    Attributes:
-      file: path below the root of the clips.
-      labels: its classes.
-      offset_seconds: where the segment starts in the file.
-      gain: factor of its samples in the mixture.
-      recording: the recording that the clip was cut from; "" if unknown.
-    """
+    """One sound of a mixture: the segment of a file from the offset on, times the gain."""
 
     file: str
     labels: tuple[str, ...]
@@ -42,16 +34,10 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mixture:
-    """A rendered mixture.
+    """A rendered mixture of parts, the target first.
 
-    Attributes:
-      index: its number in the names of its files.
-      caption: the query for the target.
-      label: the target's class in tables; "" if it has none.
-      snr_db: energy of the target over that of all others, as drawn.
-      reached_db: the same, measured from the two files.
-      parts: the mixed sounds, the target first.
-      segment_sha256, mixture_sha256: of the files of the target and of the mixture.
+    `caption` is the query, `label` the target's class in tables, "" if it has none. `snr_db` is the energy of
+    the target over that of all others as drawn, `reached_db` the same as measured from the two files.
     """
 
     index: int
@@ -183,11 +169,7 @@ def digest_of(mixtures: Iterable[Mixture]) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """Returns the SHA-256 of a file's bytes.
-
-    Raises:
-      DatasetError: the file cannot be read.
-    """
+    """Returns the SHA-256 of a file's bytes; `DatasetError` if the file cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

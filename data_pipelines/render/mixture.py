@@ -34,11 +34,7 @@ ReadClip = Callable[[Path, int], Float[np.ndarray, " samples"]]
 
 
 def read_sound_file(path: Path, sample_rate_hz: int) -> Float[np.ndarray, " samples"]:
-    """Reads a sound file and averages its channels.
-
-    Raises:
-      AudioFileError: the file is missing, no sound or damaged.
-    """
+    """Reads a sound file and averages its channels."""
     return read_audio(path, sample_rate_hz=sample_rate_hz, mono=True).waveform[0]
 
 
@@ -115,8 +111,7 @@ def render_again(mixture: Mixture, *, recipe: Recipe, root: Path, hear: ReadClip
     """Renders a mixture of a manifest with its offsets and gains.
 
     Raises:
-      AudioFileError: a file cannot be read.
-      DatasetError: a file ends before its offset.
+      AudioSepError: a file cannot be read or ends before its offset.
     """
     segments = []
     for part in mixture.parts:
@@ -131,15 +126,11 @@ def render_again(mixture: Mixture, *, recipe: Recipe, root: Path, hear: ReadClip
 
 
 def find_gains(segments: Sequence[Float[np.ndarray, " samples"]], *, snr_db: float) -> tuple[float, ...]:
-    """Returns the gains of target and interferers in the files.
+    """Returns the gains in the files of `segments`, the target first.
 
     All interferers get the same energy; that of their sum is `snr_db` below the target's. A mixture that
     peaks above full scale is scaled to a peak of 0.9. A mixture so faint that 16 bits would change its SNR is
     raised until the fainter of target and interferers has -60 dB of full scale, or the peak is 0.9.
-
-    Args:
-      segments: `[samples]` each, the target first.
-      snr_db: energy of the target over that of the interferers' sum.
 
     Raises:
       DatasetError: the interferers cancel each other out.
@@ -252,10 +243,6 @@ def wav_bytes(
     samples: Int16[np.ndarray, " samples"] | Float32[np.ndarray, " samples"], *, sample_rate_hz: int
 ) -> bytes:
     """Returns a mono WAV file, whose bytes depend on the samples alone: it has no dates or program names.
-
-    Args:
-      samples: `[samples]`, int16 or float32, which decides the encoding.
-      sample_rate_hz: samples per second.
 
     Raises:
       AudioFileError: the file would exceed 4 GB.

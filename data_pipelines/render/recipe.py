@@ -15,13 +15,9 @@ QueryKind = Literal["caption", "label"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Clip:
-    """A sound file with its classes and captions.
+    """A sound file with its classes, the most important first, and captions.
 
-    Attributes:
-      file: path below the root of the clips, with forward slashes.
-      labels: its classes, the most important first; empty if unknown.
-      captions: sentences that describe it.
-      recording: the recording that it was cut from; clips of one recording are not mixed with each other.
+    The path starts at the root of the clips and has forward slashes. Clips of one recording are not mixed.
     """
 
     file: str

@@ -124,6 +124,8 @@ def test_the_wheel_holds_the_packages_and_nothing_else(tmp_path):
     for name in (
         "audiosep_jax/py.typed",
         "data_pipelines/py.typed",
+        "data_pipelines/corpora/citations.bib",
+        "data_pipelines/corpora/registry.json",
         "audiosep_jax/assets/audiosep-tiny/model.safetensors",
         "audiosep_jax/assets/audiosep-tiny/presence.json",
         "audiosep_jax/assets/demo/clips.csv",

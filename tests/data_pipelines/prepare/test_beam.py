@@ -72,6 +72,6 @@ def test_the_error_of_a_worker_ends_the_build_with_its_text(tones, tmp_path, mon
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(beam.ShardWorker, "__call__", fail)
+    monkeypatch.setattr(beam, "make_shard", fail)
     with pytest.raises(AudioSepError, match=r"The Beam pipeline failed .*No space left on device"):
         on_beam(tones, tmp_path / "out")
