@@ -27,7 +27,8 @@ from audiosep_jax.errors import (
 )
 
 if TYPE_CHECKING:
-    from audiosep_jax.audio.files import Recording, read_audio, write_audio
+    from audiosep_jax.audio.reading import Recording, read_audio
+    from audiosep_jax.audio.writing import write_audio
     from audiosep_jax.separation.api import AudioSep, load
     from audiosep_jax.separation.live import LiveSeparator
     from audiosep_jax.separation.presence import AbsentQueryWarning
@@ -73,11 +74,11 @@ _HOMES = {
     "AudioSep": "audiosep_jax.separation.api",
     "LiveSeparator": "audiosep_jax.separation.live",
     "Query": "audiosep_jax.separation.queries",
-    "Recording": "audiosep_jax.audio.files",
+    "Recording": "audiosep_jax.audio.reading",
     "Separation": "audiosep_jax.separation.results",
     "load": "audiosep_jax.separation.api",
-    "read_audio": "audiosep_jax.audio.files",
-    "write_audio": "audiosep_jax.audio.files",
+    "read_audio": "audiosep_jax.audio.reading",
+    "write_audio": "audiosep_jax.audio.writing",
 }
 
 

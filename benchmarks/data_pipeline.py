@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from audiosep_jax.audio.files import write_audio
+from audiosep_jax.audio.writing import write_audio
 from audiosep_jax.config import DataConfig, MixtureConfig
 from benchmarks import timing
 from data_pipelines.corpora.audio_folder import AudioFolder

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array
 
 import audiosep_jax
-from audiosep_jax.audio.files import read_audio
+from audiosep_jax.audio.reading import read_audio
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.models import masking, separator
 from audiosep_jax.models.inference import folded, strips, winograd

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from audiosep_jax.audio.files import read_audio
+from audiosep_jax.audio.reading import read_audio
 from audiosep_jax.audio.resample import resample
 from audiosep_jax.errors import UsageError, listed
 from benchmarks import timing

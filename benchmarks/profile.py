@@ -17,8 +17,9 @@ import jax.profiler
 import numpy as np
 import soundfile
 
-from audiosep_jax.audio.files import AudioReader, AudioWriter
+from audiosep_jax.audio.reading import AudioReader
 from audiosep_jax.audio.resample import StreamResampler
+from audiosep_jax.audio.writing import AudioWriter
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.models import separator
 from audiosep_jax.models.inference import cpu_compile

@@ -19,7 +19,8 @@ import jax
 import numpy as np
 
 import audiosep_jax
-from audiosep_jax.audio.files import read_audio, write_audio
+from audiosep_jax.audio.reading import read_audio
+from audiosep_jax.audio.writing import write_audio
 from audiosep_jax.evals.suites import measure, plan
 from audiosep_jax.evals.suites.compiled_model import default_batch_size, make_model
 from audiosep_jax.evals.suites.definitions import SUITES

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import audiosep_jax
-from audiosep_jax.audio.files import read_audio
+from audiosep_jax.audio.reading import read_audio
 from audiosep_jax.evals.metrics import si_sdr_db
 from audiosep_jax.evals.statistics import bootstrap_interval
 from audiosep_jax.separation.api import AudioSep

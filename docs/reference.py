@@ -21,7 +21,6 @@ PUBLIC = (
     "audiosep_jax.separation.results",
     "audiosep_jax.separation.presence",
     "audiosep_jax.separation.live",
-    "audiosep_jax.audio.files",
     "audiosep_jax.audio.reading",
     "audiosep_jax.audio.writing",
     "audiosep_jax.audio.resample",

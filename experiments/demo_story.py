@@ -13,7 +13,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from audiosep_jax.audio.files import read_audio, write_audio
+from audiosep_jax.audio.reading import read_audio
+from audiosep_jax.audio.writing import write_audio
 from audiosep_jax.checkpoints import folder
 from audiosep_jax.cli import prepare
 from audiosep_jax.config import DataConfig, ExperimentConfig, OptimizerConfig

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from jaxtyping import Num
 
 from audiosep_jax.errors import AudioFileError, AudioSepError, printable
 
@@ -41,32 +40,6 @@ def format_for(path: str | Path, subtype: str | None = None) -> tuple[str, str]:
     if subtype is None or not soundfile.check_format(container, subtype):
         raise AudioFileError(f"{printable(path)} cannot hold {subtype}: use a .wav file.")
     return container, subtype
-
-
-# Float samples beyond this, 180 dB above full scale, are refused: their squares would overflow.
-LOUDEST = 1e9
-
-
-def pcm_bits(subtype: str) -> int | None:
-    """Bits per sample of a linear encoding such as "PCM_24"; None for floating point and lossy encodings.
-
-    Examples:
-      >>> pcm_bits("PCM_24"), pcm_bits("FLOAT")
-      (24, None)
-    """
-    match = re.fullmatch(r"(?:PCM_[SU]?|ALAC_|DWVW_)(\d+)", subtype)
-    return int(match[1]) if match else None
-
-
-def quantise(waveform: Num[np.ndarray, "*shape"], bits: int) -> Num[np.ndarray, "*shape"]:
-    """Returns the nearest PCM steps of a waveform in ±1, clipped to `bits` bits, as int32.
-
-    Examples:
-      >>> quantise(np.array([-1.0, 0.5, 1.0]), 16).tolist()
-      [-32768, 16384, 32767]
-    """
-    scale = 2 ** (bits - 1)
-    return np.clip(np.rint(waveform.astype(np.float64) * scale), -scale, scale - 1).astype(np.int32)
 
 
 class SequentialFile(soundfile.SoundFile):

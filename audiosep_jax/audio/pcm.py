@@ -1,18 +1,44 @@
-"""Samples as bytes in pipes: interleaved, little-endian, in six encodings."""
+"""PCM: steps of an encoding's bits, and samples as the bytes of pipes in six encodings."""
 
 import dataclasses
+import re
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Num
 
-from audiosep_jax.audio.containers import LOUDEST, quantise
 from audiosep_jax.errors import AudioFileError, WaveformError
 
 # The names of ffmpeg.
 Encoding = Literal["u8", "s16le", "s24le", "s32le", "f32le", "f64le"]
 
 SIZES: dict[Encoding, int] = {"u8": 1, "s16le": 2, "s24le": 3, "s32le": 4, "f32le": 4, "f64le": 8}
+
+# Float samples beyond this, 180 dB above full scale, are refused: their squares would overflow.
+LOUDEST = 1e9
+
+
+def pcm_bits(subtype: str) -> int | None:
+    """Bits per sample of a linear encoding such as "PCM_24"; None for floating point and lossy encodings.
+
+    Examples:
+      >>> pcm_bits("PCM_24"), pcm_bits("FLOAT")
+      (24, None)
+    """
+    match = re.fullmatch(r"(?:PCM_[SU]?|ALAC_|DWVW_)(\d+)", subtype)
+    return int(match[1]) if match else None
+
+
+def quantise(waveform: Num[np.ndarray, "*shape"], bits: int) -> Num[np.ndarray, "*shape"]:
+    """Returns the nearest PCM steps of a waveform in ±1, clipped to `bits` bits, as int32.
+
+    Examples:
+      >>> quantise(np.array([-1.0, 0.5, 1.0]), 16).tolist()
+      [-32768, 16384, 32767]
+    """
+    scale = 2 ** (bits - 1)
+    return np.clip(np.rint(waveform.astype(np.float64) * scale), -scale, scale - 1).astype(np.int32)
+
 
 # Beyond these limits a header is damaged.
 _LOWEST_RATE_HZ, _HIGHEST_RATE_HZ, _MOST_CHANNELS = 1_000, 1_536_000, 256

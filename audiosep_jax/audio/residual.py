@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from audiosep_jax.audio.containers import quantise
+from audiosep_jax.audio.pcm import quantise
 
 # A float32 has 24 significant bits: sums and differences of steps of 2^-23 of the peak are exact up to twice
 # the peak.

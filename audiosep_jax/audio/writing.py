@@ -1,4 +1,4 @@
-"""Writes a sound file block by block; it appears under its name when it is complete."""
+"""Writes sound files, block by block or whole; a file appears under its name when it is complete."""
 
 import errno
 import os
@@ -11,7 +11,8 @@ import numpy as np
 import soundfile
 from jaxtyping import Num
 
-from audiosep_jax.audio.containers import SequentialFile, ends_well, format_for, pcm_bits, quantise
+from audiosep_jax.audio.containers import SequentialFile, ends_well, format_for
+from audiosep_jax.audio.pcm import pcm_bits, quantise
 from audiosep_jax.errors import AudioFileError, WaveformError, printable
 
 _BLOCK = 1 << 16
@@ -160,3 +161,36 @@ class AudioWriter:
         return AudioFileError(
             f"{self._name} cannot be written ({reason}): free space or choose another folder."
         )
+
+
+def write_audio(
+    path: str | Path,
+    waveform: Num[np.ndarray, "channels samples"] | Num[np.ndarray, " samples"],
+    *,
+    sample_rate_hz: int,
+    subtype: str | None = None,
+) -> None:
+    """Writes a whole sound file, atomically.
+
+    Args:
+      path: output; its suffix chooses the format.
+      waveform: `[channels, samples]` or `[samples]`, full scale ±1; formats that cannot hold louder samples
+        clip them.
+      sample_rate_hz: samples per second.
+      subtype: see `AudioWriter`.
+
+    Raises:
+      AudioFileError: as `AudioWriter`.
+      WaveformError: a waveform of another shape or type, or with NaN or infinite samples.
+    """
+    array = np.asarray(waveform)
+    array = array[None] if array.ndim == 1 else array
+    if array.ndim != 2 or array.shape[0] == 0:
+        raise WaveformError(
+            f"{printable(path)}: a waveform of shape {np.shape(waveform)} was given, but [samples] or "
+            "[channels, samples] is needed."
+        )
+    with AudioWriter(
+        path, sample_rate_hz=sample_rate_hz, channels=len(array), subtype=subtype, samples=array.shape[1]
+    ) as writer:
+        writer.write(array)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from audiosep_jax.audio.files import read_audio
 from audiosep_jax.audio.gains import gain_at_snr, peak_scale
+from audiosep_jax.audio.reading import read_audio
 from audiosep_jax.config import MAX_RATIO_DB
 from audiosep_jax.errors import EvaluationError, listed
 from audiosep_jax.utils import serialization

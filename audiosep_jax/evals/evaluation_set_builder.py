@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from audiosep_jax.audio.files import read_audio
+from audiosep_jax.audio.reading import read_audio
 from audiosep_jax.errors import EvaluationError, listed
 from audiosep_jax.evals.evaluation_set import Entry, EvaluationSet, Source
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from audiosep_jax.audio.files import read_audio
+from audiosep_jax.audio.reading import read_audio
 
 CLIPS = Path(__file__).parents[1] / "assets" / "demo"
 

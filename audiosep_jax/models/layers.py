@@ -1,4 +1,4 @@
-"""Convolution, BatchNorm and FiLM, with the details of PyTorch.
+"""Convolution and BatchNorm, with the details of PyTorch.
 
 An input may be several arrays whose channels follow each other, as after a skip connection, and neighbouring
 frequency bins may be packed into channels (`audiosep_jax.models.packing`). Parameters have the shapes of the
@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from audiosep_jax.config import FilmKind
 from audiosep_jax.models.normalization import Normalized, activate_through, moments
 from audiosep_jax.models.packing import PLAIN, bins_of, packed_convolve, packed_upsample
 
@@ -104,59 +103,3 @@ class BatchNorm(nn.Module):
             running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
             running_var.value = self.momentum * running_var.value + (1 - self.momentum) * unbiased
         return mean, jax.lax.rsqrt(var + self.epsilon), scale, bias
-
-
-class FiLM(nn.Module):
-    """Feature-wise linear modulation by the condition (Perez et al. 2018).
-
-    Returns a gain, `[batch, channels]` or None, and a shift, `[batch, channels]`. `kind="shift"` is the
-    released AudioSep: a projection of the condition is added. `"scale_shift"` also multiplies by one plus a
-    second projection.
-    """
-
-    kind: FilmKind
-    channels: int
-
-    @nn.compact
-    def __call__(
-        self, condition: Float[Array, "batch size"]
-    ) -> tuple[Float[Array, "batch channels"] | None, Float[Array, "batch channels"]]:
-        def project(name: str) -> Array:
-            dense = nn.Dense(self.channels, kernel_init=nn.initializers.xavier_uniform(), name=name)
-            return dense(condition)
-
-        gain = 1 + project("scale") if self.kind == "scale_shift" else None
-        return gain, project("shift")
-
-
-class Normalization(nn.Module):
-    """BatchNorm and FiLM, which the next layer computes together with a leaky ReLU."""
-
-    film: FilmKind
-    pack: int = PLAIN
-
-    @nn.compact
-    def __call__(
-        self,
-        parts: tuple[Float[Array, "batch time freq packed"], ...],
-        condition: Float[Array, "batch size"],
-        train: bool,
-    ) -> Normalized:
-        mean, rstd, scale, bias = BatchNorm(name="bn")(parts, train, bins_of(self.pack))
-        if train:
-            # The next layer computes the gradient through the statistics itself.
-            mean, rstd = jax.lax.stop_gradient((mean, rstd))
-        gain, shift = FiLM(self.film, mean.shape[0], name="film")(condition)
-        if gain is None:
-            gain, shift = scale[None], shift + bias[None]
-        else:
-            gain, shift = gain * scale[None], gain * bias[None] + shift
-        return Normalized(
-            parts=parts,
-            mean=mean,
-            rstd=rstd,
-            gain=gain,
-            shift=shift,
-            bins=bins_of(self.pack),
-            of_batch=train,
-        )

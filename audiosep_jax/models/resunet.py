@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from audiosep_jax.config import ExecutionConfig, FilmKind, ModelConfig, RematPolicy
-from audiosep_jax.models.layers import BatchNorm, Convolution, Normalization, UpConvolution
+from audiosep_jax.models.film import Normalization
+from audiosep_jax.models.layers import BatchNorm, Convolution, UpConvolution
 from audiosep_jax.models.packing import PLAIN, bins_of, packs, pool
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from audiosep_jax.audio.files import AudioReader
+from audiosep_jax.audio.reading import AudioReader
 from audiosep_jax.audio.resample import resample
 from audiosep_jax.errors import ReportError, printable
 from audiosep_jax.reports.html_page import LARGEST_PAGE_BYTES

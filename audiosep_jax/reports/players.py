@@ -7,7 +7,7 @@ import numpy as np
 import soundfile
 from jaxtyping import Float
 
-from audiosep_jax.audio.containers import quantise
+from audiosep_jax.audio.pcm import quantise
 from audiosep_jax.errors import ReportError
 from audiosep_jax.reports import html_page as pages
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32
 
-from audiosep_jax.audio.containers import LOUDEST
+from audiosep_jax.audio.pcm import LOUDEST
 from audiosep_jax.errors import QueryError, WaveformError
 
 # An array with more rows than this, and than columns, is in soundfile's layout, [samples, channels].

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from audiosep_jax.audio.containers import format_for, pcm_bits, quantise
+from audiosep_jax.audio.containers import format_for
+from audiosep_jax.audio.pcm import pcm_bits, quantise
 from audiosep_jax.audio.reading import AudioReader
 from audiosep_jax.audio.residual import split_stems, split_stems_steps
 from audiosep_jax.audio.writing import AudioWriter

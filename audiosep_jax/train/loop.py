@@ -76,7 +76,7 @@ def train(
 
     Args:
       config: the experiment.
-      workdir: a folder that all processes reach, or `gs://…`; docs/operation.md lists its files.
+      workdir: a folder that all processes reach, or `gs://…`; docs/running.md lists its files.
       resume: False refuses a work directory that already has a checkpoint.
       load_step: returns the step; by default it is compiled here, before the first batch.
 

@@ -1,6 +1,7 @@
 """Converts frozen dataclasses to JSON and back; errors name the field."""
 
 import dataclasses
+import difflib
 import json
 import math
 import types
@@ -48,7 +49,8 @@ def from_dict(
     hints = typing.get_type_hints(cls)
     unknown = sorted(set(values) - set(hints))
     if unknown:
-        raise kind(f"{where} has unknown field(s) {listed(unknown)}; known: {', '.join(hints)}.")
+        known = difflib.get_close_matches(unknown[0], hints, n=len(hints), cutoff=0)
+        raise kind(f"{where} has unknown field(s) {listed(unknown)}; known: {listed(known)}.")
     return cls(**{key: _convert(hints[key], value, f"{where}.{key}", kind) for key, value in values.items()})
 
 

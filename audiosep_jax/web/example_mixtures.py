@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from audiosep_jax.audio.files import write_audio
+from audiosep_jax.audio.writing import write_audio
 from audiosep_jax.evals.evaluation_set import load_evaluation_set, render
 
 CLIPS = Path(__file__).parents[1] / "assets" / "demo"

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from audiosep_jax.audio.containers import pcm_bits
-from audiosep_jax.audio.files import AudioReader, AudioWriter
+from audiosep_jax.audio.pcm import pcm_bits
+from audiosep_jax.audio.reading import AudioReader
 from audiosep_jax.audio.resample import StreamResampler
+from audiosep_jax.audio.writing import AudioWriter
 from audiosep_jax.errors import AudioSepError, PageError
 from audiosep_jax.reports.players import check_rate
 from audiosep_jax.web.limits import Limits

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float32
 
-from audiosep_jax.audio.files import read_audio
+from audiosep_jax.audio.reading import read_audio
 from audiosep_jax.audio.resample import resample
 from audiosep_jax.errors import AudioFileError, MissingPackageError, printable, shown
 

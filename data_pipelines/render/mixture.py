@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float, Float32, Int16
 from scipy.io import wavfile
 
-from audiosep_jax.audio.containers import quantise
-from audiosep_jax.audio.files import read_audio
 from audiosep_jax.audio.gains import PEAK, gain_at_snr
+from audiosep_jax.audio.pcm import quantise
+from audiosep_jax.audio.reading import read_audio
 from audiosep_jax.errors import AudioFileError, DatasetError
 from audiosep_jax.evals.evaluation_set_builder import SILENCE_DB, SILENCE_POWER, draw_offset
 from data_pipelines.render.draws import Draw, by_class, may_meet

@@ -10,7 +10,8 @@ import pytest
 import soundfile
 
 from audiosep_jax.audio import writing
-from audiosep_jax.audio.files import AudioReader, AudioWriter, decode_audio, read_audio, write_audio
+from audiosep_jax.audio.reading import AudioReader, decode_audio, read_audio
+from audiosep_jax.audio.writing import AudioWriter, write_audio
 from audiosep_jax.errors import AudioSepError
 
 LOSSLESS = [

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from audiosep_jax.audio.files import decode_audio, read_audio, write_audio
+from audiosep_jax.audio.reading import decode_audio, read_audio
+from audiosep_jax.audio.writing import write_audio
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.separation.checks import checked_waveform
 

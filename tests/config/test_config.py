@@ -84,7 +84,7 @@ def test_an_integer_is_a_valid_float():
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"modle": {}}, "config has unknown field(s) modle; known: name, model, "),
+        ({"modle": {}}, "config has unknown field(s) modle; known: model, "),
         ({"model": {"b": 1, "a": 2}}, "config.model has unknown field(s) a, b; known: sample_rate_hz"),
         ({"model": 3}, "config.model must be a JSON object, but is 3"),
         ({"name": 3}, "config.name is 3: a value of type str is needed"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from evals_sounds import CAPTIONS, RATE, small_set, sound, write_clips
 
-from audiosep_jax.audio.files import write_audio
+from audiosep_jax.audio.writing import write_audio
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals.evaluation_set import (
     Entry,

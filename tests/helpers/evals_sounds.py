@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from audiosep_jax.audio.files import write_audio
+from audiosep_jax.audio.writing import write_audio
 from audiosep_jax.evals.evaluation_set_builder import Clip, make_evaluation_set
 
 RATE = 8000

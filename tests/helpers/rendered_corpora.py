@@ -4,7 +4,8 @@ import hashlib
 
 import numpy as np
 
-from audiosep_jax.audio.files import read_audio, write_audio
+from audiosep_jax.audio.reading import read_audio
+from audiosep_jax.audio.writing import write_audio
 from data_pipelines.render.corpus import render_corpus
 from data_pipelines.render.recipe import Clip, Recipe
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from audiosep_jax.models import layers
+from audiosep_jax.models import film, layers
 from audiosep_jax.models.normalization import Normalized, activate_through
 from audiosep_jax.models.packing import PLAIN, packed_upsample
 
@@ -100,7 +100,7 @@ def test_upsampling_writes_every_kernel_tap_to_its_own_place(stride, pack):
 @pytest.mark.parametrize("kind", ["shift", "scale_shift"])
 def test_film_projects_the_condition_of_each_example(kind):
     condition = jnp.asarray(draw(2, 7))
-    module = layers.FiLM(kind, 5)
+    module = film.FiLM(kind, 5)
     variables = module.init(jax.random.key(0), condition)
     variables = jax.tree.map(lambda x: x + 0.1, variables)
     params = jax.tree.map(np.asarray, variables["params"])

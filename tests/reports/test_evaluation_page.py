@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from report_parts import HOSTILE, evaluation, read_page
 
 import audiosep_jax
-from audiosep_jax.audio.containers import quantise
-from audiosep_jax.audio.files import write_audio
+from audiosep_jax.audio.pcm import quantise
+from audiosep_jax.audio.writing import write_audio
 from audiosep_jax.cli.main import main
 from audiosep_jax.encoders import base
 from audiosep_jax.evals import report

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from report_parts import HOSTILE, Page, read_page
 
-from audiosep_jax.audio.containers import quantise
+from audiosep_jax.audio.pcm import quantise
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.reports import html_page as pages
 from audiosep_jax.reports.players import flac, largest_bytes, listen

@@ -9,9 +9,10 @@ import pytest
 from report_parts import HOSTILE, read_page
 
 import audiosep_jax
-from audiosep_jax.audio.containers import quantise
-from audiosep_jax.audio.files import read_audio, write_audio
+from audiosep_jax.audio.pcm import quantise
+from audiosep_jax.audio.reading import read_audio
 from audiosep_jax.audio.residual import split
+from audiosep_jax.audio.writing import write_audio
 from audiosep_jax.cli.main import main
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals.metrics import sdr_db

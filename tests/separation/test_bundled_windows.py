@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import audiosep_jax
-from audiosep_jax.audio.files import read_audio
+from audiosep_jax.audio.reading import read_audio
 from audiosep_jax.separation import api, window_plans
 
 DEMO = api.BUNDLED_CHECKPOINT.parent / "demo"

@@ -117,7 +117,7 @@ def test_sums_stay_exact_and_the_rule_is_an_option(model, channel_mask):
 def test_a_file_is_extended_as_an_array_is(model, tmp_path):
     import soundfile
 
-    from audiosep_jax.audio.files import read_audio
+    from audiosep_jax.audio.reading import read_audio
 
     path = tmp_path / "in.wav"
     soundfile.write(path, scene(1, rate=HIGH_RATE, channels=2).T, HIGH_RATE, subtype="PCM_24")

@@ -9,7 +9,7 @@ import pytest
 import separation_models
 
 import audiosep_jax
-from audiosep_jax.audio.files import read_audio
+from audiosep_jax.audio.reading import read_audio
 from audiosep_jax.audio.windows import WindowPlan
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.errors import AudioSepError

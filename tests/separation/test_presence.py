@@ -133,7 +133,7 @@ def test_the_bundled_model_is_calibrated():
 
 @pytest.mark.slow
 def test_the_bundled_model_misses_what_is_not_there():
-    from audiosep_jax.audio.files import read_audio
+    from audiosep_jax.audio.reading import read_audio
 
     model = audiosep_jax.load()
     demo = BUNDLED_CHECKPOINT.parent / "demo"

@@ -9,7 +9,7 @@ from PIL import Image
 from separation_models import CONDITION_SIZE, RATE, scene, scene_file, unit
 
 import audiosep_jax
-from audiosep_jax.audio.files import read_audio
+from audiosep_jax.audio.reading import read_audio
 from audiosep_jax.cli.main import main
 from audiosep_jax.errors import AudioSepError
 

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from separation_models import CONDITION_SIZE, RATE, scene, scene_file
 
-from audiosep_jax.audio.files import read_audio
+from audiosep_jax.audio.reading import read_audio
 from audiosep_jax.errors import AudioSepError
 
 CONDITION = np.linspace(-1, 1, CONDITION_SIZE)

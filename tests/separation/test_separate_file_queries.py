@@ -7,7 +7,7 @@ from separation_models import CONDITION_SIZE, RATE, scene, scene_file
 
 from audiosep_jax import Query
 from audiosep_jax.audio import reading
-from audiosep_jax.audio.files import read_audio
+from audiosep_jax.audio.reading import read_audio
 from audiosep_jax.errors import AudioSepError
 
 DRAW = np.random.default_rng(1)

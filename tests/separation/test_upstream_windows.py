@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from separation_models import CONDITION_SIZE, RATE, scene, scene_file
 
-from audiosep_jax.audio.files import read_audio
+from audiosep_jax.audio.reading import read_audio
 from audiosep_jax.audio.windows import OverlapAdd, WindowPlan
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.separation import window_plans

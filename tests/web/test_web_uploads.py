@@ -5,7 +5,7 @@ import pytest
 import soundfile
 from web_server import noise, wav
 
-from audiosep_jax.audio.files import read_audio
+from audiosep_jax.audio.reading import read_audio
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.web.example_mixtures import EXAMPLES, write_examples
 from audiosep_jax.web.limits import Limits

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from audiosep_jax.audio.files import AudioReader, read_audio
 from audiosep_jax.audio.gains import peak_scale
+from audiosep_jax.audio.reading import AudioReader, read_audio
 from audiosep_jax.audio.resample import resample, resampled_length
 from audiosep_jax.errors import EvaluationError, printable
 

@@ -24,7 +24,7 @@ def chosen_datasets(suite: Suite, names: Sequence[str]) -> tuple[Dataset, ...]:
     for name in names:
         if name not in known:
             raise EvaluationError(
-                f"the suite {suite.name} has no dataset {name!r}: choose among {', '.join(known)}."
+                f"the suite {suite.name} has no dataset {name!r}: choose among {listed(known)}."
             )
     return tuple(dataset for dataset in suite.datasets if not names or dataset.name in names)
 

@@ -16,8 +16,8 @@ import soundfile
 from separation_models import RATE, scene, scene_file
 
 import audiosep_jax
-from audiosep_jax.audio.files import read_audio
 from audiosep_jax.audio.pcm import SampleFormat
+from audiosep_jax.audio.reading import read_audio
 from audiosep_jax.audio.wav_pipe import PipeReader
 from audiosep_jax.cli.main import main
 from audiosep_jax.cli.separate.pipe import pass_through

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from rendered_corpora import LABELS, content, render, snr_db, sound, write_clips
 
-from audiosep_jax.audio.files import read_audio, write_audio
+from audiosep_jax.audio.reading import read_audio
+from audiosep_jax.audio.writing import write_audio
 from audiosep_jax.errors import AudioSepError
 from data_pipelines.render import manifest as manifests
 from data_pipelines.render.from_manifest import render_from_manifest

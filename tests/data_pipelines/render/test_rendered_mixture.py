@@ -8,7 +8,8 @@ import pytest
 import soundfile
 from rendered_corpora import RATE, recipe, write_clips
 
-from audiosep_jax.audio.files import read_audio, write_audio
+from audiosep_jax.audio.reading import read_audio
+from audiosep_jax.audio.writing import write_audio
 from audiosep_jax.errors import AudioSepError
 from data_pipelines.render.draws import Draw
 from data_pipelines.render.mixture import find_gains, read_sound_file, render_draw, wav_bytes
