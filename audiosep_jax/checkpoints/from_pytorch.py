@@ -214,8 +214,8 @@ class _Tower:
             size = tower_folder.write_laion(target, self.tensors, tokenizer_folder=tokenizer)
         if condition_size not in (None, size):
             raise CheckpointError(
-                f"{self.source.path} gives conditions of {size} numbers, but the separator needs "
-                f"{condition_size}: give the tower that it was trained with, with --tower."
+                f"{self.source.path} gives conditions of size {size}, but the separator needs size "
+                f"{condition_size}: name the tower that the separator was trained with in --tower."
             )
 
 

@@ -37,7 +37,7 @@ _DIFFUSION = re.compile(r"(model\.diffusion_model|down_blocks|up_blocks|mid_bloc
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tensors:
-    """The weights of the PyTorch reference, of LAION's CLAP, or of both, mapped from their file."""
+    """The weights of the PyTorch reference, of LAION's CLAP, or of both, memory-mapped from one file."""
 
     path: Path
     form: str  # the format, in words

@@ -11,7 +11,7 @@ from audiosep_jax.errors import AudioSepError, CheckpointError, listed, shown
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Builder:
-    """A function of this project that replaces a name in the pickle."""
+    """A function of this project that is called where the pickle names one of its own."""
 
     build: Callable[..., Any]
 

@@ -22,7 +22,9 @@ PLAIN = 0
 
 
 def packs(config: ModelConfig, lanes: int) -> tuple[int, ...]:
-    """Returns how many bins each level packs: one number per encoder block, and one for the bottleneck.
+    """Returns how many neighbouring frequency bins each level packs into its channels.
+
+    One number per encoder block, and one for the bottleneck.
 
     The first level packs the largest power of two whose channels fit into `lanes`, each next level half as
     many, so that pooling never moves bins between groups. `lanes` of 0 or less give PLAIN for every level.

@@ -154,9 +154,9 @@ def _lines(content: str, path: Any) -> tuple[list[dict[str, Any]], bool]:
         try:
             values = json.loads(line, parse_int=float)
             if not (isinstance(values, dict) and isinstance(values.get("step"), float)):
-                raise ValueError("no object with a step")
+                raise ValueError('it is no JSON object with a number "step"')
             if not math.isfinite(values["step"]):
-                raise ValueError("its step is not finite")
+                raise ValueError('its "step" is not finite')
         except (ValueError, RecursionError) as error:
             if number == len(texts):  # no newline follows: the run is writing the line, or was killed
                 return found, True

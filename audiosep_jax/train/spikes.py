@@ -17,7 +17,7 @@ MOST_SKIPPED_IN_A_ROW = 25
 
 
 class SpikeDetector:
-    """Compares every loss with the `WINDOW` losses before it, once there are `SMALLEST_WINDOW`.
+    """Compares every loss with up to `WINDOW` losses before it, if there are at least `SMALLEST_WINDOW`.
 
     A loss is a spike if it is `deviations` standard deviations above their mean; 0 finds none. A spike joins
     the window like any loss, so a loss that stays high soon counts as normal. A resumed run begins with an

@@ -175,7 +175,7 @@ def test_a_separator_gets_the_tower_that_is_named(files, converted, tmp_path):
 def test_a_tower_of_another_size_or_a_broken_one_is_refused(files, converted, tmp_path):
     separator = bare_separator(tmp_path / "separator.pt")
     clap_folders.write_transformers(tmp_path / "clap", "a")
-    said = "gives conditions of 20 numbers, but the separator needs 6"
+    said = "gives conditions of size 20, but the separator needs size 6"
     refused(tmp_path, separator, said, preset="paper", tower_source=tmp_path / "clap")
     shutil.copytree(converted / "tower", tmp_path / "broken")
     tensors = load_file(tmp_path / "broken" / "model.safetensors")
