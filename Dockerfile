@@ -1,9 +1,11 @@
 # The command `audiosep` in a container.
 #
 #   CPU: docker build -t audiosep .
-#        docker run --rm -v "$PWD:/data" audiosep separate street.wav --query "a dog barking"
+#        docker run --rm --user "$(id -u):$(id -g)" -e HOME=/tmp -v "$PWD:/data" \
+#            audiosep separate street.wav --query "a dog barking"
 #   GPU: docker build -t audiosep:gpu --build-arg EXTRAS=cuda .
-#        docker run --rm --gpus all -v "$PWD:/data" audiosep:gpu separate street.wav --query "a dog barking"
+#        docker run --rm --gpus all --user "$(id -u):$(id -g)" -e HOME=/tmp -v "$PWD:/data" \
+#            audiosep:gpu separate street.wav --query "a dog barking"
 FROM python:3.12-slim
 
 # Extras of pyproject.toml, separated by commas: cuda, tpu, gcs, web, onnx, ...

@@ -1,9 +1,12 @@
 """A checkpoint folder: `config.json`, `model.safetensors` and a model card."""
 
 import dataclasses
+import errno
 import json
 import os
 import stat
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +27,8 @@ CARRIED_FILE = "carried.safetensors"  # tensors of the PyTorch file that this mo
 PRESENCE_FILE = "presence.json"  # whether the sound is there; read by audiosep_jax.separation.presence
 TOWER_FOLDER = "tower"
 _REPLACED = (CONFIG_FILE, WEIGHTS_FILE, PRESENCE_FILE)
+# Of a folder that nothing can take the place of: its parent cannot be written, or it is a mount point.
+_FIXED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,7 +54,8 @@ def save(
     """Writes a checkpoint folder, whole or not at all.
 
     An older checkpoint there is replaced in one step, except its presence.json, which is removed because it
-    describes the old weights; other files in the folder stay.
+    describes the old weights; other files in the folder stay. In a mount point, or below a parent that
+    cannot be written, the files are replaced one after the other, the config last.
 
     Args:
       folder: is made if it does not exist.
@@ -65,16 +71,38 @@ def save(
         ".".join(path): np.ascontiguousarray(value, kernel_dtype if path[-1] == "kernel" else np.float32)
         for path, value in flatten_dict(dict(variables)).items()
     }
+
+    def write(new: Path) -> None:
+        save_file(tensors, new / WEIGHTS_FILE, metadata={"format": "audiosep_jax"})
+        (new / CONFIG_FILE).write_text(json.dumps(to_dict(config), indent=2) + "\n", "utf-8")
+        for name in (WEIGHTS_FILE, CONFIG_FILE):
+            os.chmod(new / name, 0o644)
+
     try:
-        with staging.staged_folder(place, keep=lambda name: name not in _REPLACED) as new:
-            save_file(tensors, new / WEIGHTS_FILE, metadata={"format": "audiosep_jax"})
-            (new / CONFIG_FILE).write_text(json.dumps(to_dict(config), indent=2) + "\n", "utf-8")
-            for name in (WEIGHTS_FILE, CONFIG_FILE):
-                os.chmod(new / name, 0o644)
-            if place.is_dir():
-                new.chmod(stat.S_IMODE(place.stat().st_mode))
+        mode = stat.S_IMODE(place.stat().st_mode) if place.is_dir() else None
+        try:
+            with staging.staged_folder(place, keep=lambda name: name not in _REPLACED) as new:
+                write(new)
+            if mode is not None:
+                place.chmod(mode)
+        except OSError as error:
+            if mode is None or error.errno not in _FIXED:
+                raise
+            _replace_inside(place, write)
     except OSError as error:
-        raise StorageError(f"checkpoint folder {folder} cannot be written: {error}.") from error
+        reason = error.strerror or error
+        raise StorageError(
+            f"checkpoint folder {folder} cannot be written ({reason}): make room or permit it, or choose "
+            "another folder."
+        ) from error
+
+
+def _replace_inside(place: Path, write: Callable[[Path], None]) -> None:
+    with tempfile.TemporaryDirectory(prefix=".", dir=place) as staged:
+        write(Path(staged))
+        (place / PRESENCE_FILE).unlink(missing_ok=True)
+        for name in (WEIGHTS_FILE, CONFIG_FILE):
+            os.replace(Path(staged) / name, place / name)
 
 
 def load(folder: str | Path) -> Checkpoint:
@@ -88,9 +116,8 @@ def load(folder: str | Path) -> Checkpoint:
     """
     folder = Path(folder)
     if not folder.exists():
-        staging.recover(
-            Path(os.path.realpath(folder))
-        )  # `save` may have been killed while it replaced the folder
+        # `save` may have been killed while it replaced the folder.
+        staging.recover(Path(os.path.realpath(folder)))
     while True:
         before = _identity(folder)
         try:

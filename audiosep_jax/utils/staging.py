@@ -20,6 +20,7 @@ from audiosep_jax.utils.locks import locked
 
 # In a room: its lock, the new folder or file, and the old folder while the two change places.
 _LOCK, _NEW, _OLD = "lock", "new", "old"
+_NOT_EMPTY = {errno.ENOTEMPTY, errno.EEXIST}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
@@ -51,12 +52,15 @@ def staged_folder(
         new, old = room / _NEW, room / _OLD
         new.mkdir()
         yield new
-        try:
-            os.rename(new, path)  # onto nothing or an empty folder: the system refuses anything else
-            return
-        except OSError:
-            if not is_taken(path):
-                raise
+        while True:
+            try:
+                os.rename(new, path)  # onto nothing or an empty folder: the system refuses anything else
+                return
+            except OSError as error:
+                if is_taken(path):
+                    break
+                if error.errno not in _NOT_EMPTY:  # else another process has just emptied or removed it
+                    raise
         check()
         names = os.listdir(new)
         if all(keep(name) and name not in names for name in os.listdir(path)):

@@ -1,11 +1,13 @@
 """Checkpoint folders: round trips, named faults, and no half or mixed checkpoint after a kill."""
 
+import errno
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -98,7 +100,7 @@ def test_a_failed_save_leaves_the_old_checkpoint_whole(place, monkeypatch, faili
 
     monkeypatch.setattr(staging, "_exchange", lambda *_: False)
     monkeypatch.setattr(failing, full)
-    with pytest.raises(AudioSepError, match=r"cannot be written: .*No space left on device"):
+    with pytest.raises(AudioSepError, match=r"cannot be written \(No space left on device\): make room"):
         folder.save(place, CONFIG, values(2))
     monkeypatch.undo()
     assert_holds(place, values(1))
@@ -326,3 +328,34 @@ def test_a_tower_inside_the_folder_is_found_wherever_the_folder_lies(place, monk
     monkeypatch.chdir(place.parent)
     assert folder.load(place.name).config.query.source == "org/tower"
     assert with_source(Path(place.name), "tower") == f"{place.name}/tower"
+
+
+def test_a_folder_that_nothing_can_replace_gets_its_files_one_by_one(place, monkeypatch):
+    """As in a mount point, or below a parent that cannot be written."""
+    (place / "notes.txt").write_text("mine")
+    (place / "presence.json").write_text("{}")
+    make = tempfile.mkdtemp
+
+    def refused(suffix=None, prefix=None, dir=None):
+        if Path(dir) == place.parent:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return make(suffix, prefix, dir)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refused)
+    folder.save(place, CONFIG, values(7))
+    assert_holds(place, values(7))
+    assert sorted(path.name for path in place.iterdir()) == ["config.json", "model.safetensors", "notes.txt"]
+    assert [path.name for path in place.parent.iterdir()] == [place.name]
+
+
+def test_a_failed_save_leaves_nothing_beside_a_read_only_folder(place, monkeypatch):
+    place.chmod(0o555)
+
+    def busy(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(folder.staging, "_exchange", busy)
+    with pytest.raises(AudioSepError, match=r"cannot be written \(Input/output error\): make room"):
+        folder.save(place, CONFIG, values(7))
+    assert [path.name for path in place.parent.iterdir()] == [place.name]
+    assert_holds(place, values(1))

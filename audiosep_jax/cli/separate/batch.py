@@ -28,7 +28,7 @@ from audiosep_jax.utils.progress import progress_bar
 _OUT = Path("separated")
 
 # At most so many failed recordings are named again at the end.
-_NAMED = 20
+_NAMED = 5
 
 
 def separate_files(args: SeparateArgs, queries: Sequence[NamedQuery], *, options: Options) -> int:
