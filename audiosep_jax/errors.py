@@ -98,7 +98,7 @@ class TransientError(AudioSepError):
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal stopped the work at a point from which it can resume.
+    """A signal stopped the work; the same command resumes it.
 
     Args:
       number: of the signal; the command line exits with 128 + `number`, as shells do.

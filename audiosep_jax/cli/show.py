@@ -16,11 +16,11 @@ _SECONDS = 20.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SeparationArgs:
-    """Separate a mixture with several queries, and see and hear what each extracted.
+    """Make a page with the sound that each query extracts from a mixture: spectrograms and players.
 
     Writes spectrograms.png (mixture, targets, estimates on one scale) and report.html with players:
 
-    audiosep show separation street.wav --query "a dog barks" "rain falling" --out seen
+    audiosep show separation street.wav --query "a dog barks" "rain falling" --out report
     """
 
     mixture: Annotated[Path, tyro.conf.arg(metavar="MIXTURE"), tyro.conf.Positional]
@@ -43,9 +43,9 @@ class SeparationArgs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunArgs:
-    """See the course of one or several trainings, while they run or afterwards.
+    """Make a page with the curves of one or several trainings, while they run or afterwards.
 
-    Writes loss.png, validation.png, course.png (learning rate, gradient norm, waiting for data, examples per
+    Writes loss.png, validation.png, course.png (learning rate, gradient norm, data wait, examples per
     second) and report.html with all of them and the numbers.
     """
 
@@ -60,7 +60,7 @@ class RunArgs:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationArgs:
-    """See the result of an evaluation: bars per class with intervals, the distribution, and all numbers.
+    """Make a page of an evaluation: bars per class with intervals, the distribution, and all numbers.
 
     Writes classes.png, distribution.png and report.html. With --evaluation-set and --root, the
     mixtures of highest, median and lowest SDRi are separated again and get spectrograms and players.
