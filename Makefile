@@ -38,7 +38,7 @@ test-newest:  ## run the fast tests on the newest Python and the newest release 
 	XLA_FLAGS="$(FAST_XLA) $$XLA_FLAGS" .venv-newest/bin/python $(FAST)
 
 test-slow: $(STAMP)  ## run the slow tests
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not extras and not tpu"
 
 test-pod: $(STAMP)  ## run the tests of several processes, of injected faults, and of buckets
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[gcs]'

@@ -1,6 +1,7 @@
 """Every command of README.md and docs/speed.md runs, in order and in one folder."""
 
 import dataclasses
+import importlib.util
 import json
 import signal
 import subprocess
@@ -181,7 +182,8 @@ def test_commands_as_they_stand(tmp_path):
         if name == "make" and rest == ["test"]:
             continue  # this is part of it
         started = time.monotonic()
-        if command.startswith(("pip install", "audiosep convert audiosep_base")):
+        no_compiler = command.startswith("audiosep compile") and importlib.util.find_spec("libtpu") is None
+        if no_compiler or command.startswith(("pip install", "audiosep convert audiosep_base")):
             command = shortened(command, tmp_path) or command
         result = run(recipe(rest[0]) if name == "make" else command, tmp_path, timeout_s=1800)
         print(f"{time.monotonic() - started:.0f} s: {command}")
