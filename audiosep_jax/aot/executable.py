@@ -13,13 +13,12 @@ from jax.sharding import Mesh
 
 from audiosep_jax.aot.report import versions
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import DeviceError, printable
+from audiosep_jax.errors import DeviceError, listed, printable
 from audiosep_jax.train.setup import CompiledStep
 from audiosep_jax.utils.serialization import to_dict
 
 _MAGIC = b"audiosep executable 1\n"
 _LONGEST_FACTS = 1 << 20
-_NAMED = 4
 _TRAIN_FIELDS = ("steps", "batch_size", "loss", "ema_decay", "on_non_finite")
 _ROOMS = ("audio", "config", "models", "train")
 
@@ -57,9 +56,8 @@ def load_executable(path: str | Path, config: ExperimentConfig, mesh: Mesh) -> C
         if found[name] != facts.get(name)
     ]
     if changes:
-        more = f"; and {len(changes) - _NAMED} more" if len(changes) > _NAMED else ""
         raise DeviceError(
-            f"{printable(path)} was compiled for something else: {'; '.join(changes[:_NAMED])}{more}. "
+            f"{printable(path)} was compiled for something else: {listed(changes, separator='; ')}. "
             "Compile it again with `audiosep compile --save`, or train without --executable."
         )
     devices = sorted(mesh.devices.flat, key=lambda device: device.id)

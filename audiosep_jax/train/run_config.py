@@ -4,10 +4,8 @@ import os
 from typing import Any
 
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import TrainingError
+from audiosep_jax.errors import TrainingError, listed
 from audiosep_jax.utils.serialization import to_dict
-
-_NAMED = 5
 
 FREE_FIELDS = {
     "data": {"read_threads", "prefetch"},
@@ -51,8 +49,7 @@ def refuse_other_runs(workdir: os.PathLike, *, was: dict[str, Any], config: Expe
         if name not in FREE_FIELDS.get(part, ()) and before(part, name) != value
     ]
     if differences:
-        more = f"; and {len(differences) - _NAMED} more" if len(differences) > _NAMED else ""
         raise TrainingError(
-            f"{os.fspath(workdir)} holds a run of another config ({'; '.join(differences[:_NAMED])}{more}): "
+            f"{os.fspath(workdir)} holds a run of another config ({listed(differences, separator='; ')}): "
             "choose another --workdir, or the config it was started with."
         )
