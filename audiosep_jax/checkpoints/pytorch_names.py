@@ -46,6 +46,11 @@ def tensor_names(config: ModelConfig) -> list[TensorName]:
             "the PyTorch reference has six encoder blocks, one bottleneck block and a FiLM that only shifts; "
             f"this model has {len(config.encoder_widths)}, {config.bottleneck_blocks} and {config.film!r}."
         )
+    if config.patch_bins != 1:
+        raise CheckpointError(
+            "the PyTorch reference takes every frequency bin as a position; this model joins "
+            f"{config.patch_bins} bins."
+        )
     if config.magnitude_power != 1:
         raise CheckpointError(
             "the PyTorch reference takes the magnitude as it is; this model raises it to the power of "

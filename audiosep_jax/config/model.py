@@ -23,6 +23,8 @@ class ModelConfig:
       film: "shift" adds a projection of the condition after each BatchNorm (the released model);
         "scale_shift" also multiplies by one plus a second projection.
       condition_size: length of the condition vector.
+      patch_bins: neighbouring frequency bins that the network takes as the channels of one position. 1 is the
+        reference. More make the upper levels cheaper, so that the same time allows wider levels.
       magnitude_power: exponent of the magnitude before `bn0`. 1 is the reference; a power below 1 compresses
         the dynamic range, and small models learn faster.
       unused_tensors: declare the 24 tensors that the released model holds and never uses (`bn2` and `beta2`
@@ -36,6 +38,7 @@ class ModelConfig:
     bottleneck_blocks: int = 1
     film: FilmKind = "shift"
     condition_size: int = 512
+    patch_bins: int = 1
     magnitude_power: float = 1.0
     unused_tensors: bool = True
 
@@ -44,11 +47,14 @@ class ModelConfig:
             raise ConfigError(
                 f"model.encoder_widths is {self.encoder_widths}: give two or more positive widths."
             )
-        bins, factor = self.window_length // 2, 2 ** len(self.encoder_widths)
-        if self.window_length % 2 or bins % factor:
+        at_least(self, "model", 1, "patch_bins")
+        halvings = 2 ** len(self.encoder_widths)
+        if self.window_length % 2 or self.window_length // 2 % (halvings * self.patch_bins):
+            joined = f" of patches of {self.patch_bins} bins" if self.patch_bins > 1 else ""
             raise ConfigError(
-                f"model.window_length is {self.window_length}: half of it must be a multiple of {factor}, "
-                f"because {len(self.encoder_widths)} encoder blocks halve the frequency axis."
+                f"model.window_length is {self.window_length}: half of it must be a multiple of "
+                f"{halvings * self.patch_bins}, because {len(self.encoder_widths)} encoder blocks halve the "
+                f"frequency axis{joined}."
             )
         if not 0 < self.hop_length <= self.window_length // 2:
             raise ConfigError(
@@ -58,6 +64,11 @@ class ModelConfig:
         at_least(self, "model", 1, "sample_rate_hz", "bottleneck_blocks", "condition_size")
         if not 0 < self.magnitude_power <= 1:
             raise ConfigError(f"model.magnitude_power is {self.magnitude_power}: give a number in (0, 1].")
+
+    @property
+    def positions(self) -> int:
+        """Positions of the frequency axis at the network's highest level."""
+        return self.window_length // 2 // self.patch_bins
 
     @property
     def time_multiple(self) -> int:

@@ -58,6 +58,10 @@ class Graph:
         """Inserts axes of size 1."""
         return self.add("Unsqueeze", value, self.constant(axes, ""))
 
+    def reshape(self, value: str, shape: Sequence[int]) -> str:
+        """Changes the shape; a 0 keeps the size of its axis."""
+        return self.add("Reshape", value, self.constant(shape, ""))
+
     def model(
         self,
         name: str,

@@ -33,7 +33,7 @@ class Network:
         hidden = graph.add("Add", hidden, graph.constant(params["bn0"]["shift"], "bn0.shift"))
         hidden = graph.slice(hidden, 0, bins, axis=2)
         hidden = graph.pad(hidden, (0, 0, 0), (0, -frames % config.time_multiple, 0))
-        hidden = self._pointwise(graph.unsqueeze(hidden, 1), "pre_conv", params["pre_conv"])
+        hidden = self._pointwise(self._patches(hidden), "pre_conv", params["pre_conv"])
         strides, skips = pooling_strides(config), []
         for index, stride in enumerate(strides, start=1):
             hidden = self._residual(hidden, f"encoder{index}", params[f"encoder{index}"])
@@ -45,11 +45,29 @@ class Network:
             hidden = self._decoder(hidden, skips.pop(), f"decoder{index}", params[f"decoder{index}"], stride)
         graph.scope = ""
         logits = self._pointwise(hidden, "after_conv", params["after_conv"])
-        logits = graph.pad(graph.slice(logits, 0, frames, axis=2), (0, 0, 0, 0), (0, 0, 0, 1))
+        logits = self._bins(graph.slice(logits, 0, frames, axis=2))
+        logits = graph.pad(logits, (0, 0, 0, 0), (0, 0, 0, 1))
         mask, real, imag = (graph.slice(logits, index, index + 1, axis=1) for index in range(3))
         mask, real, imag = graph.add("Sigmoid", mask), graph.add("Tanh", real), graph.add("Tanh", imag)
         length = self.length(real, imag)
         return mask, graph.add("Div", real, length), graph.add("Div", imag, length)
+
+    def _patches(self, hidden: str) -> str:
+        """Turns `[batch, frames, bins]` into `[batch, patch, frames, positions]`."""
+        graph, config = self._graph, self._config
+        if config.patch_bins == 1:
+            return graph.unsqueeze(hidden, 1)
+        hidden = graph.reshape(hidden, (0, 0, config.positions, config.patch_bins))
+        return graph.add("Transpose", hidden, perm=(0, 3, 1, 2))
+
+    def _bins(self, logits: str) -> str:
+        """Turns `[batch, patch · 3, frames, positions]` into `[batch, 3, frames, bins]`."""
+        graph, config = self._graph, self._config
+        if config.patch_bins == 1:
+            return logits
+        logits = graph.add("Transpose", logits, perm=(0, 2, 3, 1))
+        logits = graph.reshape(logits, (0, 0, config.window_length // 2, 3))
+        return graph.add("Transpose", logits, perm=(0, 3, 1, 2))
 
     def length(self, real: str, imag: str) -> str:
         """Returns `sqrt(max(real² + imag², 1e-10))`."""

@@ -33,8 +33,7 @@ def packs(config: ModelConfig, lanes: int) -> tuple[int, ...]:
     if lanes <= 0:
         return tuple(PLAIN for _ in levels)
     pack = 1
-    bins = config.window_length // 2
-    while 2 * pack * config.encoder_widths[0] <= lanes and bins % (2 * pack) == 0:
+    while 2 * pack * config.encoder_widths[0] <= lanes and config.positions % (2 * pack) == 0:
         pack *= 2
     return tuple(max(1, pack >> level) for level in levels)
 

@@ -122,7 +122,8 @@ class ResUNet(nn.Module):
         padding = -frames % config.time_multiple
         # Without the Nyquist bin the frequency axis can be halved.
         hidden = jnp.pad(hidden, ((0, 0), (0, padding), (0, 0)))[:, :, :-1]
-        hidden = hidden.reshape(*hidden.shape[:2], -1, bins_of(pack)).astype(execution.compute)
+        channels = config.patch_bins * bins_of(pack)
+        hidden = hidden.reshape(*hidden.shape[:2], -1, channels).astype(execution.compute)
         hidden = Convolution(config.encoder_widths[0], 1, True, pack, name="pre_conv")((hidden,))
 
         strides = pooling_strides(config)
@@ -151,6 +152,8 @@ class ResUNet(nn.Module):
             )
             hidden = block(hidden, skip, condition, train)
 
-        logits = Convolution(3, size=1, use_bias=True, pack=pack, name="after_conv")((hidden,))
+        logits = Convolution(3 * config.patch_bins, size=1, use_bias=True, pack=pack, name="after_conv")(
+            (hidden,)
+        )
         logits = logits.astype(jnp.float32).reshape(*logits.shape[:2], -1, 3)
         return jnp.pad(logits, ((0, 0), (0, 0), (0, 1), (0, 0)))[:, :frames]

@@ -157,8 +157,8 @@ def apply_train(
 def _shapes(config: ModelConfig) -> Iterator[tuple[Path, Shape]]:
     widths, bins = config.encoder_widths, config.window_length // 2 + 1
     yield from _norm(("bn0",), bins)
-    yield from _pointwise(("pre_conv",), 1, widths[0])
-    yield from _pointwise(("after_conv",), widths[0], 3)
+    yield from _pointwise(("pre_conv",), config.patch_bins, widths[0])
+    yield from _pointwise(("after_conv",), widths[0], 3 * config.patch_bins)
     below = widths[0]
     for index, width in enumerate(widths, start=1):
         yield from _residual(config, (f"encoder{index}",), below, width)

@@ -85,11 +85,13 @@ def test_all_missing_and_mis_shaped_tensors_are_named_at_once():
         {"bottleneck_blocks": 4},
         {"encoder_widths": (32, 64)},
         {"magnitude_power": 0.5},
+        {"patch_bins": 4},
     ],
     ids=lambda change: next(iter(change)),
 )
 def test_a_model_that_the_reference_does_not_know_is_refused(change):
     with pytest.raises(
-        AudioSepError, match=r"the PyTorch reference (has six encoder blocks|takes the magnit)"
+        AudioSepError,
+        match=r"the PyTorch reference (has six encoder blocks|takes the magnit|takes every frequ)",
     ):
         tensor_names(dataclasses.replace(ModelConfig(), **change))

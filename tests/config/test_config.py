@@ -33,6 +33,7 @@ def experiments(draw):
         model=ModelConfig(
             encoder_widths=tuple(draw(st.lists(st.integers(1, 999), min_size=2, max_size=6))),
             film=draw(st.sampled_from(["shift", "scale_shift"])),
+            patch_bins=draw(st.sampled_from([1, 2, 16])),
             magnitude_power=draw(st.floats(1e-3, 1)),
             unused_tensors=draw(st.booleans()),
         ),
@@ -85,7 +86,7 @@ def test_an_integer_is_a_valid_float():
     ("values", "said"),
     [
         ({"modle": {}}, "config has unknown field(s) modle; known: model, "),
-        ({"model": {"b": 1, "a": 2}}, "config.model has unknown field(s) a, b; known: sample_rate_hz"),
+        ({"model": {"b": 1, "a": 2}}, "config.model has unknown field(s) a, b; known: patch_bins"),
         ({"model": 3}, "config.model must be a JSON object, but is 3"),
         ({"name": 3}, "config.name is 3: a value of type str is needed"),
         ({"name": None}, "config.name is None: a value of type str is needed"),
@@ -118,6 +119,12 @@ def test_a_mistake_is_named_with_its_place(values, said):
         (ModelConfig, {"window_length": 0}, "model.hop_length"),
         (ModelConfig, {"hop_length": 0}, "between 1 and half the window (1024)"),
         (ModelConfig, {"hop_length": 1025}, "between 1 and half the window (1024)"),
+        (ModelConfig, {"patch_bins": 0}, "model.patch_bins is 0"),
+        (
+            ModelConfig,
+            {"patch_bins": 32},
+            "a multiple of 2048, because 6 encoder blocks halve the frequency axis of patches of 32",
+        ),
         (ModelConfig, {"bottleneck_blocks": 0}, "model.bottleneck_blocks is 0"),
         (ModelConfig, {"magnitude_power": 0.0}, "model.magnitude_power is 0.0"),
         (ModelConfig, {"magnitude_power": 1.5}, "model.magnitude_power is 1.5"),

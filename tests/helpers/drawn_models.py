@@ -8,6 +8,7 @@ from audiosep_jax.models import separator
 SHIFT = {"window_length": 64, "hop_length": 20, "encoder_widths": (3, 4), "condition_size": 5}
 MODELS = {
     "shift": {**SHIFT, "magnitude_power": 0.3},
+    "patches": {**SHIFT, "patch_bins": 4},
     "scale_shift": {**SHIFT, "film": "scale_shift", "unused_tensors": False},
 }
 

@@ -15,6 +15,7 @@ BASE = {
 MODELS = {
     "scale_shift": {**BASE, "film": "scale_shift", "magnitude_power": 0.5, "unused_tensors": False},
     "deep": {**BASE, "encoder_widths": (2, 3, 2), "bottleneck_blocks": 2, "hop_length": 32},
+    "patches": {**BASE, "window_length": 128, "patch_bins": 4, "film": "scale_shift"},
     "wide_hop": {**BASE, "window_length": 128, "hop_length": 37, "condition_size": 1},
 }
 

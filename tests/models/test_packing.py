@@ -27,6 +27,8 @@ def test_packs_halve_from_level_to_level():
     assert packing.packs(CONFIG, 128) == (16, 8, 4)
     assert packing.packs(ModelConfig(encoder_widths=(200, 200)), 128) == (1, 1, 1)
     assert packing.packs(ModelConfig(), 0) == (packing.PLAIN,) * 7
+    # A patch of 16 bins is one position, whose channels are the bins.
+    assert packing.packs(ModelConfig(patch_bins=16), 128) == (4, 2, 1, 1, 1, 1, 1)
     # Never more bins than there are: 64 bins of one channel, though 128 would fit.
     assert packing.packs(ModelConfig(encoder_widths=(1, 1), window_length=128, hop_length=40), 128)[0] == 64
 
@@ -100,7 +102,7 @@ def measured():
 
     def measure(film, execution):
         if (film, execution) not in results:
-            config = ModelConfig(**{**vars(CONFIG), "film": film})
+            config = ModelConfig(**{**vars(CONFIG), "film": film, "patch_bins": 1 + (film == "shift")})
             variables = separator.init(config, jax.random.key(0))
             offset = jax.tree.map(lambda leaf: leaf + 0.1 * draw(*leaf.shape) * (leaf.ndim == 1), variables)
 

@@ -118,7 +118,9 @@ def test_the_estimate_is_never_louder_than_the_mixture_in_any_bin(variables):
 
 
 @pytest.mark.parametrize(
-    "change", [{"film": "scale_shift"}, {"bottleneck_blocks": 4}, {"magnitude_power": 0.3}], ids=str
+    "change",
+    [{"film": "scale_shift"}, {"bottleneck_blocks": 4}, {"magnitude_power": 0.3}, {"patch_bins": 4}],
+    ids=str,
 )
 def test_every_field_changes_the_model(change):
     config = dataclasses.replace(SMALL, **change)
@@ -126,6 +128,10 @@ def test_every_field_changes_the_model(change):
     names, more = flatten_dict(before), flatten_dict(after)
     if "film" in change:
         assert {path[-2:] for path in set(more) - set(names)} == {("scale", "kernel"), ("scale", "bias")}
+    elif "patch_bins" in change:
+        grown = {path[2]: leaf.shape for path, leaf in more.items() if leaf.shape != names[path].shape}
+        assert set(more) == set(names)
+        assert grown == {"pre_conv": (1, 1, 4, 3), "after_conv": (12,)}
     elif "bottleneck_blocks" in change:
         assert {path[2] for path in set(more) - set(names)} == {f"bottleneck{n}" for n in (2, 3, 4)}
     else:

@@ -105,7 +105,7 @@ def mask_logits(
     # Slices are jax.lax calls, because brackets become gathers for a symbolic batch.
     frames = magnitude.shape[1]
     film = Columns(config, columns)
-    hidden = pointwise(folded["pre_conv"], normalized(config, folded["bn0"], magnitude)[..., None])
+    hidden = pointwise(folded["pre_conv"], normalized(config, folded["bn0"], magnitude))
     strides, skips = pooling_strides(config), []
     for index, stride in enumerate(strides, start=1):
         hidden = residual(folded[f"encoder{index}"], hidden, film)
@@ -115,7 +115,7 @@ def mask_logits(
         hidden = residual(folded[f"bottleneck{index}"], hidden, film)
     for index in range(1, len(strides) + 1):
         hidden = decoded(folded[f"decoder{index}"], hidden, skips.pop(), film)
-    return cropped(pointwise(folded["after_conv"], hidden), frames)
+    return cropped(config, pointwise(folded["after_conv"], hidden), frames)
 
 
 class Columns:
@@ -151,13 +151,14 @@ def activated(
 
 def normalized(
     config: ModelConfig, bn0: FoldedParams, magnitude: Float[Array, "batch frames bins"]
-) -> Float[Array, "batch time freq"]:
+) -> Float[Array, "batch time freq patch"]:
     """Returns the network's input: magnitudes normalized, without the highest bin, with padded frames."""
     if config.magnitude_power != 1:
         magnitude = magnitude**config.magnitude_power
     hidden = magnitude * bn0["scale"][None, None] + bn0["shift"][None, None]
     hidden = jnp.pad(hidden, ((0, 0), (0, -magnitude.shape[1] % config.time_multiple), (0, 0)))
-    return jax.lax.slice_in_dim(hidden, 0, -1, axis=2)
+    hidden = jax.lax.slice_in_dim(hidden, 0, -1, axis=2)
+    return hidden.reshape(*hidden.shape[:2], config.positions, config.patch_bins)
 
 
 def residual(
@@ -180,9 +181,13 @@ def decoded(
     return residual(block["block"], jnp.concatenate([raised, skip], axis=-1), film)
 
 
-def cropped(logits: Float[Array, "batch time freq 3"], frames: int) -> Float[Array, "batch frames bins 3"]:
-    """Returns the logits without padded frames, and with zeros for the highest bin."""
-    return jnp.pad(jax.lax.slice_in_dim(logits, 0, frames, axis=1), ((0, 0), (0, 0), (0, 1), (0, 0)))
+def cropped(
+    config: ModelConfig, logits: Float[Array, "batch time freq patch"], frames: int
+) -> Float[Array, "batch frames bins 3"]:
+    """Returns the logits of every bin, without padded frames, and with zeros for the highest bin."""
+    logits = jax.lax.slice_in_dim(logits, 0, frames, axis=1)
+    logits = logits.reshape(*logits.shape[:2], config.window_length // 2, 3)
+    return jnp.pad(logits, ((0, 0), (0, 0), (0, 1), (0, 0)))
 
 
 def core(

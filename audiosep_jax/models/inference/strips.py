@@ -42,7 +42,7 @@ _BEHIND = winograd.TILE
 
 def wide_blocks(config: ModelConfig) -> frozenset[str]:
     """Returns the names of the blocks to compute in strips with Winograd's convolutions."""
-    depth, bins, widths = len(config.encoder_widths), config.window_length // 2, config.encoder_widths
+    depth, bins, widths = len(config.encoder_widths), config.positions, config.encoder_widths
     found = set()
     for level, width in enumerate(widths):
         freq = bins >> level  # any even number above the lowest level
@@ -64,7 +64,7 @@ def mask_logits(
     """Returns the logits of `folded.mask_logits`, within rounding."""
     film = folded.Columns(config, columns)
     with jax.named_scope("normalize"):
-        hidden = folded.normalized(config, params["bn0"], magnitude)[..., None]
+        hidden = folded.normalized(config, params["bn0"], magnitude)
     strides, skips, wide = pooling_strides(config), [], wide_blocks(config)
     for index, stride in enumerate(strides, start=1):
         expand = functools.partial(folded.pointwise, params["pre_conv"]) if index == 1 else _unchanged
@@ -80,7 +80,7 @@ def mask_logits(
         with jax.named_scope(f"decoder{index}"):
             decoder = _decoder if f"decoder{index}" in wide else _plain_decoder
             hidden = decoder(params[f"decoder{index}"], hidden, skips.pop(), film, last)
-    return folded.cropped(plain(hidden), magnitude.shape[1])
+    return folded.cropped(config, plain(hidden), magnitude.shape[1])
 
 
 def _encoder(

@@ -43,9 +43,11 @@ def test_strips_equal_the_whole(wide, film, frames):
 def any_config(draw):
     """Any valid shape: levels of few bins, of many, and of bins that are no whole tiles."""
     depth = int(draw.integers(2, 4))
-    window = 2 * 2**depth * int(draw.integers(2, 12))
+    patch = int(draw.choice([1, 1, 2, 3]))
+    window = 2 * patch * 2**depth * int(draw.integers(2, 12))
     return ModelConfig(
         window_length=window,
+        patch_bins=patch,
         hop_length=int(draw.integers(1, window // 2 + 1)),
         encoder_widths=tuple(int(width) for width in draw.integers(2, 9, size=depth)),
         bottleneck_blocks=int(draw.integers(1, 3)),
