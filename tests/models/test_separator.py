@@ -129,9 +129,13 @@ def test_every_field_changes_the_model(change):
     if "film" in change:
         assert {path[-2:] for path in set(more) - set(names)} == {("scale", "kernel"), ("scale", "bias")}
     elif "patch_bins" in change:
-        grown = {path[2]: leaf.shape for path, leaf in more.items() if leaf.shape != names[path].shape}
+        grown = {path[2:]: leaf.shape for path, leaf in more.items() if leaf.shape != names[path].shape}
         assert set(more) == set(names)
-        assert grown == {"pre_conv": (1, 1, 4, 3), "after_conv": (12,)}
+        assert grown == {
+            ("pre_conv", "kernel"): (1, 1, 4, 3),
+            ("after_conv", "kernel"): (1, 1, 3, 12),
+            ("after_conv", "bias"): (12,),
+        }
     elif "bottleneck_blocks" in change:
         assert {path[2] for path in set(more) - set(names)} == {f"bottleneck{n}" for n in (2, 3, 4)}
     else:
