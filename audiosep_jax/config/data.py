@@ -124,6 +124,9 @@ class DataConfig:
       datasets: folders that `audiosep prepare` wrote, each "PATH" or "PATH:SPLIT+SPLIT".
       validation: the same, for the clips held out for validation; empty switches validation off.
       weights: relative share of examples per dataset; empty is by number of clips.
+      label_balance: a label of n clips is drawn in proportion to n to the power of 1 - label_balance: with 0
+        all clips of a dataset come equally often, with 1 all labels. Above 0 targets are drawn independently,
+        so a clip may come twice before another comes once.
       seed: of all draws, together with step and position.
       read_threads: threads that decode crops; 0 decodes in the main thread.
       prefetch: batches prepared ahead; each thread holds at least one.
@@ -132,6 +135,7 @@ class DataConfig:
     datasets: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
     weights: tuple[float, ...] = ()
+    label_balance: float = 0.0
     seed: int = 0
     read_threads: int = 4
     prefetch: int = 4
@@ -141,3 +145,5 @@ class DataConfig:
         at_least(self, "data", 1, "prefetch")
         if any(not 0 < weight < float("inf") for weight in self.weights):
             raise ConfigError(f"data.weights is {self.weights}: every weight must be a positive number.")
+        if not 0 <= self.label_balance <= 1:
+            raise ConfigError(f"data.label_balance is {self.label_balance}: give a number in [0, 1].")

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from audiosep_jax.config.augment import AugmentConfig
 from audiosep_jax.config.data import DataConfig, MixtureConfig
 from audiosep_jax.config.model import ModelConfig, QueryConfig
 from audiosep_jax.config.training import ExecutionConfig, MeshConfig, OptimizerConfig, TrainConfig
@@ -15,6 +16,7 @@ class ExperimentConfig:
     model: ModelConfig = ModelConfig()
     query: QueryConfig = QueryConfig()
     mixture: MixtureConfig = MixtureConfig()
+    augment: AugmentConfig = AugmentConfig()
     data: DataConfig = DataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     mesh: MeshConfig = MeshConfig()

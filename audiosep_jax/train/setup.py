@@ -58,6 +58,7 @@ def open_data(
         batch_size=config.train.batch_size,
         conditions=conditions,
         supervision=supervision,
+        augment=config.augment,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         microbatches=config.execution.microbatches,

@@ -2,13 +2,17 @@
 
 import dataclasses
 import functools
+import itertools
+import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import cast
 
 import grain
 import numpy as np
 
-from audiosep_jax.config import MixtureConfig
+from audiosep_jax.config import AugmentConfig, MixtureConfig
+from data_pipelines.mixtures.augmentation import Treatment, draw_treatment
 from data_pipelines.mixtures.clip_table import ClipTable
 from data_pipelines.mixtures.supervision import Modality, Supervision
 
@@ -20,7 +24,10 @@ NO_CAPTION = -1
 _ENDLESS = 2**48
 
 # Draws that were added later have random streams of their own, so that they do not change the others.
-_MODALITY_STREAM, _RECIPE_STREAM, _NEIGHBOUR_STREAM = 1, 2, 3
+_MODALITY_STREAM, _RECIPE_STREAM, _NEIGHBOUR_STREAM, _AUGMENT_STREAM = 1, 2, 3, 4
+_BALANCE_STREAM = 5
+
+_AS_IT_IS = Treatment()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,12 +38,16 @@ class Crop:
       clip: index of the clip.
       start, stop: range of the clip's samples.
       offset: where they begin in the segment; the rest of the segment is zero.
+      length: samples that they fill; as many as the range has, unless the speed changes.
+      treatment: how the sound is changed before it is mixed.
     """
 
     clip: int
     start: int
     stop: int
     offset: int
+    length: int
+    treatment: Treatment = _AS_IT_IS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +85,8 @@ class DrawSource:
     """Random access to draws: element `k` is example `k % local` of this process in step `k // local`.
 
     The seed decides every draw, together with step and position. `weights` are the shares of the datasets
-    among targets and interferers; if empty, their shares of the clips. A process reads one slice of each of
+    among targets and interferers; if empty, their shares of the clips. `label_balance` is that of
+    `DataConfig`. A process reads one slice of each of
     the microbatches, which are consecutive parts of the global batch. So the content of a part does not
     depend on the number of processes.
     """
@@ -88,7 +100,9 @@ class DrawSource:
         batch_size: int,
         seed: int,
         weights: Sequence[float] = (),
+        label_balance: float = 0.0,
         supervision: Supervision = Supervision(),
+        augment: AugmentConfig = AugmentConfig(),
         process_index: int = 0,
         process_count: int = 1,
         microbatches: int = 1,
@@ -96,6 +110,8 @@ class DrawSource:
         self._table = table
         self._mixture = mixture
         self._supervision = supervision
+        self._augment = augment
+        self._sample_rate_hz = sample_rate_hz
         self._segment = round(mixture.segment_seconds * sample_rate_hz)
         self._active = round(ACTIVE_SECONDS * sample_rate_hz)
         self._batch_size = batch_size
@@ -110,7 +126,8 @@ class DrawSource:
         shares = np.asarray(weights or table.sizes, float)
         self._dataset_edges = np.cumsum(shares / shares.sum())
         self._clip_edges = np.concatenate([[0], np.cumsum(table.sizes)])
-        self._targets = _target_order(table.sizes, weights, seed)
+        self._clip_shares = _balanced_shares(table, label_balance) if label_balance else []
+        self._targets = _target_order(table.sizes, weights, seed, self._clip_shares)
 
     def __len__(self) -> int:
         return _ENDLESS // self._batch_size * self._local
@@ -135,9 +152,10 @@ class DrawSource:
         captions = table.captions_of[asked]
         low, high = mixture.gain_range_db
         places = {target: position, **near} if mixture.interferers == "neighbours" else {}
+        treatments = self._treatments(step, position, 1 + len(others))
         crops = tuple(
-            self._target_crop(step, places[clip]) if clip in places else self._crop(clip, rng)
-            for clip in (target, *others)
+            self._target_crop(step, places[clip]) if clip in places else self._crop(clip, rng, treatment)
+            for clip, treatment in zip((target, *others), treatments, strict=True)
         )
         draw = Draw(
             step=step,
@@ -185,7 +203,14 @@ class DrawSource:
     def _target_crop(self, step: int, position: int) -> Crop:
         """Draws the crop of a target independently of its mixture, so that its neighbours can share it."""
         rng = np.random.default_rng([self._seed, step, position, _NEIGHBOUR_STREAM])
-        return self._crop(self._target(step, position), rng)
+        return self._crop(self._target(step, position), rng, *self._treatments(step, position, 1))
+
+    def _treatments(self, step: int, position: int, count: int) -> list[Treatment]:
+        """Draws how each sound of a mixture is changed, the target's first."""
+        if not self._augment.changes_sounds:
+            return [_AS_IT_IS] * count
+        rng = np.random.default_rng([self._seed, step, position, _AUGMENT_STREAM])
+        return [draw_treatment(self._augment, rng, sample_rate_hz=self._sample_rate_hz) for _ in range(count)]
 
     def _with_modality(self, draw: Draw) -> Draw:
         """Draws the modality, if there is a choice or no caption."""
@@ -203,19 +228,29 @@ class DrawSource:
 
     def _pick(self, rng: np.random.Generator) -> int:
         dataset = min(np.searchsorted(self._dataset_edges, rng.random(), "right"), len(self._table.sizes) - 1)
-        return int(rng.integers(self._clip_edges[dataset], self._clip_edges[dataset + 1]))
+        first, end = self._clip_edges[dataset : dataset + 2]
+        if self._clip_shares:
+            return int(first + _choose(self._clip_shares[dataset], rng))
+        return int(rng.integers(first, end))
 
-    def _crop(self, index: int, rng: np.random.Generator) -> Crop:
-        clip, segment = self._table.clips[index], self._segment
-        if clip.samples <= segment:
-            offset = int(rng.integers(segment - clip.samples, endpoint=True))
-            return Crop(clip=index, start=0, stop=clip.samples, offset=offset)
-        first, end = clip.active
+    def _crop(self, index: int, rng: np.random.Generator, treatment: Treatment = _AS_IT_IS) -> Crop:
+        clip, segment, speed = self._table.clips[index], self._segment, treatment.speed
+        # All lengths are those of the clip as it is played.
+        samples = max(1, int(clip.samples / speed))
+        if samples <= segment:
+            offset = int(rng.integers(segment - samples, endpoint=True))
+            return Crop(
+                clip=index, start=0, stop=clip.samples, offset=offset, length=samples, treatment=treatment
+            )
+        first, end = (min(samples, int(edge / speed)) for edge in clip.active)
         needed = min(self._active, end - first, segment)
         low = max(0, first + needed - segment)
-        high = min(clip.samples - segment, end - needed)
-        start = int(rng.integers(low, high, endpoint=True))
-        return Crop(clip=index, start=start, stop=start + segment, offset=0)
+        high = min(samples - segment, end - needed)
+        start = int(rng.integers(low, max(low, high), endpoint=True))
+        stop = min(clip.samples, math.ceil((start + segment) * speed))
+        return Crop(
+            clip=index, start=int(start * speed), stop=stop, offset=0, length=segment, treatment=treatment
+        )
 
 
 class _EpochOrder:
@@ -240,8 +275,50 @@ class _EpochOrder:
         return np.random.default_rng([*self._seed, epoch]).permutation(self._size)
 
 
-def _target_order(sizes: Sequence[int], weights: Sequence[float], seed: int) -> grain.MapDataset[int]:
-    """Orders targets so that each clip comes once per epoch; with weights, once per epoch of its dataset."""
+class _BalancedOrder:
+    """Random access to independent draws of the clips from `first` on, by their cumulative shares."""
+
+    def __init__(self, first: int, shares: np.ndarray, seed: tuple[int, int]):
+        self._first, self._shares, self._seed = first, shares, seed
+
+    def __len__(self) -> int:
+        return _ENDLESS
+
+    def __getitem__(self, index: int) -> int:
+        rng = np.random.default_rng([*self._seed, _BALANCE_STREAM, int(index)])
+        return self._first + _choose(self._shares, rng)
+
+
+def _choose(shares: np.ndarray, rng: np.random.Generator) -> int:
+    """Draws an index by cumulative shares."""
+    return min(int(np.searchsorted(shares, rng.random(), "right")), len(shares) - 1)
+
+
+def _balanced_shares(table: ClipTable, balance: float) -> list[np.ndarray]:
+    """Returns for each dataset the cumulative shares of its clips; a clip without label is one of its own."""
+    shares, edges = [], np.cumsum([0, *table.sizes])
+    for first, end in itertools.pairwise(edges):
+        clips = table.clips[first:end]
+        counts = Counter(clip.label for clip in clips)
+        share = np.array([(counts[clip.label] if clip.label else 1) ** -balance for clip in clips])
+        shares.append(np.cumsum(share / share.sum()))
+    return shares
+
+
+def _target_order(
+    sizes: Sequence[int], weights: Sequence[float], seed: int, shares: Sequence[np.ndarray]
+) -> grain.MapDataset[int]:
+    """Orders targets so that each clip comes once per epoch; with weights, once per epoch of its dataset.
+
+    With `shares` of the clips of every dataset, targets are drawn independently.
+    """
+    if shares:
+        edges = np.cumsum([0, *sizes]).tolist()
+        drawn = [
+            _BalancedOrder(first, each, (seed, number))
+            for number, (first, each) in enumerate(zip(edges, shares, strict=False))
+        ]
+        return grain.MapDataset.mix([grain.MapDataset.source(order) for order in drawn], weights or sizes)
     if not weights:
         return grain.MapDataset.source(_EpochOrder(0, sum(sizes), (seed, 0)))
     edges = np.cumsum([0, *sizes]).tolist()

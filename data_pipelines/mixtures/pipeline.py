@@ -5,8 +5,9 @@ import dataclasses
 import grain
 import numpy as np
 
-from audiosep_jax.config import DataConfig, MixtureConfig
+from audiosep_jax.config import AugmentConfig, DataConfig, MixtureConfig
 from audiosep_jax.errors import AudioSepError, ConfigError, DatasetError
+from data_pipelines.mixtures.augmentation import at_speed, filtered
 from data_pipelines.mixtures.clip_index import ClipStore
 from data_pipelines.mixtures.clip_table import ClipTable
 from data_pipelines.mixtures.clips import SILENCE_PEAK, decode_flac
@@ -63,6 +64,7 @@ class MixturePipeline:
       sample_rate_hz: the model's rate, which must be the datasets' rate.
       batch_size: examples of a global batch.
       conditions: vectors per caption, or a function that is called once with all captions.
+      augment: how sounds are changed before they are mixed.
       supervision: encodes sound and frames as conditions. The threads that decode sound encode it.
       process_index, process_count: this process gets `local = batch_size / process_count` positions of each
         global batch, from `process_index · local` on.
@@ -89,6 +91,7 @@ class MixturePipeline:
         batch_size: int,
         conditions: Conditions,
         supervision: Supervision = Supervision(),
+        augment: AugmentConfig = AugmentConfig(),
         process_index: int = 0,
         process_count: int = 1,
         microbatches: int = 1,
@@ -112,6 +115,7 @@ class MixturePipeline:
             for store, first in zip(self._stores, edges, strict=False)
             for _ in store.clips
         ]
+        self._sample_rate_hz = sample_rate_hz
         self._segment = round(mixture.segment_seconds * sample_rate_hz)
         self._sources = mixture.sources
         # Names are checked before conditions are computed, which may take hours.
@@ -126,7 +130,9 @@ class MixturePipeline:
             batch_size=batch_size,
             seed=data.seed,
             weights=data.weights,
+            label_balance=data.label_balance,
             supervision=supervision,
+            augment=augment,
             process_index=process_index,
             process_count=process_count,
             microbatches=microbatches,
@@ -190,7 +196,8 @@ class MixturePipeline:
             start = clip.active[0]
             stop = min(start + self._segment, clip.samples)
             segment = np.zeros(self._segment, np.float32)
-            self._decode(Crop(clip=draw.asked, start=start, stop=stop, offset=0), segment)
+            crop = Crop(clip=draw.asked, start=start, stop=stop, offset=0, length=stop - start)
+            self._decode(crop, segment)
         return segment
 
     def _frames(self, clip: int) -> list[bytes]:
@@ -202,11 +209,17 @@ class MixturePipeline:
 
     def _decode(self, crop: Crop, segment: np.ndarray) -> None:
         store, first = self._places[crop.clip]
-        out = segment[crop.offset : crop.offset + crop.stop - crop.start]
+        out = segment[crop.offset : crop.offset + crop.length]
+        treatment = crop.treatment
+        played = out if treatment.speed == 1 else np.zeros(crop.stop - crop.start, np.float32)
         try:
-            decode_flac(store.flac(crop.clip - first), out, start=crop.start)
+            decode_flac(store.flac(crop.clip - first), played, start=crop.start)
         except AudioSepError as error:
             raise DatasetError(f"{store.folder}, clip {self.table.clips[crop.clip].id}: {error}") from error
+        if treatment.speed != 1:
+            out[:] = at_speed(played, treatment.speed, samples=crop.length)
+        if treatment.filters:
+            segment[:] = filtered(segment, treatment, sample_rate_hz=self._sample_rate_hz)
 
 
 def _open(data: DataConfig, sample_rate_hz: int) -> list[ClipStore]:

@@ -1,8 +1,10 @@
 import collections
+import dataclasses
 import hashlib
 
 import numpy as np
 import pytest
+from draw_texts import text_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +31,7 @@ def clip(index, *, samples=500, active=None):
 
 def source(clips=None, *, table=None, batch_size=8, seed=7, **options):
     weights = options.pop("weights", ())
+    balance = options.pop("label_balance", 0.0)
     slicing = {name: options.pop(name) for name in ("process_index", "process_count") if name in options}
     mixture = MixtureConfig(**{"segment_seconds": SEGMENT / RATE, **options})
     table = table or ClipTable([clips or [clip(index) for index in range(30)]])
@@ -39,6 +42,7 @@ def source(clips=None, *, table=None, batch_size=8, seed=7, **options):
         batch_size=batch_size,
         seed=seed,
         weights=weights,
+        label_balance=balance,
         **slicing,
     )
 
@@ -80,6 +84,24 @@ def test_weights_share_targets_and_interferers_and_keep_the_epochs_of_each_datas
     second = [target for target in targets if target >= 10]
     assert sorted(first[:10]) == list(range(10))
     assert sorted(second[:30]) == list(range(10, 40))
+
+
+@pytest.mark.parametrize("balance", [0.5, 1.0])
+def test_labels_can_be_balanced_among_targets_and_interferers(balance):
+    many = [dataclasses.replace(clip(index), label="many", captions=("many",)) for index in range(64)]
+    few = [
+        dataclasses.replace(clip(index), label=f"{index}", captions=(f"{index}",)) for index in range(64, 68)
+    ]
+    balanced = source(table=ClipTable([many + few]), label_balance=balance)
+    draws = [balanced[index] for index in range(3000)]
+    targets = [draw.crops[0].clip for draw in draws]
+    share = 64 ** (1 - balance) / (64 ** (1 - balance) + 4)
+    assert np.mean([target < 64 for target in targets]) == pytest.approx(share, abs=0.03)
+    assert len(set(targets)) == 68
+    of_few = [draw.crops[1].clip for draw in draws if draw.crops[0].clip == 64]
+    wanted = 64 ** (1 - balance) / (64 ** (1 - balance) + 3)
+    assert np.mean([other < 64 for other in of_few]) == pytest.approx(wanted, abs=0.1)
+    assert [source(table=ClipTable([many + few]), label_balance=balance)[9]] == [draws[9]]
 
 
 def test_gains_take_every_integer_of_the_range_one_per_interferer_and_one_for_the_sum():
@@ -155,7 +177,7 @@ def test_draws_stay_what_they_are():
     """A run that is resumed after an upgrade must get the same data: change this only knowingly."""
     draws = source(sources=3, absent_probability=0.2, level_range_db=(-6.0, 6.0))
     # What came later stands behind, and follows from the same draws.
-    before = (repr(draws[index]).partition(", asked=")[0] + ")" for index in (*range(50), 10**9))
+    before = (text_of(draws[index]).partition(", asked=")[0] + ")" for index in (*range(50), 10**9))
     text = "\n".join(before)
     assert hashlib.sha256(text.encode()).hexdigest()[:16] == "f474d3c9f12cd33d"
 
@@ -163,6 +185,6 @@ def test_draws_stay_what_they_are():
 def test_64_draws_of_a_seed_stay_what_they_are():
     """As above, with every field of a draw."""
     draws = source(sources=3, absent_probability=0.2, level_range_db=(-6.0, 6.0), seed=11)
-    text = "\n".join(repr(draws[index]) for index in range(64))
+    text = "\n".join(text_of(draws[index]) for index in range(64))
     known = "c2cb6ea924dca9d212e373e1601d15c85c3970687d3d5f1946e285204d043e83"
     assert hashlib.sha256(text.encode()).hexdigest() == known
