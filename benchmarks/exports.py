@@ -16,10 +16,10 @@ import jax
 import numpy as np
 
 from audiosep_jax.checkpoints import folder
+from audiosep_jax.checkpoints.bundled import BUNDLED_CHECKPOINT
 from audiosep_jax.config import ExperimentConfig, ModelConfig
 from audiosep_jax.export import check, exporter
 from audiosep_jax.models import separator
-from audiosep_jax.separation.api import BUNDLED_CHECKPOINT
 from benchmarks import timing
 
 _MAX_SECONDS = 20.0  # of the warm calls of a case

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     use_cache()
     args = tyro.cli(DemoArgs, args=argv, prog="python -m experiments.demo")
     try:
-        from audiosep_jax.separation.api import BUNDLED_CHECKPOINT
+        from audiosep_jax.checkpoints.bundled import BUNDLED_CHECKPOINT
         from experiments import demo_story  # after use_cache: JAX reads the cache folder when it is imported
 
         demo_story.run(

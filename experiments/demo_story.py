@@ -16,6 +16,7 @@ from rich.table import Table
 from audiosep_jax.audio.reading import read_audio
 from audiosep_jax.audio.writing import write_audio
 from audiosep_jax.checkpoints import folder
+from audiosep_jax.checkpoints.bundled import BUNDLED_CHECKPOINT
 from audiosep_jax.cli import prepare
 from audiosep_jax.config import DataConfig, ExperimentConfig, OptimizerConfig
 from audiosep_jax.evals import metrics
@@ -23,7 +24,7 @@ from audiosep_jax.evals.evaluate import ClassResult, EvaluationResult, evaluate
 from audiosep_jax.evals.evaluation_set import EvaluationSet, load_evaluation_set, render
 from audiosep_jax.models import separator
 from audiosep_jax.plotting.spectrograms import spectrogram_figure
-from audiosep_jax.separation.api import BUNDLED_CHECKPOINT, AudioSep
+from audiosep_jax.separation.api import AudioSep
 from audiosep_jax.train.loop import train
 from audiosep_jax.utils.atomic import make_folder
 from audiosep_jax.utils.progress import counted, progress_bar

@@ -6,7 +6,7 @@ from typing import Literal
 from audiosep_jax.config.checks import at_least
 from audiosep_jax.errors import ConfigError
 
-OptimizerKind = Literal["adam", "adamw", "adamw_amsgrad"]
+OptimizerKind = Literal["adam", "adamw", "adamw_amsgrad", "muon"]
 LossKind = Literal["l1", "snr"]
 ComputeKind = Literal["float32", "bfloat16"]
 RematPolicy = Literal["none", "activations", "blocks"]
@@ -18,7 +18,9 @@ class OptimizerConfig:
     """Optax optimizer and schedule.
 
     Attributes:
-      kind: "adamw_amsgrad" follows PyTorch's AMSGrad exactly (maximum of the raw second moment).
+      kind: "adamw_amsgrad" follows PyTorch's AMSGrad exactly (maximum of the raw second moment). "muon"
+        orthogonalizes the updates of the matrices and convolutions (Jordan et al. 2024), scaled so that the
+        rates of Adam fit; all other parameters, and the first and last layer, get Adam's.
       learning_rate: the full rate.
       warmup_steps, warmup_factors: the rate is `factors[i] · learning_rate` for `warmup_steps` steps
         each, then `learning_rate` (the reference's constant-warm-up schedule).

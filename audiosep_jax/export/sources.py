@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audiosep_jax.checkpoints import hub
+from audiosep_jax.checkpoints import bundled
 from audiosep_jax.checkpoints.folder import Checkpoint
 from audiosep_jax.encoders.base import load_encoder
 from audiosep_jax.errors import AudioSepError
@@ -22,7 +22,7 @@ def find_checkpoint(name: str | None) -> Path:
     Raises:
       CheckpointError: it is not on the hub, or cannot be downloaded.
     """
-    return api.BUNDLED_CHECKPOINT if name in (None, BUNDLED) else hub.resolve(name)
+    return bundled.find_checkpoint(None if name == BUNDLED else name)
 
 
 def name_in_manifest(name: str | None) -> str | None:

@@ -14,9 +14,10 @@ from jaxtyping import Array, Float, Float32
 from audiosep_jax.audio.reading import AudioReader
 from audiosep_jax.audio.resample import resampled_length
 from audiosep_jax.audio.residual import split, split_stems
-from audiosep_jax.checkpoints import folder, hub
+from audiosep_jax.checkpoints import folder
+from audiosep_jax.checkpoints.bundled import find_checkpoint
 from audiosep_jax.config import ExperimentConfig
-from audiosep_jax.errors import CheckpointError, QueryError, UsageError
+from audiosep_jax.errors import QueryError, UsageError
 from audiosep_jax.models import separator
 from audiosep_jax.models.inference import engine
 from audiosep_jax.separation import example_queries, presence
@@ -32,8 +33,6 @@ from audiosep_jax.separation.window_plans import upstream_plan, window_plan
 
 # The memory between the waveform and the estimates is bounded by blocks, as it is for files.
 _BLOCK = 1 << 18
-
-BUNDLED_CHECKPOINT = Path(__file__).parents[1] / "assets" / "audiosep-tiny"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -384,14 +383,12 @@ def load(checkpoint: str | Path | None = None) -> AudioSep:
 
     Args:
       checkpoint: a checkpoint folder, or a model on the Hugging Face hub: "org/name", or "org/name@revision".
-        None loads the one that comes with the package.
+        None and "audiosep-open" load the one that comes with the package.
 
     Raises:
       CheckpointError: the folder is missing, incomplete or damaged, or the hub's model is neither in the
         cache nor can be downloaded.
     """
-    if checkpoint is None and not BUNDLED_CHECKPOINT.is_dir():
-        raise CheckpointError("This installation comes without a checkpoint: give the folder of one.")
-    place = BUNDLED_CHECKPOINT if checkpoint is None else hub.resolve(checkpoint)
+    place = find_checkpoint(checkpoint)
     loaded = folder.load(place)
     return AudioSep(loaded.config, loaded.variables, presence.load(place))

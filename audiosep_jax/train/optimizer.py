@@ -1,12 +1,19 @@
 """Optax optimizers and the reference's schedule, with PyTorch's AMSGrad."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from audiosep_jax.config import OptimizerConfig
+
+
+_MUON_BETA = 0.95
+# Root mean square of an update of Muon: that of Adam's updates (Liu et al. 2025, "Muon is scalable").
+_MUON_RMS = 0.2
+_ADAM_LAYERS = ("pre_conv", "after_conv")
 
 
 class AmsgradState(NamedTuple):
@@ -42,11 +49,38 @@ def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
 
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
     """Returns the optimizer that a config names."""
+    if config.kind == "muon":
+        return _muon(config, make_schedule(config, steps))
     scale = scale_by_pytorch_amsgrad if config.kind == "adamw_amsgrad" else optax.scale_by_adam
     parts = [scale(b1=config.beta1, b2=config.beta2, eps=config.epsilon)]
     if config.kind != "adam" and config.weight_decay:
         parts.append(optax.add_decayed_weights(config.weight_decay))
     return optax.chain(*parts, optax.scale_by_learning_rate(make_schedule(config, steps)))
+
+
+def _muon(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
+    return optax.contrib.muon(
+        schedule,
+        beta=_MUON_BETA,
+        eps=config.epsilon,
+        weight_decay=config.weight_decay,
+        adam_b1=config.beta1,
+        adam_b2=config.beta2,
+        adam_weight_decay=config.weight_decay,
+        muon_weight_dimension_numbers=_matrices,
+        consistent_rms=_MUON_RMS,
+    )
+
+
+def _matrices(params: optax.Params) -> Any:
+    """Returns which axes of a kernel are the inputs and the output of a matrix; None for all other leaves."""
+
+    def of(path: tuple, leaf: Any) -> optax.contrib.MuonDimensionNumbers | None:
+        if path[-1].key != "kernel" or path[-2].key in _ADAM_LAYERS:
+            return None
+        return optax.contrib.MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), leaf.ndim - 1)
+
+    return jax.tree_util.tree_map_with_path(of, params)
 
 
 def scale_by_pytorch_amsgrad(*, b1: float, b2: float, eps: float) -> optax.GradientTransformation:

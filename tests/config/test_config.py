@@ -55,7 +55,7 @@ def experiments(draw):
             seed=draw(st.integers(0, 2**63)),
         ),
         optimizer=OptimizerConfig(
-            kind=draw(st.sampled_from(["adam", "adamw", "adamw_amsgrad"])),
+            kind=draw(st.sampled_from(["adam", "adamw", "adamw_amsgrad", "muon"])),
             learning_rate=draw(st.floats(1e-9, 1e3)),
             warmup_factors=tuple(draw(st.lists(st.floats(0, 1e6), max_size=3))),
         ),

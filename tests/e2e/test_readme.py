@@ -27,10 +27,10 @@ from readme_commands import (
 
 import audiosep_jax
 from audiosep_jax.checkpoints import folder, torch_file
+from audiosep_jax.checkpoints.bundled import BUNDLED_CHECKPOINT
 from audiosep_jax.config import ExperimentConfig, MixtureConfig, ModelConfig, QueryConfig, TrainConfig
 from audiosep_jax.evals.evaluation_set import load_evaluation_set, render
 from audiosep_jax.models import separator
-from audiosep_jax.separation.api import BUNDLED_CHECKPOINT
 
 DEMO_FILES = ("mixture.wav", "target.wav", "estimate.wav", "residual.wav", "spectrograms.png")
 QUICK = ExperimentConfig(

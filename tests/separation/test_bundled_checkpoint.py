@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import audiosep_jax
+from audiosep_jax.checkpoints import bundled
+from audiosep_jax.checkpoints.bundled import BUNDLED_CHECKPOINT
 from audiosep_jax.evals.evaluate import evaluate
 from audiosep_jax.evals.evaluation_set import load_evaluation_set
-from audiosep_jax.separation.api import BUNDLED_CHECKPOINT
 
 DEMO = BUNDLED_CHECKPOINT.parent / "demo"
 README = Path(__file__).parents[2] / "README.md"
@@ -73,3 +74,12 @@ def test_absent_sounds_are_not_found(result):
     # Measured: 10.9 dB; the weakest single query 3.8 dB.
     assert len(result.absent) == 7
     assert result.absent_attenuation_db.mean >= 9.9
+
+
+def test_the_bundled_model_has_a_name_and_its_former_name_works_with_a_note(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert bundled.find_checkpoint("audiosep-open") == bundled.find_checkpoint(None) == BUNDLED_CHECKPOINT
+    with pytest.warns(FutureWarning, match="audiosep-tiny was replaced by audiosep-open"):
+        assert bundled.find_checkpoint("audiosep-tiny") == BUNDLED_CHECKPOINT
+    (tmp_path / "audiosep-tiny").mkdir()
+    assert bundled.find_checkpoint("audiosep-tiny") == Path("audiosep-tiny")

@@ -8,9 +8,10 @@ import pytest
 
 import audiosep_jax
 from audiosep_jax.audio.reading import read_audio
-from audiosep_jax.separation import api, window_plans
+from audiosep_jax.checkpoints import bundled
+from audiosep_jax.separation import window_plans
 
-DEMO = api.BUNDLED_CHECKPOINT.parent / "demo"
+DEMO = bundled.BUNDLED_CHECKPOINT.parent / "demo"
 CLIPS = ["dog_barking_1", "rain_1", "birds_1", "cat_meowing_1", "wind_1", "rooster_1"]
 
 

@@ -11,9 +11,9 @@ from separation_models import CONDITION_SIZE, RATE, random_model, scene
 import audiosep_jax
 from audiosep_jax import AbsentQueryWarning, Query
 from audiosep_jax.checkpoints import folder
+from audiosep_jax.checkpoints.bundled import BUNDLED_CHECKPOINT
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.separation import presence
-from audiosep_jax.separation.api import BUNDLED_CHECKPOINT
 
 CONDITION = np.linspace(-1, 1, CONDITION_SIZE)
 CALIBRATION = presence.Calibration(midpoint_db=-10, slope_per_db=0.5, absent_below_db=-14)

@@ -6,10 +6,10 @@ import pytest
 from separation_models import CONDITION_SIZE, RATE, random_model, scene
 
 import audiosep_jax
-from audiosep_jax.checkpoints import folder
+from audiosep_jax.checkpoints import bundled, folder
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.separation import api, window_plans
+from audiosep_jax.separation import window_plans
 
 CONDITION = np.linspace(-1, 1, CONDITION_SIZE)
 
@@ -183,6 +183,6 @@ def test_a_tower_of_the_wrong_size_is_refused(tower, monkeypatch):
 
 
 def test_a_missing_bundled_checkpoint_is_an_error(monkeypatch, tmp_path):
-    monkeypatch.setattr(api, "BUNDLED_CHECKPOINT", tmp_path / "none")
+    monkeypatch.setattr(bundled, "BUNDLED_CHECKPOINT", tmp_path / "none")
     with pytest.raises(AudioSepError, match="without a checkpoint"):
         audiosep_jax.load()

@@ -9,9 +9,9 @@ from tower_checkpoints import CONDITION_SIZE, tower_checkpoint
 
 import audiosep_jax
 from audiosep_jax.checkpoints import hub
+from audiosep_jax.checkpoints.bundled import BUNDLED_CHECKPOINT
 from audiosep_jax.cli.main import main
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.separation.api import BUNDLED_CHECKPOINT
 
 DEMO = BUNDLED_CHECKPOINT.parent / "demo"
 

@@ -1,11 +1,13 @@
 """Optimizers against PyTorch's own steps, and the learning rate by step."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import Path
 import pytest
 
 from audiosep_jax.config import OptimizerConfig
@@ -98,3 +100,36 @@ def test_moments_do_not_share_buffers():
     state = make_optimizer(OptimizerConfig(), 10).init({"kernel": jnp.ones((3, 2))})
     buffers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(state)]
     assert len(set(buffers)) == len(buffers)
+
+
+def test_muon_makes_the_updates_of_matrices_orthogonal_and_leaves_the_rest_to_adam():
+    config = OptimizerConfig(kind="muon", learning_rate=1e-2, warmup_steps=0)
+    draw = np.random.default_rng(0)
+    shapes = {
+        "pre_conv": {"kernel": (1, 1, 2, 4), "bias": (4,)},
+        "conv1": {"kernel": (3, 3, 4, 6)},
+        "film": {"shift": {"kernel": (5, 6), "bias": (6,)}},
+    }
+    gradients, params = (
+        jax.tree.map(
+            lambda shape: jnp.asarray(draw.normal(size=shape), jnp.float32),
+            shapes,
+            is_leaf=lambda value: isinstance(value, tuple),
+        )
+        for _ in range(2)
+    )
+
+    def first_update(kind):
+        optimizer = make_optimizer(dataclasses.replace(config, kind=kind), 12)
+        return jax.jit(optimizer.update)(gradients, optimizer.init(params), params)[0]
+
+    muon, adam = first_update("muon"), first_update("adam")
+    for kernel in (muon["conv1"]["kernel"], muon["film"]["shift"]["kernel"]):
+        matrix = np.asarray(kernel).reshape(-1, kernel.shape[-1])
+        strengths = np.linalg.svd(matrix, compute_uv=False)
+        assert strengths.max() < 2 * strengths.min()
+        # An update of Adam is about as large as the rate, one of Muon a fifth of it.
+        assert 1e-3 < np.sqrt(np.mean(matrix**2)) < 3e-3
+    for value, want in ((muon["pre_conv"], adam["pre_conv"]), (muon["film"]["shift"], adam["film"]["shift"])):
+        np.testing.assert_allclose(value["bias"], want["bias"], rtol=0.2)
+    np.testing.assert_allclose(muon["pre_conv"]["kernel"], adam["pre_conv"]["kernel"], rtol=0.2)

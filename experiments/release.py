@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from audiosep_jax.checkpoints import folder
+from audiosep_jax.checkpoints.bundled import BUNDLED_CHECKPOINT
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.separation.api import BUNDLED_CHECKPOINT
 
 
 def release(source: Path, destination: Path = BUNDLED_CHECKPOINT) -> None:
