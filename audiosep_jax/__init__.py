@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from audiosep_jax.separation.presence import AbsentQueryWarning
     from audiosep_jax.separation.queries import Query
     from audiosep_jax.separation.results import Separation
+    from audiosep_jax.separation.scale import ScaleWarning
 
 __version__ = "0.1.0"
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "QueryError",
     "Recording",
     "ReportError",
+    "ScaleWarning",
     "Separation",
     "SeparationError",
     "StorageError",
@@ -75,6 +77,7 @@ _HOMES = {
     "LiveSeparator": "audiosep_jax.separation.live",
     "Query": "audiosep_jax.separation.queries",
     "Recording": "audiosep_jax.audio.reading",
+    "ScaleWarning": "audiosep_jax.separation.scale",
     "Separation": "audiosep_jax.separation.results",
     "load": "audiosep_jax.separation.api",
     "read_audio": "audiosep_jax.audio.reading",

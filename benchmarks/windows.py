@@ -70,7 +70,9 @@ def _measure(
     whole = np.asarray(model.apply(jnp.asarray(mixture)[None], jnp.asarray(condition)[None]))[0]
     estimates = {"whole": whole}
     for name, upstream in (("ours", False), ("upstream", True)):
-        result = model.separate(mixture, model.sample_rate_hz, condition=condition, upstream_windows=upstream)
+        result = model.separate(
+            mixture, model.sample_rate_hz, condition=condition, upstream_windows=upstream, level="as_is"
+        )
         estimates[name] = result.estimate
     return Measurement(
         target=target,

@@ -123,6 +123,7 @@ def evaluated(
             apply=lambda mixture, condition: apply(on_device, jnp.asarray(mixture), jnp.asarray(condition)),
             encode=encode,
             model_sample_rate_hz=model.sample_rate_hz,
+            working_level_db=model.config.model.working_level_db,
             model=name,
             batch_size=4,
             progress=lambda done, total: bar.update(task, completed=done, description=name),

@@ -34,6 +34,7 @@ CONFIG = ExperimentConfig(
         film="scale_shift",
         condition_size=384,
         magnitude_power=0.3,
+        working_level_db=-28.0,
         unused_tensors=False,
     ),
     query=QueryConfig(encoder="sentence"),

@@ -78,6 +78,8 @@ class OverlapAdd:
       outputs: shape of the function's result for a row, without its samples.
       in_flight: calls that are computed at once, in as many threads; 1 computes within `push`. The result is
         the same and comes up to as many calls later.
+      gain: position of a window's end -> the factor of this window; its result is divided by the factor. None
+        changes nothing.
     """
 
     def __init__(
@@ -90,13 +92,15 @@ class OverlapAdd:
         inputs: tuple[int, ...] = (),
         outputs: tuple[int, ...] = (),
         in_flight: int = 1,
+        gain: Callable[[int], np.float32] | None = None,
     ) -> None:
-        self._process, self._plan = process, plan
+        self._process, self._plan, self._gain = process, plan, gain
         self._channels, self._batch_size = channels, batch_size
         self._buffer = np.zeros((channels, *inputs, 0), np.float32)
         self._pushed = self._returned = 0
         self._cut_windows = self._joined_windows = 0
         self._starts: list[int] = []  # of the windows that are cut and not joined
+        self._gains: list[np.float32] = []  # of the same windows
         self._waiting: list[np.ndarray] = []  # rows that are not processed
         self._computing: deque[Future[np.ndarray]] = deque()
         self._processed: list[np.ndarray] = []
@@ -144,8 +148,13 @@ class OverlapAdd:
     def _cut(self, start: int) -> None:
         offset = start - (self._pushed - self._buffer.shape[-1])
         rows = self._buffer[..., offset : offset + self._plan.window]
+        gain = np.float32(1)
+        if self._gain is not None:
+            gain = self._gain(min(start + self._plan.window, self._pushed))
+            rows = rows * gain
         self._waiting += list(rows if self._plan.short_last else _extended(rows, self._plan))
         self._starts.append(start)
+        self._gains.append(gain)
         self._cut_windows += 1
 
     def _process_batches(self) -> None:
@@ -176,7 +185,7 @@ class OverlapAdd:
 
     def _join(self) -> Iterator[np.ndarray]:
         while self._starts and len(self._processed) >= self._channels:
-            rows = np.stack(self._processed[: self._channels])
+            rows = np.stack(self._processed[: self._channels]) / self._gains.pop(0)
             del self._processed[: self._channels]
             index, start = self._joined_windows, self._starts.pop(0)
             fade_at = index * self._plan.stride + self._plan.left if index else 0

@@ -62,6 +62,7 @@ def run(args: EvaluateArgs) -> int:
             apply=apply,
             encode=encode,
             model_sample_rate_hz=model.sample_rate_hz,
+            working_level_db=model.config.model.working_level_db,
             model=model.config.name,
             batch_size=args.batch_size,
             progress=progress,
@@ -78,6 +79,7 @@ def run(args: EvaluateArgs) -> int:
             root=args.root,
             apply=apply,
             encode=encode,
+            working_level_db=model.config.model.working_level_db,
             batch_size=args.batch_size,
         )
     console.print(report.console_table(result))

@@ -27,6 +27,9 @@ class ModelConfig:
         reference. More make the upper levels cheaper, so that the same time allows wider levels.
       magnitude_power: exponent of the magnitude before `bn0`. 1 is the reference; a power below 1 compresses
         the dynamic range, and small models learn faster.
+      working_level_db: level in dBFS, as `audio.levels` measures it, at which the model is at its best. A
+        separation brings recordings to it and estimates back. None, as in the reference, leaves them as they
+        are. Training does not use it.
       unused_tensors: declare the 24 tensors that the released model holds and never uses (`bn2` and `beta2`
         of the decoders), so that import and export keep them; they get no gradient.
     """
@@ -40,6 +43,7 @@ class ModelConfig:
     condition_size: int = 512
     patch_bins: int = 1
     magnitude_power: float = 1.0
+    working_level_db: float | None = None
     unused_tensors: bool = True
 
     def __post_init__(self) -> None:
@@ -64,6 +68,10 @@ class ModelConfig:
         at_least(self, "model", 1, "sample_rate_hz", "bottleneck_blocks", "condition_size")
         if not 0 < self.magnitude_power <= 1:
             raise ConfigError(f"model.magnitude_power is {self.magnitude_power}: give a number in (0, 1].")
+        if self.working_level_db is not None and not -60 <= self.working_level_db <= 20:
+            raise ConfigError(
+                f"model.working_level_db is {self.working_level_db}: give -60 to 20 dBFS, or none."
+            )
 
     @property
     def positions(self) -> int:

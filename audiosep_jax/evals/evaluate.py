@@ -1,11 +1,13 @@
 """Evaluates a separator on a fixed set: a row per mixture, and means per class with intervals."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from audiosep_jax.audio.levels import at_working_level
 from audiosep_jax.audio.resample import resample
 from audiosep_jax.evals.evaluation_set import Entry, EvaluationSet, check_files, render_entries
 from audiosep_jax.evals.measure import METRICS, Apply, Measurements, Progress, measure_batch, merge
@@ -103,6 +105,7 @@ def evaluate(
     apply: Apply,
     encode: Encode,
     model_sample_rate_hz: int,
+    working_level_db: float | None = None,
     model: str = "",
     batch_size: int = 8,
     progress: Progress | None = None,
@@ -118,6 +121,8 @@ def evaluate(
       apply: `(mixture [batch, samples], condition [batch, size]) -> estimate [batch, samples]`.
       encode: `queries -> condition [queries, size]`.
       model_sample_rate_hz: rate of `apply`.
+      working_level_db: level in dBFS that every mixture is brought to before `apply`, and its estimate back
+        from, as `AudioSep.separate` does it; None leaves mixtures as they are.
       model: its name in tables.
       batch_size: mixtures per call of `apply`.
       progress: called with (mixtures done, mixtures in all) after each batch.
@@ -129,7 +134,10 @@ def evaluate(
     check_files(evaluation_set, root)
     entries = evaluation_set.entries
     at_set_rate = resampled_apply(
-        apply, set_rate_hz=evaluation_set.sample_rate_hz, model_rate_hz=model_sample_rate_hz
+        apply,
+        set_rate_hz=evaluation_set.sample_rate_hz,
+        model_rate_hz=model_sample_rate_hz,
+        working_level_db=working_level_db,
     )
     queries = sorted({entry.query for entry in entries})
     condition_of = dict(zip(queries, encode(queries), strict=True))
@@ -153,10 +161,15 @@ def evaluate(
     return summarise(evaluation_set, merge(parts), model=model, model_sample_rate_hz=model_sample_rate_hz)
 
 
-def resampled_apply(apply: Apply, *, set_rate_hz: int, model_rate_hz: int) -> Apply:
-    """Wraps `apply` so that it takes and returns waveforms at the set's rate."""
+def resampled_apply(
+    apply: Apply, *, set_rate_hz: int, model_rate_hz: int, working_level_db: float | None = None
+) -> Apply:
+    """Wraps `apply` so that it takes and returns waveforms at the set's rate, and works at its own level."""
+    levelled = functools.partial(
+        at_working_level, sample_rate_hz=set_rate_hz, working_level_db=working_level_db
+    )
     if set_rate_hz == model_rate_hz:
-        return apply
+        return levelled(apply)
 
     def at_set_rate(mixture: np.ndarray, condition: np.ndarray) -> np.ndarray:
         inside = resample(mixture, from_hz=set_rate_hz, to_hz=model_rate_hz)
@@ -164,7 +177,7 @@ def resampled_apply(apply: Apply, *, set_rate_hz: int, model_rate_hz: int) -> Ap
         back = resample(estimate, from_hz=model_rate_hz, to_hz=set_rate_hz)[:, : mixture.shape[-1]]
         return np.pad(back, ((0, 0), (0, mixture.shape[-1] - back.shape[-1])))
 
-    return at_set_rate
+    return levelled(at_set_rate)
 
 
 def summarise(

@@ -61,18 +61,22 @@ def separate_picked(
     root: str | Path,
     apply: Apply,
     encode: Encode,
+    working_level_db: float | None = None,
     batch_size: int = 8,
 ) -> Iterator[tuple[str, Example]]:
     """Separates the picked mixtures again; yields each with its name "best", "median" or "worst".
 
-    The set, the model (`apply` and `encode`) and the batch size are those of `evaluate`, so that nothing is
-    compiled again.
+    The set, the model (`apply`, `encode` and working level) and the batch size are those of `evaluate`, so
+    that nothing is compiled again.
 
     Raises:
       AudioFileError: a file of the set cannot be read.
     """
     at_set_rate = resampled_apply(
-        apply, set_rate_hz=result.sample_rate_hz, model_rate_hz=result.model_sample_rate_hz
+        apply,
+        set_rate_hz=result.sample_rate_hz,
+        model_rate_hz=result.model_sample_rate_hz,
+        working_level_db=working_level_db,
     )
     for name, row in pick(result).items():
         mixture, target = render_entries(evaluation_set, [evaluation_set.entries[row.index]], root=root)
@@ -98,6 +102,7 @@ def example_figures(
     root: str | Path,
     apply: Apply,
     encode: Encode,
+    working_level_db: float | None = None,
     batch_size: int = 8,
 ) -> list[Path]:
     """Writes `spectrograms-<best, median, worst>.png` of `separate_picked`; returns their paths.
@@ -108,7 +113,13 @@ def example_figures(
     """
     paths = []
     for name, example in separate_picked(
-        result, evaluation_set=evaluation_set, root=root, apply=apply, encode=encode, batch_size=batch_size
+        result,
+        evaluation_set=evaluation_set,
+        root=root,
+        apply=apply,
+        encode=encode,
+        working_level_db=working_level_db,
+        batch_size=batch_size,
     ):
         paths.append(Path(folder) / f"spectrograms-{name}.png")
         save(example.draw(), paths[-1])

@@ -64,6 +64,7 @@ def separate_examples(
             root=root,
             apply=lambda mixture, condition: model.apply(jnp.asarray(mixture), jnp.asarray(condition)),
             encode=base.load_encoder(model.config.query).encode,
+            working_level_db=model.config.model.working_level_db,
             batch_size=1,
         )
     )

@@ -1,6 +1,5 @@
 """The separator: a recording and queries in; the described sounds and everything else out."""
 
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Float32
 
+from audiosep_jax.audio.levels import level_db
 from audiosep_jax.audio.reading import AudioReader
 from audiosep_jax.audio.resample import resampled_length
 from audiosep_jax.audio.residual import split, split_stems
@@ -24,15 +24,13 @@ from audiosep_jax.separation import example_queries, presence
 from audiosep_jax.separation.checks import check_batch, checked_rate, checked_waveform
 from audiosep_jax.separation.conditions import Conditions
 from audiosep_jax.separation.estimator import Estimator, task_for
-from audiosep_jax.separation.files import Outputs, Progress, separate_file
+from audiosep_jax.separation.files import Outputs, Progress, StreamFor, separate_file
 from audiosep_jax.separation.options import OptionFields, Options
 from audiosep_jax.separation.queries import Query, QueryLike, query_from, query_list
 from audiosep_jax.separation.results import FileSeparation, Separation, Stems, file_separations
-from audiosep_jax.separation.stream import EstimateStream, Work
+from audiosep_jax.separation.scale import warn_of_scale
+from audiosep_jax.separation.stream import EstimateStream, Work, estimates_of
 from audiosep_jax.separation.window_plans import upstream_plan, window_plan
-
-# The memory between the waveform and the estimates is bounded by blocks, as it is for files.
-_BLOCK = 1 << 18
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,8 +38,7 @@ class AudioSep:
     """A separator: weights and their query encoder. It never changes; `load` makes one.
 
     All methods that separate take the fields of `options.Options` as keyword arguments. They warn with an
-    `AbsentQueryWarning` when the sound of a query seems absent, if the checkpoint has a calibration or
-    `absent_below_db` is given.
+    `AbsentQueryWarning` when a query's sound seems absent, if there is a calibration or `absent_below_db`.
 
     Attributes:
       config: of the experiment that trained the model.
@@ -130,7 +127,7 @@ class AudioSep:
 
         The estimate is rounded to 24 bits of the waveform's peak. So estimate + residual is the waveform bit
         for bit if the waveform came from PCM of at most 24 bits, and within half a step of 24 bits otherwise.
-        Nothing is normalised.
+        Loudness stays as it is. Samples far beyond full scale get a `ScaleWarning`.
 
         Args:
           waveform: `[samples]` or `[channels, samples]`, floating point, full scale ±1.
@@ -296,9 +293,7 @@ class AudioSep:
         outputs = [Outputs.of_stems(stem_paths, rest_path)]
         return self._separate_file(path, chosen, outputs, progress, True, options)
 
-    def stream_for(
-        self, queries: Sequence[Query], options: Options, *, stems: bool = False
-    ) -> Callable[[int, int, int], EstimateStream]:
+    def stream_for(self, queries: Sequence[Query], options: Options, *, stems: bool = False) -> StreamFor:
         """Prepares a pass: encodes the queries, and computes what does not depend on the recording.
 
         Args:
@@ -307,18 +302,23 @@ class AudioSep:
           stems: the estimates share the mixture.
 
         Returns:
-          A function (channels, sample rate in Hz, samples) -> the stream that estimates.
+          A function (channels, sample rate in Hz, samples, level in dBFS) -> the stream that estimates.
 
         Raises:
           AudioSepError: a query that cannot be used.
         """
         work, config = self.work(queries, options, stems=stems), self.config.model
 
-        def stream(channels: int, sample_rate_hz: int, samples: int) -> EstimateStream:
+        def stream(channels: int, sample_rate_hz: int, samples: int, level_db: float) -> EstimateStream:
             length = resampled_length(samples, from_hz=sample_rate_hz, to_hz=config.sample_rate_hz)
             plan = upstream_plan(config) if options.upstream_windows else window_plan(config, length)
             return EstimateStream(
-                work, plan=plan, config=config, channels=channels, sample_rate_hz=sample_rate_hz
+                work,
+                plan=plan,
+                config=config,
+                channels=channels,
+                sample_rate_hz=sample_rate_hz,
+                level_db=level_db,
             )
 
         return stream
@@ -331,11 +331,11 @@ class AudioSep:
         self, waveform: np.ndarray, rate_hz: int, queries: Sequence[Query], stems: bool, given: OptionFields
     ) -> tuple[np.ndarray, np.ndarray, tuple[presence.Presence, ...]]:
         mixture, rate, options = checked_waveform(waveform), checked_rate(rate_hz), Options(**given)
+        warn_of_scale(float(np.abs(mixture).max()))
         rows = np.atleast_2d(mixture)
-        stream = self.stream_for(queries, options, stems=stems)(rows.shape[0], rate, rows.shape[1])
-        with contextlib.closing(stream):
-            blocks = [stream.push(rows[:, at : at + _BLOCK]) for at in range(0, rows.shape[1], _BLOCK)]
-            estimates = np.concatenate([*blocks, stream.flush()], axis=-1)
+        loudness = level_db(rows, sample_rate_hz=rate)
+        stream = self.stream_for(queries, options, stems=stems)(len(rows), rate, rows.shape[1], loudness)
+        estimates = estimates_of(rows, stream)
         presences = self._presences(queries, stream.levels_db(), options)
         return mixture, estimates.reshape(len(queries), *mixture.shape), presences
 
@@ -352,6 +352,7 @@ class AudioSep:
         stream_for = self.stream_for(queries, options, stems=stems)
         with AudioReader(path) as reader:
             written = separate_file(reader, stream_for=stream_for, outputs=outputs, progress=progress)
+        warn_of_scale(written.peak, path=path)
         presences = self._presences(queries, written.presence_levels_db, options)
         return file_separations(written, outputs, presences)
 

@@ -30,6 +30,11 @@ def checked_waveform(waveform: Any) -> Float32[np.ndarray, "*channels samples"]:
             f"The waveform has shape {array.shape}, which is {array.shape[0]} channels of {array.shape[1]} "
             "samples: did you mean waveform.T?"
         )
+    if np.issubdtype(array.dtype, np.signedinteger):
+        raise WaveformError(
+            f"The waveform is of type {array.dtype}: floating point in ±1 is needed, as in "
+            f"waveform / {np.iinfo(array.dtype).max + 1}."
+        )
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise WaveformError(f"The waveform is of type {array.dtype}: floating point in ±1 is needed.")
     with np.errstate(over="ignore"):

@@ -98,6 +98,7 @@ class Estimator:
             in_flight=_IN_FLIGHT,
             shared=options.channel_mask == "shared",
             extend=options.high_band == "extend",
+            working_level_db=self._engine.config.working_level_db if options.level == "working" else None,
         )
 
     def process(self, task: Task) -> tuple[Process, int]:

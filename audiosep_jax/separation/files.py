@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from audiosep_jax.audio.containers import format_for
+from audiosep_jax.audio.levels import LevelMeter
 from audiosep_jax.audio.pcm import pcm_bits, quantise
 from audiosep_jax.audio.reading import AudioReader
 from audiosep_jax.audio.residual import split_stems, split_stems_steps
@@ -18,6 +19,7 @@ from audiosep_jax.separation.queries import Query
 from audiosep_jax.separation.stream import EstimateStream
 
 Progress = Callable[[int, int], None]
+StreamFor = Callable[[int, int, int, float], EstimateStream]
 Pair = tuple[np.ndarray, np.ndarray]
 
 _BLOCK = 1 << 16
@@ -77,6 +79,7 @@ class Written:
       sample_rate_hz, channels, samples: of the input and of all outputs; samples per channel.
       levels_db: energy of every query's result relative to the mixture's; -inf for silence.
       presence_levels_db: how loud every query's estimate is, as `presence.Meter` measures it.
+      peak: largest magnitude of the input, where full scale is 1.
     """
 
     subtypes: dict[Path, str]
@@ -85,20 +88,21 @@ class Written:
     samples: int
     levels_db: tuple[float, ...]
     presence_levels_db: tuple[float, ...]
+    peak: float
 
 
 def separate_file(
     reader: AudioReader,
     *,
-    stream_for: Callable[[int, int, int], EstimateStream],
+    stream_for: StreamFor,
     outputs: Sequence[Outputs],
     progress: Progress | None = None,
 ) -> Written:
     """Separates a sound file in constant memory; see `AudioSep.separate_file`.
 
-    `stream_for` returns the stream for (channels, sample rate in Hz, samples). The outputs are the files of
-    its estimates, in its order; each `Outputs` sums to the mixture. `progress` is called with the samples
-    done and the samples in all.
+    `stream_for` returns the stream for (channels, sample rate in Hz, samples, level in dBFS). The outputs are
+    the files of its estimates, in its order; each `Outputs` sums to the mixture. `progress` is called with
+    the samples done and the samples in all.
 
     Raises:
       AudioFileError: the input cannot be read, or an output cannot be written.
@@ -108,8 +112,8 @@ def separate_file(
     _refuse_collisions(reader.path, paths)
     bits = _bits(reader.subtype)
     subtypes = {path: _subtype(path, bits) for path in paths}
-    samples, peak = _measure(reader, progress)
-    stream = stream_for(reader.channels, reader.sample_rate_hz, samples)
+    samples, peak, level_db = _measure(reader, progress)
+    stream = stream_for(reader.channels, reader.sample_rate_hz, samples, level_db)
     whole, energies = 0.0, [np.zeros(len(each.paths)) for each in outputs]
     with contextlib.closing(stream), contextlib.ExitStack() as stack:
         writers = {
@@ -149,6 +153,7 @@ def separate_file(
         samples=samples,
         levels_db=tuple(levels.tolist()),
         presence_levels_db=tuple(stream.levels_db()),
+        peak=peak,
     )
 
 
@@ -187,16 +192,18 @@ def _subtype(output: Path, bits: int | None) -> str:
     return format_for(output, subtype)[1]
 
 
-def _measure(reader: AudioReader, progress: Progress | None) -> tuple[int, float]:
-    # A first pass over the file finds a truncated file before hours are spent on it, and the peak that
-    # floating-point outputs are rounded by.
+def _measure(reader: AudioReader, progress: Progress | None) -> tuple[int, float, float]:
+    # A first pass over the file finds a truncated file before hours are spent on it, the peak that
+    # floating-point outputs are rounded by, and the level, from which the model's gain follows.
     samples, peak = 0, 0.0
+    meter = LevelMeter(channels=reader.channels, sample_rate_hz=reader.sample_rate_hz)
     for block in reader.blocks(_BLOCK):
         samples += block.shape[1]
         if progress is not None:
             progress(0, max(samples, reader.samples))
         peak = max(peak, float(np.abs(block).max()))
-    return samples, peak
+        meter.push(block)
+    return samples, peak, meter.level_db()
 
 
 def _paired(reader: AudioReader, stream: EstimateStream, bits: int | None) -> Iterator[Pair]:

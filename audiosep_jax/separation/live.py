@@ -22,6 +22,7 @@ from audiosep_jax.separation.api import AudioSep
 from audiosep_jax.separation.checks import checked_rate, checked_waveform
 from audiosep_jax.separation.options import OptionFields, Options
 from audiosep_jax.separation.queries import Query, QueryLike, query_from
+from audiosep_jax.separation.scale import LOUDEST_SOUND, warn_of_scale
 from audiosep_jax.separation.stream import EstimateStream
 
 _STRIDE_SECONDS, _LEFT_SECONDS, _AHEAD_SECONDS, _FADE_SECONDS = 0.5, 1.0, 0.45, 0.03
@@ -67,6 +68,9 @@ class SoundStream:
       lead: samples of silence at the model's rate before the mixture, in the first window.
       channels, sample_rate_hz: of the mixture.
       options: of the separation.
+
+    Attributes:
+      peak: largest magnitude of the mixture until now.
     """
 
     def __init__(
@@ -94,11 +98,13 @@ class SoundStream:
             sample_rate_hz=sample_rate_hz,
             lead=lead,
         )
+        self.peak = 0.0
         self._subtracts = not query.parts
         self._mixture = np.zeros((channels, 0), np.float32)  # pushed, and not yet returned
 
     def push(self, mixture: Float32[np.ndarray, "channels samples"]) -> Float32[np.ndarray, "channels out"]:
         """Takes the next samples and returns the finished ones, possibly none."""
+        self.peak = max(self.peak, float(np.abs(mixture).max(initial=0)))
         if self._subtracts:
             self._mixture = np.concatenate([self._mixture, mixture], axis=1)
         return self._sound(self._stream.push(mixture)[0])
@@ -122,6 +128,9 @@ class SoundStream:
 
 class LiveSeparator:
     """Separates live sound, such as that of a microphone.
+
+    The model hears every window at its working level, as `Options.level` says, judged by the 30 s before the
+    window's end; the result has the mixture's level.
 
     Every `push` returns a block of the length that it was given. Joined, the blocks are `latency_samples`
     zeros and then the sound: sample n is returned with sample n + latency_samples of the mixture. The sizes
@@ -194,7 +203,7 @@ class LiveSeparator:
         self._finished = np.zeros((channels, self.latency_samples), np.float32)
         self._thread = ThreadPoolExecutor(1) if background else None
         self._computing: deque[Future[np.ndarray]] = deque()
-        self._ended = False
+        self._ended = self._warned = False
 
     def push(self, block: Float[np.ndarray, "*channels samples"]) -> Float32[np.ndarray, "*channels samples"]:
         """Takes the next block and returns one of the same shape, delayed by `latency_samples`.
@@ -212,6 +221,9 @@ class LiveSeparator:
             return np.asarray(block, np.float32)
         mixture = checked_waveform(block)
         rows = mixture[None] if mixture.ndim == 1 else mixture
+        if not self._warned and (peak := float(np.abs(rows).max())) > LOUDEST_SOUND:
+            self._warned = True
+            warn_of_scale(peak)
         if len(rows) != self._channels:
             raise WaveformError(
                 f"A block of shape {mixture.shape} was given: [{self._channels}, samples] is needed."

@@ -7,6 +7,7 @@ from audiosep_jax.errors import ConfigError
 
 ChannelMask = Literal["each", "shared"]
 HighBandRule = Literal["residual", "extend"]
+Level = Literal["working", "as_is"]
 Preset = Literal["standard", "quality", "fast", "live", "reference"]
 
 
@@ -16,6 +17,7 @@ class OptionFields(TypedDict, total=False):
     channel_mask: ChannelMask
     high_band: HighBandRule
     upstream_windows: bool
+    level: Level
     absent_below_db: float | None
 
 
@@ -32,6 +34,8 @@ class Options:
         model's band.
       upstream_windows: cut long sounds as the PyTorch reference does: windows of 5 s, joined without a fade.
         Then every length of a recording compiles its own program.
+      level: "working" brings the recording to the level that the model is best at, and its estimates back, if
+        the checkpoint says which level that is. "as_is" gives the model the recording as it is.
       absent_below_db: a query counts as absent when its estimate is below this level relative to the
         mixture; None takes the model's own calibration, if its checkpoint has one.
 
@@ -42,10 +46,11 @@ class Options:
     channel_mask: ChannelMask = "each"
     high_band: HighBandRule = "residual"
     upstream_windows: bool = False
+    level: Level = "working"
     absent_below_db: float | None = None
 
     def __post_init__(self) -> None:
-        for name, kind in (("channel_mask", ChannelMask), ("high_band", HighBandRule)):
+        for name, kind in (("channel_mask", ChannelMask), ("high_band", HighBandRule), ("level", Level)):
             value = getattr(self, name)
             if value not in get_args(kind):
                 raise ConfigError(f"{name} is {value!r}: choose one of {', '.join(get_args(kind))}.")
@@ -69,7 +74,7 @@ _PRESETS: dict[Preset, Settings] = {
     "quality": Settings(options=Options(high_band="extend"), paraphrase=True),
     "fast": Settings(options=Options(channel_mask="shared")),
     "live": Settings(),
-    "reference": Settings(options=Options(upstream_windows=True)),
+    "reference": Settings(options=Options(upstream_windows=True, level="as_is")),
 }
 
 
@@ -78,6 +83,7 @@ def settings_for(
     *,
     channel_mask: ChannelMask | None = None,
     high_band: HighBandRule | None = None,
+    level: Level | None = None,
     paraphrase: bool = False,
 ) -> Settings:
     """Returns a preset's settings, changed by the arguments; None and False change nothing.
@@ -87,7 +93,7 @@ def settings_for(
       'extend'
     """
     preset_settings = _PRESETS[preset]
-    changes = {"channel_mask": channel_mask, "high_band": high_band}
+    changes = {"channel_mask": channel_mask, "high_band": high_band, "level": level}
     chosen = {name: value for name, value in changes.items() if value is not None}
     return Settings(
         options=dataclasses.replace(preset_settings.options, **chosen),

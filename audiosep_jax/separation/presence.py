@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import sys
 import warnings
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from jaxtyping import Float32
 
 from audiosep_jax.errors import CheckpointError, shown
 from audiosep_jax.utils import serialization
+from audiosep_jax.utils.warning_places import levels_to_caller
 
 _SEGMENT_SECONDS = 4.0
 
@@ -165,13 +165,4 @@ def warn_if_absent(presence: Presence, name: str) -> None:
     """Warns of a sound that seems absent, at the line of the program that called this package."""
     warning = absence_warning(presence, name)
     if warning is not None:
-        warnings.warn(warning, AbsentQueryWarning, stacklevel=_levels_to_caller())
-
-
-def _levels_to_caller() -> int:
-    """Returns how many calls of this package lie between a warning and the program that uses it."""
-    package, level = str(Path(__file__).parents[1]), 1
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
-        frame, level = frame.f_back, level + 1
-    return level
+        warnings.warn(warning, AbsentQueryWarning, stacklevel=levels_to_caller())

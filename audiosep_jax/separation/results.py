@@ -57,6 +57,7 @@ class FileSeparation:
       subtype: libsndfile's name of the encoding of both.
       sample_rate_hz, channels, samples: of the input and of both outputs; samples per channel.
       level_db: energy of the estimate relative to the mixture's; -inf for silence.
+      peak: largest magnitude of the input, where full scale is 1.
       presence: as in `Separation`.
     """
 
@@ -67,6 +68,7 @@ class FileSeparation:
     channels: int
     samples: int
     level_db: float
+    peak: float
     presence: Presence
 
 
@@ -90,6 +92,7 @@ def file_separations(
             channels=written.channels,
             samples=written.samples,
             level_db=level,
+            peak=written.peak,
             presence=presence,
         )
         for (estimate_path, residual_path), level, presence in zip(

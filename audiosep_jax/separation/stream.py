@@ -1,17 +1,27 @@
 """Estimates of a mixture that arrives in blocks: resample, cut into windows, resample back, extend."""
 
+import contextlib
 import dataclasses
+import functools
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Float32
 
 from audiosep_jax.audio.high_band import HighBand
+from audiosep_jax.audio.levels import LevelMeter, gain_to
 from audiosep_jax.audio.resample import StreamResampler
 from audiosep_jax.audio.windows import OverlapAdd, Process, WindowPlan
 from audiosep_jax.config import ModelConfig
 from audiosep_jax.separation import window_plans
 from audiosep_jax.separation.presence import Meter
+
+# A stream of unknown length follows the level of so much sound: it rises at once, and falls when the loud
+# part is that old.
+_LEVEL_SECONDS = 30.0
+
+_BLOCK = 1 << 18
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,6 +37,7 @@ class Work:
       in_flight: calls that are computed at once.
       shared: whether a row holds all channels, or one channel.
       extend: whether estimates are extended above the model's band, as in `high_band`.
+      working_level_db: level that windows are brought to, in dBFS; None leaves them as they are.
     """
 
     process: Process
@@ -36,6 +47,7 @@ class Work:
     in_flight: int = 1
     shared: bool = False
     extend: bool = False
+    working_level_db: float | None = None
 
 
 class EstimateStream:
@@ -43,7 +55,8 @@ class EstimateStream:
 
     What `push` and `flush` return, joined, has the length of the mixture. The plan and the lead are in
     samples at the model's rate. The lead is silence before the mixture, shorter than one window; it is
-    neither measured nor returned.
+    neither measured nor returned. `level_db` is the level of the whole mixture. Where that is not known, the
+    level of every window is that of the 30 s before its end.
     """
 
     def __init__(
@@ -55,6 +68,7 @@ class EstimateStream:
         channels: int,
         sample_rate_hz: int,
         lead: int = 0,
+        level_db: float | None = None,
     ) -> None:
         model_rate_hz = config.sample_rate_hz
         self._work, self._plan = work, plan
@@ -63,6 +77,11 @@ class EstimateStream:
         self._channels = channels
         self._rows, self._row_channels = (1, channels) if work.shared else (channels, 1)
         self._down = StreamResampler(channels=channels, from_hz=sample_rate_hz, to_hz=model_rate_hz)
+        self._level_db, self._heard, gain = level_db, None, None
+        if work.working_level_db is not None:
+            gain = functools.partial(self._gain, work.working_level_db)
+            if level_db is None:
+                self._heard = LevelMeter(channels=channels, sample_rate_hz=model_rate_hz)
         self._windows = OverlapAdd(
             work.process,
             plan=plan,
@@ -71,6 +90,7 @@ class EstimateStream:
             inputs=(self._row_channels,),
             outputs=(work.outputs, self._row_channels),
             in_flight=work.in_flight,
+            gain=gain,
         )
         self._windows.push(np.zeros((self._rows, self._row_channels, lead), np.float32))
         self._high = None
@@ -125,7 +145,19 @@ class EstimateStream:
         self._length += waveform.shape[1]
         self._last = np.concatenate([self._last, waveform], axis=1)[:, -self._grid - 1 :]
         self._low.push(waveform)
-        return self._arranged(self._windows.push(self._grouped(waveform)))
+        if self._heard is not None:
+            self._heard.push(waveform)
+        finished = self._arranged(self._windows.push(self._grouped(waveform)))
+        if self._heard is not None:
+            self._heard.forget(seconds=_LEVEL_SECONDS)
+        return finished
+
+    def _gain(self, working_level_db: float, end: int) -> np.float32:
+        """Returns the gain of the window that ends at a sample of lead and mixture."""
+        level_db = self._level_db
+        if self._heard is not None:
+            level_db = self._heard.level_before_db(end - self._lead, seconds=_LEVEL_SECONDS)
+        return gain_to(working_level_db, -math.inf if level_db is None else level_db)
 
     def _grouped(self, waveform: np.ndarray) -> np.ndarray:
         return waveform.reshape(self._rows, self._row_channels, waveform.shape[1])
@@ -165,6 +197,17 @@ class EstimateStream:
         estimates = estimates[..., : self._missing]
         self._missing -= estimates.shape[-1]
         return estimates
+
+
+def estimates_of(
+    mixture: Float32[np.ndarray, "channels samples"], stream: EstimateStream
+) -> Float32[np.ndarray, "estimates channels samples"]:
+    """Returns the estimates of a whole mixture, and closes the stream."""
+    # The memory between the mixture and the estimates is bounded by blocks, as it is for files.
+    with contextlib.closing(stream):
+        starts = range(0, mixture.shape[1], _BLOCK)
+        blocks = [stream.push(mixture[:, start : start + _BLOCK]) for start in starts]
+        return np.concatenate([*blocks, stream.flush()], axis=-1)
 
 
 class _Backlog:

@@ -9,7 +9,6 @@ import optax.contrib
 
 from audiosep_jax.config import OptimizerConfig
 
-
 _MUON_BETA = 0.95
 # Root mean square of an update of Muon: that of Adam's updates (Liu et al. 2025, "Muon is scalable").
 _MUON_RMS = 0.2

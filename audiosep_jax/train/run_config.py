@@ -8,6 +8,7 @@ from audiosep_jax.errors import TrainingError, listed
 from audiosep_jax.utils.serialization import to_dict
 
 FREE_FIELDS = {
+    "model": {"working_level_db"},  # only separations use it
     "data": {"read_threads", "prefetch"},
     "mesh": {"replica", "data", "fsdp"},
     # Without `compute` and `microbatches`, which change the result of a step.

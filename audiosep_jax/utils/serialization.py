@@ -94,7 +94,10 @@ def _convert(hint: Any, value: Any, where: str, kind: type[AudioSepError]) -> An
             raise kind(f"{where} has {len(value)} entries: {len(hints)} are needed.")
         return tuple(_convert(each, item, where, kind) for each, item in zip(hints, value, strict=True))
     if origin in (typing.Union, types.UnionType):
-        raise TypeError(f"{where}: unions have no JSON form here")
+        options = [each for each in typing.get_args(hint) if each is not types.NoneType]
+        if len(options) != 1:
+            raise TypeError(f"{where}: unions have no JSON form here, except of a type and None")
+        return None if value is None else _convert(options[0], value, where, kind)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         if not math.isfinite(value):
             raise kind(f"{where} is {value!r}: a finite number is needed.")

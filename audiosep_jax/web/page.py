@@ -12,6 +12,7 @@ from audiosep_jax.plotting.spectrograms import draw_spectrograms
 from audiosep_jax.plotting.style import png
 from audiosep_jax.separation.api import AudioSep
 from audiosep_jax.separation.presence import absence_warning
+from audiosep_jax.separation.scale import scale_warning
 from audiosep_jax.web import html
 from audiosep_jax.web.example_mixtures import EXAMPLES
 from audiosep_jax.web.limits import Limits
@@ -112,7 +113,9 @@ class Handlers:
         files = {"mixture": mixture, **parts, "picture": picture}
         addresses = {name: f"result/{result.token}/{path.name}" for name, path in files.items()}
         level_db = written.level_db
-        warning = absence_warning(written.presence, query or without)
+        absent, scale = absence_warning(written.presence, query or without), scale_warning(written.peak)
+        warnings = [each for each in (absent, scale and f"The recording's {scale}.") if each]
+        warning = " ".join(warnings) or None
         numbers = {
             "seconds": sound.seconds,
             "sample_rate_hz": sound.sample_rate_hz,

@@ -10,6 +10,7 @@ from typing import Any
 from audiosep_jax.errors import MissingPackageError, PageError, shown
 from audiosep_jax.separation.api import AudioSep
 from audiosep_jax.separation.presence import AbsentQueryWarning
+from audiosep_jax.separation.scale import ScaleWarning
 from audiosep_jax.web.gate import Gate
 from audiosep_jax.web.html import CSS
 from audiosep_jax.web.limits import Limits
@@ -71,7 +72,8 @@ def serve(
 
     The socket and the host are those of `bind`; `ready` is called with the page's address when it answers.
     """
-    warnings.simplefilter("ignore", AbsentQueryWarning)  # the page shows it
+    for category in (AbsentQueryWarning, ScaleWarning):  # the page shows them
+        warnings.simplefilter("ignore", category)
     with listening, Storage(limits) as storage:
         os.environ |= {**_QUIET, "GRADIO_TEMP_DIR": str(storage.uploads)}
         app = application(model, storage=storage, limits=limits, local=host in LOCAL)

@@ -7,6 +7,7 @@ import pytest
 from evals_sounds import CAPTIONS, RATE, small_set, write_clips
 from rich.console import Console
 
+from audiosep_jax.audio.levels import level_db
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals import metrics, report
 from audiosep_jax.evals.evaluate import evaluate, resampled_apply
@@ -244,3 +245,19 @@ def test_a_set_of_absent_queries_only_has_a_report_too(root, small):
     assert result.absent_attenuation_db.mean == pytest.approx(6.0206, abs=1e-3)
     assert "6.02 dB" in report.markdown(result)
     Console(file=io.StringIO()).print(report.console_table(result))
+
+
+def test_every_mixture_is_heard_at_the_working_level(root, small):
+    heard = []
+
+    def apply(mixture, condition):
+        heard.extend(level_db(row[None], sample_rate_hz=RATE) for row in mixture if row.any())
+        return 0.5 * mixture
+
+    arguments = {"root": root, "encode": encode, "model_sample_rate_hz": RATE, "batch_size": 4}
+    as_it_is = evaluate(small, apply=apply, **arguments)
+    assert max(heard) - min(heard) > 1e-3
+    heard.clear()
+    levelled = evaluate(small, apply=apply, working_level_db=-40.0, **arguments)
+    assert heard == pytest.approx([-40] * len(heard), abs=1e-3)
+    assert levelled.overall.sdr_db.mean == pytest.approx(as_it_is.overall.sdr_db.mean, abs=1e-4)

@@ -4,8 +4,10 @@ import errno
 import importlib.util
 import json
 import resource
+import runpy
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import drawn_models
@@ -229,3 +231,26 @@ def test_the_bundled_model_passes_its_check(kind, tmp_path, capsys):
     status, shown = audiosep(capsys, "export", "--check", tmp_path / "served")
     assert status == 0, shown
     assert shown.count("bundled mixtures | 3") == 2
+
+
+@pytest.mark.parametrize("kind", ["onnx", "stablehlo"])
+def test_the_script_brings_waveforms_to_the_working_level(kind, tmp_path, monkeypatch):
+    script = Path(manifest.__file__).parent / "runners" / f"{kind}.py"
+    monkeypatch.setitem(sys.modules, "onnxruntime", types.ModuleType("onnxruntime"))
+    levelled = runpy.run_path(str(script), run_name="run")["at_working_level"]
+    heard = []
+
+    def half(waveform, condition):
+        heard.append(waveform)
+        return 0.5 * waveform
+
+    def manifest_with(level_db):
+        values = {"config": {"model": {"working_level_db": level_db}}}
+        (tmp_path / "manifest.json").write_text(json.dumps(values))
+
+    manifest_with(-20.0)
+    waveform = drawn_models.noise(3, 800) * np.float32([[1], [1e-3], [0]])
+    np.testing.assert_allclose(levelled(half, tmp_path)(waveform, None), 0.5 * waveform, rtol=1e-6)
+    np.testing.assert_allclose(np.std(heard[0], axis=1), [0.1, 0.1, 0], rtol=1e-5)
+    manifest_with(None)
+    assert levelled(half, tmp_path) is half

@@ -57,7 +57,9 @@ def measured(tmp_path_factory):
 
 def a_model(monkeypatch, *, factor, rate=RATE):
     """Makes `load` return a model in NumPy."""
-    config = types.SimpleNamespace(query=types.SimpleNamespace(encoder="ones"))
+    network = types.SimpleNamespace(working_level_db=None)
+    query = types.SimpleNamespace(encoder="ones")
+    config = types.SimpleNamespace(model=network, query=query)
     model = types.SimpleNamespace(apply=lambda m, c: factor * m, sample_rate_hz=rate, config=config)
     monkeypatch.setattr(audiosep_jax, "load", lambda checkpoint: model)
     monkeypatch.setattr(base, "load_encoder", lambda config: types.SimpleNamespace(encode=encode))

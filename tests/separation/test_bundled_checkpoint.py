@@ -60,6 +60,7 @@ def result():
         apply=model.apply,
         encode=lambda queries: np.stack([model.condition(query=query) for query in queries]),
         model_sample_rate_hz=model.sample_rate_hz,
+        working_level_db=model.config.model.working_level_db,
         batch_size=7,
     )
 

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import Path
 import pytest
 
 from audiosep_jax.config import OptimizerConfig

@@ -25,6 +25,7 @@ class Halves:
 
     def __init__(self):
         self.asked, self.absent, self.midway = [], False, lambda: None
+        self.peak = 0.5
 
     def separate_file(self, path, *, estimate_path, residual_path, query, without, progress):
         self.asked.append((query, without))
@@ -43,6 +44,7 @@ class Halves:
             channels=mixture.shape[1],
             samples=len(mixture),
             level_db=-6.0,
+            peak=self.peak,
             presence=Presence(level_db=-6.0, score=0.1, absent=self.absent),
         )
 
@@ -143,6 +145,15 @@ def test_a_separation_gives_players_numbers_and_files(press, storage, upload, mo
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_samples_far_beyond_full_scale_give_a_warning(press, upload, model):
+    model.peak = 32768.0
+    said, _, numbers = press(upload(wav(noise(0.2))))
+    assert numbers["warning"] == (
+        "The recording's samples reach 32768, where full scale is 1: divide by 32768."
+    )
+    assert html.escape(numbers["warning"]) in said
+
+
 def test_an_absent_query_gives_a_warning(press, upload, model):
     model.absent = True
     said, _, numbers = press(upload(wav(noise())), "a cat")

@@ -68,6 +68,10 @@ class SeparateArgs:
     high_band: Literal["residual", "extend"] | None = None
     """What happens above the model's Nyquist frequency: "residual" leaves it to the residual, "extend" splits
     it as the highest part of the model's band."""
+    level: Literal["working", "as_is"] | None = None
+    """With "working", the model hears a quiet or very loud recording at the level that it is best at, and the
+    results keep the recording's level; "as_is" leaves the recording as it is. It is "working" unless the
+    preset sets another."""
     upstream_windows: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Cut long recordings as the PyTorch reference does, into windows of 5 s that are joined without a fade,
     like --preset reference."""

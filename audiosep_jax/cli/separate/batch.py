@@ -22,6 +22,7 @@ from audiosep_jax.cli.separate.runner import Outcome, Runner
 from audiosep_jax.errors import printable
 from audiosep_jax.separation.options import Options
 from audiosep_jax.separation.presence import absence_warning
+from audiosep_jax.separation.scale import scale_warning
 from audiosep_jax.utils.atomic import make_folder
 from audiosep_jax.utils.progress import progress_bar
 
@@ -94,6 +95,7 @@ def _warnings(outcome: Outcome) -> list[str]:
         absence_warning(presence, query.label)
         for presence, query in zip(outcome.presences, outcome.result.queries, strict=False)
     ]
+    warnings.append(scale_warning(outcome.report.get("peak", 0.0)))
     return [warning for warning in warnings if warning is not None]
 
 

@@ -19,7 +19,11 @@ def run(args: SeparateArgs) -> int:
     if args.upstream_windows:
         preset = "reference"
     settings = settings_for(
-        preset, channel_mask=args.channel_mask, high_band=args.high_band, paraphrase=args.paraphrase
+        preset,
+        channel_mask=args.channel_mask,
+        high_band=args.high_band,
+        level=args.level,
+        paraphrase=args.paraphrase,
     )
     queries = named_queries(
         texts=args.query,

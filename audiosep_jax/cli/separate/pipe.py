@@ -16,6 +16,7 @@ from audiosep_jax.errors import AudioSepError, UsageError
 from audiosep_jax.separation.live import SoundStream, live_plan
 from audiosep_jax.separation.options import Options, Preset
 from audiosep_jax.separation.presence import absence_warning, judged
+from audiosep_jax.separation.scale import scale_warning
 from audiosep_jax.separation.window_plans import upstream_plan, window_plan
 from audiosep_jax.utils.signals import Terminated
 
@@ -65,9 +66,10 @@ def separate_pipe(
         container = args.to or ("wav" if raw is None else "raw")
         output_format = dataclasses.replace(format, encoding=args.encoding or format.encoding)
         pass_through(reader, stream, output, format=output_format, container=container)
-    warning = absence_warning(judged(stream.level_db(), model.calibration), query.label)
-    if warning is not None:
-        print(f"audiosep: warning: {warning}", file=sys.stderr)
+    absent = absence_warning(judged(stream.level_db(), model.calibration), query.label)
+    for warning in (absent, scale_warning(stream.peak)):
+        if warning is not None:
+            print(f"audiosep: warning: {warning}", file=sys.stderr)
     return 0
 
 

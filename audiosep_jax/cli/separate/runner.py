@@ -189,6 +189,7 @@ def _report(result: Result, written: Written, levels: Iterator[tuple[float, floa
         "channels": written.channels,
         "samples": written.samples,
         "subtype": written.subtypes[result.files[0]],
+        "peak": round(written.peak, 4),
         "queries": [
             {
                 "label": query.label,

@@ -4,7 +4,9 @@ import functools
 from collections.abc import Sequence
 
 import jax
+import numpy as np
 
+from audiosep_jax.audio.levels import row_gains
 from audiosep_jax.config import ExperimentConfig
 from audiosep_jax.encoders.base import fingerprint, load_encoder
 from audiosep_jax.evals.suites.mixtures import Mixture
@@ -24,10 +26,19 @@ def make_model(config: ExperimentConfig, variables: separator.Variables) -> tupl
     encoder = load_encoder(config.query)
     # All that a result depends on: the model's shape, its weights, and how a query becomes a condition.
     checkpoint = fingerprint((config.model,), tokenizer_hash=encoder.fingerprint, params=variables)
+    level_db = config.model.working_level_db
+
+    def apply(mixture: np.ndarray, condition: np.ndarray, lengths: np.ndarray) -> np.ndarray | jax.Array:
+        gains = np.float32(1)
+        if level_db is not None:
+            rows = [row[:length] for row, length in zip(mixture, lengths, strict=True)]
+            rate = config.model.sample_rate_hz
+            gains = row_gains(rows, sample_rate_hz=rate, working_level_db=level_db)
+        estimate = compiled(on_device, *jax.device_put((mixture * gains, condition, lengths)))
+        return estimate if level_db is None else np.asarray(estimate) / gains
+
     model = Model(
-        apply=lambda mixture, condition, count: compiled(
-            on_device, *jax.device_put((mixture, condition, count))
-        ),
+        apply=apply,
         encode=encoder.encode,
         row_samples=functools.partial(ragged.batch_samples, config.model),
         sample_rate_hz=config.model.sample_rate_hz,

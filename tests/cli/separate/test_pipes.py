@@ -246,3 +246,11 @@ def test_it_works_in_shell_pipelines():
         assert b"is a terminal" in refused.stderr
     os.close(main_end)
     os.close(other_end)
+
+
+def test_samples_far_beyond_full_scale_are_warned_of(uncompiled, monkeypatch, capsys):
+    sound = (1000 * scene(1)[0]).astype("<f4")
+    raw = ("--rate", str(RATE), "--encoding", "f32le")
+    out = piped(monkeypatch, sound.tobytes(), "--query", "dog", *raw)
+    assert len(out) == sound.nbytes
+    assert "audiosep: warning: samples reach" in capsys.readouterr().err

@@ -1,11 +1,12 @@
 """`audiosep separate`: names, summaries, several recordings and queries, failures that do not stop others."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from separation_models import scene_file
+from separation_models import RATE, scene, scene_file
 
 import audiosep_jax
 from audiosep_jax.checkpoints import folder
@@ -15,6 +16,7 @@ from audiosep_jax.cli.separate.naming import plan, slug
 from audiosep_jax.cli.separate.queries import named_queries
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.separation import api
+from audiosep_jax.separation.api import AudioSep
 
 
 def test_every_recording_and_query_gives_two_files_that_add_up(ready, capsys):
@@ -140,3 +142,37 @@ def test_a_result_never_replaces_a_recording(tmp_path):
     example = asked("dog", audio=[tmp_path / "x.dog.estimate.wav"])
     with pytest.raises(AudioSepError, match=r"x\.dog\.estimate\.wav would overwrite the example of a query"):
         plan(recordings[:1], example, out=tmp_path, stems=False)
+
+
+@pytest.fixture
+def levelled(ready, monkeypatch, model):
+    """The random model with a working level."""
+    network = dataclasses.replace(model.config.model, working_level_db=6.0)
+    changed = AudioSep(dataclasses.replace(model.config, model=network), model.variables)
+    monkeypatch.setattr(audiosep_jax, "load", lambda checkpoint: changed)
+    return ready
+
+
+def test_level_says_whether_the_model_hears_its_working_level(levelled):
+    soundfile.write(levelled / "in.wav", 0.01 * scene(1)[0], RATE, subtype="FLOAT")
+
+    def estimate(*arguments):
+        assert main(["separate", "in.wav", "--query", "dog", *arguments]) == 0
+        return soundfile.read("separated/in.dog.estimate.wav")[0]
+
+    working = estimate()
+    as_is = estimate("--level", "as_is")
+    assert np.abs(working - as_is).max() > 1e-5
+    half = slice(RATE // 2)  # the reference's only window is shorter, and mirrored elsewhere
+    np.testing.assert_allclose(estimate("--preset", "reference")[half], as_is[half], atol=1e-7)
+    np.testing.assert_array_equal(estimate("--level", "working"), working)
+
+
+def test_samples_far_beyond_full_scale_are_warned_of(levelled, capsys):
+    soundfile.write(levelled / "in.wav", 32768 * scene(1)[0], RATE, subtype="FLOAT")
+    for again in range(2):
+        assert main(["separate", "in.wav", "--query", "dog"]) == 0
+        shown = capsys.readouterr()
+        assert "audiosep: warning: in.wav: samples reach" in shown.err
+        assert "where full scale is 1: divide by 32768" in shown.err
+        assert ("done already" in shown.out) == bool(again)
