@@ -1,6 +1,6 @@
 """Optimizers against PyTorch's own steps, and the learning rate by step."""
 
-import dataclasses
+import functools
 from pathlib import Path
 
 import jax
@@ -118,17 +118,17 @@ def test_muon_makes_the_updates_of_matrices_orthogonal_and_leaves_the_rest_to_ad
         for _ in range(2)
     )
 
-    def first_update(kind):
-        optimizer = make_optimizer(dataclasses.replace(config, kind=kind), 12)
-        return jax.jit(optimizer.update)(gradients, optimizer.init(params), params)[0]
+    def first_update(optimizer):
+        with jax.numpy_dtype_promotion("standard"):  # optax needs it
+            return jax.jit(optimizer.update)(gradients, optimizer.init(params), params)[0]
 
-    muon, adam = first_update("muon"), first_update("adam")
+    muon = first_update(make_optimizer(config, 12))
+    adam = first_update(optax.adamw(1e-2, weight_decay=0.0, nesterov=True))
     for kernel in (muon["conv1"]["kernel"], muon["film"]["shift"]["kernel"]):
         matrix = np.asarray(kernel).reshape(-1, kernel.shape[-1])
         strengths = np.linalg.svd(matrix, compute_uv=False)
         assert strengths.max() < 2 * strengths.min()
         # An update of Adam is about as large as the rate, one of Muon a fifth of it.
         assert 1e-3 < np.sqrt(np.mean(matrix**2)) < 3e-3
-    for value, want in ((muon["pre_conv"], adam["pre_conv"]), (muon["film"]["shift"], adam["film"]["shift"])):
-        np.testing.assert_allclose(value["bias"], want["bias"], rtol=0.2)
-    np.testing.assert_allclose(muon["pre_conv"]["kernel"], adam["pre_conv"]["kernel"], rtol=0.2)
+    np.testing.assert_allclose(muon["film"]["shift"]["bias"], adam["film"]["shift"]["bias"], rtol=1e-5)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), muon["pre_conv"], adam["pre_conv"])
