@@ -13,12 +13,18 @@ from audiosep_jax.errors import DatasetError, listed
 from data_pipelines.mixtures import records
 from data_pipelines.mixtures.clips import Example, frames_digest
 
+OVERLAPS = "overlapping_labels.json"
+"""File of a dataset that lists, for each label, the labels of the same or an overlapping sound."""
+
 _TEXTS = ("id", "label", "captions", "source", "labels")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Clip:
-    """The metadata of a stored clip: fields of `Example`, with a digest of its images, "" for none."""
+    """The metadata of a stored clip: fields of `Example`, with a digest of its images, "" for none.
+
+    `also` are the labels that overlap with the clip's own, which `OVERLAPS` lists.
+    """
 
     id: str
     label: str
@@ -28,6 +34,7 @@ class Clip:
     active: tuple[int, int]
     frames: str = ""
     labels: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
 
 class ClipStore:
@@ -50,7 +57,8 @@ class ClipStore:
         self.sample_rate_hz = _sample_rate_hz(info, self.folder)
         try:
             self._records = ArrayRecordDataSource([file for name in splits for file in _files(info, name)])
-            self.clips = [clip for name in splits for clip in _load_clips(self.folder, name, info)]
+            clips = [clip for name in splits for clip in _load_clips(self.folder, name, info)]
+            self.clips = _with_overlaps(self.folder, clips)
         except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
             raise DatasetError(f"{self.folder} is damaged ({error}): prepare it again.") from error
         if len(self.clips) != len(self._records):
@@ -96,7 +104,7 @@ def clip_of(example: Example) -> Clip:
 def index_line(clip: Clip) -> str:
     """Returns the line of a clip in `clips-<split>.jsonl`, which lists a split in record order."""
     fields = dataclasses.asdict(clip)
-    for name in ("frames", "labels"):
+    for name in ("frames", "labels", "also"):
         if not fields[name]:
             del fields[name]  # as in datasets that are older than these fields
     return json.dumps(fields, ensure_ascii=False)
@@ -142,6 +150,16 @@ def _load_clips(folder: Path, split: str, info: tfds.core.DatasetInfo) -> list[C
         return list(read(folder, split))
     # A dataset that tfds itself prepared has no index; reading its records is slower.
     return list(_scan(info, split))
+
+
+def _with_overlaps(folder: Path, clips: list[Clip]) -> list[Clip]:
+    """Returns the clips with the labels that overlap with theirs."""
+    try:
+        text = (folder / OVERLAPS).read_text("utf-8")
+    except FileNotFoundError:
+        return clips
+    also = {label: tuple(others) for label, others in json.loads(text).items()}
+    return [dataclasses.replace(clip, also=also.get(clip.label, ())) for clip in clips]
 
 
 def _sample_rate_hz(info: tfds.core.DatasetInfo, folder: Path) -> int:

@@ -23,7 +23,7 @@ class Names(NamedTuple):
 
     Attributes:
       own: numbers of the clip's captions, labels, classes and recording.
-      reach: the same and, in addition, the ancestors of its classes.
+      reach: the same and, in addition, the ancestors of its classes and the labels that overlap with its own.
     """
 
     own: NameSet
@@ -57,6 +57,8 @@ def name_clips(clips: Sequence[Clip], mixture: MixtureConfig) -> list[Names]:
         if recordings[clip.source] > 1:
             names.add(("source", clip.source))
         own, above = classes.of(_labels(clip)) if classes else (set(), set())
+        if "label" in rules and clip.also:
+            above = above | {("label", _plain_label(label)) for label in clip.also}
         own = numbered(names | own)
         found = Names(own, own | numbered(above) if above else own)
         result.append(seen.setdefault(found, found))
@@ -94,7 +96,7 @@ class _Classes:
             meant = self._ontology.most_specific(meant)
             labels = tuple(label for label in labels if not ids[label] or ids[label] & meant)
         if "label" in self._rules:
-            own.update(("label", _plain(label.replace("_", " "))) for label in labels)
+            own.update(("label", _plain_label(label)) for label in labels)
         if self._ontology and "ontology" in self._rules:
             own.update(("class", one) for one in meant)
             # A label that the ontology lacks collides only with itself.
@@ -105,9 +107,11 @@ class _Classes:
 
 def _labels(clip: Clip) -> tuple[str, ...]:
     """Returns all distinct labels of a clip that are not blank, `label` first."""
-    return tuple(
-        label for label in dict.fromkeys((clip.label, *clip.labels)) if _plain(label.replace("_", " "))
-    )
+    return tuple(label for label in dict.fromkeys((clip.label, *clip.labels)) if _plain_label(label))
+
+
+def _plain_label(label: str) -> str:
+    return _plain(label.replace("_", " "))
 
 
 def _plain(text: str) -> str:

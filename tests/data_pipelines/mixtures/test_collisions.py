@@ -15,7 +15,7 @@ from data_pipelines.mixtures.clip_index import Clip
 from data_pipelines.mixtures.clip_table import ClipTable
 
 
-def clip(name, *, label="", labels=(), captions=(), source=""):
+def clip(name, *, label="", labels=(), captions=(), source="", also=()):
     return Clip(
         id=name,
         label=label,
@@ -24,6 +24,7 @@ def clip(name, *, label="", labels=(), captions=(), source=""):
         source=source or name,
         samples=10,
         active=(0, 10),
+        also=tuple(also),
     )
 
 
@@ -258,3 +259,12 @@ def test_an_ontology_of_other_data_is_refused(ontology):
         ClipTable([[clip("a", label="violin")]], mixture)
     with pytest.raises(AudioSepError, match=r"\(they have no label\)"):
         ClipTable([[clip("a", captions="x")]], mixture)
+
+
+def test_overlapping_labels_are_apart_and_their_neighbours_are_not():
+    music = clip("a", label="music", also=["Piano", "violin"])
+    piano, violin = clip("b", label="piano", also=["music"]), clip("c", label="violin", also=["music"])
+    assert not meet(music, piano, collisions=("label",))
+    assert not meet(violin, music, collisions=("label",))
+    assert meet(piano, violin, collisions=("label",))
+    assert meet(music, piano, collisions=("caption",))
