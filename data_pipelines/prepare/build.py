@@ -42,7 +42,8 @@ def prepare(
     """Builds a dataset into a folder that tfds and the mixture pipeline read.
 
     The folder holds `dataset_info.json`, `features.json`, the ArrayRecord files, one `clips-<split>.jsonl`
-    index per split and `report.json`. It appears when it is complete and not before.
+    index per split, `report.json` and what `ClipBuilder.write_files` adds. It appears when it is complete and
+    not before.
 
     An interrupted build, even a killed one, leaves its finished record files in `.NAME.preparing` beside the
     folder NAME. The same call resumes from them and ends with the same bytes. It makes a record file again
@@ -93,6 +94,7 @@ def prepare(
         try:
             _assemble(builder, shards, files, folder)
             outcome.write(folder)
+            builder.write_files(folder)
             if add_files:
                 for path in add_files(files.folder / "added", _captions(builder, folder)):
                     _link(path, folder / path.name)

@@ -115,6 +115,9 @@ class ClipBuilder(tfds.core.ShardBasedBuilder, abc.ABC, skip_registration=True):
         """Returns the reader of the clips; see `MediaEncoder` for when a dataset needs its own."""
         return encoding.MediaEncoder(self.source, self.sample_rate_hz)
 
+    def write_files(self, folder: Path) -> None:
+        """Writes what a dataset's folder holds beside its records; nothing by default."""
+
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
