@@ -48,7 +48,8 @@ test-tpu: install-tpu  ## compile for TPUs, without one
 	$(BIN)/python -m pytest -m tpu
 
 test-extras: $(STAMP)  ## run the tests of what needs the packages of an extra
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[benchmark,ray,video,notebook,reference]'
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[benchmark,ray,video,open-sounds,notebook,reference]'
+	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps -c constraints.txt tinysoundfont
 	$(BIN)/python -m pytest -m "extras and not beam and not web"
 
 test-beam:  ## run the Beam tests, in an environment of their own: Beam needs an older protobuf

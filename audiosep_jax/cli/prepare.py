@@ -30,9 +30,9 @@ class PrepareArgs:
 
     dataset: Annotated[tyro.conf.Positional[Name], tyro.conf.arg(metavar="NAME")]  # pyright: ignore
     """A name of the list above."""
-    source: Path
+    source: Path | None = None
     """Folder of the sound files and their tables."""
-    out: Path
+    out: Path | None = None
     """Folder of the dataset to write."""
     metadata: Path | None = None
     """audio_folder, esc50: the table of the clips, if it is not in its usual place."""
@@ -47,8 +47,13 @@ class PrepareArgs:
     exclude: Path | None = None
     """Corpora: a file of recordings to leave out, such as those of a benchmark: identities of YouTube or
     Freesound, one a line, or JSON such as the blacklists of WavCaps."""
-    licences: tuple[str, ...] = ()
-    """clotho, fsd50k: only clips under these licences, of cc0, by, by-nc and sampling+."""
+    licences: tuple[str, ...] | None = None
+    """clotho, fsd50k: only clips under these licences, of cc0, by, by-nc and sampling+. open_sounds: the same
+    with its own licences; without any, list them and exit."""
+    download: bool = False
+    """open_sounds: get missing packages into SOURCE with apt-get."""
+    clips: Path | None = None
+    """open_sounds: a folder for the clips as FLAC files."""
     frames: int = 0
     """music: images of each video to store."""
     noise: bool = False
@@ -79,6 +84,11 @@ PrepareArgs.__doc__ = "\n\n".join(
 def run(args: PrepareArgs) -> int:
     """Prepares the dataset and prints a summary; returns the exit status."""
     options = _options(args)
+    if args.licences == ():
+        return _list_licences(args.dataset)
+    source, out = args.source, args.out
+    if source is None or out is None:
+        raise UsageError(f"Give --source and --out: the folder of {args.dataset}, and that of the dataset.")
     from data_pipelines.prepare.build import prepare
 
     console = Console()
@@ -87,7 +97,7 @@ def run(args: PrepareArgs) -> int:
 
         def make_builder(data_dir: Path) -> "ClipBuilder":
             builder = registry.builder_class(args.dataset)(
-                source=args.source,
+                source=source,
                 sample_rate_hz=args.sample_rate_hz,
                 max_failed_share=args.max_failed_share,
                 workers=args.workers,
@@ -106,13 +116,13 @@ def run(args: PrepareArgs) -> int:
 
         report = prepare(
             make_builder,
-            args.out,
+            out,
             overwrite=args.overwrite,
             make_shards=_on_beam(args),
             on_resume=on_resume,
             add_files=_storing_conditions(args.conditions),
         )
-    console.print(f"{args.out}: {report.summary(args.out)}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{out}: {report.summary(out)}", markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
@@ -125,6 +135,17 @@ def _options(args: PrepareArgs) -> dict[str, object]:
     }
     registry.check_options(args.dataset, options)
     return options
+
+
+def _list_licences(dataset: str) -> int:
+    """Prints the licences of a corpus whose table this package holds."""
+    if dataset != "open_sounds":
+        raise UsageError(f"--licences of {dataset} needs at least one licence: name those that you accept.")
+    from data_pipelines.corpora.open_sounds import table
+
+    for line in table.licence_lines():
+        print(line)
+    return 0
 
 
 def _storing_conditions(tower: str) -> "AddFiles | None":

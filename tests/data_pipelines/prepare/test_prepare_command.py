@@ -68,6 +68,7 @@ def test_every_option_of_one_builder_is_refused_for_the_others():
 def test_options_of_another_builder_are_refused_as_they_are_given(tmp_path):
     given = {"metadata": "a.csv", "source_column": "origin", "splits": "train", "exclude": "a.txt"}
     given |= {"validation_share": 0.1, "licences": "by", "frames": 2, "noise": None}
+    given |= {"download": None, "clips": "folder"}
     assert set(given) == set(registry.OPTIONS)
     for option, value in given.items():
         other = "esc50" if option != "metadata" else "clotho"

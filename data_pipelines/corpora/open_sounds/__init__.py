@@ -1,0 +1,1 @@
+"""The corpus `open_sounds`: clips cut and rendered from Debian packages."""
