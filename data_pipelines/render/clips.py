@@ -28,6 +28,11 @@ def list_clips(
     """
     if dataset not in registry.DATASETS:
         raise UsageError(f"there is no dataset {dataset!r}: choose one of {', '.join(registry.DATASETS)}.")
+    if "clips" in registry.DATASETS[dataset].options:
+        raise UsageError(
+            f"{dataset} makes its sound files: run `audiosep prepare {dataset}` with --clips FOLDER, then "
+            "render audio_folder with FOLDER as the source."
+        )
     takes_splits = "splits" in registry.DATASETS[dataset].options
     given = {
         "metadata": metadata,
