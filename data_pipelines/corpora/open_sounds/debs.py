@@ -46,10 +46,20 @@ def read(path: Path) -> Deb:
     raise DatasetError(f"{path} names no package and version in its control file: download it again.")
 
 
-def files(deb: Deb) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yields the path of each file of a package, without a leading "./", and its content.
+class Content:
+    """The content of a file in a package, to be read before the next file is asked for."""
 
-    The content can be read until the next file is asked for.
+    def __init__(self, package: Path, file: IO[bytes]):
+        self._package, self._file = package, file
+
+    def read(self, size: int = -1) -> bytes:
+        """Returns the next bytes, at most `size`; a damaged package is an error."""
+        with _damage_reported(self._package):
+            return self._file.read(size)
+
+
+def files(deb: Deb) -> Iterator[tuple[str, Content]]:
+    """Yields the path of each file of a package, without a leading "./", and its content.
 
     Raises:
       DatasetError: the package is damaged.
@@ -58,7 +68,7 @@ def files(deb: Deb) -> Iterator[tuple[str, IO[bytes]]]:
     with _damage_reported(deb.path), _tarball(deb.path, "data") as tar:
         for member in tar:
             if member.isfile() and (content := tar.extractfile(member)):
-                yield member.name.removeprefix("./"), content
+                yield member.name.removeprefix("./"), Content(deb.path, content)
 
 
 @contextlib.contextmanager

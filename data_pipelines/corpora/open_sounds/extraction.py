@@ -27,7 +27,7 @@ from data_pipelines.corpora.open_sounds.table import ClipEntry
 from data_pipelines.mixtures.clips import encode_flac
 
 JOURNAL = ".packages.jsonl"
-_LOCK = ".lock"
+_LOCK, _UNPACKING = ".lock", ".unpacking-"
 _FORMAT = 1  # of the clips: after a change all are made again
 _DIGITS = 8
 
@@ -64,6 +64,7 @@ def extract(
         locked(folder / _LOCK, busy=f"another process makes clips in {folder}", instead="choose another one"),
         _storage_errors(folder),
     ):
+        _sweep(folder)
         done = _journal(folder)
         failures: dict[str, str] = {}
         for name, of_package in sorted(by_package.items()):
@@ -95,7 +96,7 @@ def check_libraries(entries: Sequence[ClipEntry]) -> None:
 
 def _make(deb: debs.Deb, entries: Sequence[ClipEntry], folder: Path) -> Iterator[tuple[str, str]]:
     """Makes the clips of one package; yields those that cannot be made, with the reason."""
-    with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=folder) as scratch:
+    with tempfile.TemporaryDirectory(prefix=_UNPACKING, dir=folder) as scratch:
         members = _Members(deb, entries, Path(scratch))
         for entry in entries:
             try:
@@ -116,8 +117,7 @@ def _clip(entry: ClipEntry, members: "_Members") -> sounds.Mono:
         raise ArchiveError(f"{listed(entry.members)} differs from the table ({digest}, not {entry.check})")
     if entry.program:
         font = members.font(entry.members[0].partition("#")[0])
-        captions = (*entry.captions,)
-        sound = font.render(entry.clip, entry.label, entry.program, entry.seconds, captions)
+        sound = font.render(entry.clip, entry.label, entry.program, entry.seconds, entry.captions)
         # Soundfonts are digital: however quiet an instrument is, there is no noise to amplify.
         return sounds.level(sound / np.float32(max(1e-9, float(np.max(np.abs(sound), initial=0.0)))))
     decoded = [members.sound(member) for member in entry.members]
@@ -207,14 +207,23 @@ class _Members:
 
 
 @contextlib.contextmanager
-def _unpacked(content, scratch: Path) -> Iterator[Path]:
+def _unpacked(content: debs.Content, scratch: Path) -> Iterator[Path]:
     place = scratch / "unpacked"
     with place.open("wb") as file:
-        shutil.copyfileobj(content, file, 1 << 20)
+        while block := content.read(1 << 20):
+            file.write(block)
     try:
         yield place
     finally:
         place.unlink()
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what a killed process left."""
+    for path in folder.glob(f"{_UNPACKING}*"):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob(".*.flac"):
+        path.unlink()
 
 
 def _fingerprint(deb: debs.Deb, entries: Sequence[ClipEntry]) -> str:

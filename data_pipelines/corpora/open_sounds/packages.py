@@ -3,13 +3,15 @@
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from audiosep_jax.errors import DatasetError, UsageError, listed, printable, shown
+from audiosep_jax.errors import DatasetError, UsageError, listed, shown
 from audiosep_jax.utils.atomic import make_folder
+from audiosep_jax.utils.locks import locked
 from data_pipelines.corpora.open_sounds import debs, table
 
+_UNFINISHED = ".downloading-"
 _LAST_LINES = 3
 
 
@@ -49,17 +51,25 @@ def download(folder: Path, names: Iterable[str]) -> None:
     missing = sorted(set(names) - present.keys())
     if not missing:
         return
-    command = shutil.which("apt-get")
-    if not command:
+    apt_get = shutil.which("apt-get")
+    if not apt_get:
         raise UsageError(
             f"--download needs apt-get, which this machine lacks: get the .deb files of {listed(missing)} "
             f"from a Debian mirror, put them into {folder}, and leave --download out."
         )
-    with tempfile.TemporaryDirectory(prefix=".downloading-", dir=folder) as unfinished:
+    with (
+        locked(
+            folder / ".lock", busy=f"another process downloads into {folder}", instead="choose another one"
+        ),
+        tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=folder) as unfinished,
+    ):
+        place = Path(unfinished)
+        for killed in folder.glob(f"{_UNFINISHED}*"):
+            if killed != place:
+                shutil.rmtree(killed, ignore_errors=True)
         for name in missing:
-            version = table.packages()[name].version
-            place = Path(unfinished)
-            if _fetch(command, [f"{name}={version}"], place) and (failure := _fetch(command, [name], place)):
+            exactly = f"{name}={table.packages()[name].version}"
+            if _fetch(apt_get, exactly, place) and (failure := _fetch(apt_get, name, place)):
                 raise DatasetError(
                     f"apt-get could not download {name} ({shown(failure)}): check the network, run "
                     "`apt-get update`, then give the same command again; finished packages are kept."
@@ -68,11 +78,11 @@ def download(folder: Path, names: Iterable[str]) -> None:
                 file.rename(folder / file.name)
 
 
-def _fetch(command: str, names: Sequence[str], folder: Path) -> str:
-    """Downloads packages into a folder; returns what apt-get says if it fails, otherwise ""."""
+def _fetch(apt_get: str, package: str, folder: Path) -> str:
+    """Downloads a package into a folder; returns what apt-get says if it fails, otherwise ""."""
     user = ["-o", "APT::Sandbox::User=root"]  # the folder need not be open to apt's own user
     run = subprocess.run(
-        [command, *user, "-q", "download", *names], cwd=folder, capture_output=True, text=True, check=False
+        [apt_get, *user, "-q", "download", package], cwd=folder, capture_output=True, text=True, check=False
     )
     lines = [line.strip() for line in run.stderr.splitlines() if line.startswith(("E:", "W:"))]
     return " ".join(lines[-_LAST_LINES:]) or f"exit status {run.returncode}" if run.returncode else ""
@@ -82,7 +92,7 @@ def _present(folder: Path) -> dict[str, debs.Deb]:
     known = table.packages()
     found: dict[str, debs.Deb] = {}
     for path in sorted(folder.glob("*.deb")):
-        if printable(path) == str(path) and path.name.split("_")[0] in known:
+        if path.name.split("_")[0] in known:
             deb = debs.read(path)
             entry = known.get(deb.name)
             if entry and (deb.name not in found or deb.version == entry.version):

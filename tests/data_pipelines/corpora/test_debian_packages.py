@@ -50,6 +50,8 @@ def test_a_flipped_byte_is_damage(tmp_path):
     path.write_bytes(content)
     with pytest.raises(DatasetError, match="is damaged"):
         list(debs.files(debs.read(path)))
+    with pytest.raises(DatasetError, match="is damaged"):
+        [content.read() for _, content in debs.files(debs.read(path))]
 
 
 ARCHIVES = {

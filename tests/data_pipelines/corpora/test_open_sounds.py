@@ -16,6 +16,7 @@ from audiosep_jax.errors import AudioSepError, DatasetError, MissingPackageError
 from data_pipelines.corpora.open_sounds import extraction, packages, table
 from data_pipelines.mixtures.clip_index import ClipStore
 from data_pipelines.mixtures.clip_table import ClipTable
+from data_pipelines.render.clips import list_clips
 
 BELL, CHIMES, STEP, WORD = (sound(index) for index in range(4))
 TRAIN = sound(9, seconds=2.0)
@@ -163,6 +164,14 @@ def test_licences_choose_clips(corpus, tmp_path):
         build(corpus, tmp_path / "other", "--licences", "BSD")
 
 
+def test_rendering_takes_the_clips_as_a_folder(corpus, tmp_path):
+    with pytest.raises(UsageError, match=r"open_sounds makes its sound files: run .* --clips FOLDER"):
+        list_clips("open_sounds", corpus)
+    build(corpus, tmp_path / "out", "--clips", tmp_path / "clips")
+    found, absent = list_clips("audio_folder", tmp_path / "clips")
+    assert (len(found), absent) == (5, 0)
+
+
 def test_other_corpora_need_a_licence_and_folders(tmp_path):
     with pytest.raises(UsageError, match="--licences of clotho needs at least one"):
         run(tyro.cli(PrepareArgs, args=["clotho", "--licences"]))
@@ -228,6 +237,24 @@ def test_a_damaged_package_is_named(corpus, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_what_a_killed_process_left_is_removed(corpus, tmp_path):
+    clips = tmp_path / "clips"
+    (clips / ".unpacking-abc").mkdir(parents=True)
+    (clips / ".bell_0-12345678.flac").write_bytes(b"half")
+    (corpus / ".downloading-abc").mkdir()
+    build(corpus, tmp_path / "out", "--clips", clips)
+    hidden = sorted(path.name for path in clips.iterdir() if path.name.startswith("."))
+    assert hidden == [".lock", ".packages.jsonl"]
+
+
+def test_a_finished_clip_that_was_deleted_is_made_again(corpus, tmp_path):
+    build(corpus, tmp_path / "out", "--clips", tmp_path / "clips")
+    before = content(tmp_path / "clips")
+    (tmp_path / "clips" / "word_0.flac").unlink()
+    build(corpus, tmp_path / "again", "--clips", tmp_path / "clips")
+    assert content(tmp_path / "clips") == before
+
+
 def test_silence_is_left_out(corpus, tmp_path, monkeypatch):
     quiet = wav(np.full(8_000, 1e-4))
     clip = CLIPS[0] | {"check": digest(quiet)}
@@ -267,7 +294,7 @@ def test_it_downloads_missing_packages_in_the_table_s_version(corpus, tmp_path, 
     monkeypatch.setenv("PATH", fake_apt_get(tmp_path / "bin", script), prepend=":")
     build(corpus, tmp_path / "out", "--download")
     assert (tmp_path / "asked").read_text() == "games=2:3.1+dfsg-4\n"
-    assert sorted(path.name for path in corpus.iterdir()) == ["bells_1.0-1_all.deb", deb.name]
+    assert sorted(path.name for path in corpus.glob("*")) == [".lock", "bells_1.0-1_all.deb", deb.name]
 
 
 def test_a_failed_download_says_what_to_do(corpus, tmp_path, monkeypatch):
@@ -276,7 +303,7 @@ def test_a_failed_download_says_what_to_do(corpus, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", fake_apt_get(tmp_path / "bin", script), prepend=":")
     with pytest.raises(DatasetError, match=r"could not download games .*Unable to locate.*apt-get update"):
         build(corpus, tmp_path / "out", "--download")
-    assert [path.name for path in corpus.iterdir()] == ["bells_1.0-1_all.deb"]
+    assert sorted(path.name for path in corpus.iterdir()) == [".lock", "bells_1.0-1_all.deb"]
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(AudioSepError, match="--download needs apt-get"):
         build(corpus, tmp_path / "out", "--download")
