@@ -97,6 +97,7 @@ class Prepared:
         builder = registry.builder_class(self.args.dataset)
         given = {name: getattr(self.args, name) for name in ("source", "sample_rate_hz", "max_failed_share")}
         given |= {name: getattr(self.args, name) for name in registry.DATASETS[self.args.dataset].options}
+        given = {name: value for name, value in given.items() if value is not None}
         given |= {"workers": 1, "clips_per_shard": 1, "on_clip": on_clip}
         prepare(lambda work: builder(data_dir=work, **given), out, on_resume=on_resume)
 
