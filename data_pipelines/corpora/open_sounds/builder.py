@@ -42,7 +42,6 @@ class OpenSounds(ClipBuilder):
 
     name = "open_sounds"
     RELEASE_NOTES = {"1.0.0": "Packages of Debian 12."}  # noqa: RUF012
-    HOMEPAGE = "https://www.debian.org"
     LICENCE = (
         f"Each clip under a free licence of its own (Creative Commons, GPL, MIT or public domain); "
         f"{attribution.FILE_NAME} names it, with the package that states it."
