@@ -21,6 +21,7 @@ class ExampleResult:
 
     Attributes:
       index: position of the mixture in the evaluation set.
+      kind: the target's kind of sound, or "".
     """
 
     index: int
@@ -33,6 +34,7 @@ class ExampleResult:
     sdri_db: float
     si_sdr_db: float
     si_sdri_db: float
+    kind: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,7 @@ class AbsentResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassResult:
-    """Means over the mixtures of one target class."""
+    """Means over the mixtures of one target class, or of one kind of target."""
 
     label: str
     count: int
@@ -77,6 +79,8 @@ class EvaluationResult:
       overall: means over `examples`, labelled "all"; None where there are none.
       classes: the same per target class, in the order of labels.
       absent_attenuation_db: mean over `absent`; None where there are none.
+      kinds: the same per kind of target, in the order of kinds; empty where the set has none.
+      gain_db: of every mixture before the separator; estimates are scaled back before they are measured.
     """
 
     set_name: str
@@ -89,11 +93,14 @@ class EvaluationResult:
     overall: ClassResult | None
     classes: tuple[ClassResult, ...]
     absent_attenuation_db: Interval | None
+    kinds: tuple[ClassResult, ...] = ()
+    gain_db: float = 0.0
 
     @property
     def title(self) -> str:
-        """The names of model and set, for headings."""
-        return f"{self.model or 'model'} on {self.set_name}"
+        """The names of model and set, and the gain, for headings."""
+        gain = f" at {self.gain_db:+g} dB" if self.gain_db else ""
+        return f"{self.model or 'model'} on {self.set_name}{gain}"
 
 
 def evaluate(
@@ -103,6 +110,7 @@ def evaluate(
     apply: Apply,
     encode: Encode,
     model_sample_rate_hz: int,
+    gain_db: float = 0.0,
     model: str = "",
     batch_size: int = 8,
     progress: Progress | None = None,
@@ -118,6 +126,7 @@ def evaluate(
       apply: `(mixture [batch, samples], condition [batch, size]) -> estimate [batch, samples]`.
       encode: `queries -> condition [queries, size]`.
       model_sample_rate_hz: rate of `apply`.
+      gain_db: of every mixture before `apply`, to measure quiet recordings; see `at_gain`.
       model: its name in tables.
       batch_size: mixtures per call of `apply`.
       progress: called with (mixtures done, mixtures in all) after each batch.
@@ -131,6 +140,7 @@ def evaluate(
     at_set_rate = resampled_apply(
         apply, set_rate_hz=evaluation_set.sample_rate_hz, model_rate_hz=model_sample_rate_hz
     )
+    at_set_rate = at_gain(at_set_rate, gain_db)
     queries = sorted({entry.query for entry in entries})
     condition_of = dict(zip(queries, encode(queries), strict=True))
     parts = []
@@ -150,7 +160,16 @@ def evaluate(
         )
         if progress:
             progress(start + len(some), len(entries))
-    return summarise(evaluation_set, merge(parts), model=model, model_sample_rate_hz=model_sample_rate_hz)
+    result = summarise(evaluation_set, merge(parts), model=model, model_sample_rate_hz=model_sample_rate_hz)
+    return dataclasses.replace(result, gain_db=gain_db)
+
+
+def at_gain(apply: Apply, gain_db: float) -> Apply:
+    """Wraps `apply` so that it works on a quieter or louder mixture; the estimate is scaled back."""
+    if not gain_db:
+        return apply
+    gain = np.float32(10 ** (gain_db / 20))
+    return lambda mixture, condition: np.asarray(apply(gain * mixture, condition)) / gain
 
 
 def resampled_apply(apply: Apply, *, set_rate_hz: int, model_rate_hz: int) -> Apply:
@@ -183,7 +202,8 @@ def summarise(
                 )
             )
         else:
-            examples.append(_example_result(index, entry, measurements))
+            kind = evaluation_set.kinds.get(entry.target.label, "")
+            examples.append(_example_result(index, entry, measurements, kind=kind))
     labels = sorted({row.target_label for row in examples})
     attenuation = None
     if absent:
@@ -202,10 +222,14 @@ def summarise(
             _class_result(label, [row for row in examples if row.target_label == label]) for label in labels
         ),
         absent_attenuation_db=attenuation,
+        kinds=tuple(
+            _class_result(kind, [row for row in examples if row.kind == kind])
+            for kind in sorted({row.kind for row in examples} - {""})
+        ),
     )
 
 
-def _example_result(index: int, entry: Entry, measurements: Measurements) -> ExampleResult:
+def _example_result(index: int, entry: Entry, measurements: Measurements, *, kind: str) -> ExampleResult:
     return ExampleResult(
         index=index,
         target_file=entry.target.file,
@@ -213,6 +237,7 @@ def _example_result(index: int, entry: Entry, measurements: Measurements) -> Exa
         interferer_file=entry.interferer.file,
         interferer_label=entry.interferer.label,
         query=entry.query,
+        kind=kind,
         **{name: float(getattr(measurements, name)[index]) for name in METRICS},
     )
 
