@@ -21,13 +21,17 @@ MAX_SECONDS = 3600.0
 MIN_RATE_HZ, MAX_RATE_HZ = 1000, 768_000
 MAX_OFFSET_SECONDS = 1e6
 
+SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3")
+"""Of the sounds that a name without a suffix stands for."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
     """One side of a mixture.
 
     Attributes:
-      file: path below the set's root, with forward slashes.
+      file: path below the set's root, with forward slashes. Without a suffix it is the name of a sound file
+        with any suffix, see `find_file`.
       label: the class of the sound.
       offset_seconds: where the segment starts in the file.
     """
@@ -89,6 +93,7 @@ class EvaluationSet:
       sample_rate_hz: rate at which mixtures are rendered and estimates are measured.
       seconds: length of every segment.
       seed: that the set was drawn with.
+      kinds: the kind of sound of each label, such as "music"; empty if results are not grouped by kind.
       entries: the mixtures.
     """
 
@@ -98,6 +103,7 @@ class EvaluationSet:
     sample_rate_hz: int
     seconds: float
     seed: int
+    kinds: dict[str, str] = dataclasses.field(default_factory=dict)
     entries: tuple[Entry, ...]
 
     def __post_init__(self) -> None:
@@ -118,6 +124,11 @@ class EvaluationSet:
             )
         if not self.entries:
             raise EvaluationError(f"evaluation set {self.name!r} has no entries.")
+        unknown = sorted({entry.target.label for entry in self.entries} - set(self.kinds))
+        if self.kinds and unknown:
+            raise EvaluationError(
+                f"evaluation set {self.name!r} has no kind for {listed(unknown)}: add each to its kinds."
+            )
 
     @property
     def samples(self) -> int:
@@ -156,6 +167,8 @@ def load_evaluation_set(path: str | Path) -> EvaluationSet:
 def save_evaluation_set(evaluation_set: EvaluationSet, path: str | Path) -> None:
     """Writes a set as JSON, one entry per line so that changes are readable."""
     values = dataclasses.asdict(evaluation_set)
+    if not evaluation_set.kinds:
+        del values["kinds"]
     entries = [json.dumps(entry, ensure_ascii=False) for entry in values.pop("entries")]
     head = json.dumps(values, indent=1, ensure_ascii=False).removesuffix("\n}")
     text = head + ',\n "entries": [\n  ' + ",\n  ".join(entries) + "\n ]\n}\n"
@@ -173,12 +186,23 @@ def check_files(evaluation_set: EvaluationSet, root: str | Path) -> None:
     if not root.is_dir():
         raise EvaluationError(f"{root} is not a folder: give the folder that holds the set's files.")
     files = {source.file for entry in evaluation_set.entries for source in (entry.target, entry.interferer)}
-    missing = sorted(file for file in files if not (root / file).is_file())
+    missing = sorted(file for file in files if find_file(root, file) is None)
     if missing:
         raise EvaluationError(
             f"{len(missing)} of {len(files)} files of evaluation set {evaluation_set.name!r} are missing "
             f"below {root}: {listed(missing)}; give the folder that holds them."
         )
+
+
+def find_file(root: str | Path, file: str) -> Path | None:
+    """Returns the path of a set's file, or None if there is none.
+
+    A name without a suffix stands for a sound in any format, such as FLAC here and Opus there. If there are
+    several, the first in the order of `SUFFIXES` is taken.
+    """
+    path = Path(root) / file
+    candidates = (path.with_name(path.name + suffix) for suffix in ("", *SUFFIXES))
+    return next((each for each in candidates if each.is_file()), None)
 
 
 def read_segment(
@@ -190,11 +214,12 @@ def read_segment(
       AudioFileError: the file cannot be read.
       EvaluationError: it ends before the offset.
     """
-    waveform = read_audio(Path(root) / source.file, sample_rate_hz=sample_rate_hz, mono=True).waveform[0]
+    path = find_file(root, source.file) or Path(root) / source.file
+    waveform = read_audio(path, sample_rate_hz=sample_rate_hz, mono=True).waveform[0]
     start = round(source.offset_seconds * sample_rate_hz)
     if not 0 <= start < len(waveform):
         raise EvaluationError(
-            f"{Path(root) / source.file} lasts {len(waveform) / sample_rate_hz:.2f} s, but the evaluation "
+            f"{path} lasts {len(waveform) / sample_rate_hz:.2f} s, but the evaluation "
             f"set cuts it at {source.offset_seconds} s: give the file that the set was made with."
         )
     segment = np.zeros(samples, np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 
 from audiosep_jax.audio.reading import read_audio
 from audiosep_jax.errors import EvaluationError, listed
-from audiosep_jax.evals.evaluation_set import Entry, EvaluationSet, Source
+from audiosep_jax.evals.evaluation_set import Entry, EvaluationSet, Source, find_file
 
 SILENCE_DB = -60.0
 SILENCE_POWER = 10 ** (SILENCE_DB / 10)
@@ -22,10 +22,17 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Clip:
-    """A labelled sound file, its path relative to the set's root."""
+    """A labelled sound file.
+
+    Attributes:
+      file: path relative to the set's root.
+      label: the class of the sound.
+      recording: what the file was cut from; by default the file is a recording of its own.
+    """
 
     file: str
     label: str
+    recording: str = ""
 
 
 def make_evaluation_set(
@@ -68,8 +75,8 @@ def make_evaluation_set(
         )
 
     rng = np.random.default_rng(seed)
-    targets = _Crops(clips, root=Path(root), seconds=seconds, rng=rng)
-    interferers = _Crops(clips, root=Path(root), seconds=seconds, rng=rng)
+    targets = Crops(clips, root=Path(root), seconds=seconds, rng=rng)
+    interferers = Crops(clips, root=Path(root), seconds=seconds, rng=rng)
     entries = []
     for absent, count in ((False, per_class), (True, absent_per_class)):
         for label in labels:
@@ -113,11 +120,12 @@ def draw_offset(samples: int, *, rate: int, seconds: float, rng: np.random.Gener
     return round(float(rng.uniform(0, spare)), 3) if spare else 0.0
 
 
-class _Crops:
-    """Draws audible segments; the clips of a label take turns."""
+class Crops:
+    """Draws audible segments; the clips of a label take turns in a shuffled order."""
 
     def __init__(self, clips: Sequence[Clip], *, root: Path, seconds: float, rng: np.random.Generator):
         self._root = root
+        self._recordings = {clip.file: clip.recording or clip.file for clip in clips}
         self._seconds = seconds
         self._rng = rng
         by_label: dict[str, list[str]] = {}
@@ -126,10 +134,18 @@ class _Crops:
         self._count = {label: len(files) for label, files in by_label.items()}
         self._files = {label: shuffled_forever(files, rng) for label, files in by_label.items()}
 
-    def draw(self, label: str) -> Source:
+    def draw(self, label: str, *, beside: Source | None = None) -> Source:
+        """Draws a segment of a label, from another recording than that of `beside`.
+
+        Raises:
+          EvaluationError: the label has no audible segment.
+          AudioFileError: a file cannot be read.
+        """
         for _ in range(ATTEMPTS * self._count[label]):
             file = next(self._files[label])
-            recording = read_audio(self._root / file, mono=True)
+            if beside and self._recordings[file] == self._recordings[beside.file]:
+                continue
+            recording = read_audio(find_file(self._root, file) or self._root / file, mono=True)
             power, rate = np.square(recording.waveform[0]), recording.sample_rate_hz
             offset = draw_offset(len(power), rate=rate, seconds=self._seconds, rng=self._rng)
             start = round(offset * rate)

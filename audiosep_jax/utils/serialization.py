@@ -93,6 +93,11 @@ def _convert(hint: Any, value: Any, where: str, kind: type[AudioSepError]) -> An
         if len(hints) != len(value):
             raise kind(f"{where} has {len(value)} entries: {len(hints)} are needed.")
         return tuple(_convert(each, item, where, kind) for each, item in zip(hints, value, strict=True))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise kind(f"{where} is {value!r}: a JSON object is needed.")
+        inner = typing.get_args(hint)[1]
+        return {key: _convert(inner, item, f"{where}.{key}", kind) for key, item in value.items()}
     if origin in (typing.Union, types.UnionType):
         options = [each for each in typing.get_args(hint) if each is not types.NoneType]
         if len(options) != 1:
