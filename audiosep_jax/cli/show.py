@@ -62,16 +62,18 @@ class RunArgs:
 class EvaluationArgs:
     """Make a page of an evaluation: bars per class with intervals, the distribution, and all numbers.
 
-    Writes classes.png, distribution.png and report.html. With --evaluation-set and --root, the
-    mixtures of highest, median and lowest SDRi are separated again and get spectrograms and players.
+    Writes classes.png, distribution.png and report.html; for a set with kinds also kinds.png. With
+    --evaluation-set and --root, the mixtures of highest, median and lowest SDRi (of each kind) are separated
+    again and get spectrograms and players.
     """
 
-    folder: Annotated[Path, tyro.conf.arg(metavar="FOLDER"), tyro.conf.Positional]
-    """Output folder of `audiosep evaluate`, which holds result.json."""
+    folder: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FOLDER..."), tyro.conf.Positional]
+    """Output folders of `audiosep evaluate`, which hold result.json. The page is about the first; the others,
+    such as another set or model, get their tables below."""
     out: Path = Path("seen")
     """Folder for the page and the pictures; it is created."""
     evaluation_set: Path | None = None
-    """JSON file of the evaluated set, to play mixtures of it; needs --root."""
+    """JSON file of the set of the first folder, to play mixtures of it; needs --root."""
     root: Path | None = None
     """Folder that the set's file names start from."""
     checkpoint: Annotated[str | None, tyro.conf.arg(metavar="FOLDER|ORG/NAME")] = None
@@ -119,6 +121,8 @@ def _runs(args: RunArgs) -> list[Path]:
 
 
 def _evaluation(args: EvaluationArgs) -> list[Path]:
+    if not args.folder:
+        raise UsageError("No folder was given: name at least one output folder of audiosep evaluate.")
     if (args.evaluation_set is None) != (args.root is None):
         raise UsageError("--evaluation-set and --root belong together: give both, or none.")
     if args.checkpoint is not None and args.evaluation_set is None:
@@ -126,18 +130,19 @@ def _evaluation(args: EvaluationArgs) -> list[Path]:
     import audiosep_jax
     from audiosep_jax.evals.evaluation_set import check_files, load_evaluation_set
     from audiosep_jax.reports.evaluation_page import write_evaluation
-    from audiosep_jax.reports.result_file import check_belongs, read_result, read_spectrograms
+    from audiosep_jax.reports.result_file import check_belongs, read_evaluation, read_spectrograms
     from audiosep_jax.reports.separations import separate_examples
 
-    result = read_result(args.folder)
+    evaluations = [read_evaluation(folder) for folder in args.folder]
     if args.evaluation_set is None or args.root is None:
-        return write_evaluation(result, args.out, spectrograms=read_spectrograms(args.folder))
+        return write_evaluation(evaluations, args.out, spectrograms=read_spectrograms(args.folder[0]))
+    result = evaluations[0].result
     evaluation_set = load_evaluation_set(args.evaluation_set)
     check_belongs(result, evaluation_set)
     check_files(evaluation_set, args.root)
     model = audiosep_jax.load(args.checkpoint)
     examples = separate_examples(model, result, evaluation_set, root=args.root)
-    return write_evaluation(result, args.out, examples=examples)
+    return write_evaluation(evaluations, args.out, examples=examples)
 
 
 def _separation(args: SeparationArgs) -> list[Path]:

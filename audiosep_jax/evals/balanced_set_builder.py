@@ -164,6 +164,7 @@ def _arranged(
 ) -> list[str]:
     """Returns the labels in a random order in which none is at a place that avoids it."""
     order = [labels[int(index)] for index in rng.permutation(len(labels))]
+    wrong: list[int] = []
     for _ in range(_SWAPS):
         wrong = [place for place, label in enumerate(order) if label in avoided[place]]
         if not wrong:
@@ -174,7 +175,8 @@ def _arranged(
             order[one], order[other] = order[other], order[one]
     alone = sorted({labels[place] for place in wrong})
     raise EvaluationError(
-        f"evaluation set {name!r} finds no partners for {listed(alone)}: give clips of labels that overlap less."
+        f"evaluation set {name!r} finds no partners for {listed(alone)}: give clips of labels "
+        "that overlap less."
     )
 
 

@@ -23,6 +23,7 @@ class ExampleResult:
 
     Attributes:
       index: position of the mixture in the evaluation set.
+      kind: the target's kind of sound, or "".
     """
 
     index: int
@@ -35,6 +36,7 @@ class ExampleResult:
     sdri_db: float
     si_sdr_db: float
     si_sdri_db: float
+    kind: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,7 @@ class AbsentResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassResult:
-    """Means over the mixtures of one target class."""
+    """Means over the mixtures of one target class, or of one kind of target."""
 
     label: str
     count: int
@@ -79,6 +81,8 @@ class EvaluationResult:
       overall: means over `examples`, labelled "all"; None where there are none.
       classes: the same per target class, in the order of labels.
       absent_attenuation_db: mean over `absent`; None where there are none.
+      kinds: the same per kind of target, in the order of kinds; empty where the set has none.
+      gain_db: of every mixture before the separator; estimates are scaled back before they are measured.
     """
 
     set_name: str
@@ -91,11 +95,14 @@ class EvaluationResult:
     overall: ClassResult | None
     classes: tuple[ClassResult, ...]
     absent_attenuation_db: Interval | None
+    kinds: tuple[ClassResult, ...] = ()
+    gain_db: float = 0.0
 
     @property
     def title(self) -> str:
-        """The names of model and set, for headings."""
-        return f"{self.model or 'model'} on {self.set_name}"
+        """The names of model and set, and the gain, for headings."""
+        gain = f" at {self.gain_db:+g} dB" if self.gain_db else ""
+        return f"{self.model or 'model'} on {self.set_name}{gain}"
 
 
 def evaluate(
@@ -106,6 +113,7 @@ def evaluate(
     encode: Encode,
     model_sample_rate_hz: int,
     working_level_db: float | None = None,
+    gain_db: float = 0.0,
     model: str = "",
     batch_size: int = 8,
     progress: Progress | None = None,
@@ -123,6 +131,7 @@ def evaluate(
       model_sample_rate_hz: rate of `apply`.
       working_level_db: level in dBFS that every mixture is brought to before `apply`, and its estimate back
         from, as `AudioSep.separate` does it; None leaves mixtures as they are.
+      gain_db: of every mixture before `apply`, to measure quiet recordings; see `at_gain`.
       model: its name in tables.
       batch_size: mixtures per call of `apply`.
       progress: called with (mixtures done, mixtures in all) after each batch.
@@ -139,6 +148,7 @@ def evaluate(
         model_rate_hz=model_sample_rate_hz,
         working_level_db=working_level_db,
     )
+    at_set_rate = at_gain(at_set_rate, gain_db)
     queries = sorted({entry.query for entry in entries})
     condition_of = dict(zip(queries, encode(queries), strict=True))
     parts = []
@@ -158,7 +168,16 @@ def evaluate(
         )
         if progress:
             progress(start + len(some), len(entries))
-    return summarise(evaluation_set, merge(parts), model=model, model_sample_rate_hz=model_sample_rate_hz)
+    result = summarise(evaluation_set, merge(parts), model=model, model_sample_rate_hz=model_sample_rate_hz)
+    return dataclasses.replace(result, gain_db=gain_db)
+
+
+def at_gain(apply: Apply, gain_db: float) -> Apply:
+    """Wraps `apply` so that it works on a quieter or louder mixture; the estimate is scaled back."""
+    if not gain_db:
+        return apply
+    gain = np.float32(10 ** (gain_db / 20))
+    return lambda mixture, condition: np.asarray(apply(gain * mixture, condition)) / gain
 
 
 def resampled_apply(
@@ -196,7 +215,8 @@ def summarise(
                 )
             )
         else:
-            examples.append(_example_result(index, entry, measurements))
+            kind = evaluation_set.kinds.get(entry.target.label, "")
+            examples.append(_example_result(index, entry, measurements, kind=kind))
     labels = sorted({row.target_label for row in examples})
     attenuation = None
     if absent:
@@ -215,10 +235,14 @@ def summarise(
             _class_result(label, [row for row in examples if row.target_label == label]) for label in labels
         ),
         absent_attenuation_db=attenuation,
+        kinds=tuple(
+            _class_result(kind, [row for row in examples if row.kind == kind])
+            for kind in sorted({row.kind for row in examples} - {""})
+        ),
     )
 
 
-def _example_result(index: int, entry: Entry, measurements: Measurements) -> ExampleResult:
+def _example_result(index: int, entry: Entry, measurements: Measurements, *, kind: str) -> ExampleResult:
     return ExampleResult(
         index=index,
         target_file=entry.target.file,
@@ -226,6 +250,7 @@ def _example_result(index: int, entry: Entry, measurements: Measurements) -> Exa
         interferer_file=entry.interferer.file,
         interferer_label=entry.interferer.label,
         query=entry.query,
+        kind=kind,
         **{name: float(getattr(measurements, name)[index]) for name in METRICS},
     )
 

@@ -153,7 +153,8 @@ class Crops:
             # A short file is padded, so the mean is taken over the whole segment.
             if power[start : start + samples].sum() / samples >= SILENCE_POWER:
                 return Source(file=file, label=label, offset_seconds=offset)
+        other = f" from another recording than {beside.file}" if beside else ""
         raise EvaluationError(
-            f"no clip of class {label!r} below {self._root} has an audible segment of {self._seconds} s "
-            f"(mean energy of {SILENCE_DB:.0f} dB of full scale): give louder files."
+            f"no clip of class {label!r} below {self._root} has an audible segment of {self._seconds} s"
+            f"{other} (mean energy of {SILENCE_DB:.0f} dB of full scale): give louder files."
         )

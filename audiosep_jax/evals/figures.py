@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from audiosep_jax.evals.evaluate import EvaluationResult
+from audiosep_jax.evals.evaluate import ClassResult, EvaluationResult
 from audiosep_jax.evals.statistics import Interval
 from audiosep_jax.plotting.style import BLUE, FILE_DPI, GREY, RED, clean, save
 
@@ -47,19 +47,55 @@ def draw_classes(result: EvaluationResult, *, most: int | None = None) -> "Figur
     """
     if result.overall is None:
         raise ValueError("a figure per class needs at least one class.")
-    bars = [
-        ClassBar(
-            label=one.label,
-            count=one.count,
-            sdri_db=one.sdri_db,
-            values_db=[row.sdri_db for row in result.examples if row.target_label == one.label],
-        )
-        for one in result.classes
+    return draw_bars(
+        _bars(result, result.classes), mean_db=result.overall.sdri_db.mean, name=result.title, most=most
+    )
+
+
+def kind_figure(result: EvaluationResult, path: str | Path) -> None:
+    """Writes `draw_kinds` as an image; the suffix of `path` selects the format.
+
+    Raises:
+      ValueError: the result has no kind.
+      StorageError: the file cannot be written.
+    """
+    save(draw_kinds(result), path)
+
+
+def draw_kinds(result: EvaluationResult) -> "Figure":
+    """Draws `draw_classes` with kinds of sound for classes.
+
+    Raises:
+      ValueError: the result has no kind.
+    """
+    if result.overall is None or not result.kinds:
+        raise ValueError("a figure per kind needs at least one kind.")
+    return draw_bars(
+        _bars(result, result.kinds),
+        mean_db=result.overall.sdri_db.mean,
+        name=result.title,
+        per="kind of target",
+    )
+
+
+def _bars(result: EvaluationResult, groups: Sequence[ClassResult]) -> list[ClassBar]:
+    values: dict[str, list[float]] = {}
+    for row in result.examples:
+        values.setdefault(row.kind if groups is result.kinds else row.target_label, []).append(row.sdri_db)
+    return [
+        ClassBar(label=one.label, count=one.count, sdri_db=one.sdri_db, values_db=values[one.label])
+        for one in groups
     ]
-    return draw_bars(bars, mean_db=result.overall.sdri_db.mean, name=result.title, most=most)
 
 
-def draw_bars(bars: Sequence[ClassBar], *, mean_db: float, name: str, most: int | None = None) -> "Figure":
+def draw_bars(
+    bars: Sequence[ClassBar],
+    *,
+    mean_db: float,
+    name: str,
+    most: int | None = None,
+    per: str = "target class",
+) -> "Figure":
     """Draws the figure of `draw_classes` for at least one class; `mean_db` of all mixtures is a line."""
     from matplotlib.figure import Figure
 
@@ -104,7 +140,7 @@ def draw_bars(bars: Sequence[ClassBar], *, mean_db: float, name: str, most: int 
     names = [f"{_shortened(one.label.replace('_', ' '))} ({one.count})" for one in bars]
     axis.set_yticks(rows, names, parse_math=False)
     axis.set_xlabel("SDRi (dB): bar = mean, whisker = 95 % interval, dot = mixture")
-    axis.set_title(f"SDR improvement per target class\n{name}", fontsize=11, parse_math=False)
+    axis.set_title(f"SDR improvement per {per}\n{name}", fontsize=11, parse_math=False)
     axis.legend(loc="lower right", fontsize=9, framealpha=0.95)
     clean(axis, grid="x")
     return figure

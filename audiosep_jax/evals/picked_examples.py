@@ -1,14 +1,14 @@
 """The best, the median and the worst mixture of an evaluation, separated again and drawn."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
-from audiosep_jax.evals.evaluate import Encode, EvaluationResult, ExampleResult, resampled_apply
+from audiosep_jax.evals.evaluate import Encode, EvaluationResult, ExampleResult, at_gain, resampled_apply
 from audiosep_jax.evals.evaluation_set import EvaluationSet, render_entries
 from audiosep_jax.evals.measure import Apply, filled
 from audiosep_jax.plotting.spectrograms import draw_spectrograms
@@ -18,12 +18,29 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+PLACES = ("best", "median", "worst")
+
+
 def pick(result: EvaluationResult) -> dict[str, ExampleResult]:
     """Returns the mixtures of highest, median and lowest SDRi by name; fewer where they coincide."""
-    ranked = sorted(result.examples, key=lambda row: row.sdri_db)
-    places = {"best": len(ranked) - 1, "median": (len(ranked) - 1) // 2, "worst": 0}
+    return _ranked(result.examples)
+
+
+def pick_by_kind(result: EvaluationResult) -> dict[str, ExampleResult]:
+    """Returns `pick` of each kind of target, named "best-KIND" and so on; `pick` if there are no kinds."""
+    if not result.kinds:
+        return pick(result)
+    return {
+        f"{place}-{kind.label}": row
+        for kind in result.kinds
+        for place, row in _ranked([row for row in result.examples if row.kind == kind.label]).items()
+    }
+
+
+def _ranked(rows: Sequence[ExampleResult]) -> dict[str, ExampleResult]:
+    ranked = sorted(rows, key=lambda row: row.sdri_db)
     shown: dict[int, str] = {}
-    for name, place in places.items():
+    for name, place in zip(PLACES, (len(ranked) - 1, (len(ranked) - 1) // 2, 0), strict=True):
         if ranked:
             shown.setdefault(place, name)
     return {name: ranked[place] for place, name in shown.items()}
@@ -56,6 +73,7 @@ class Example:
 
 def separate_picked(
     result: EvaluationResult,
+    picked: Mapping[str, ExampleResult],
     *,
     evaluation_set: EvaluationSet,
     root: str | Path,
@@ -64,7 +82,7 @@ def separate_picked(
     working_level_db: float | None = None,
     batch_size: int = 8,
 ) -> Iterator[tuple[str, Example]]:
-    """Separates the picked mixtures again; yields each with its name "best", "median" or "worst".
+    """Separates picked mixtures of a result again, and yields each with its name.
 
     The set, the model (`apply`, `encode` and working level) and the batch size are those of `evaluate`, so
     that nothing is compiled again.
@@ -78,7 +96,8 @@ def separate_picked(
         model_rate_hz=result.model_sample_rate_hz,
         working_level_db=working_level_db,
     )
-    for name, row in pick(result).items():
+    at_set_rate = at_gain(at_set_rate, result.gain_db)
+    for name, row in picked.items():
         mixture, target = render_entries(evaluation_set, [evaluation_set.entries[row.index]], root=root)
         condition = filled(encode([row.query]), batch_size)
         estimate = np.asarray(at_set_rate(filled(mixture, batch_size), condition))[0]
@@ -105,7 +124,7 @@ def example_figures(
     working_level_db: float | None = None,
     batch_size: int = 8,
 ) -> list[Path]:
-    """Writes `spectrograms-<best, median, worst>.png` of `separate_picked`; returns their paths.
+    """Writes `spectrograms-<best, median, worst>.png` of the mixtures of `pick`; returns their paths.
 
     Raises:
       AudioFileError: a file of the set cannot be read.
@@ -114,6 +133,7 @@ def example_figures(
     paths = []
     for name, example in separate_picked(
         result,
+        pick(result),
         evaluation_set=evaluation_set,
         root=root,
         apply=apply,

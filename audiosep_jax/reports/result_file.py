@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from audiosep_jax.errors import ReportError, shown
+from audiosep_jax.evals.bounds import NUMBER_OF_BOUNDS
 from audiosep_jax.evals.evaluate import AbsentResult, ClassResult, EvaluationResult, ExampleResult
 from audiosep_jax.evals.evaluation_set import EvaluationSet
 from audiosep_jax.evals.metrics import sdri_db
-from audiosep_jax.evals.picked_examples import Example
+from audiosep_jax.evals.picked_examples import PLACES, Example
 from audiosep_jax.evals.statistics import Interval
 from audiosep_jax.utils.serialization import from_dict
 
-RESULT = "result.json"
-PLACES = ("best", "median", "worst")
+RESULT, BOUNDS, GAINS = "result.json", "bounds.json", "gains.json"
 # Other batch sizes and machines round differently.
 _REPRODUCED_DB = 0.1
 T = TypeVar("T")
@@ -30,6 +30,43 @@ class _Head:
     sample_rate_hz: int
     model_sample_rate_hz: int
     seconds: float
+    gain_db: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What `audiosep evaluate` wrote into a folder.
+
+    Attributes:
+      result: the main one.
+      bounds: results of floors and ceilings on the same mixtures; may be empty.
+      gains: results at other gains; may be empty.
+    """
+
+    result: EvaluationResult
+    bounds: tuple[EvaluationResult, ...] = ()
+    gains: tuple[EvaluationResult, ...] = ()
+
+
+def read_evaluation(folder: str | Path) -> Evaluation:
+    """Reads the result of `audiosep evaluate` from its output folder, with bounds and gains if there are any.
+
+    Raises:
+      ReportError: there is no result, a file is damaged or of another set, or the result holds no mixture.
+    """
+    result = read_result(folder)
+    further = {name: _read_list(Path(folder) / name) for name in (BOUNDS, GAINS)}
+    for name, results in further.items():
+        if any(one.set_name != result.set_name for one in results):
+            raise ReportError(
+                f"{shown(Path(folder) / name)} is of another evaluation set than {RESULT} beside it: "
+                "remove it, or evaluate again."
+            )
+    if (count := len(further[BOUNDS])) not in (0, NUMBER_OF_BOUNDS):
+        raise ReportError(
+            f"{shown(Path(folder) / BOUNDS)} holds {count} results, not {NUMBER_OF_BOUNDS}: evaluate again."
+        )
+    return Evaluation(result=result, bounds=further[BOUNDS], gains=further[GAINS])
 
 
 def read_result(folder: str | Path) -> EvaluationResult:
@@ -39,31 +76,52 @@ def read_result(folder: str | Path) -> EvaluationResult:
       ReportError: there is no result, it is damaged, or it holds no mixture.
     """
     path = Path(folder) / RESULT
-    try:
-        values = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    values = _load(path)
+    if values is None:
         raise ReportError(
             f"{shown(folder)} holds no {RESULT}: give the folder that audiosep evaluate wrote (its --out)."
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise ReportError(f"{shown(path)} cannot be read ({shown(error)}): evaluate again.") from error
+        )
     result = _result(values, path)
     if not result.examples and not result.absent:
         raise ReportError(f"{shown(path)} holds no mixture: nothing can be drawn.")
     return result
 
 
+def _read_list(path: Path) -> tuple[EvaluationResult, ...]:
+    values = _load(path)
+    if values is None:
+        return ()
+    if not isinstance(values, list):
+        raise ReportError(f"{shown(path)} is no list of results: evaluate again.")
+    return tuple(_result(one, path) for one in values)
+
+
+def _load(path: Path) -> Any:
+    """Returns the content of a JSON file, None if there is no file."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ReportError(f"{shown(path)} cannot be read ({shown(error)}): evaluate again.") from error
+
+
 def _result(values: Any, path: Path) -> EvaluationResult:
-    names = {field.name for field in dataclasses.fields(EvaluationResult)}
+    names = {
+        field.name
+        for field in dataclasses.fields(EvaluationResult)
+        if field.default is dataclasses.MISSING  # results of earlier releases lack the others
+    }
     if not isinstance(values, dict) or not names <= set(values):
         raise ReportError(f"{shown(path)} is not a result of audiosep evaluate: give its output folder.")
-    head = {field.name: values[field.name] for field in dataclasses.fields(_Head)}
+    head = {field.name: values[field.name] for field in dataclasses.fields(_Head) if field.name in values}
     overall, attenuation = values["overall"], values["absent_attenuation_db"]
     return EvaluationResult(
         **vars(_read(_Head, head, str(path))),
         examples=_rows(ExampleResult, values, "examples", path),
         absent=_rows(AbsentResult, values, "absent", path),
         classes=_rows(ClassResult, values, "classes", path),
+        kinds=_rows(ClassResult, {"kinds": [], **values}, "kinds", path),
         overall=None if overall is None else _read(ClassResult, overall, f"{path}: overall"),
         absent_attenuation_db=(
             None if attenuation is None else _read(Interval, attenuation, f"{path}: absent_attenuation_db")

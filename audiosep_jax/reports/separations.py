@@ -11,7 +11,7 @@ from audiosep_jax.encoders import base
 from audiosep_jax.errors import ReportError
 from audiosep_jax.evals.evaluate import EvaluationResult
 from audiosep_jax.evals.evaluation_set import EvaluationSet
-from audiosep_jax.evals.picked_examples import Example, separate_picked
+from audiosep_jax.evals.picked_examples import Example, pick_by_kind, separate_picked
 from audiosep_jax.reports.excerpt import Excerpt
 from audiosep_jax.reports.result_file import check_reproduced
 from audiosep_jax.reports.separation_page import Answer, SeparatedMixture
@@ -46,7 +46,7 @@ def separate_excerpt(
 def separate_examples(
     model: AudioSep, result: EvaluationResult, evaluation_set: EvaluationSet, *, root: Path
 ) -> dict[str, Example]:
-    """Separates the best, median and worst mixture of an evaluation again.
+    """Separates the best, median and worst mixture of each kind, or of all without kinds, again.
 
     Raises:
       ReportError: model or sounds are not those of the evaluation.
@@ -60,6 +60,7 @@ def separate_examples(
     examples = dict(
         separate_picked(
             result,
+            pick_by_kind(result),
             evaluation_set=evaluation_set,
             root=root,
             apply=lambda mixture, condition: model.apply(jnp.asarray(mixture), jnp.asarray(condition)),

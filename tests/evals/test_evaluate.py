@@ -10,6 +10,7 @@ from rich.console import Console
 from audiosep_jax.audio.levels import level_db
 from audiosep_jax.errors import AudioSepError
 from audiosep_jax.evals import metrics, report
+from audiosep_jax.evals.bounds import measure_bounds
 from audiosep_jax.evals.evaluate import evaluate, resampled_apply
 from audiosep_jax.evals.evaluation_set import render, render_entries
 from audiosep_jax.evals.measure import measure_arrays, merge
@@ -261,3 +262,81 @@ def test_every_mixture_is_heard_at_the_working_level(root, small):
     levelled = evaluate(small, apply=apply, working_level_db=-40.0, **arguments)
     assert heard == pytest.approx([-40] * len(heard), abs=1e-3)
     assert levelled.overall.sdr_db.mean == pytest.approx(as_it_is.overall.sdr_db.mean, abs=1e-4)
+
+
+def test_a_gain_is_heard_by_the_separator_alone(root, small):
+    peaks = []
+
+    def apply(mixture, condition):
+        peaks.append(np.abs(mixture).max())
+        return 0.5 * mixture
+
+    arguments = {"root": root, "encode": encode, "model_sample_rate_hz": RATE, "batch_size": 4}
+    loud = evaluate(small, apply=apply, **arguments)
+    heard, peaks = peaks, []
+    quiet = evaluate(small, apply=apply, gain_db=-40.0, **arguments)
+    np.testing.assert_allclose(peaks, 0.01 * np.array(heard), rtol=1e-5)
+    assert quiet.gain_db == -40
+    assert quiet.title == f"{loud.title} at -40 dB"
+    for one, other in zip(loud.examples, quiet.examples, strict=True):
+        assert other.sdri_db == pytest.approx(one.sdri_db, abs=1e-4)
+    assert quiet.absent_attenuation_db.mean == pytest.approx(loud.absent_attenuation_db.mean, abs=1e-4)
+
+
+def test_a_separator_of_fixed_level_shows_in_the_gains(root, small):
+    def gate(mixture, condition):
+        return np.where(np.abs(mixture).max(-1, keepdims=True) > 0.05, 0.5, 0) * mixture
+
+    arguments = {"root": root, "apply": gate, "encode": encode, "model_sample_rate_hz": RATE}
+    loud, quiet = (evaluate(small, gain_db=gain, **arguments) for gain in (0.0, -60.0))
+    assert loud.overall.sdr_db.mean > 2.9
+    assert quiet.overall.sdr_db.mean == pytest.approx(0, abs=1e-6)
+    rows = report.gain_rows([quiet, loud])
+    assert [row[0] for row in rows] == ["0 dB", "-60 dB"]
+    assert "| -60 dB | " in report.markdown(loud, gains=[quiet])
+
+
+def test_kinds_have_means_and_a_table(root, small):
+    kinds = {"tone": "steady", "noise": "steady", "pulse": "short"}
+    grouped = dataclasses.replace(small, kinds=kinds)
+    arguments = {"root": root, "apply": halve, "encode": encode, "model_sample_rate_hz": RATE}
+    result, plain = evaluate(grouped, **arguments), evaluate(small, **arguments)
+    assert (
+        dataclasses.replace(
+            result, kinds=(), examples=tuple(dataclasses.replace(row, kind="") for row in result.examples)
+        )
+        == plain
+    )
+    short, steady = result.kinds
+    assert (short.label, short.count, steady.label, steady.count) == ("short", 4, "steady", 8)
+    (pulse,) = (one for one in result.classes if one.label == "pulse")
+    assert dataclasses.replace(short, label="pulse") == pulse
+    values = [row.sdri_db for row in result.examples if row.kind == "steady"]
+    assert steady.sdri_db.mean == pytest.approx(np.mean(values))
+    text = report.markdown(result)
+    assert text.index("| kind |") < text.index("| short | 4 |") < text.index("| class |")
+    assert "| kind |" not in report.markdown(plain)
+    stream = io.StringIO()
+    Console(file=stream, width=120).print(report.console_table(result))
+    assert "steady" in stream.getvalue()
+    assert "pulse" not in stream.getvalue()
+
+
+def test_bounds_stand_beside_every_number(root, small):
+    grouped = dataclasses.replace(small, kinds={"tone": "steady", "noise": "steady", "pulse": "short"})
+    result = evaluate(grouped, root=root, apply=halve, encode=encode, model_sample_rate_hz=RATE)
+    bounds = measure_bounds(grouped, root=root, model_sample_rate_hz=RATE, window_length=256, hop_length=64)
+    for group, count in (("kinds", 3), ("classes", 4)):
+        header = report.group_header(result, group, bounds=bounds)
+        rows = report.group_rows(result, group, bounds=bounds)
+        assert header[-3:] == ("half", "ratio mask", "phase-sensitive mask")
+        assert len(rows) == count
+        assert all(len(row) == len(header) for row in rows)
+        for row, one in zip(rows, report.means(bounds[1], group), strict=True):
+            assert row[2] == row[-3] == f"{one.sdri_db.mean:.2f}"  # the model is the half, too
+        alone = report.group_rows(None, group, bounds=bounds)
+        assert [(*row[:2], *row[-4:]) for row in rows] == alone
+    assert "| phase-sensitive mask | " in report.markdown(None, bounds=bounds)
+    assert "## Floors and ceilings on small" in report.markdown(None, bounds=bounds)
+    for shown in (result, None):
+        Console(file=io.StringIO()).print(report.console_table(shown, bounds=bounds))

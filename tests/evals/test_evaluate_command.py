@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import json
 import re
@@ -9,11 +10,13 @@ import pytest
 from evals_sounds import LetterEncoder, small_set, write_clips
 
 from audiosep_jax.cli.evaluate import EvaluateArgs, run
+from audiosep_jax.cli.main import main
 from audiosep_jax.config import ExperimentConfig, ModelConfig, QueryConfig
 from audiosep_jax.encoders import base
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.evals.evaluation_set import save_evaluation_set
+from audiosep_jax.evals.evaluation_set import load_evaluation_set, save_evaluation_set
 from audiosep_jax.models import separator
+from audiosep_jax.reports.result_file import read_evaluation
 
 FILES = [
     "classes.png",
@@ -98,6 +101,9 @@ def test_a_set_and_a_checkpoint_give_results_tables_and_figures(sounds, checkpoi
         ({"evaluation_set": Path("no.json")}, r"no\.json does not exist"),
         ({"root": Path("nowhere")}, "nowhere is not a folder"),
         ({"batch_size": 0}, "--batch-size is 0"),
+        ({"gain_db": ()}, "--gain-db has no value"),
+        ({"gain_db": (0.0, 0.0)}, "one value twice"),
+        ({"gain_db": (float("nan"),)}, "--gain-db is out of range"),
     ],
 )
 def test_a_users_mistake_is_named_before_the_model_is_loaded(sounds, tmp_path, change, message):
@@ -112,3 +118,26 @@ def test_a_folder_that_cannot_be_made_is_named_before_the_work(sounds, checkpoin
         run(arguments(sounds, checkpoint, tmp_path / "file"))
     assert (tmp_path / "file").read_text("utf-8") == "mine"
     assert "separating" not in capsys.readouterr().out
+
+
+def test_bounds_and_gains_get_files_and_tables(sounds, checkpoint, tmp_path, capsys):
+    made = load_evaluation_set(sounds / "set.json")
+    kinds = {"tone": "steady", "noise": "steady", "pulse": "short"}
+    save_evaluation_set(dataclasses.replace(made, kinds=kinds), tmp_path / "set.json")
+    given = ["evaluate", str(tmp_path / "set.json"), "--root", str(sounds), "--checkpoint", str(checkpoint)]
+    out = tmp_path / "out"
+    assert main([*given, "--bounds", "yes", "--gain-db", "0", "-20", "--out", str(out)]) == 0
+    assert sorted(one.name for one in out.iterdir()) == sorted(
+        [*FILES, "bounds.json", "gains.json", "kinds.png"]
+    )
+    found = read_evaluation(out)
+    assert (found.result.gain_db, [one.gain_db for one in found.gains]) == (0, [-20])
+    assert [one.model for one in found.bounds][1:] == ["half", "ratio mask", "phase-sensitive mask"]
+    table = (out / "table.md").read_text("utf-8")
+    for part in ("| kind |", "| class |", "| -20 dB |", "| floor or ceiling |"):
+        assert part in table
+    assert "-20 dB" in capsys.readouterr().out
+    only = tmp_path / "only"
+    assert main([*given, "--bounds", "only", "--out", str(only)]) == 0
+    assert sorted(one.name for one in only.iterdir()) == ["bounds.json", "table.md"]
+    assert (only / "bounds.json").read_bytes() == (out / "bounds.json").read_bytes()

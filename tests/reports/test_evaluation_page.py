@@ -15,6 +15,7 @@ from audiosep_jax.audio.writing import write_audio
 from audiosep_jax.cli.main import main
 from audiosep_jax.encoders import base
 from audiosep_jax.evals import report
+from audiosep_jax.evals.bounds import measure_bounds
 from audiosep_jax.evals.evaluate import evaluate
 from audiosep_jax.evals.evaluation_set import load_evaluation_set, render_entries
 from audiosep_jax.evals.figures import draw_classes
@@ -225,3 +226,79 @@ def test_users_mistakes_with_evaluations(tmp_path, capsys):
         assert main(["show", "evaluation", str(tmp_path / folder), *arguments, "--out", str(out)]) == 2
         assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_kinds_bounds_gains_and_other_folders_are_on_one_page(measured, tmp_path, monkeypatch):
+    a_model(monkeypatch, factor=0.7)
+    values = json.loads((measured / "set.json").read_text("utf-8"))
+    kinds = {"c0": "one/kind", "c1": "two", "c2": "two"}
+    (tmp_path / "set.json").write_text(json.dumps({**values, "kinds": kinds}), "utf-8")
+    loaded = load_evaluation_set(tmp_path / "set.json")
+    arguments = {"root": measured, "encode": encode, "model_sample_rate_hz": RATE, "model": "0.7"}
+    results = [
+        evaluate(loaded, apply=lambda m, c: np.float32(0.7) * m, gain_db=gain, **arguments)
+        for gain in (0.0, -20.0)
+    ]
+    bounds = measure_bounds(
+        loaded, root=measured, model_sample_rate_hz=RATE, window_length=128, hop_length=64
+    )
+    report.write_json(results[0], tmp_path / "in" / "result.json")
+    report.write_json_list(results[1:], tmp_path / "in" / "gains.json")
+    report.write_json_list(bounds, tmp_path / "in" / "bounds.json")
+    folders = [str(tmp_path / "in"), str(measured / "results")]
+    given = ["--evaluation-set", str(tmp_path / "set.json"), "--root", str(measured)]
+    assert main(["show", "evaluation", *folders, *given, "--out", str(tmp_path / "out")]) == 0
+    page = read_page(tmp_path / "out")
+    compared, of_kinds, gains, of_bounds, classes, other = page.tables
+    assert [row[0] for row in compared] == ["evaluation", "0.7 on three", "0.7 on three"]
+    assert compared[0][-4:] == ["low-pass", "half", "ratio mask", "phase-sensitive mask"]
+    assert compared[1][-3] == f"{bounds[1].overall.sdri_db.mean:.2f}"
+    assert compared[2][-4:] == ["–"] * 4
+    assert {row[0] for row in of_kinds[1:]} == {"all", "one/kind", "two"}
+    assert len(of_kinds[1]) == len(of_kinds[0]) == 12
+    assert [row[0] for row in gains[1:]] == ["0 dB", "-20 dB"]
+    assert [row[0] for row in of_bounds[1:]] == [one.model for one in bounds]
+    assert {row[0] for row in classes[1:]} == {row[0] for row in other[1:]} == {"all", "c0", "c1", "c2"}
+    # one/kind has one mixture, two has two: three mixtures with three sounds and a residual each.
+    assert len(page.sounds) == 12
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"kinds.png", "spectrograms-best-one_kind.png", "spectrograms-median-two.png"} <= names
+    assert "The mixture of median SDRi of kind two: “" in page.text
+
+
+def test_many_examples_have_coarse_pictures_and_no_residual(measured, tmp_path, monkeypatch):
+    a_model(monkeypatch, factor=0.7)
+    monkeypatch.setattr(evaluation_page, "FEW_EXAMPLES", 2)
+    monkeypatch.setattr(evaluation_page, "SOUNDS_BYTES", 50_000)
+    given = ["--evaluation-set", str(measured / "set.json"), "--root", str(measured)]
+    assert main(["show", "evaluation", str(measured / "results"), *given, "--out", str(tmp_path)]) == 0
+    page = read_page(tmp_path)
+    assert len(page.sounds) == 9
+    assert not [label for label, _, _ in page.sounds if "residual" in label]
+    assert all(len(heard) < RATE // 4 for _, heard, _ in page.sounds)
+
+
+def test_bounds_and_gains_of_another_set_are_refused(measured, tmp_path, capsys):
+    result = read_result(measured / "results")
+    report.write_json(result, tmp_path / "result.json")
+    for name, results, said in [
+        ("gains.json", [dataclasses.replace(result, set_name="other")], "is of another evaluation set"),
+        ("bounds.json", [result], "holds 1 results, not 4"),
+    ]:
+        report.write_json_list(results, tmp_path / name)
+        assert main(["show", "evaluation", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+        assert said in capsys.readouterr().err
+        (tmp_path / name).write_text("{}", "utf-8")
+        assert main(["show", "evaluation", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+        assert "is no list of results" in capsys.readouterr().err
+        (tmp_path / name).unlink()
+
+
+def test_results_of_earlier_releases_are_read(measured, tmp_path):
+    values = json.loads((measured / "results" / "result.json").read_text("utf-8"))
+    for name in ("kinds", "gain_db"):
+        del values[name]
+    for row in values["examples"]:
+        del row["kind"]
+    (tmp_path / "result.json").write_text(json.dumps(values), "utf-8")
+    assert read_result(tmp_path) == read_result(measured / "results")
