@@ -3,8 +3,9 @@
     cd experiments/evaluation
     python -m experiments.evaluation.make_open_sounds --root CLIPS --out .
 
-The root holds the clips in any format. A third of the held-out recordings, chosen by a hash of their source,
-is for development: recipes and checkpoints are chosen there. The others are the test set.
+The root holds the clips in any format. Candidates are the clips of `open_sounds_clips.txt`, so the sets stay
+as they are when the corpus gains clips. A third of the recordings, chosen by a hash of their source, is for
+development: recipes and checkpoints are chosen there. The others are the test set.
 """
 
 import csv
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import tyro
 
-from audiosep_jax.errors import UsageError
+from audiosep_jax.errors import UsageError, listed
 from audiosep_jax.evals.balanced_set_builder import make_balanced_set, paraphrased
 from audiosep_jax.evals.evaluation_set import EvaluationSet, save_evaluation_set
 from audiosep_jax.evals.evaluation_set_builder import Clip
@@ -38,6 +39,8 @@ class MakeArgs:
     """Table of the corpus: clip, label, package, members, split."""
     labels: Path = CORPUS / "open_sounds_labels.json"
     """Kind, captions, held-out captions and overlapping labels of each label."""
+    candidates: Path = Path(__file__).with_name("open_sounds_clips.txt")
+    """Names of held-out clips to draw from, one per line."""
     mixtures: int = 200
     """Mixtures of the test set."""
     development_mixtures: int = 100
@@ -63,19 +66,18 @@ def is_development(package: str, members: str) -> bool:
     return int(hashlib.sha256(f"{package}/{members}".encode()).hexdigest(), 16) % 3 == 0
 
 
-def read_clips(table: Path, labels: dict[str, Label]) -> tuple[list[Clip], list[Clip]]:
-    """Returns the held-out clips of the six kinds for development, and those for the test.
+def read_clips(table: Path, candidates: Path, labels: dict[str, Label]) -> tuple[list[Clip], list[Clip]]:
+    """Returns the candidates of the six kinds for development, and those for the test.
 
     Raises:
-      UsageError: the table has no held-out clip.
+      UsageError: the table lacks a candidate, or has it in another split.
     """
+    names = candidates.read_text("utf-8").split()
     with table.open(encoding="utf-8", newline="") as file:
-        rows = [
-            row for row in csv.DictReader(file)
-            if row["split"] == "heldout" and labels[row["label"]].kind in KINDS
-        ]  # fmt: skip
-    if not rows:
-        raise UsageError(f"{table} has no clip of split heldout: give the table of open_sounds.")
+        heldout = {row["clip"]: row for row in csv.DictReader(file) if row["split"] == "heldout"}
+    if missing := sorted(set(names) - set(heldout)):
+        raise UsageError(f"{table} has no held-out clip {listed(missing)}: give the table of open_sounds.")
+    rows = [heldout[name] for name in names if labels[heldout[name]["label"]].kind in KINDS]
     parts: tuple[list[Clip], list[Clip]] = ([], [])
     for row in rows:
         clip = Clip(file=row["clip"], label=row["label"], recording=f"{row['package']}/{row['members']}")
@@ -90,7 +92,7 @@ def make(args: MakeArgs) -> Iterable[EvaluationSet]:
       AudioSepError: the table does not allow such sets, or a clip is missing or cannot be read.
     """
     labels = {name: Label(**fields) for name, fields in json.loads(args.labels.read_text("utf-8")).items()}
-    development, test = read_clips(args.table, labels)
+    development, test = read_clips(args.table, args.candidates, labels)
 
     def draw(clips: list[Clip], name: str, mixtures: int) -> EvaluationSet:
         return make_balanced_set(

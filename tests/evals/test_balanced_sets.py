@@ -181,11 +181,13 @@ def test_the_script_draws_its_sets_from_a_table(root, tmp_path):
     rows = [f"{clip.file},{clip.label},p,{clip.file}.ogg,heldout" for clip in clips()]
     rows.append("train_0,a1,p,train.ogg,train")
     (tmp_path / "clips.csv").write_text("\n".join(["clip,label,package,members,split", *rows]), "utf-8")
+    (tmp_path / "candidates.txt").write_text("\n".join(clip.file for clip in clips()), "utf-8")
     arguments = make_open_sounds.MakeArgs(
         root=root,
         out=tmp_path / "out",
         table=tmp_path / "clips.csv",
         labels=tmp_path / "labels.json",
+        candidates=tmp_path / "candidates.txt",
         mixtures=12,
         development_mixtures=6,
         absent_share=0.0,
@@ -203,6 +205,9 @@ def test_the_script_draws_its_sets_from_a_table(root, tmp_path):
     assert not used[0] & used[1]
     assert all(make_open_sounds.is_development("p", f"{file}.ogg") for file in used[1])
     assert not any(make_open_sounds.is_development("p", f"{file}.ogg") for file in used[0])
+    (tmp_path / "candidates.txt").write_text("a1_0\ntrain_0\n", "utf-8")
+    with pytest.raises(AudioSepError, match="has no held-out clip train_0"):
+        make_open_sounds.main(arguments)
 
 
 @pytest.mark.parametrize(
@@ -213,21 +218,21 @@ def test_the_script_draws_its_sets_from_a_table(root, tmp_path):
             200,
             50,
             (22, 35, 36, 35, 36, 36),
-            "8f5456f474fdccf3bd50ae0c0004f5a13f9ed1a533ca32f6cc05c8cbab115aa0",
+            "7dab36313d88b5d9a09d20985cb0291f498be36b0a69b0d171a40b0c4cba2d9d",
         ),
         (
             "open_sounds_development",
             100,
             25,
             (16, 17, 17, 16, 17, 17),
-            "7194bf5c808e6db8f5b89e4c817928c9dad8dae396f2606a18f804d520ad2bb1",
+            "0ae16ab0ffdea5f13d07175117f16aa75507961df8b9885cd47ca035bd369738",
         ),
         (
             "open_sounds_paraphrases",
             200,
             0,
             (22, 35, 36, 35, 36, 36),
-            "a959373b65ea3f9815f5be80d6b1784bae1f40c43304075d568015676f551f58",
+            "a075cff5474a63c069779d5f153ccca9f2833e514416b86c161967f586412e78",
         ),
     ],
 )
@@ -262,7 +267,9 @@ def test_development_and_test_share_no_clip():
 def test_the_committed_sets_fit_the_corpus(name):
     labels = json.loads((make_open_sounds.CORPUS / "open_sounds_labels.json").read_text("utf-8"))
     parsed = {label: make_open_sounds.Label(**fields) for label, fields in labels.items()}
-    parts = make_open_sounds.read_clips(make_open_sounds.CORPUS / "clips.csv", parsed)
+    parts = make_open_sounds.read_clips(
+        make_open_sounds.CORPUS / "clips.csv", COMMITTED / "open_sounds_clips.txt", parsed
+    )
     known, other = parts if "development" in name else parts[::-1]
     recording = {clip.file: clip.recording for clip in known}
     made = load_evaluation_set(COMMITTED / f"{name}.json")
