@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
+import scipy.sparse
 
 from audiosep_jax.config import MixtureConfig
 from audiosep_jax.errors import AudioSepError, DatasetError
 from data_pipelines.mixtures.clip_index import Clip
-from data_pipelines.mixtures.collisions import CaptionSimilarity, Names, name_clips, rules_in_words
+from data_pipelines.mixtures.collisions import CaptionSimilarity, Names, NameSet, name_clips, rules_in_words
 
 _ATTEMPTS = 64
 
@@ -20,6 +21,7 @@ _ATTEMPTS_BY_VECTOR = 1024
 _STOCK = 64
 _SEARCH = 20_000
 _BLOCK = 8192
+_ROWS = 1024
 
 
 class ClipTable:
@@ -69,6 +71,25 @@ class ClipTable:
                 return False
         # The most expensive rule comes last.
         return self._similarity is None or not self._similarity.similar(clip, others)
+
+    def meetings(self) -> np.ndarray:
+        """Returns `may_meet` of all pairs, bool `[clips, clips]`.
+
+        With the rule "similarity", captions whose cosine is at the limit up to rounding do not meet.
+        """
+        owns, reaches = (
+            _incidence([getattr(names, side) for names in self._names]) for side in Names._fields
+        )
+        apart = np.empty((len(self.clips), len(self.clips)), bool)
+        for begin in range(0, len(self.clips), _ROWS):
+            rows = slice(begin, begin + _ROWS)
+            shared = (owns[rows] @ reaches.T + reaches[rows] @ owns.T).toarray()
+            apart[rows] = shared == 0
+            if self._similarity is not None:
+                block = range(len(self.clips))[rows]
+                apart[rows] &= self._similarity.surely_apart(block, range(len(self.clips)))
+        np.fill_diagonal(apart, False)
+        return apart
 
     def check(self, together: int) -> None:
         """Checks that every clip has `together - 1` others that may meet it and one another.
@@ -185,6 +206,14 @@ def _excluded(names: Sequence[Names], kinds: set[Names]) -> dict[Names, int]:
         return max(1, sum(reached[name] for name in kind.own) + above)  # at least itself
 
     return {kind: of(kind) for kind in kinds}
+
+
+def _incidence(sets: Sequence[NameSet]) -> scipy.sparse.csr_array:
+    """Returns `[sets, names]`, 1 where a set has a name."""
+    edges = np.cumsum([0, *map(len, sets)])
+    columns = np.fromiter(itertools.chain.from_iterable(sets), np.int64, edges[-1])
+    size = (len(sets), int(columns.max(initial=0)) + 1)
+    return scipy.sparse.csr_array((np.ones(len(columns), np.int32), columns, edges), shape=size)
 
 
 def _cases(names: Sequence[Names], kinds: set[Names]) -> Iterator[Hashable]:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audiosep_jax.config import MixtureConfig
 from audiosep_jax.errors import AudioSepError
 from data_pipelines.mixtures.clip_index import Clip
 from data_pipelines.mixtures.clip_table import ClipTable
@@ -85,3 +86,21 @@ def test_captions_are_numbered_in_order():
     assert table.captions == ["a", "b", "z"]
     assert table.captions_of == [(2, 1), (0, 2)]
     assert table.sizes == (1, 1)
+
+
+@given(st.lists(clips, min_size=1, max_size=6))
+@settings(deadline=None, max_examples=100)
+def test_all_pairs_at_once_are_those_that_may_meet_one_by_one(one_dataset):
+    table = ClipTable([one_dataset])
+    numbers = range(len(one_dataset))
+    expected = [[table.may_meet(first, [second]) for second in numbers] for first in numbers]
+    np.testing.assert_array_equal(table.meetings(), expected)
+
+
+def test_all_pairs_at_once_with_similar_captions():
+    mixture = MixtureConfig(collisions=("caption", "similarity"), similarity=0.9)
+    table = ClipTable([[clip(str(number), captions=(f"c{number}",)) for number in range(3)]], mixture)
+    table = table.with_conditions(np.array([[1, 0], [1, 0.1], [0, 1]], np.float32))
+    np.testing.assert_array_equal(
+        table.meetings(), [[False, False, True], [False, False, True], [True, True, False]]
+    )
