@@ -11,9 +11,9 @@ from jaxtyping import Float32
 
 from audiosep_jax.config import AugmentConfig
 
-_LOWEST_OCTAVE_HZ = 62.5
-_ROLL_OFF = 0.1  # width of the low-pass filter's slope, as a share of its frequency
-_DIRECT_SECONDS = 0.002
+LOWEST_OCTAVE_HZ = 62.5
+ROLL_OFF = 0.1  # width of the low-pass filter's slope, as a share of its frequency
+DIRECT_SECONDS = 0.002
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,9 +42,14 @@ class Treatment:
         return bool(self.octaves_db or self.low_pass_hz or self.reverb_seconds)
 
 
+def octave_count(sample_rate_hz: int) -> int:
+    """Returns the number of gains of an equalizer: at 62.5 Hz and every octave up to half the rate."""
+    return max(1, math.floor(math.log2(sample_rate_hz / 2 / LOWEST_OCTAVE_HZ)) + 1)
+
+
 def draw_treatment(config: AugmentConfig, rng: np.random.Generator, *, sample_rate_hz: int) -> Treatment:
     """Draws a treatment; every number is drawn, used or not, so that one option does not change another."""
-    octaves = max(1, math.floor(math.log2(sample_rate_hz / 2 / _LOWEST_OCTAVE_HZ)) + 1)
+    octaves = octave_count(sample_rate_hz)
     speed = _log_uniform(rng, *config.speed_range)
     gains = rng.normal(size=octaves) * config.equalizer_db
     low_passed, low_pass_hz = (
@@ -80,13 +85,20 @@ def filtered(
     beyond the segment is cut.
     """
     tail = round(treatment.reverb_seconds * sample_rate_hz)
-    size = scipy.fft.next_fast_len(len(segment) + tail + sample_rate_hz // 50, real=True)
-    spectrum = scipy.fft.rfft(segment, size)
+    size = transform_size(len(segment) + tail, sample_rate_hz)
+    spectrum = np.asarray(scipy.fft.rfft(segment, size))
     if treatment.octaves_db or treatment.low_pass_hz:
         spectrum *= _response(treatment.octaves_db, treatment.low_pass_hz, size, sample_rate_hz)
     if tail:
         spectrum *= scipy.fft.rfft(_room(treatment, sample_rate_hz), size)
-    return scipy.fft.irfft(spectrum, size)[: len(segment)].astype(np.float32, copy=False)
+    return np.asarray(scipy.fft.irfft(spectrum, size))[: len(segment)].astype(np.float32, copy=False)
+
+
+def transform_size(samples: int, sample_rate_hz: int) -> int:
+    """Returns the length of a fast transform with room for what a filter rings, 20 ms."""
+    size = scipy.fft.next_fast_len(samples + sample_rate_hz // 50, real=True)
+    assert size is not None  # only its type says so
+    return size
 
 
 def _response(octaves_db: tuple[float, ...], low_pass_hz: float, size: int, rate: int) -> np.ndarray:
@@ -96,14 +108,14 @@ def _response(octaves_db: tuple[float, ...], low_pass_hz: float, size: int, rate
         gains_db += np.interp(octaves, np.arange(len(octaves_db)), octaves_db).astype(np.float32)
     response = 10 ** (gains_db / 20)
     if low_pass_hz:
-        response *= np.clip((low_pass_hz - hertz) / (_ROLL_OFF * low_pass_hz) + 1, 0, 1)
+        response *= np.clip((low_pass_hz - hertz) / (ROLL_OFF * low_pass_hz) + 1, 0, 1)
     return response
 
 
 @functools.lru_cache(maxsize=8)
 def _axis(size: int, rate: int) -> tuple[np.ndarray, np.ndarray]:
     hertz = np.arange(size // 2 + 1, dtype=np.float32) * (rate / size)
-    return np.log2(np.maximum(hertz, 1) / _LOWEST_OCTAVE_HZ), hertz
+    return np.log2(np.maximum(hertz, 1) / LOWEST_OCTAVE_HZ), hertz
 
 
 def _room(treatment: Treatment, rate: int) -> np.ndarray:
@@ -111,7 +123,7 @@ def _room(treatment: Treatment, rate: int) -> np.ndarray:
     samples = max(1, round(treatment.reverb_seconds * rate))
     noise = np.random.default_rng(treatment.reverb_seed).standard_normal(samples, np.float32)
     noise *= np.exp(np.arange(samples, dtype=np.float32) * (-3 * math.log(10) / samples))
-    noise[: round(_DIRECT_SECONDS * rate)] = 0
+    noise[: round(DIRECT_SECONDS * rate)] = 0
     energy = float(noise @ noise)
     if energy:
         noise *= math.sqrt(10 ** (treatment.reverb_db / 10) / energy)

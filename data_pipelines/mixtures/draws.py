@@ -305,6 +305,13 @@ def _balanced_shares(table: ClipTable, balance: float) -> list[np.ndarray]:
     return shares
 
 
+def clip_shares(table: ClipTable, weights: Sequence[float] = (), balance: float = 0.0) -> np.ndarray:
+    """Returns each clip's share of all draws, for `weights` and `label_balance` of `DataConfig`."""
+    datasets = np.asarray(weights or table.sizes, float)
+    within = [np.diff(shares, prepend=0.0) for shares in _balanced_shares(table, balance)]
+    return np.concatenate([own * share for own, share in zip(within, datasets / datasets.sum(), strict=True)])
+
+
 def _target_order(
     sizes: Sequence[int], weights: Sequence[float], seed: int, shares: Sequence[np.ndarray]
 ) -> grain.MapDataset[int]:
