@@ -19,6 +19,7 @@ from audiosep_jax.train import mesh as meshes
 from audiosep_jax.train import state as states
 from audiosep_jax.train.checkpoint import RunCheckpoints
 from audiosep_jax.train.final_models import FINAL, FinalModels
+from audiosep_jax.train.first_state import first_state, replicate, state_like
 from audiosep_jax.train.goodput import Clock, DeviceClock, Goodput
 from audiosep_jax.train.heartbeat import Heartbeat
 from audiosep_jax.train.optimizer import make_optimizer, make_schedule
@@ -26,14 +27,7 @@ from audiosep_jax.train.preemption import noted_preemption
 from audiosep_jax.train.profiling import Profiling
 from audiosep_jax.train.progress import RunProgress
 from audiosep_jax.train.run_lock import only_run_in
-from audiosep_jax.train.setup import (
-    LoadStep,
-    compiled_step,
-    first_state,
-    open_data,
-    replicate,
-    state_like,
-)
+from audiosep_jax.train.setup import LoadStep, compiled_step, open_data
 from audiosep_jax.train.spikes import FILE as SPIKES_FILE
 from audiosep_jax.train.spikes import StepWatch
 from audiosep_jax.train.state import TrainState

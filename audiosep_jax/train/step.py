@@ -74,34 +74,52 @@ def make_train_step(
     placed = meshes.state_sharding(mesh, states.shapes(config, optimizer))
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
-        loss, gradients, batch_stats = batch_gradients(config, state.params, state.batch_stats, batch, mesh)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        new = dataclasses.replace(
-            state,
-            step=state.step + 1,
-            params=params,
-            batch_stats=batch_stats,
-            opt_state=opt_state,
-            ema=_averaged(state, params, config.train.ema_decay),
-        )
-        gradient_norm = optax.tree.norm(gradients)
-        finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
-        healthy = finite & (state.failed_step == NEVER)
-        if config.train.on_non_finite == "skip":
-            kept = dataclasses.replace(state, step=state.step + 1, skipped=state.skipped + 1)
-        else:
-            failed_step = jnp.where((state.failed_step == NEVER) & ~finite, state.step, state.failed_step)
-            kept = dataclasses.replace(state, failed_step=failed_step)
-        new = jax.tree.map(lambda after, before: jnp.where(healthy, after, before), new, kept)
-        metrics = StepMetrics(
-            loss=loss, gradient_norm=gradient_norm, failed_step=new.failed_step, skipped=new.skipped
-        )
-        return new, metrics
+        return take_step(config, optimizer, mesh, state, batch)
 
     return jax.jit(
         train_step, in_shardings=(placed, split), out_shardings=(placed, everywhere), donate_argnums=0
     )
+
+
+def take_step(
+    config: ExperimentConfig,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    state: TrainState,
+    batch: Batch,
+    *,
+    rate_factor: jax.Array | None = None,
+) -> tuple[TrainState, StepMetrics]:
+    """Takes the step of `make_train_step`, as a part of a larger program.
+
+    `rate_factor` multiplies the learning rate, and with it the whole update.
+    """
+    loss, gradients, batch_stats = batch_gradients(config, state.params, state.batch_stats, batch, mesh)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    if rate_factor is not None:
+        updates = jax.tree.map(lambda update: update * rate_factor, updates)
+    params = optax.apply_updates(state.params, updates)
+    new = dataclasses.replace(
+        state,
+        step=state.step + 1,
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+        ema=_averaged(state, params, config.train.ema_decay),
+    )
+    gradient_norm = optax.tree.norm(gradients)
+    finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
+    healthy = finite & (state.failed_step == NEVER)
+    if config.train.on_non_finite == "skip":
+        kept = dataclasses.replace(state, step=state.step + 1, skipped=state.skipped + 1)
+    else:
+        failed_step = jnp.where((state.failed_step == NEVER) & ~finite, state.step, state.failed_step)
+        kept = dataclasses.replace(state, failed_step=failed_step)
+    new = jax.tree.map(lambda after, before: jnp.where(healthy, after, before), new, kept)
+    metrics = StepMetrics(
+        loss=loss, gradient_norm=gradient_norm, failed_step=new.failed_step, skipped=new.skipped
+    )
+    return new, metrics
 
 
 def _averaged(state: TrainState, params: optax.Params, decay: float) -> optax.Params | None:

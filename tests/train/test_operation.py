@@ -14,7 +14,7 @@ from audiosep_jax.checkpoints import folder
 from audiosep_jax.config import MeshConfig
 from audiosep_jax.encoders import base
 from audiosep_jax.errors import AudioSepError
-from audiosep_jax.train import loop, profiling, setup, spikes
+from audiosep_jax.train import first_state, loop, profiling, setup, spikes
 from audiosep_jax.train.checkpoint import RunCheckpoints
 from audiosep_jax.train.optimizer import make_optimizer
 from audiosep_jax.train.workdir import Workdir
@@ -190,11 +190,11 @@ def test_an_older_checkpoint_without_a_count_of_skipped_steps_is_restored(finish
     _, config, _ = finished
     optimizer = make_optimizer(config.optimizer, config.train.steps)
     mesh = loop.meshes.make_mesh(MeshConfig())
-    state = setup.first_state(config, optimizer, mesh)
+    state = first_state.first_state(config, optimizer, mesh)
     checkpoints = RunCheckpoints(tmp_path, config)
     checkpoints.save(dataclasses.replace(state, skipped=None), step=0)
     checkpoints.close()
-    restored, step = RunCheckpoints(tmp_path, config).restore(setup.state_like(config, optimizer, mesh))
+    restored, step = RunCheckpoints(tmp_path, config).restore(first_state.state_like(config, optimizer, mesh))
     assert (step, int(restored.skipped)) == (0, 0)
 
 
