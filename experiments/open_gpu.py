@@ -43,7 +43,12 @@ CONFIG = dataclasses.replace(
     optimizer=OptimizerConfig(kind="adam", learning_rate=2e-3, warmup_steps=500, warmup_factors=(0.1,)),
     execution=ExecutionConfig(compute="bfloat16"),
     train=dataclasses.replace(
-        OPEN.train, batch_size=128, ema_decay=0.999, on_non_finite="skip", validation_mixtures=128
+        OPEN.train,
+        batch_size=128,
+        ema_decay=0.999,
+        on_non_finite="skip",
+        validation_mixtures=128,
+        save_minutes=1.0,
     ),
 )
 

@@ -67,23 +67,21 @@ def train(
     workdir: str | Path,
     *,
     minutes: float,
-    save_minutes: float = 1.0,
     clock: Callable[[], float] = time.monotonic,
     say: Callable[[str], None] = lambda line: print(line, flush=True),
 ) -> TimedResult:
     """Trains until `minutes` have passed since the first step, over all starts of the run together.
 
     The learning rate follows the time: warm-up, then a cosine to zero. Absent queries come in the last part
-    only. The schedule of the config and its number of steps are not used. Every `save_minutes` the model is
-    validated and the state saved; a run that was killed resumes from there. SIGTERM and Ctrl-C save the state
-    and the model at once.
+    only. The schedule of the config and its number of steps are not used. Every `train.save_minutes` (0: only
+    at the end) the model is validated and the state saved; a run that was killed resumes from there. SIGTERM
+    and Ctrl-C save the state and the model at once.
 
     Args:
       config: `data.datasets` and `data.validation` become those of the pack.
       pack: a file of `data_pipelines.mixtures.sound_pack`.
       workdir: gets `checkpoint/`, `best/`, `metrics.jsonl` and `checkpoints/`.
       minutes: duration; validation counts, reading and compiling do not.
-      save_minutes: time between two saves.
       clock: seconds since some moment.
       say: gets a line at every save.
 
@@ -91,8 +89,8 @@ def train(
       AudioSepError: pack, config or work directory cannot be used, or losses are not finite.
       Stopped: a signal came; everything is saved.
     """
-    if not 0 < minutes < float("inf") or save_minutes <= 0:
-        raise ConfigError(f"minutes is {minutes:g}, save_minutes {save_minutes:g}: give positive numbers.")
+    if not 0 < minutes < float("inf"):
+        raise ConfigError(f"minutes is {minutes:g}: give a positive number.")
     began = time.monotonic()
     packed = sound_pack.read(pack)
     config = _fitted(config, packed, pack)
@@ -105,7 +103,7 @@ def train(
             f"{packed.count} clips, {packed.seconds() / 3600:.2f} hours on {jax.devices()[0].device_kind}; "
             f"ready to compile after {time.monotonic() - began:.0f} s"
         )
-        return run.to_the_end(60 * minutes, 60 * save_minutes)
+        return run.to_the_end(60 * minutes, 60 * config.train.save_minutes or math.inf)
 
 
 class _Run:
@@ -122,7 +120,9 @@ class _Run:
         say: Callable[[str], None],
     ) -> None:
         self.config, self.place, self.clock, self.say = config, place, clock, say
-        self.groups = packed.validation.groups
+        count = len(packed.validation.groups)
+        measured = np.linspace(0, count - 1, min(count, config.train.validation_mixtures)).astype(int)
+        self.groups = [packed.validation.groups[index] for index in measured]
         # The constant rate; `rate_factor` is the schedule.
         constant = dataclasses.replace(config.optimizer, warmup_steps=0, decay_steps=0)
         optimizer = make_optimizer(constant, config.train.steps)
@@ -134,15 +134,17 @@ class _Run:
         self.seconds = self._forget_later_lines()
         # Sound and mixtures go to the device once, and stay there.
         self.clips = jax.device_put(_clips(config, packed), meshes.replicated(mesh))
-        self.validation = make_validation(config, packed.decode_validation(), packed.validation.conditions)
-        self.program = make_steps(config, optimizer, mesh)
+        self.validation = make_validation(
+            config, packed.decode_validation()[measured], packed.validation.conditions[measured]
+        )
+        self.steps = make_steps(config, optimizer, mesh)
         self.best_sdri_db = _best_so_far(place / BEST / _BEST_RECORD) if self.step else -math.inf
         self.skipped_in_a_row = 0
         self.skipped = int(jax.device_get(self.state.skipped))
 
     def to_the_end(self, total: float, interval: float) -> TimedResult:
         began = time.monotonic()
-        self.program = self.program.lower(self.state, self.clips, *_numbers(1, 0.0, 0.0)).compile()
+        self.program = self.steps.lower(self.state, self.clips, *_numbers(1, 0.0, 0.0)).compile()
         sdri_db = self._measure()["sdri_db"]  # compiles, too
         self.say(f"compiled in {time.monotonic() - began:.0f} s; step {self.step}, SDRi {sdri_db:.2f} dB")
         before, started = self.seconds, self.clock()
