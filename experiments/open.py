@@ -29,6 +29,7 @@ CONFIG = ExperimentConfig(
         hop_length=1024,
         patch_bins=16,
         encoder_widths=(32, 64, 96, 128, 160),
+        working_level_db=-25.0,
         film="scale_shift",
         condition_size=384,
         magnitude_power=0.3,

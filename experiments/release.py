@@ -1,6 +1,6 @@
 """Makes the bundled checkpoint from a finished run, with float16 kernels and without local paths.
 
-python -m experiments.release_tiny runs/tiny_release/checkpoint
+python -m experiments.release runs/tiny_release/checkpoint
 """
 
 import dataclasses
@@ -39,12 +39,12 @@ def _public(entry: str) -> str:
 def main() -> int:
     """Takes the run's checkpoint folder from the command line."""
     if len(sys.argv) != 2:
-        print("usage: python -m experiments.release_tiny CHECKPOINT", file=sys.stderr)
+        print("usage: python -m experiments.release CHECKPOINT", file=sys.stderr)
         return 2
     try:
         release(Path(sys.argv[1]))
     except AudioSepError as error:
-        print(f"release_tiny: error: {error}", file=sys.stderr)
+        print(f"release: error: {error}", file=sys.stderr)
         return 2
     return 0
 

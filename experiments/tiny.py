@@ -1,4 +1,4 @@
-r"""audiosep-tiny: the bundled checkpoint, trained on two CPU cores.
+r"""audiosep-tiny: the model that was bundled before audiosep-open, trained on two CPU cores.
 
 It works at 16 kHz: only 3.5 % of ESC-10's energy is above 8 kHz, and half the rate is half the arithmetic.
 Two-second segments, small batches, the magnitude to the power of 0.3, and the error in dB as the loss gave

@@ -6,7 +6,7 @@ from pathlib import Path
 from audiosep_jax.checkpoints import hub
 from audiosep_jax.errors import CheckpointError
 
-BUNDLED_CHECKPOINT = Path(__file__).parents[1] / "assets" / "audiosep-tiny"
+BUNDLED_CHECKPOINT = Path(__file__).parents[1] / "assets" / "audiosep-open"
 BUNDLED_NAME = "audiosep-open"
 FORMER_NAME = "audiosep-tiny"
 

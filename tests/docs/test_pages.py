@@ -102,7 +102,7 @@ def test_the_readme_is_short_and_starts_with_the_essentials():
     text = (ROOT / "README.md").read_text("utf-8")
     assert len(text.splitlines()) <= 150
     first = text.partition("\n## ")[0]
-    for part in ("pip install", "```python", "audiosep separate", "audiosep-tiny", "]("):
+    for part in ("pip install", "```python", "audiosep separate", "audiosep-open", "]("):
         assert part in first, part
 
 

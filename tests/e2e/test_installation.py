@@ -126,8 +126,8 @@ def test_the_wheel_holds_the_packages_and_nothing_else(tmp_path):
         "data_pipelines/py.typed",
         "data_pipelines/corpora/citations.bib",
         "data_pipelines/corpora/registry.json",
-        "audiosep_jax/assets/audiosep-tiny/model.safetensors",
-        "audiosep_jax/assets/audiosep-tiny/presence.json",
+        "audiosep_jax/assets/audiosep-open/model.safetensors",
+        "audiosep_jax/assets/audiosep-open/presence.json",
         "audiosep_jax/assets/demo/clips.csv",
     ):
         assert name in names

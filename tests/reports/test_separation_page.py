@@ -101,7 +101,7 @@ def test_the_page_of_the_bundled_model(mixed, tmp_path):
     # Two compilations may round differently, which moves a value near a step of 16 bits to the next.
     assert np.abs(heard - quantise(expected.estimate[0], 16)).max() <= 1
     assert np.abs(heard).max() > 1000
-    assert "audiosep-tiny" in page.text
+    assert "audiosep-open" in page.text
 
 
 def answered(queries, *, channels=1, samples=400, target=False):

@@ -29,13 +29,13 @@ def strings(value):
 def test_it_is_small_and_has_a_model_card():
     files = {path.name: path for path in BUNDLED_CHECKPOINT.iterdir()}
     assert set(files) == {"README.md", "config.json", "model.safetensors", "presence.json"}
-    assert sum(path.stat().st_size for path in files.values()) <= 10e6
+    assert sum(path.stat().st_size for path in files.values()) <= 15e6
     assert len(files["README.md"].read_text(encoding="utf-8").split()) > 50
 
 
 def test_its_config_names_no_place_of_one_machine():
     found = strings(json.loads((BUNDLED_CHECKPOINT / "config.json").read_text(encoding="utf-8")))
-    assert "audiosep-tiny" in found
+    assert "audiosep-open" in found
     for each in found:
         assert not re.match(r"[/\\~]|[A-Za-z]:[/\\]|file:|\.\.", each), each
 
