@@ -35,13 +35,13 @@ def line_styles(count: int) -> list[tuple[str, str, str]]:
     return [(colour, dash, marker) for (dash, marker), colour in itertools.islice(pairs, count)]
 
 
-def png(figure: "Figure") -> bytes:
-    """Returns a figure as a PNG file."""
+def png(figure: "Figure", *, dpi: float | None = None) -> bytes:
+    """Returns a figure as a PNG file, by default with its own dots per inch."""
     file = io.BytesIO()
     with warnings.catch_warnings():
         # Letters that the font lacks become boxes; the page has the text, too.
         warnings.filterwarnings("ignore", message=r"(?s)Glyph .* missing from")
-        figure.savefig(file, format="png")
+        figure.savefig(file, format="png", dpi=dpi or "figure")
     return file.getvalue()
 
 

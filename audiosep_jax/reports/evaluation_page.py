@@ -81,11 +81,8 @@ def write_evaluation(
         few = len(examples) <= FEW_EXAMPLES
         seconds = _played_seconds(examples, sounds=(4 if few else 3) * len(examples))
         for place, example in examples.items():
-            figure = example.draw()
-            if not few:
-                figure.set_dpi(COARSE_DPI)
             name = "spectrograms-" + re.sub(r"[^\w-]", "_", place) + ".png"
-            pictures[name] = png(figure)
+            pictures[name] = png(example.draw(), dpi=None if few else COARSE_DPI)
             parts += _example(place, example, pictures[name], seconds=seconds, residual=few)
     for place, content in ({} if examples else spectrograms or {}).items():
         parts += [

@@ -276,6 +276,8 @@ def test_many_examples_have_coarse_pictures_and_no_residual(measured, tmp_path, 
     assert len(page.sounds) == 9
     assert not [label for label, _, _ in page.sounds if "residual" in label]
     assert all(len(heard) < RATE // 4 for _, heard, _ in page.sounds)
+    width = int.from_bytes((tmp_path / "spectrograms-best.png").read_bytes()[16:20], "big")
+    assert width < 700
 
 
 def test_bounds_and_gains_of_another_set_are_refused(measured, tmp_path, capsys):
