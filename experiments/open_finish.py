@@ -1,4 +1,4 @@
-r"""The last stage of audiosep-open: the learning rate falls to zero, and one query in ten is absent.
+r"""The last stage of audiosep-open: the learning rate falls to zero, and one query in fourteen is absent.
 
   audiosep train experiments/open_finish.py --workdir runs/open_finish
 
@@ -15,10 +15,11 @@ STEPS = 1_000
 
 CONFIG = dataclasses.replace(
     OPEN,
-    mixture=dataclasses.replace(OPEN.mixture, absent_probability=0.1),
+    mixture=dataclasses.replace(OPEN.mixture, absent_probability=0.07),
     optimizer=dataclasses.replace(OPEN.optimizer, decay_steps=STEPS - 50),
     train=dataclasses.replace(
         OPEN.train,
+        silence_floor_db=-15.0,
         steps=STEPS,
         seed=1,
         ema_decay=0.0,

@@ -116,6 +116,7 @@ class TrainConfig:
       batch_size: global batch, over all devices and hosts.
       loss: "l1" is the mean absolute error of the waveform (the reference); "snr" is the mean energy of
         the error relative to the mixture, in dB, softly limited at -30 dB.
+      silence_floor_db: the soft limit of "snr" for examples whose target is silence.
       seed: of the parameters' initial values.
       log_every, save_every, evaluate_every: in steps; `evaluate_every=0` only evaluates at the end.
       save_minutes: also save when this time has passed since the last save; 0 only saves by step.
@@ -136,6 +137,7 @@ class TrainConfig:
     steps: int = 1_000_000
     batch_size: int = 96
     loss: LossKind = "l1"
+    silence_floor_db: float = -30.0
     seed: int = 0
     log_every: int = 50
     save_every: int = 1_000
@@ -156,6 +158,10 @@ class TrainConfig:
         at_least(self, "train", 1, "validation_mixtures")
         at_least(self, "train", 0, "evaluate_every", "audio_examples", "seed", "save_minutes", "keep_every")
         at_least(self, "train", 0, "spike_deviations")
+        if not -60 <= self.silence_floor_db < 0:
+            raise ConfigError(
+                f"train.silence_floor_db is {self.silence_floor_db}: give a level from -60 to below 0 dB."
+            )
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"train.ema_decay is {self.ema_decay}: give a number in [0, 1).")
         first, last = self.profile_steps

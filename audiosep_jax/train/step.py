@@ -173,7 +173,13 @@ def batch_gradients(
         estimate, batch_stats = separator.apply_train(
             config.model, variables, mixture, part["condition"], execution=execution
         )
-        loss = waveform_loss(config.train.loss, estimate=estimate, target=target, mixture=mixture)
+        loss = waveform_loss(
+            config.train.loss,
+            estimate=estimate,
+            target=target,
+            mixture=mixture,
+            silence_floor_db=config.train.silence_floor_db,
+        )
         return loss, batch_stats
 
     # Both directions are constrained. Otherwise the compiler splits the layers too, and moves pieces of

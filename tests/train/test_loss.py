@@ -36,6 +36,17 @@ def test_snr_is_limited_at_minus_30_db_and_independent_of_the_level():
     np.testing.assert_allclose(loud, quiet, atol=1e-2)
 
 
+def test_silent_targets_have_a_limit_of_their_own():
+    estimate, target, mixture = waveforms()
+    silent = jnp.zeros_like(target)
+    options = {"target": silent, "mixture": mixture, "silence_floor_db": -15.0}
+    np.testing.assert_allclose(waveform_loss("snr", estimate=silent, **options), -15, atol=1e-3)
+    limited = waveform_loss("snr", estimate=mixture, **options)
+    np.testing.assert_allclose(limited, 10 * np.log10(1 + 10**-1.5), atol=1e-3)
+    arguments = {"estimate": estimate, "target": target, "mixture": mixture}
+    assert waveform_loss("snr", **arguments) == waveform_loss("snr", **arguments, silence_floor_db=-15.0)
+
+
 def test_silence_gives_finite_losses_and_gradients():
     silence = jnp.zeros((2, 50))
     for kind in ("l1", "snr"):
