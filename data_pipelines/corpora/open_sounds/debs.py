@@ -111,7 +111,7 @@ def _decompressed(part: Any, suffix: str, path: Path) -> Any:
         return bz2.open(part)
     if suffix == ".zst":
         try:
-            import zstandard
+            import zstandard  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise MissingPackageError(
                 f"{path} is compressed with zstd: install the extra, pip install 'audiosep_jax[open-sounds]'."
