@@ -40,7 +40,7 @@ SWEEP = Sweep(
         "wide": {"model.encoder_widths": (48, 80, 112, 144, 160), **_steps(480)},
         "patch-8": {"model.patch_bins": 8, "model.encoder_widths": (24, 48, 64, 96, 128, 128), **_steps(550)},
     },
-    seeds=(0,),
+    seeds=(0, 1, 2),
     evaluation=Evaluation(
         evaluation_set="experiments/evaluation/open_sounds_development.json", root="data/open_sounds_clips"
     ),

@@ -45,7 +45,7 @@ SWEEP = Sweep(
         "muon": {"optimizer.kind": "muon", "train.steps": 480, "optimizer.decay_steps": 340},
         "ema": {"train.ema_decay": 0.99},
     },
-    seeds=(0,),
+    seeds=(0, 1, 2),
     evaluation=Evaluation(
         evaluation_set="experiments/evaluation/open_sounds_development.json", root="data/open_sounds_clips"
     ),
