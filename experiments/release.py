@@ -1,6 +1,6 @@
 """Makes the bundled checkpoint from a finished run, with float16 kernels and without local paths.
 
-python -m experiments.release runs/tiny_release/checkpoint
+python -m experiments.release runs/open_finish/checkpoint
 """
 
 import dataclasses

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from audiosep_jax.checkpoints import hub
 from audiosep_jax.errors import CheckpointError
+from audiosep_jax.utils.warning_places import levels_to_caller
 
 BUNDLED_CHECKPOINT = Path(__file__).parents[1] / "assets" / "audiosep-open"
 BUNDLED_NAME = "audiosep-open"
@@ -27,7 +28,7 @@ def find_checkpoint(checkpoint: str | Path | None) -> Path:
                 f"The bundled model {FORMER_NAME} was replaced by {BUNDLED_NAME}, which is used: give that "
                 "name, because the next release does not know the old one.",
                 FutureWarning,
-                stacklevel=3,
+                stacklevel=levels_to_caller(),
             )
         checkpoint = None
     if checkpoint is not None:

@@ -46,6 +46,9 @@ class AugmentConfig:
     @property
     def changes_sounds(self) -> bool:
         """Whether any sound can be changed."""
-        return bool(
-            self.speed_range != (1.0, 1.0) or self.equalizer_db or self.low_pass_share or self.reverb_share
-        )
+        return self.speed_range != (1.0, 1.0) or self.filters
+
+    @property
+    def filters(self) -> bool:
+        """Whether anything but the speed can change."""
+        return bool(self.equalizer_db or self.low_pass_share or self.reverb_share)

@@ -8,7 +8,7 @@ import numpy as np
 
 from audiosep_jax.errors import EvaluationError, listed
 from audiosep_jax.evals.evaluation_set import Entry, EvaluationSet
-from audiosep_jax.evals.evaluation_set_builder import Clip, Crops, shuffled_forever
+from audiosep_jax.evals.evaluation_set_builder import Clip, Crops, check_captions, shuffled_forever
 
 USES_PER_RECORDING = 2
 """How often a recording is the target of a mixture, at most; so often it interferes, too."""
@@ -195,20 +195,11 @@ def paraphrased(
     """
     present = [entry for entry in evaluation_set.entries if not entry.is_absent]
     labels = sorted({entry.target.label for entry in present})
-    if lacking := [label for label in labels if not captions.get(label)]:
-        raise EvaluationError(
-            f"evaluation set {name!r} has no caption for {listed(lacking)}: add one for each."
-        )
+    check_captions(labels, captions, name=name)
     rng = np.random.default_rng(seed)
     sentences = {label: shuffled_forever(captions[label], rng) for label in labels}
     entries = tuple(
-        Entry(
-            target=entry.target,
-            interferer=entry.interferer,
-            caption=next(sentences[entry.target.label]),
-            snr_db=entry.snr_db,
-        )
-        for entry in present
+        dataclasses.replace(entry, caption=next(sentences[entry.target.label])) for entry in present
     )
     return dataclasses.replace(
         evaluation_set, name=name, description=description or evaluation_set.description, entries=entries

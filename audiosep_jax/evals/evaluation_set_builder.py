@@ -68,11 +68,7 @@ def make_evaluation_set(
             f"evaluation set {name!r} needs clips of {needed} classes or more, but has "
             f"{listed(labels) or 'none'}: add clips of other classes."
         )
-    uncaptioned = [label for label in labels if not captions.get(label)]
-    if uncaptioned:
-        raise EvaluationError(
-            f"evaluation set {name!r} has no caption for {listed(uncaptioned)}: add one for each."
-        )
+    check_captions(labels, captions, name=name)
 
     rng = np.random.default_rng(seed)
     targets = Crops(clips, root=Path(root), seconds=seconds, rng=rng)
@@ -105,6 +101,18 @@ def make_evaluation_set(
         seed=seed,
         entries=tuple(entries),
     )
+
+
+def check_captions(labels: Sequence[str], captions: Mapping[str, Sequence[str]], *, name: str) -> None:
+    """Checks that every label of a set has a caption.
+
+    Raises:
+      EvaluationError: a label has none.
+    """
+    if lacking := [label for label in labels if not captions.get(label)]:
+        raise EvaluationError(
+            f"evaluation set {name!r} has no caption for {listed(lacking)}: add one for each."
+        )
 
 
 def shuffled_forever(items: Sequence[T], rng: np.random.Generator) -> Iterator[T]:

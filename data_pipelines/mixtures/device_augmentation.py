@@ -123,7 +123,7 @@ def filtered(
 
     `noise` is normal and as long as the longest reverberation (`tail_samples`), or None without one.
     """
-    if not (config.equalizer_db or config.low_pass_share or config.reverb_share):
+    if not config.filters:
         return segments
     samples = segments.shape[-1]
     tail = 0 if noise is None else noise.shape[-1]
